@@ -1,0 +1,64 @@
+// swift-tools-version: 6.1
+// SPDX-License-Identifier: GPL-3.0-or-later
+import PackageDescription
+
+// Element-wise and attention kernels are written with SIMD types. x86-64-v3 (AVX2 and FMA, every x86 server since
+// 2013) doubles their vectors and makes a fused multiply-add one instruction; `tpplan run` refuses older processors.
+#if arch(x86_64)
+  let kernelSettings: [SwiftSetting] = [.unsafeFlags(["-Ounchecked", "-Xcc", "-march=x86-64-v3"], .when(configuration: .release)),
+    .unsafeFlags(["-Xcc", "-march=x86-64-v3"], .when(configuration: .debug))]
+#else
+  let kernelSettings: [SwiftSetting] = [.unsafeFlags(["-Ounchecked"], .when(configuration: .release))]
+#endif
+
+let package = Package(
+  name: "tpplan",
+  products: [
+    .executable(name: "tpplan", targets: ["tpplan"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+  ],
+  targets: [
+    // GLPK has no pkg-config file; the module map links it.
+    .systemLibrary(name: "CGLPK", providers: [.apt(["libglpk-dev"])]),
+    .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+    .systemLibrary(name: "CMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
+
+    .target(name: "Quantities"),
+    .target(name: "Documents"),
+    .target(name: "ModelGraph", dependencies: ["Quantities", "Documents"]),
+    .target(name: "Hardware", dependencies: ["Quantities", "Documents"]),
+    .target(name: "Strategies", dependencies: ["Quantities", "ModelGraph", "Hardware"]),
+    .target(name: "CostModel", dependencies: ["Quantities", "ModelGraph", "Hardware", "Strategies"]),
+    .target(name: "Search", dependencies: ["Quantities", "CGLPK"]),
+    .target(name: "Plans", dependencies: ["Quantities", "Documents", "ModelGraph", "Hardware", "Strategies"]),
+    .target(name: "Lowering", dependencies: ["Quantities", "ModelGraph", "Hardware", "Strategies", "Plans"]),
+    .target(name: "Simulation", dependencies: ["Quantities", "ModelGraph", "Hardware", "Strategies", "CostModel", "Plans", "Lowering"]),
+    .target(
+      name: "Planner",
+      dependencies: [
+        "Quantities", "Documents", "ModelGraph", "Hardware", "Strategies", "CostModel", "Search", "Plans", "Lowering", "Simulation",
+      ]),
+    .target(name: "Kernels", dependencies: ["COpenBLAS"], swiftSettings: kernelSettings),
+    .target(
+      name: "Execution",
+      dependencies: [
+        "Quantities", "Documents", "ModelGraph", "Hardware", "Strategies", "Plans", "Lowering", "Kernels", "CMPI",
+      ]),
+    .executableTarget(
+      name: "tpplan",
+      dependencies: [
+        "Quantities", "Documents", "ModelGraph", "Hardware", "Strategies", "CostModel", "Search", "Plans", "Lowering", "Simulation",
+        "Planner", "Execution", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ]),
+
+    .testTarget(name: "DocumentsTests", dependencies: ["Documents"]),
+    .testTarget(name: "ModelGraphTests", dependencies: ["ModelGraph", "Documents"]),
+    .testTarget(name: "HardwareTests", dependencies: ["Hardware", "Documents", "Quantities"]),
+    .testTarget(name: "SearchTests", dependencies: ["Search", "Quantities"]),
+    .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
+    .testTarget(name: "PlannerTests", dependencies: ["Planner", "Lowering", "Plans", "Strategies", "CostModel", "ModelGraph", "Hardware"]),
+    .testTarget(name: "ExecutionTests", dependencies: ["Execution", "Planner", "Lowering", "Plans", "ModelGraph", "Hardware"]),
+  ]
+)

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Foundation
+
+/// Three significant digits, without an exponent: `0.0123`, `1.23`, `12.3`, `1230`.
+public func rounded(_ value: Double) -> String {
+  guard value != 0, value.isFinite else { return value == 0 ? "0" : "\(value)" }
+  let digits = max(0, 2 - Int(log10(abs(value)).rounded(.down)))
+  return String(format: "%.\(min(digits, 12))f", value)
+}
+
+extension Bytes {
+  /// Binary units, as memory is sold and limited: `512 B`, `1.50 MiB`, `35.2 GiB`.
+  static func format(_ value: Double) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
+    var scaled = abs(value)
+    var unit = 0
+    while scaled >= 1023.5, unit < units.count - 1 {
+      scaled /= 1024
+      unit += 1
+    }
+    let sign = value < 0 ? "-" : ""
+    return unit == 0 ? "\(sign)\(Int(scaled)) B" : "\(sign)\(rounded(scaled)) \(units[unit])"
+  }
+}
+
+extension Seconds {
+  /// The unit that leaves one to three digits before the point: `12.3 µs`, `4.56 ms`, `7.89 s`.
+  static func format(_ value: Double) -> String {
+    switch abs(value) {
+    case 0: "0 s"
+    case ..<0.9995e-6: "\(rounded(value * 1e9)) ns"
+    case ..<0.9995e-3: "\(rounded(value * 1e6)) µs"
+    case ..<0.9995: "\(rounded(value * 1e3)) ms"
+    default: "\(rounded(value)) s"
+    }
+  }
+}
