@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// A dense identifier of an axis in its graph.
+package typealias AxisID = Int
+/// A dense identifier of a tensor in its graph.
+package typealias TensorID = Int
+/// A dense identifier of an operator in its graph.
+package typealias OperatorID = Int
+/// A dense identifier of a segment in its graph.
+package typealias SegmentID = Int
+
+/// A named iteration space that tensor dimensions refer to: `batch`, `seq`, `hidden`, `kv_heads`, `vocab` …
+///
+/// Two dimensions of one axis are aligned: splitting one in parts and splitting the other in as many gives matching parts.
+package struct Axis: Hashable, Sendable {
+  /// What an axis stands for. It gives a split its common name (data, sequence, heads, vocabulary …) and says which axes follow
+  /// the workload instead of the model.
+  package enum Role: String, Sendable, CaseIterable {
+    /// Samples of one micro-batch.
+    case batch
+    /// Positions in a sequence.
+    case sequence
+    /// Groups of query heads that share one key-value head.
+    case heads
+    /// Query heads in one group.
+    case queries
+    /// Entries of a vocabulary (or classes of a classifier).
+    case vocabulary
+    /// Anything else that a matrix product produces or consumes.
+    case feature
+    /// An axis that is never cut: the inside of a head, the token pieces of an image patch.
+    case whole
+  }
+
+  package var name: String
+  package var extent: Int
+  package var role: Role
+
+  package init(name: String, extent: Int, role: Role) {
+    self.name = name
+    self.extent = extent
+    self.role = role
+  }
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// What an operator computes. Shapes are those of its tensors; `…` stands for any leading dimensions.
+package enum OperatorKind: Hashable, Sendable {
+  /// (ids `[b, s]`, table `[v, h]`) → `[b, s, h]`.
+  case embedding
+  /// (table `[positions, h]`) → `[s, h]`: row `offset + t` for position t.
+  case positionEmbedding(offset: Int)
+  /// (x `[…, in…]`, weight with in… and out…) → `[…, out…]`; contracts every axis of the weight that x has. The weight's dimensions are in
+  /// the checkpoint's order: all of in… first, or all of out… first.
+  case linear
+  /// (x `[…, o…]`, bias `[o…]`) → x + bias. Apart from the product, so that it is added once, to a reduced or scattered result.
+  case bias
+  /// (query `[b, s, g, r, d]`, key `[b, t, g, d]`, value `[b, t, g, d]`, optional key mask `[b, t]`) → `[b, s, g, r, d]`.
+  /// g key-value groups of r query heads; scores are multiplied by 1/√d.
+  case attention(causal: Bool)
+  /// Rotary position embedding, rotate-half: `[b, s, …, d]` → the same shape.
+  case rotary(RotaryParameters)
+  /// (x `[…, h]`, weight `[h]`, bias `[h]`), over the last dimension.
+  case layerNorm(epsilon: Double)
+  /// (x `[…, h]`, weight `[h]`), over the last dimension.
+  case rmsNorm(epsilon: Double)
+  /// Element-wise, x → f(x).
+  case activation(ActivationFunction)
+  /// Zeroes elements with this probability in training; the identity when run unless asked otherwise.
+  case dropout(probability: Double)
+  /// Element-wise a + b; b may lack leading axes of a (it is then broadcast).
+  case add
+  /// Element-wise a · b of equal shapes.
+  case multiply
+  /// (pixels `[b, c, H, W]`) → `[b, n, c·p·p]`: non-overlapping square patches in row-major order, each as a convolution reads it.
+  case patches(size: Int)
+  /// (x `[b, n, h]`, token `[h]`) → `[b, n+1, h]`: a learned token before the sequence.
+  case prependToken
+  /// (x `[b, s, h]`) → `[b, h]`: one position of the sequence.
+  case selectToken(position: Int)
+  /// (logits `[…, v]`, labels `[…]`) → scalar: the sum of −log softmax(logits)[label] over the labels that count, divided by the global
+  /// number of labels that count.
+  case crossEntropy
+}
+
+/// Element-wise functions of one operand.
+package enum ActivationFunction: String, Hashable, Sendable, CaseIterable {
+  /// x · Φ(x).
+  case gelu
+  /// Its tanh approximation, Hugging Face's `gelu_new` and `gelu_pytorch_tanh`.
+  case geluTanh = "gelu_tanh"
+  case silu
+  case relu
+  case tanh
+}
+
+/// The angles of a rotary embedding: position · base^(−2i/d), with optional scaling of the frequencies.
+package struct RotaryParameters: Hashable, Sendable {
+  /// Llama 3's scaling (`rope_scaling` with `rope_type: llama3`): low frequencies are divided by `factor`, with a smooth ramp between.
+  package struct Llama3Scaling: Hashable, Sendable {
+    package var factor: Double
+    package var lowFrequencyFactor: Double
+    package var highFrequencyFactor: Double
+    package var originalMaxPositions: Int
+
+    package init(factor: Double, lowFrequencyFactor: Double, highFrequencyFactor: Double, originalMaxPositions: Int) {
+      self.factor = factor
+      self.lowFrequencyFactor = lowFrequencyFactor
+      self.highFrequencyFactor = highFrequencyFactor
+      self.originalMaxPositions = originalMaxPositions
+    }
+  }
+
+  package var base: Double
+  package var scaling: Llama3Scaling?
+
+  package init(base: Double, scaling: Llama3Scaling? = nil) {
+    self.base = base
+    self.scaling = scaling
+  }
+}
+
+/// One operation of the model: what it computes, from which tensors into which tensor.
+package struct Operator: Hashable, Sendable {
+  /// A Hugging Face module path, with `{i}` for a repeat: `transformer.h.{i}.mlp.c_fc`.
+  package var name: String
+  package var kind: OperatorKind
+  package var operands: [TensorID]
+  package var result: TensorID
+
+  package init(name: String, kind: OperatorKind, operands: [TensorID], result: TensorID) {
+    self.name = name
+    self.kind = kind
+    self.operands = operands
+    self.result = result
+  }
+}
