@@ -132,7 +132,8 @@ package struct GraphBuilder {
     if shapesOut != shapesIn {
       throw ModelError.inconsistent(
         where: "segment \(segment.name)",
-        problem: "takes in \(segment.entries.map { tensors[$0].name }), but \(previous?.name ?? "nothing before it") sends on \(outgoing.map { tensors[$0].name })")
+        problem: "takes in \(segment.entries.map { tensors[$0].name }), but \(previous?.name ?? "nothing before it") sends on "
+          + "\(outgoing.map { tensors[$0].name })")
     }
   }
 

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ModelGraph
+
+/// What splitting means for one operator: its iteration axes, and the dimension of each operand and of the result that each maps to.
+///
+/// Everything else is read off: the layouts of a strategy, the collectives its result needs, its gradients' layouts, the size of its local
+/// work. A rule is the row that `OperatorRules` gives for an operator.
+package struct OperatorRule: Sendable {
+  /// One axis of the operator's loop nest.
+  package struct IterationAxis: Sendable {
+    package let name: String
+    package let extent: Int
+    package let role: Axis.Role
+    /// Whether ranks may share the axis out among them.
+    package let isSplittable: Bool
+    /// A sum over this axis is completed by interior collectives, so the result is whole on every rank even when the axis is split.
+    package let isCompletedInside: Bool
+    /// The strategy's name on the command line when a mesh axis goes to this axis; the first is printed, all are understood.
+    package let words: [String]
+  }
+
+  /// A collective inside the operator, over the mesh axes that split `axis`: (maximum, sum of exponentials, target logit) of a
+  /// vocabulary-split cross-entropy.
+  package struct InteriorCollective: Sendable {
+    /// The iteration axis whose split makes the collective necessary.
+    package let axis: Int
+    /// The iteration axes that the reduced array spans.
+    package let spans: [Int]
+    /// How many arrays of that size are reduced, one all-reduce each.
+    package let count: Int
+  }
+
+  /// What the operator costs to carry out, in terms of its local iteration extents.
+  package enum Work: Sendable {
+    /// A matrix product: 2·m·n·k operations, where each of m, n and k is a product of iteration axes. Backward is two such products.
+    case product(m: [Int], n: [Int], k: [Int])
+    /// Blocked attention: 4·b·s·t·heads·d operations forward, 2.5 times that backward (five products instead of two), half of it when causal.
+    case attention(causal: Bool, queries: Int, keys: Int)
+    /// Reads its operands and writes its result once: bound by memory bandwidth.
+    case stream
+    /// Reads only the rows that it needs of its last operand.
+    case gather
+    /// No work of its own: a view, or data that the input pipeline prepares.
+    case free
+  }
+
+  package let iteration: [IterationAxis]
+  /// For each operand, the iteration axis of each dimension.
+  package let operands: [[Int]]
+  /// The iteration axis of each dimension of the result.
+  package let result: [Int]
+  /// For each operand, whether backward needs its values.
+  package let keepsOperand: [Bool]
+  /// Whether backward needs the result's values.
+  package let keepsResult: Bool
+  /// Further arrays kept for backward: the iteration axes that each spans and its bytes per element (log-sum-exp, mean, mask).
+  package let keepsExtra: [(spans: [Int], bytesPerElement: Int)]
+  package let interior: [InteriorCollective]
+  package let work: Work
+
+  /// The iteration axes that the result lacks.
+  package func isReduced(_ axis: Int) -> Bool { !result.contains(axis) }
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ModelGraph
+
+/// The table: one rule per kind of operator, in the manner of an einsum.
+///
+/// The subscripts in the comments are iteration axes; `|` marks axes that are never split, and an axis on the left only is a reduction.
+package enum OperatorRules {
+  /// The rule of operator `id` of `graph`.
+  package static func rule(for id: OperatorID, in graph: Graph) -> OperatorRule {
+    let op = graph.operators[id]
+    func dims(_ operand: Int) -> [AxisID] { graph.tensors[op.operands[operand]].dimensions }
+    let out = graph.tensors[op.result].dimensions
+    var rule = RuleBuilder(graph: graph)
+
+    switch op.kind {
+    case .embedding:
+      // b s, v h -> b s h   (v: rows that another rank holds count as zero, so the result is a partial sum)
+      rule.add(dims(0))
+      rule.add(dims(1))
+      rule.name(dims(1)[0], ["vocab", "row"])
+      return rule.finish(operands: [dims(0), dims(1)], result: out, keeps: [0], work: .gather)
+
+    case .positionEmbedding:
+      // |p h -> s h
+      rule.add(out)
+      rule.add([dims(0)[0]], splittable: false)
+      return rule.finish(operands: [dims(0)], result: out, keeps: [], work: .gather)
+
+    case .linear:
+      // … i, i o -> … o   (i: row-parallel, o: column-parallel)
+      let contracted = dims(1).filter { dims(0).contains($0) }
+      let produced = dims(1).filter { !dims(0).contains($0) }
+      rule.add(dims(0))
+      rule.add(produced)
+      for axis in contracted { rule.name(axis, ["row"] + RuleBuilder.words(for: graph.axes[axis].role)) }
+      for axis in produced {
+        rule.name(axis, graph.axes[axis].role == .vocabulary ? ["vocab", "column"] : ["column"] + RuleBuilder.words(for: graph.axes[axis].role))
+      }
+      let rows = dims(0).filter { !contracted.contains($0) }
+      return rule.finish(
+        operands: [dims(0), dims(1)], result: out, keeps: [0, 1],
+        work: .product(m: rule.indices(rows), n: rule.indices(produced), k: rule.indices(contracted)))
+
+    case .attention(let causal):
+      // b s g r |d, b |t g |d, b |t g |d, b |t -> b s g r |d
+      let (q, k) = (dims(0), dims(1))
+      rule.add(q)
+      rule.forbid(q[4])
+      rule.name(q[1], ["context", "sequence"])
+      // Keys share the queries' axis in self-attention, but are gathered whole: another iteration axis.
+      let keys = rule.addAlias(of: k[1], splittable: false)
+      let qIndices = rule.indices(q)
+      let kIndices = [qIndices[0], keys, qIndices[2], qIndices[4]]
+      return rule.finish(
+        operandIndices: [qIndices, kIndices, kIndices] + (op.operands.count == 4 ? [[qIndices[0], keys]] : []), result: out,
+        keeps: Array(op.operands.indices), keepsResult: true, extra: [(Array(qIndices[0..<4]), 4)],
+        work: .attention(causal: causal, queries: qIndices[1], keys: keys))
+
+    case .layerNorm, .rmsNorm:
+      // … |h, |h, |h -> … |h
+      rule.add(out)
+      rule.forbid(out[out.count - 1])
+      let rows = rule.indices(Array(out.dropLast()))
+      let statistics = op.operands.count == 3 ? 2 : 1
+      return rule.finish(
+        operands: op.operands.indices.map(dims), result: out, keeps: Array(op.operands.indices.prefix(2)),
+        extra: Array(repeating: (rows, 4), count: statistics), work: .stream)
+
+    case .rotary:
+      // … |d -> … |d
+      rule.add(out)
+      rule.forbid(out[out.count - 1])
+      return rule.finish(operands: [dims(0)], result: out, keeps: [], work: .stream)
+
+    case .bias, .add:
+      // … o, o -> … o
+      rule.add(out)
+      return rule.finish(operands: [dims(0), dims(1)], result: out, keeps: [], work: .stream)
+
+    case .multiply:
+      rule.add(out)
+      return rule.finish(operands: [dims(0), dims(1)], result: out, keeps: [0, 1], work: .stream)
+
+    case .activation(let function):
+      rule.add(out)
+      return rule.finish(operands: [dims(0)], result: out, keeps: function == .tanh ? [] : [0], keepsResult: function == .tanh, work: .stream)
+
+    case .dropout:
+      rule.add(out)
+      return rule.finish(operands: [dims(0)], result: out, keeps: [], extra: [(rule.indices(out), 1)], work: .stream)
+
+    case .patches:
+      // b |c |H |W -> b |n |(c p p)
+      rule.add([out[0]])
+      rule.add(Array(out.dropFirst()) + dims(0).dropFirst(), splittable: false)
+      return rule.finish(operands: [dims(0)], result: out, keeps: [], work: .stream)
+
+    case .prependToken:
+      // b |n h, h -> b |m h
+      rule.add([out[0], out[2]])
+      rule.add([out[1], dims(0)[1]], splittable: false)
+      return rule.finish(operands: [dims(0), dims(1)], result: out, keeps: [], work: .stream)
+
+    case .selectToken:
+      // b |s h -> b h
+      rule.add(out)
+      rule.add([dims(0)[1]], splittable: false)
+      return rule.finish(operands: [dims(0)], result: out, keeps: [], work: .free)
+
+    case .crossEntropy:
+      // … v, … -> ()   (v: maximum, sum of exponentials and target logit are reduced inside)
+      let classes = dims(0)[dims(0).count - 1]
+      rule.add(dims(0))
+      rule.completeInside(classes)
+      let rows = rule.indices(Array(dims(0).dropLast()))
+      return rule.finish(
+        operands: [dims(0), dims(1)], result: [], keeps: [0], extra: [(rows, 4), (rows, 4)],
+        interior: [.init(axis: rule.indices([classes])[0], spans: rows, count: 3)], work: .stream)
+    }
+  }
+}
+
+/// Collects the iteration axes of one rule.
+private struct RuleBuilder {
+  let graph: Graph
+  private var axes: [(id: AxisID, isAlias: Bool, splittable: Bool, completed: Bool, words: [String])] = []
+
+  init(graph: Graph) { self.graph = graph }
+
+  /// The words for an axis where the operator's kind does not give a better one.
+  static func words(for role: Axis.Role) -> [String] {
+    switch role {
+    case .batch: ["data"]
+    case .sequence: ["sequence"]
+    case .heads, .queries: ["heads"]
+    case .vocabulary: ["vocab"]
+    case .feature, .whole: ["column"]
+    }
+  }
+
+  mutating func add(_ ids: [AxisID], splittable: Bool = true) {
+    for id in ids where !axes.contains(where: { $0.id == id && !$0.isAlias }) {
+      axes.append((id, false, splittable && graph.axes[id].role != .whole, false, Self.words(for: graph.axes[id].role)))
+    }
+  }
+
+  mutating func addAlias(of id: AxisID, splittable: Bool) -> Int {
+    axes.append((id, true, splittable, false, []))
+    return axes.count - 1
+  }
+
+  private func index(_ id: AxisID) -> Int {
+    guard let index = axes.firstIndex(where: { $0.id == id && !$0.isAlias }) else { preconditionFailure("axis \(id) is not in the rule") }
+    return index
+  }
+
+  func indices(_ ids: [AxisID]) -> [Int] { ids.map(index) }
+  mutating func name(_ id: AxisID, _ words: [String]) { axes[index(id)].words = words }
+  mutating func forbid(_ id: AxisID) { axes[index(id)].splittable = false }
+  mutating func completeInside(_ id: AxisID) { axes[index(id)].completed = true }
+
+  func finish(
+    operands: [[AxisID]], result: [AxisID], keeps: [Int], keepsResult: Bool = false, extra: [(spans: [Int], bytesPerElement: Int)] = [],
+    interior: [OperatorRule.InteriorCollective] = [], work: OperatorRule.Work
+  ) -> OperatorRule {
+    finish(
+      operandIndices: operands.map(indices), result: result, keeps: keeps, keepsResult: keepsResult, extra: extra, interior: interior, work: work)
+  }
+
+  func finish(
+    operandIndices: [[Int]], result: [AxisID], keeps: [Int], keepsResult: Bool = false, extra: [(spans: [Int], bytesPerElement: Int)] = [],
+    interior: [OperatorRule.InteriorCollective] = [], work: OperatorRule.Work
+  ) -> OperatorRule {
+    OperatorRule(
+      iteration: axes.map { axis in
+        OperatorRule.IterationAxis(
+          name: graph.axes[axis.id].name, extent: graph.axes[axis.id].extent, role: graph.axes[axis.id].role, isSplittable: axis.splittable,
+          isCompletedInside: axis.completed, words: axis.words)
+      },
+      operands: operandIndices, result: indices(result), keepsOperand: operandIndices.indices.map { keeps.contains($0) },
+      keepsResult: keepsResult, keepsExtra: extra, interior: interior, work: work)
+  }
+}

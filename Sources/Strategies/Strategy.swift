@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ModelGraph
+
+/// How one operator's work is shared out over a mesh: each mesh axis goes to one iteration axis, or to none (every rank along it then does
+/// the same work).
+///
+/// The layouts are read off the assignment and the operator's rule, forward and backward (the dual of each use):
+///
+/// | on a mesh axis, the operator …      | operand    | its gradient | result     | its gradient |
+/// |-------------------------------------|------------|--------------|------------|--------------|
+/// | splits an axis that the tensor has   | split      | split        | split      | split        |
+/// | splits an axis that the tensor lacks | replicated | partial      | partial    | replicated   |
+/// | does not split                       | replicated | replicated   | replicated | replicated   |
+package struct Strategy: Hashable, Sendable {
+  /// For each mesh axis, an iteration axis of the operator's rule, or nil.
+  package let assignment: [Int?]
+  /// How each operand is used.
+  package let operands: [Use]
+  package let result: Layout
+  /// The layout in which backward takes the result's gradient.
+  package let resultGradient: Layout
+
+  /// A layout in which an operator takes an operand, with the layout in which it gives back the operand's gradient.
+  package struct Use: Hashable, Sendable, Comparable {
+    package let forward: Layout
+    package let gradient: Layout
+
+    package init(forward: Layout, gradient: Layout) {
+      self.forward = forward
+      self.gradient = gradient
+    }
+
+    package static func < (a: Use, b: Use) -> Bool { (a.forward, a.gradient) < (b.forward, b.gradient) }
+  }
+
+  package init(assignment: [Int?], rule: OperatorRule) {
+    self.assignment = assignment
+    let replicated = Layout(replicatedOn: assignment.count)
+    var uses: [Use] = []
+    for dimensions in rule.operands {
+      var (forward, gradient) = (replicated, replicated)
+      for (meshAxis, iterationAxis) in assignment.enumerated() {
+        guard let iterationAxis else { continue }
+        if let dimension = dimensions.firstIndex(of: iterationAxis) {
+          forward[meshAxis] = .split(dimension)
+          gradient[meshAxis] = .split(dimension)
+        } else {
+          gradient[meshAxis] = .partial
+        }
+      }
+      uses.append(Use(forward: forward, gradient: gradient))
+    }
+    var (result, resultGradient) = (replicated, replicated)
+    for (meshAxis, iterationAxis) in assignment.enumerated() {
+      guard let iterationAxis else { continue }
+      if let dimension = rule.result.firstIndex(of: iterationAxis) {
+        result[meshAxis] = .split(dimension)
+        resultGradient[meshAxis] = .split(dimension)
+      } else if !rule.iteration[iterationAxis].isCompletedInside {
+        result[meshAxis] = .partial
+      }
+    }
+    self.operands = uses
+    self.result = result
+    self.resultGradient = resultGradient
+  }
+
+  /// The extents of the largest local iteration space.
+  package func localExtents(_ rule: OperatorRule, mesh: [Int]) -> [Int] {
+    var extents = rule.iteration.map(\.extent)
+    for (meshAxis, iterationAxis) in assignment.enumerated() {
+      if let iterationAxis { extents[iterationAxis] = (extents[iterationAxis] + mesh[meshAxis] - 1) / mesh[meshAxis] }
+    }
+    return extents
+  }
+
+  /// One word per mesh axis: `data`, `row`, `column`, `sequence`, `heads`, `vocab`, `replicate` …
+  package func words(_ rule: OperatorRule) -> [String] {
+    assignment.map { axis in axis.flatMap { rule.iteration[$0].words.first } ?? "replicate" }
+  }
+
+  /// Whether the strategy is what these words say, one per mesh axis; aliases count.
+  package func matches(_ words: [String], rule: OperatorRule) -> Bool {
+    words.count == assignment.count
+      && zip(words, assignment).allSatisfy { word, axis in
+        axis.map { rule.iteration[$0].words.contains(word) } ?? (word == "replicate")
+      }
+  }
+
+  /// Every strategy of a rule on a mesh: each mesh axis to each splittable iteration axis or to none, as long as every rank gets a part.
+  ///
+  /// In a fixed order: by assignment, none first.
+  package static func all(for rule: OperatorRule, mesh: [Int]) -> [Strategy] {
+    let choices: [Int?] = [nil] + rule.iteration.indices.filter { rule.iteration[$0].isSplittable && rule.iteration[$0].extent > 1 }.map { $0 }
+    var assignments: [[Int?]] = [[]]
+    for size in mesh {
+      assignments = assignments.flatMap { prefix in (size == 1 ? [nil] : choices).map { prefix + [$0] } }
+    }
+    return assignments.filter { assignment in
+      var parts = [Int](repeating: 1, count: rule.iteration.count)
+      for (meshAxis, axis) in assignment.enumerated() { if let axis { parts[axis] *= mesh[meshAxis] } }
+      return zip(rule.iteration, parts).allSatisfy { $0.extent >= $1 }
+    }.map { Strategy(assignment: $0, rule: rule) }
+  }
+}
