@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Plans
+
+extension Instruction {
+  /// The buffers that an instruction reads or writes, parameters and their gradients left out.
+  func touched() -> [BufferID] {
+    switch self {
+    case .load(let buffer, _), .send(let buffer, _, _), .receive(let buffer, _, _), .zero(let buffer), .free(let buffer): [buffer]
+    case .kernel(let call):
+      call.operands + [call.result] + call.extras + [call.resultGradient].compactMap { $0 } + call.operandGradients.compactMap { $0 }
+    case .reshard(_, let from, let to), .accumulate(let from, let to): [from, to]
+    case .reduceGradient, .reduceTied, .update: []
+    }
+  }
+}
+
+extension KernelCall {
+  /// The buffers whose values a backward call really reads: what the rule keeps, and the incoming gradient.
+  func read(keepsOperand: [Bool], keepsResult: Bool) -> [BufferID] {
+    guard phase == .backward else { return operands + [result] + extras }
+    return zip(operands, keepsOperand).filter(\.1).map(\.0) + (keepsResult ? [result] : []) + extras + [resultGradient].compactMap { $0 }
+      + operandGradients.compactMap { $0 }
+  }
+}
+
+extension Program {
+  /// Frees every buffer after the last instruction that needs it. Values that backward does not read are freed during forward.
+  mutating func insertFrees() {
+    var last = [Int?](repeating: nil, count: buffers.count)
+    for (index, instruction) in instructions.enumerated() {
+      let touched =
+        if case .kernel(let call) = instruction {
+          call.read(keepsOperand: rules[call.op].keepsOperand, keepsResult: rules[call.op].keepsResult)
+        } else { instruction.touched() }
+      for buffer in touched { last[buffer] = index }
+    }
+    var dying = [[BufferID]](repeating: [], count: instructions.count)
+    for (buffer, index) in last.enumerated() {
+      switch buffers[buffer].role {
+      case .parameter, .parameterGradient: break
+      case .activation, .gradient, .input: if let index { dying[index].append(buffer) }
+      }
+    }
+    var result: [Instruction] = []
+    result.reserveCapacity(instructions.count + buffers.count)
+    for (index, instruction) in instructions.enumerated() {
+      result.append(instruction)
+      for buffer in dying[index] { result.append(.free(buffer)) }
+    }
+    instructions = result
+  }
+}

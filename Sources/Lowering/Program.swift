@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ModelGraph
+import Strategies
+
+/// A dense identifier of a buffer in its program. A buffer is written by one instruction (parameters, gradients and sums apart).
+package typealias BufferID = Int
+
+/// A piece of a tensor in one rank's memory, row-major, fp32 (32-bit integers for token identifiers and the like).
+package struct Buffer: Hashable, Sendable {
+  package enum Role: Hashable, Sendable {
+    case activation
+    case gradient
+    /// A value, or the gradient, of the parameter of this number.
+    case parameter(Int)
+    case parameterGradient(Int)
+    case input(InputKind)
+  }
+
+  package let role: Role
+  package let tensor: TensorID
+  package let layout: Layout
+  /// The ranges of the tensor's dimensions that are held, within one micro-batch.
+  package let region: [Range<Int>]
+  /// Elements; an operator's kept extras have a count that is not the region's.
+  package let count: Int
+}
+
+/// One operator on this rank's part of its work, forward or backward.
+package struct KernelCall: Hashable, Sendable {
+  package enum Phase: Hashable, Sendable {
+    case forward
+    case backward
+  }
+
+  package let op: OperatorID
+  /// Which copy of the segment.
+  package let copy: Int
+  package let microBatch: Int
+  package let phase: Phase
+  package let operands: [BufferID]
+  package let result: BufferID
+  /// Arrays that forward leaves for backward, in the order of the rule's `keepsExtra`.
+  package let extras: [BufferID]
+  /// Backward only: the gradient of the result; nil for the loss itself.
+  package let resultGradient: BufferID?
+  /// Backward only: for each operand, where its gradient goes; nil where none is wanted. Those of parameters are added to, others written.
+  package let operandGradients: [BufferID?]
+}
+
+/// What a rank does, one thing after the other.
+package enum Instruction: Hashable, Sendable {
+  /// Brings this rank's part of an input of one micro-batch.
+  case load(BufferID, microBatch: Int)
+  case kernel(KernelCall)
+  /// One resharding step from one buffer into another.
+  case reshard(ReshardingStep, from: BufferID, to: BufferID)
+  /// `to` += `from`.
+  case accumulate(from: BufferID, to: BufferID)
+  case send(BufferID, rank: Int, tag: Int)
+  case receive(BufferID, rank: Int, tag: Int)
+  case zero(BufferID)
+  /// All-reduces a parameter's gradient, in place, over mesh axes on which the ranks saw different data.
+  case reduceGradient(parameter: Int, axes: [Int])
+  /// Adds up, over the stages that hold a tied parameter, its gradient, in place; `ranks` are this rank's counterparts and itself.
+  case reduceTied(parameter: Int, ranks: [Int])
+  case update(parameter: Int)
+  case free(BufferID)
+}
+
+/// A parameter as one rank holds it.
+package struct LocalParameter: Hashable, Sendable {
+  package let tensor: TensorID
+  package let copy: Int
+  package let value: BufferID
+  /// Nil in a forward program.
+  package let gradient: BufferID?
+  /// The mesh axes that the gradient is partial on.
+  package let gradientAxes: [Int]
+  package let layout: Layout
+  package let region: [Range<Int>]
+}
+
+/// Everything that one rank does in one step.
+package struct Program: Sendable {
+  package let rank: Int
+  package let stage: Int
+  /// The rank's place on its stage's mesh.
+  package let coordinates: [Int]
+  package let mesh: [Int]
+  package let graph: Graph
+  package let rules: [OperatorRule]
+  package let strategies: [Strategy]
+  package internal(set) var buffers: [Buffer] = []
+  package internal(set) var parameters: [LocalParameter] = []
+  package internal(set) var instructions: [Instruction] = []
+
+  /// For each operator, the part of each iteration axis that this rank works on.
+  package internal(set) var iterationRegions: [[Range<Int>]] = []
+
+  /// The rank at other coordinates of the same stage's mesh.
+  package func rank(at coordinates: [Int]) -> Int {
+    stage * mesh.reduce(1, *) + zip(mesh, coordinates).reduce(0) { $0 * $1.0 + $1.1 }
+  }
+
+  /// The coordinates of every member of this rank's group over some mesh axes, in row-major order: the order of their ranks.
+  package func group(over axes: [Int]) -> [[Int]] {
+    var members = [coordinates]
+    for axis in axes {
+      members = members.flatMap { member in
+        (0..<mesh[axis]).map { index in
+          var other = member
+          other[axis] = index
+          return other
+        }
+      }
+    }
+    return members
+  }
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Plans
+
+/// One pass of one micro-batch through a stage.
+package enum Pass: Hashable, Sendable {
+  case forward(Int)
+  case backward(Int)
+}
+
+extension Schedule {
+  /// The order in which stage `stage` of `stages` carries out its passes.
+  ///
+  /// 1F1B (Narayanan et al. 2021, PipeDream-flush): min(m, stages − stage − 1) warm-up forward passes, then one forward and one backward in
+  /// turn, then the backward passes that are left.
+  package func passes(stage: Int, stages: Int, microBatches: Int, mode: Mode) -> [Pass] {
+    let all = 0..<microBatches
+    if mode == .forward { return all.map(Pass.forward) }
+    switch self {
+    case .gpipe: return all.map(Pass.forward) + all.map(Pass.backward)
+    case .oneForwardOneBackward:
+      let warmUp = min(microBatches, stages - stage - 1)
+      var order = (0..<warmUp).map(Pass.forward)
+      for index in warmUp..<microBatches { order += [.forward(index), .backward(index - warmUp)] }
+      return order + (microBatches - warmUp..<microBatches).map(Pass.backward)
+    }
+  }
+
+  /// The most micro-batches whose activations a stage holds at once.
+  package func inFlight(stage: Int, stages: Int, microBatches: Int, mode: Mode) -> Int {
+    switch (mode, self) {
+    case (.forward, _): 1
+    case (.train, .gpipe): microBatches
+    case (.train, .oneForwardOneBackward): min(microBatches, stages - stage)
+    }
+  }
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ModelGraph
+import Strategies
+
+/// What a run of the model is for.
+package enum Mode: String, Hashable, Sendable, CaseIterable {
+  case train
+  case forward
+}
+
+/// How parameters are updated; it decides how much state a parameter needs.
+package enum OptimizerKind: String, Hashable, Sendable, CaseIterable {
+  case adamw
+  case sgd
+}
+
+/// The order in which a stage carries out its micro-batches.
+package enum Schedule: String, Hashable, Sendable, CaseIterable {
+  /// All forward passes, then all backward passes.
+  case gpipe
+  /// One forward, one backward, after as many forward passes as there are stages behind (PipeDream-flush).
+  case oneForwardOneBackward = "1f1b"
+}
+
+/// The job that a plan is for: sizes of one step and what is done with them.
+package struct Job: Hashable, Sendable {
+  /// Sequences (or images) in one global batch.
+  package var batch: Int
+  /// Parts that a global batch is cut into, carried out one after the other; gradients add up.
+  package var microBatches: Int
+  /// Positions in one sequence; nil where the model fixes it.
+  package var sequence: Int?
+  package var mode: Mode
+  package var optimizer: OptimizerKind
+  /// The data type that the plan was priced for: `bf16`, `fp16` or `fp32`.
+  package var dtype: String
+
+  package init(batch: Int, microBatches: Int, sequence: Int?, mode: Mode, optimizer: OptimizerKind, dtype: String) {
+    self.batch = batch
+    self.microBatches = microBatches
+    self.sequence = sequence
+    self.mode = mode
+    self.optimizer = optimizer
+    self.dtype = dtype
+  }
+}
+
+/// Consecutive copies of one segment.
+package struct UnitRange: Hashable, Sendable {
+  package var segment: SegmentID
+  package var copies: Range<Int>
+
+  package init(segment: SegmentID, copies: Range<Int>) {
+    self.segment = segment
+    self.copies = copies
+  }
+}
+
+/// One pipeline stage: which part of the chain of segments it holds. Stage s runs on ranks s·n ..< (s+1)·n, n being the mesh's size.
+package struct Stage: Hashable, Sendable {
+  package var units: [UnitRange]
+
+  package init(units: [UnitRange]) { self.units = units }
+}
+
+/// How one tensor gets from the layout that it has into one that is needed.
+package struct Conversion: Hashable, Sendable {
+  /// The tensor, as its reader names it (a segment's entry for what comes from the copy before).
+  package var tensor: TensorID
+  package var from: Layout
+  package var to: Layout
+  package var steps: [ReshardingStep]
+
+  package init(tensor: TensorID, from: Layout, to: Layout, steps: [ReshardingStep]) {
+    self.tensor = tensor
+    self.from = from
+    self.to = to
+    self.steps = steps
+  }
+}
+
+/// A complete decision: everything that lowering needs to write each rank's program.
+package struct Decision: Hashable, Sendable {
+  /// The model with the extents of one micro-batch.
+  package var graph: Graph
+  package var job: Job
+  /// The sizes of a stage's mesh axes, outermost first; the last axis's neighbours are adjacent devices.
+  package var mesh: [Int]
+  package var schedule: Schedule
+  package var stages: [Stage]
+  /// For each operator, the iteration axis that each mesh axis goes to.
+  package var assignments: [[Int?]]
+  package var conversions: [Conversion]
+
+  package init(
+    graph: Graph, job: Job, mesh: [Int], schedule: Schedule, stages: [Stage], assignments: [[Int?]], conversions: [Conversion]
+  ) {
+    self.graph = graph
+    self.job = job
+    self.mesh = mesh
+    self.schedule = schedule
+    self.stages = stages
+    self.assignments = assignments
+    self.conversions = conversions
+  }
+
+  package var ranksPerStage: Int { mesh.reduce(1, *) }
+  package var ranks: Int { ranksPerStage * stages.count }
+}
