@@ -1,5 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-import Plans
+
+/// The order in which a stage carries out its micro-batches.
+package enum Schedule: String, Hashable, Sendable, CaseIterable {
+  /// All forward passes, then all backward passes.
+  case gpipe
+  /// One forward, one backward, after as many forward passes as there are stages behind (PipeDream-flush).
+  case oneForwardOneBackward = "1f1b"
+}
 
 /// One pass of one micro-batch through a stage.
 package enum Pass: Hashable, Sendable {

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ModelGraph
+import Quantities
+import Strategies
+
+/// What one strategy of one operator costs, on the rank with the largest part, for one micro-batch unless said otherwise.
+///
+/// Conversions between layouts, and what is kept of tensors that several operators read, are priced apart.
+package struct OperatorCost: Hashable, Sendable {
+  package var forward: Seconds
+  package var backward: Seconds
+  /// Of `forward`, what is spent in collectives inside the operator.
+  package var interior: Seconds
+  /// Once per step: summing gradients over data replicas.
+  package var gradientSync: Seconds
+  /// Once per step: the optimizer.
+  package var update: Seconds
+  /// Weights as kernels read them, gradients, master weights and optimizer state.
+  package var weights: Bytes
+  package var gradients: Bytes
+  package var optimizerState: Bytes
+  /// Arrays besides operands and result that backward needs (statistics, masks), per micro-batch.
+  package var extras: Bytes
+  /// Memory that only lives while the operator runs.
+  package var transient: Bytes
+
+  package var once: Seconds { gradientSync + update }
+  package var resident: Bytes { weights + gradients + optimizerState }
+}
+
+/// Prices operators, conversions and boundaries for one graph, mesh and device.
+package struct Pricing: Sendable {
+  package let graph: Graph
+  package let mesh: [Int]
+  package let rates: DeviceRates
+  package let precision: Precision
+  package let job: Job
+  package let rules: [OperatorRule]
+  package let needsGradient: [Bool]
+  /// For each set of mesh axes (bit a: axis a), the levels that a group over it spans.
+  package let links: [[LinkShare]]
+
+  package init(
+    graph: Graph, mesh: [Int], rates: DeviceRates, precision: Precision, job: Job, rules: [OperatorRule], needsGradient: [Bool],
+    links: [[LinkShare]]
+  ) {
+    precondition(links.count == 1 << mesh.count)
+    self.graph = graph
+    self.mesh = mesh
+    self.rates = rates
+    self.precision = precision
+    self.job = job
+    self.rules = rules
+    self.needsGradient = needsGradient
+    self.links = links
+  }
+
+  /// The time of a collective over some mesh axes.
+  package func collective(_ kind: CollectiveKind, bytes: Bytes, axes: [Int]) -> Seconds {
+    CollectiveCost.time(kind, bytes: bytes, links: links[axes.reduce(0) { $0 | 1 << $1 }])
+  }
+
+  /// The bytes of a tensor's largest shard.
+  package func bytes(_ tensor: TensorID, _ layout: Layout, bytesPerElement: Int? = nil) -> Bytes {
+    Bytes(Shard.largestCount(graph.shape(tensor), layout: layout, mesh: mesh) * (bytesPerElement ?? elementBytes(tensor)))
+  }
+
+  /// Whole numbers take 4 bytes, everything else what the precision says.
+  package func elementBytes(_ tensor: TensorID) -> Int {
+    if case .input(let kind) = graph.tensors[tensor].kind, kind.isInteger { return 4 }
+    return precision.element
+  }
+
+  /// The bytes of one kept operand. A cross-entropy keeps its logits in fp32, whatever the precision (Megatron-LM and PyTorch both do).
+  package func keptOperand(_ op: OperatorID, _ operand: Int, _ layout: Layout) -> Bytes {
+    let tensor = graph.operators[op].operands[operand]
+    return bytes(tensor, layout, bytesPerElement: rules[op].interior.isEmpty ? nil : 4)
+  }
+
+  /// What one strategy of an operator costs. `ownsParameter[k]` is false for a parameter that another operator's cost already counts (a tie).
+  package func cost(_ op: OperatorID, _ strategy: Strategy, ownsParameter: [Bool]) -> OperatorCost {
+    let rule = rules[op]
+    let operands = graph.operators[op].operands
+    let result = graph.operators[op].result
+    let local = strategy.localExtents(rule, mesh: mesh).map(Double.init)
+    let trains = job.mode == .train && needsGradient[result]
+    var cost = OperatorCost(
+      forward: .zero, backward: .zero, interior: .zero, gradientSync: .zero, update: .zero, weights: .zero, gradients: .zero,
+      optimizerState: .zero, extras: .zero, transient: .zero)
+
+    let operandBytes = zip(operands, strategy.operands).map { bytes($0, $1.forward) }
+    let resultBytes = bytes(result, strategy.result)
+    let moved = operandBytes.reduce(resultBytes, +)
+    let gradientsWanted = operands.filter { needsGradient[$0] }.count
+
+    switch rule.work {
+    case .product(let m, let n, let k):
+      let work = FLOPs(2 * (m + n + k).reduce(1) { $0 * local[$1] })
+      cost.forward = rates.time(work, moving: moved)
+      if trains { cost.backward = rates.time(work, moving: moved) * gradientsWanted }
+    case .attention(let causal, let queries, _):
+      let work = FLOPs(4 * local.reduce(1, *) * causalShare(causal, queries: queries, strategy: strategy))
+      cost.forward = rates.time(work, moving: moved)
+      // Two products forward (QKᵀ, PV), five backward (QKᵀ again, dV, dP, dQ, dK): Dao 2023, FlashAttention-2, §3.
+      if trains { cost.backward = rates.time(work * 2.5, moving: (moved + resultBytes) * 2) }
+    case .stream:
+      cost.forward = rates.time(.zero, moving: moved)
+      let keptBytes = zip(operandBytes, rule.keepsOperand).reduce(resultBytes) { $1.1 ? $0 + $1.0 : $0 }
+      let written = zip(operands, operandBytes).reduce(Bytes.zero) { needsGradient[$1.0] ? $0 + $1.1 : $0 }
+      if trains { cost.backward = rates.time(.zero, moving: keptBytes + written) }
+    case .gather:
+      cost.forward = rates.time(.zero, moving: resultBytes * 2)
+      if trains { cost.backward = rates.time(.zero, moving: resultBytes * 3) }
+    case .free: break
+    }
+
+    for interior in rule.interior {
+      let axes = strategy.assignment.indices.filter { strategy.assignment[$0] == interior.axis }
+      if axes.isEmpty { continue }
+      let size = Bytes(interior.spans.reduce(4) { $0 * local[$1] })
+      cost.interior += collective(.allReduce, bytes: size, axes: axes) * interior.count
+    }
+    cost.forward += cost.interior
+
+    for (position, tensor) in operands.enumerated() where graph.tensors[tensor].isParameter && ownsParameter[position] {
+      let use = strategy.operands[position]
+      let count = Shard.largestCount(graph.shape(tensor), layout: use.forward, mesh: mesh)
+      cost.weights += Bytes(count * precision.element)
+      guard trains, needsGradient[tensor] else { continue }
+      cost.gradients += Bytes(count * precision.gradient)
+      let state = precision.master + (job.optimizer == .adamw ? 8 : 0)
+      cost.optimizerState += Bytes(count * state)
+      // The optimizer reads the gradient and its state, and writes state and weight.
+      cost.update += rates.time(.zero, moving: Bytes(count * (precision.gradient + 2 * state + 2 * precision.element)))
+      let axes = use.gradient.partialAxes
+      if !axes.isEmpty { cost.gradientSync += collective(.allReduce, bytes: Bytes(count * precision.gradient), axes: axes) }
+    }
+
+    if trains {
+      for extra in rule.keepsExtra { cost.extras += Bytes(extra.spans.reduce(Double(extra.bytesPerElement)) { $0 * local[$1] }) }
+    }
+    cost.transient = resultBytes
+    if trains {
+      cost.transient += resultBytes
+      for (position, tensor) in operands.enumerated() where needsGradient[tensor] && !graph.tensors[tensor].isParameter {
+        cost.transient += bytes(tensor, strategy.operands[position].gradient)
+      }
+    }
+    return cost
+  }
+
+  /// The part of the score matrix that the rank with most of it computes: all of it, or under a causal mask 1/2 for whole sequences and
+  /// 1 − 1/(2p) for the last of p contiguous chunks of queries.
+  private func causalShare(_ causal: Bool, queries: Int, strategy: Strategy) -> Double {
+    guard causal else { return 1 }
+    let parts = strategy.assignment.enumerated().reduce(1) { $1.element == queries ? $0 * mesh[$1.offset] : $0 }
+    return 1 - 1 / (2 * Double(parts))
+  }
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// What a run of the model is for.
+package enum Mode: String, Hashable, Sendable, CaseIterable {
+  case train
+  case forward
+}
+
+/// How parameters are updated; it decides how much state a parameter needs.
+package enum OptimizerKind: String, Hashable, Sendable, CaseIterable {
+  case adamw
+  case sgd
+}
+
+/// The job that a plan is for: sizes of one step and what is done with them.
+package struct Job: Hashable, Sendable {
+  /// Sequences (or images) in one global batch.
+  package var batch: Int
+  /// Parts that a global batch is cut into, carried out one after the other; gradients add up.
+  package var microBatches: Int
+  /// Positions in one sequence; nil where the model fixes it.
+  package var sequence: Int?
+  package var mode: Mode
+  package var optimizer: OptimizerKind
+  /// The data type that the plan was priced for: `bf16`, `fp16` or `fp32`.
+  package var dtype: String
+
+  package init(batch: Int, microBatches: Int, sequence: Int?, mode: Mode, optimizer: OptimizerKind, dtype: String) {
+    self.batch = batch
+    self.microBatches = microBatches
+    self.sequence = sequence
+    self.mode = mode
+    self.optimizer = optimizer
+    self.dtype = dtype
+  }
+}
