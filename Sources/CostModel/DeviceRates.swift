@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Hardware
 import Quantities
 
-/// How fast one device computes, as far as costs need to know.
+/// How fast one device computes in one number format.
 package struct DeviceRates: Hashable, Sendable {
-  /// The rate that large matrix products reach in the plan's data type.
-  package let product: FLOPRate
-  /// The work at which a product reaches half of that rate: small products do not fill a device.
-  package let halfRateWork: FLOPs
+  package let peak: FLOPRate
+  package let efficiency: KernelEfficiency
   /// The rate at which element-wise kernels move memory.
   package let memory: Bandwidth
   /// The time to start a kernel.
@@ -14,42 +13,44 @@ package struct DeviceRates: Hashable, Sendable {
   /// Memory that a plan may use.
   package let usable: Bytes
 
-  package init(product: FLOPRate, halfRateWork: FLOPs, memory: Bandwidth, launch: Seconds, usable: Bytes) {
-    self.product = product
-    self.halfRateWork = halfRateWork
+  package init(peak: FLOPRate, efficiency: KernelEfficiency, memory: Bandwidth, launch: Seconds, usable: Bytes) {
+    self.peak = peak
+    self.efficiency = efficiency
     self.memory = memory
     self.launch = launch
     self.usable = usable
   }
 
-  /// The time of a kernel: limited by arithmetic or by memory traffic, whichever takes longer, and its launch.
-  package func time(_ work: FLOPs, moving bytes: Bytes) -> Seconds {
-    let arithmetic = work.value == 0 ? Seconds.zero : (work + halfRateWork) / product
-    return max(arithmetic, bytes / memory) + launch
+  /// - Throws: `HardwareError.noPeak` where the device has no rate for the number format.
+  package init(_ device: DeviceKind, _ precision: Precision) throws {
+    self.init(
+      peak: try device.peak(precision), efficiency: device.efficiency, memory: device.memoryBandwidth * device.efficiency.memory,
+      launch: device.launchOverhead, usable: device.usableMemory)
   }
+
+  /// A matrix product with inner extent `depth`: limited by arithmetic or by memory traffic, whichever takes longer, and its launch.
+  package func product(_ work: FLOPs, depth: Double, moving bytes: Bytes) -> Seconds {
+    max(work / FLOPRate(peak.value * efficiency.gemm(depth: depth)), bytes / memory) + launch
+  }
+
+  /// Blocked attention.
+  package func attention(_ work: FLOPs, moving bytes: Bytes) -> Seconds {
+    max(work / FLOPRate(peak.value * efficiency.attention), bytes / memory) + launch
+  }
+
+  /// A kernel that only moves memory.
+  package func stream(_ bytes: Bytes) -> Seconds { bytes / memory + launch }
 }
 
-/// Bytes per element and per parameter, by data type.
-package struct Precision: Hashable, Sendable {
-  package let name: String
-  /// Activations, and weights as kernels read them.
-  package let element: Int
+extension Precision {
+  /// The formats that activations and weights can have; the others are rates of matrix units only.
+  package static let forPlans: [Precision] = [.bf16, .fp16, .fp32]
 
-  /// - Returns: nil for a data type that is not known.
-  package init?(_ name: String) {
-    switch name {
-    case "fp32": element = 4
-    case "bf16", "fp16": element = 2
-    default: return nil
-    }
-    self.name = name
-  }
-
-  package static let names = ["bf16", "fp16", "fp32"]
-
+  /// Bytes of an activation, and of a weight as kernels read it.
+  package var elementBytes: Int { self == .fp32 ? 4 : 2 }
   /// Whether fp32 master weights are kept beside the ones that kernels read.
-  package var isMixed: Bool { element < 4 }
+  package var isMixed: Bool { elementBytes < 4 }
   /// Gradients are accumulated in fp32.
-  package var gradient: Int { 4 }
-  package var master: Int { isMixed ? 4 : 0 }
+  package var gradientBytes: Int { 4 }
+  package var masterBytes: Int { isMixed ? 4 : 0 }
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Hardware
 import ModelGraph
 import Quantities
 import Strategies
@@ -33,7 +34,6 @@ package struct Pricing: Sendable {
   package let graph: Graph
   package let mesh: [Int]
   package let rates: DeviceRates
-  package let precision: Precision
   package let job: Job
   package let rules: [OperatorRule]
   package let needsGradient: [Bool]
@@ -41,19 +41,20 @@ package struct Pricing: Sendable {
   package let links: [[LinkShare]]
 
   package init(
-    graph: Graph, mesh: [Int], rates: DeviceRates, precision: Precision, job: Job, rules: [OperatorRule], needsGradient: [Bool],
+    graph: Graph, mesh: [Int], rates: DeviceRates, job: Job, rules: [OperatorRule], needsGradient: [Bool],
     links: [[LinkShare]]
   ) {
     precondition(links.count == 1 << mesh.count)
     self.graph = graph
     self.mesh = mesh
     self.rates = rates
-    self.precision = precision
     self.job = job
     self.rules = rules
     self.needsGradient = needsGradient
     self.links = links
   }
+
+  package var precision: Precision { job.precision }
 
   /// The time of a collective over some mesh axes.
   package func collective(_ kind: CollectiveKind, bytes: Bytes, axes: [Int]) -> Seconds {
@@ -68,7 +69,7 @@ package struct Pricing: Sendable {
   /// Whole numbers take 4 bytes, everything else what the precision says.
   package func elementBytes(_ tensor: TensorID) -> Int {
     if case .input(let kind) = graph.tensors[tensor].kind, kind.isInteger { return 4 }
-    return precision.element
+    return precision.elementBytes
   }
 
   /// The bytes of one kept operand. A cross-entropy keeps its logits in fp32, whatever the precision (Megatron-LM and PyTorch both do).
@@ -91,26 +92,31 @@ package struct Pricing: Sendable {
     let operandBytes = zip(operands, strategy.operands).map { bytes($0, $1.forward) }
     let resultBytes = bytes(result, strategy.result)
     let moved = operandBytes.reduce(resultBytes, +)
-    let gradientsWanted = operands.filter { needsGradient[$0] }.count
 
     switch rule.work {
     case .product(let m, let n, let k):
       let work = FLOPs(2 * (m + n + k).reduce(1) { $0 * local[$1] })
-      cost.forward = rates.time(work, moving: moved)
-      if trains { cost.backward = rates.time(work, moving: moved) * gradientsWanted }
+      let depth = k.reduce(1) { $0 * local[$1] }
+      cost.forward = rates.product(work, depth: depth, moving: moved)
+      if trains {
+        // dX contracts what forward produced, dW what it spread over.
+        for (position, extents) in [n, m].enumerated() where needsGradient[operands[position]] {
+          cost.backward += rates.product(work, depth: extents.reduce(1) { $0 * local[$1] }, moving: moved)
+        }
+      }
     case .attention(let causal, let queries, _):
       let work = FLOPs(4 * local.reduce(1, *) * causalShare(causal, queries: queries, strategy: strategy))
-      cost.forward = rates.time(work, moving: moved)
+      cost.forward = rates.attention(work, moving: moved)
       // Two products forward (QKᵀ, PV), five backward (QKᵀ again, dV, dP, dQ, dK): Dao 2023, FlashAttention-2, §3.
-      if trains { cost.backward = rates.time(work * 2.5, moving: (moved + resultBytes) * 2) }
+      if trains { cost.backward = rates.attention(work * 2.5, moving: (moved + resultBytes) * 2) }
     case .stream:
-      cost.forward = rates.time(.zero, moving: moved)
+      cost.forward = rates.stream(moved)
       let keptBytes = zip(operandBytes, rule.keepsOperand).reduce(resultBytes) { $1.1 ? $0 + $1.0 : $0 }
       let written = zip(operands, operandBytes).reduce(Bytes.zero) { needsGradient[$1.0] ? $0 + $1.1 : $0 }
-      if trains { cost.backward = rates.time(.zero, moving: keptBytes + written) }
+      if trains { cost.backward = rates.stream(keptBytes + written) }
     case .gather:
-      cost.forward = rates.time(.zero, moving: resultBytes * 2)
-      if trains { cost.backward = rates.time(.zero, moving: resultBytes * 3) }
+      cost.forward = rates.stream(resultBytes * 2)
+      if trains { cost.backward = rates.stream(resultBytes * 3) }
     case .free: break
     }
 
@@ -125,15 +131,15 @@ package struct Pricing: Sendable {
     for (position, tensor) in operands.enumerated() where graph.tensors[tensor].isParameter && ownsParameter[position] {
       let use = strategy.operands[position]
       let count = Shard.largestCount(graph.shape(tensor), layout: use.forward, mesh: mesh)
-      cost.weights += Bytes(count * precision.element)
+      cost.weights += Bytes(count * precision.elementBytes)
       guard trains, needsGradient[tensor] else { continue }
-      cost.gradients += Bytes(count * precision.gradient)
-      let state = precision.master + (job.optimizer == .adamw ? 8 : 0)
+      cost.gradients += Bytes(count * precision.gradientBytes)
+      let state = precision.masterBytes + (job.optimizer == .adamw ? 8 : 0)
       cost.optimizerState += Bytes(count * state)
       // The optimizer reads the gradient and its state, and writes state and weight.
-      cost.update += rates.time(.zero, moving: Bytes(count * (precision.gradient + 2 * state + 2 * precision.element)))
+      cost.update += rates.stream(Bytes(count * (precision.gradientBytes + 2 * state + 2 * precision.elementBytes)))
       let axes = use.gradient.partialAxes
-      if !axes.isEmpty { cost.gradientSync += collective(.allReduce, bytes: Bytes(count * precision.gradient), axes: axes) }
+      if !axes.isEmpty { cost.gradientSync += collective(.allReduce, bytes: Bytes(count * precision.gradientBytes), axes: axes) }
     }
 
     if trains {

@@ -38,7 +38,7 @@ package final class Resharder {
   package func time(_ step: ReshardingStep, shape: [Int], bytesPerElement: Int, from: Layout) -> Seconds {
     func bytes(_ layout: Layout) -> Bytes { Bytes(Shard.largestCount(shape, layout: layout, mesh: pricing.mesh) * bytesPerElement) }
     let (before, after) = (bytes(from), bytes(step.result))
-    guard let kind = step.collective else { return pricing.rates.time(.zero, moving: after * 2) }
+    guard let kind = step.collective else { return pricing.rates.stream(after * 2) }
     // A collective's payload: the larger side; equal for all-reduce and all-to-all.
     return pricing.collective(kind, bytes: max(before, after), axes: step.axes)
   }

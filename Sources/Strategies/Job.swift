@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Hardware
 
 /// What a run of the model is for.
 package enum Mode: String, Hashable, Sendable, CaseIterable {
@@ -22,15 +23,15 @@ package struct Job: Hashable, Sendable {
   package var sequence: Int?
   package var mode: Mode
   package var optimizer: OptimizerKind
-  /// The data type that the plan was priced for: `bf16`, `fp16` or `fp32`.
-  package var dtype: String
+  /// The number format that the plan was priced for.
+  package var precision: Precision
 
-  package init(batch: Int, microBatches: Int, sequence: Int?, mode: Mode, optimizer: OptimizerKind, dtype: String) {
+  package init(batch: Int, microBatches: Int, sequence: Int?, mode: Mode, optimizer: OptimizerKind, precision: Precision) {
     self.batch = batch
     self.microBatches = microBatches
     self.sequence = sequence
     self.mode = mode
     self.optimizer = optimizer
-    self.dtype = dtype
+    self.precision = precision
   }
 }

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import CostModel
+import ModelGraph
+import Search
+import Strategies
+
+/// One fully given frame around the operators' choices: how the chain of segments is cut into stages, in which order micro-batches run.
+///
+/// It turns a folded model into problems: each objective row is one chain of the schedule's time line, each memory row one stage while one
+/// operator runs.
+struct Configuration {
+  /// For each stage the number of copies of each segment.
+  let copies: [[Int]]
+  /// For each stage but the last, the segment whose last copy sends on.
+  let boundaries: [SegmentID]
+  let schedule: Schedule
+  let microBatches: Int
+  let mode: Mode
+
+  /// - Parameter cuts: for each stage the units that it holds, consecutive over stages.
+  init(stages: [[(segment: SegmentID, copies: Int)]], segments: Int, schedule: Schedule, microBatches: Int, mode: Mode) {
+    copies = stages.map { units in
+      var count = [Int](repeating: 0, count: segments)
+      for unit in units { count[unit.segment] += unit.copies }
+      return count
+    }
+    boundaries = stages.dropLast().map { $0.last!.segment }
+    self.schedule = schedule
+    self.microBatches = microBatches
+    self.mode = mode
+  }
+
+  var stages: Int { copies.count }
+
+  /// How often an edge's place occurs on a stage. A seam belongs to the copy that follows it.
+  func occurrences(_ place: FoldedModel.Place, stage: Int) -> Int {
+    switch place {
+    case .inside(let segment): return copies[stage][segment]
+    case .seam(let from, let to):
+      let first = copies[..<stage].allSatisfy { $0[to] == 0 }
+      let here = copies[stage][to]
+      if from == to { return first ? max(0, here - 1) : here }
+      return first && here > 0 ? 1 : 0
+    }
+  }
+
+  func inFlight(_ stage: Int) -> Int { schedule.inFlight(stage: stage, stages: stages, microBatches: microBatches, mode: mode) }
+
+  // MARK: - Stage times of a choice
+
+  /// What each stage takes under a choice of strategies.
+  func stageTimes(_ model: FoldedModel, _ choice: [Int]) -> [PipelineTimeline.StageTimes] {
+    var times = [PipelineTimeline.StageTimes](
+      repeating: .init(forward: 0, backward: 0, once: 0, sendForward: 0, sendBackward: 0), count: stages)
+    for (index, node) in model.nodes.enumerated() {
+      let s = choice[index]
+      for stage in 0..<stages {
+        let count = Int64(copies[stage][node.segment])
+        times[stage].forward += count * node.forward[s]
+        times[stage].backward += count * node.backward[s]
+        times[stage].once += count * node.once[s]
+        if stage < stages - 1, boundaries[stage] == node.segment {
+          times[stage].sendForward += node.sendForward[s]
+          times[stage].sendBackward += node.sendBackward[s]
+        }
+      }
+    }
+    for edge in model.edges {
+      let entry = choice[edge.tail] * model.nodes[edge.head].count + choice[edge.head]
+      for stage in 0..<stages {
+        let count = Int64(occurrences(edge.place, stage: stage))
+        times[stage].forward += count * edge.forward[entry]
+        times[stage].backward += count * edge.backward[entry]
+      }
+    }
+    return times
+  }
+
+  func timeline(_ times: [PipelineTimeline.StageTimes]) -> PipelineTimeline {
+    PipelineTimeline(times, schedule: schedule, microBatches: microBatches, mode: mode)
+  }
+
+  // MARK: - The problem
+
+  /// How much a chain weighs the parts of one node or edge.
+  private struct Weights: Hashable {
+    var forward: Int64 = 0
+    var backward: Int64 = 0
+    var once: Int64 = 0
+    var sendForward: Int64 = 0
+    var sendBackward: Int64 = 0
+  }
+
+  private func nodeWeights(_ path: PipelineTimeline.Path, segments: Int) -> [Weights] {
+    (0..<segments).map { segment in
+      var weights = Weights()
+      for stage in 0..<stages {
+        let count = Int64(copies[stage][segment])
+        weights.forward += count * path.forward[stage]
+        weights.backward += count * path.backward[stage]
+        weights.once += count * path.once[stage]
+        if stage < stages - 1, boundaries[stage] == segment {
+          weights.sendForward += path.sendForward[stage]
+          weights.sendBackward += path.sendBackward[stage]
+        }
+      }
+      return weights
+    }
+  }
+
+  private func edgeWeights(_ path: PipelineTimeline.Path, _ place: FoldedModel.Place) -> Weights {
+    var weights = Weights()
+    for stage in 0..<stages {
+      let count = Int64(occurrences(place, stage: stage))
+      weights.forward += count * path.forward[stage]
+      weights.backward += count * path.backward[stage]
+    }
+    return weights
+  }
+
+  /// The memory rows: every stage that no other one covers, while each of its operators runs.
+  ///
+  /// A stage covers another that holds no more copies of any segment and has no more micro-batches in flight.
+  func memoryRows(_ model: FoldedModel) -> [(stage: Int, op: Int)] {
+    let decisive = (0..<stages).filter { s in
+      !(0..<stages).contains { other in
+        other != s && covers(other, s) && (!covers(s, other) || other < s)
+      }
+    }
+    return decisive.flatMap { stage in
+      model.nodes.indices.filter { copies[stage][model.nodes[$0].segment] > 0 && (model.nodes[$0].transient.max() ?? 0) > 0 }.map { (stage, $0) }
+    }
+  }
+
+  private func covers(_ a: Int, _ b: Int) -> Bool {
+    inFlight(a) >= inFlight(b) && zip(copies[a], copies[b]).allSatisfy { $0 >= $1 }
+  }
+
+  /// The problem whose objective rows are these chains.
+  func problem(_ model: FoldedModel, paths: [PipelineTimeline.Path], limit: Int64) throws -> Problem {
+    let rows = memoryRows(model)
+    var builder = try ProblemBuilder(
+      offsets: [Int64](repeating: 0, count: paths.count), limits: [Int64](repeating: limit, count: rows.count))
+    let weights = paths.map { nodeWeights($0, segments: model.pricing.graph.segments.count) }
+    for node in model.nodes {
+      var costs: [Int64] = []
+      costs.reserveCapacity(node.count * paths.count)
+      for s in 0..<node.count {
+        for row in weights.indices {
+          let w = weights[row][node.segment]
+          costs.append(
+            w.forward * node.forward[s] + w.backward * node.backward[s] + w.once * node.once[s] + w.sendForward * node.sendForward[s]
+              + w.sendBackward * node.sendBackward[s])
+        }
+      }
+      _ = try builder.addNode(costs: costs)
+    }
+    for edge in model.edges {
+      let weights = paths.map { edgeWeights($0, edge.place) }
+      var costs: [Int64] = []
+      costs.reserveCapacity(edge.forward.count * paths.count)
+      for entry in edge.forward.indices {
+        let isForbidden = edge.forward[entry] == Problem.forbidden
+        for w in weights { costs.append(isForbidden ? Problem.forbidden : w.forward * edge.forward[entry] + w.backward * edge.backward[entry]) }
+      }
+      try builder.addEdge(edge.tail, edge.head, costs: costs)
+    }
+    try addLoads(model, rows, &builder)
+    return builder.build()
+  }
+
+  private func addLoads(_ model: FoldedModel, _ rows: [(stage: Int, op: Int)], _ builder: inout ProblemBuilder) throws {
+    var start = 0
+    while start < rows.count {
+      let stage = rows[start].stage
+      let end = rows[start...].firstIndex { $0.stage != stage } ?? rows.count
+      let inFlight = Int64(inFlight(stage))
+      for (index, node) in model.nodes.enumerated() {
+        let count = Int64(copies[stage][node.segment])
+        if count == 0 { continue }
+        try builder.addLoad(node: index, rows: start..<end, usages: node.resident.indices.map { count * (node.resident[$0] + inFlight * node.kept[$0]) })
+      }
+      for row in start..<end { try builder.addLoad(node: rows[row].op, rows: row..<row + 1, usages: model.nodes[rows[row].op].transient) }
+      start = end
+    }
+  }
+}

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import CostModel
+import ModelGraph
+import Quantities
+import Search
+import Strategies
+
+/// The choices of one unique block, and of what surrounds it, with every cost still in its parts.
+///
+/// A node is an operator, or a tensor that several readers share (its strategies are the sets of uses that are held at once). An edge joins
+/// a producer and a reader. Segments occur once, however often they repeat; where a segment follows itself, an edge from its exit's producer
+/// to its entry's readers keeps the seam. Times are per micro-batch and copy in picoseconds, sizes in bytes: `Configuration` weighs them
+/// with the number of copies on each stage.
+struct FoldedModel {
+  struct Node {
+    enum Subject {
+      case op(OperatorID)
+      case tensor(TensorID)
+    }
+    let subject: Subject
+    let segment: SegmentID
+    var forward: [Int64]
+    var backward: [Int64]
+    var once: [Int64]
+    /// Resident whatever is in flight: weights, gradients, optimizer state.
+    var resident: [Int64]
+    /// Kept for backward, per micro-batch in flight.
+    var kept: [Int64]
+    /// Only while the operator runs.
+    var transient: [Int64]
+    /// For an operator whose result leaves the segment: the time to send it, and its gradient back, to another stage.
+    var sendForward: [Int64]
+    var sendBackward: [Int64]
+
+    var count: Int { forward.count }
+  }
+
+  /// Where an edge's conversions are paid: within each copy of a segment, or where a copy follows a copy of another (or the same) segment.
+  enum Place: Hashable {
+    case inside(SegmentID)
+    case seam(from: SegmentID, to: SegmentID)
+  }
+
+  struct Edge {
+    let tail: Int
+    let head: Int
+    let place: Place
+    /// Row-major, tail × head; `Problem.forbidden` in `forward` marks what must not be.
+    var forward: [Int64]
+    var backward: [Int64]
+  }
+
+  let pricing: Pricing
+  let resharder: Resharder
+  /// For each operator, the strategies that may be chosen, in order.
+  let strategies: [[Strategy]]
+  private(set) var nodes: [Node] = []
+  private(set) var edges: [Edge] = []
+  /// For each operator its node.
+  private(set) var nodeOfOperator: [Int] = []
+
+  /// One set of uses that a shared tensor is held in at once.
+  private struct Holding {
+    /// The producer's own layout, where it keeps its result for backward.
+    let producer: Layout?
+    let uses: [KeptUse]
+    let kept: Int64
+  }
+
+  /// How a reader takes a tensor: with or without keeping it for backward.
+  private struct KeptUse: Hashable, Comparable {
+    let use: Strategy.Use
+    let isKept: Bool
+    /// Whether a tensor held like this can be read like that.
+    func serves(_ wanted: KeptUse) -> Bool { use == wanted.use && (isKept || !wanted.isKept) }
+
+    static func < (a: KeptUse, b: KeptUse) -> Bool { a.use != b.use ? a.use < b.use : !a.isKept && b.isKept }
+  }
+
+  /// The most distinct uses of one tensor that are held at once: a bound of the modelled space.
+  static let mostUses = 2
+
+  /// - Parameters:
+  ///   - strategies: the strategies allowed for each operator (pins and forbids applied).
+  ///   - send: the time to send so many bytes to another stage; zero with one stage.
+  ///   - splitsTies: whether the readers of a tied parameter are on different stages, so that each holds a copy and gradients are exchanged.
+  init(pricing: Pricing, strategies: [[Strategy]], send: (Bytes) -> Seconds, splitsTies: (TensorID) -> Bool) {
+    self.pricing = pricing
+    self.strategies = strategies
+    resharder = Resharder(pricing)
+    let graph = pricing.graph
+    for op in graph.operators.indices { addOperator(op, send: send, splitsTies: splitsTies) }
+    for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation { connect(tensor) }
+    for tensor in graph.tensors.indices where graph.tensors[tensor].isParameter { tie(tensor) }
+  }
+
+  private var graph: Graph { pricing.graph }
+  private var trains: Bool { pricing.job.mode == .train }
+
+  // MARK: - Nodes
+
+  private mutating func addOperator(_ op: OperatorID, send: (Bytes) -> Seconds, splitsTies: (TensorID) -> Bool) {
+    let segment = graph.segmentOfOperator[op]
+    let operands = graph.operators[op].operands
+    let leaves = graph.segments[segment].exits.contains(graph.operators[op].result)
+    let keepsAlone = operands.indices.filter { trains && pricing.rules[op].keepsOperand[$0] && graph.tensors[operands[$0]].isActivation && !isShared(operands[$0]) }
+    let owns = operands.map { tensor in splitsTies(tensor) || graph.consumers[tensor].first?.op == op }
+    var node = Node(
+      subject: .op(op), segment: segment, forward: [], backward: [], once: [], resident: [], kept: [], transient: [], sendForward: [],
+      sendBackward: [])
+    for strategy in strategies[op] {
+      let cost = pricing.cost(op, strategy, ownsParameter: owns)
+      var once = cost.once
+      for (position, tensor) in operands.enumerated() where graph.tensors[tensor].isParameter && splitsTies(tensor) && trains {
+        once += send(pricing.bytes(tensor, strategy.operands[position].forward, bytesPerElement: pricing.precision.gradientBytes))
+      }
+      node.forward.append(cost.forward.picoseconds)
+      node.backward.append(cost.backward.picoseconds)
+      node.once.append(once.picoseconds)
+      node.resident.append(cost.resident.whole)
+      let kept = keepsAlone.reduce(cost.extras) { $0 + pricing.keptOperand(op, $1, strategy.operands[$1].forward) }
+      node.kept.append(kept.whole)
+      node.transient.append(cost.transient.whole)
+      let boundary = pricing.bytes(graph.operators[op].result, strategy.result)
+      node.sendForward.append(leaves ? send(boundary).picoseconds : 0)
+      node.sendBackward.append(leaves && trains ? send(pricing.bytes(graph.operators[op].result, strategy.resultGradient)).picoseconds : 0)
+    }
+    nodeOfOperator.append(nodes.count)
+    nodes.append(node)
+  }
+
+  /// Whether a tensor has several readers, its producer's backward pass counted, so that its conversions and its kept copies are shared.
+  private func isShared(_ tensor: TensorID) -> Bool {
+    graph.consumers[tensor].count + (producerKeeps(tensor) ? 1 : 0) > 1
+  }
+
+  private func producerKeeps(_ tensor: TensorID) -> Bool {
+    guard trains, let producer = graph.producer[tensor] else { return false }
+    return pricing.rules[producer].keepsResult
+  }
+
+  private func keptUse(_ strategy: Strategy, _ site: Graph.OperandSite) -> KeptUse {
+    KeptUse(use: strategy.operands[site.operand], isKept: trains && pricing.rules[site.op].keepsOperand[site.operand])
+  }
+
+  // MARK: - Edges
+
+  /// The operators that a tensor comes from: its producer, or across the seam for what comes in from the copy before.
+  private func sources(of tensor: TensorID) -> [(op: OperatorID, place: Place)] {
+    if let producer = graph.producer[tensor] { return [(producer, .inside(graph.segmentOfOperator[producer]))] }
+    var result: [(OperatorID, Place)] = []
+    for (index, segment) in graph.segments.enumerated() {
+      guard let position = segment.entries.firstIndex(of: tensor) else { continue }
+      if index > 0, let op = graph.producer[graph.segments[index - 1].exits[position]] { result.append((op, .seam(from: index - 1, to: index))) }
+      if segment.repeats > 1, let op = graph.producer[segment.exits[position]] { result.append((op, .seam(from: index, to: index))) }
+    }
+    return result
+  }
+
+  private mutating func connect(_ tensor: TensorID) {
+    let readers = graph.consumers[tensor]
+    let sources = sources(of: tensor)
+    guard !readers.isEmpty, !sources.isEmpty else { return }
+    if isShared(tensor) {
+      connectShared(tensor, readers: readers, sources: sources)
+    } else {
+      let site = readers[0]
+      for source in sources {
+        let uses = strategies[site.op].map { [$0.operands[site.operand]] }
+        addEdge(tensor, source.op, to: nodeOfOperator[site.op], place: source.place, uses: uses, own: nil)
+      }
+    }
+  }
+
+  private mutating func connectShared(_ tensor: TensorID, readers: [Graph.OperandSite], sources: [(op: OperatorID, place: Place)]) {
+    let holdings = holdings(of: tensor, readers: readers)
+    let segment = graph.segmentOfOperator[readers.first?.op ?? sources[0].op]
+    let zeros = [Int64](repeating: 0, count: holdings.count)
+    let node = nodes.count
+    nodes.append(
+      Node(
+        subject: .tensor(tensor), segment: segment, forward: zeros, backward: zeros, once: zeros, resident: zeros, kept: holdings.map(\.kept),
+        transient: zeros, sendForward: zeros, sendBackward: zeros))
+    let own = producerKeeps(tensor) ? holdings.map(\.producer) : nil
+    for source in sources { addEdge(tensor, source.op, to: node, place: source.place, uses: holdings.map { $0.uses.map(\.use) }, own: own) }
+    for site in readers {
+      // Free where the set has the reader's use, forbidden where it lacks it.
+      var forward: [Int64] = []
+      forward.reserveCapacity(holdings.count * strategies[site.op].count)
+      for holding in holdings {
+        for strategy in strategies[site.op] {
+          let wanted = keptUse(strategy, site)
+          forward.append(holding.uses.contains { $0.serves(wanted) } ? 0 : Problem.forbidden)
+        }
+      }
+      edges.append(
+        Edge(
+          tail: node, head: nodeOfOperator[site.op], place: .inside(segment), forward: forward,
+          backward: [Int64](repeating: 0, count: forward.count)))
+    }
+  }
+
+  /// Every set of at most `mostUses` uses in which each reader finds one of its own.
+  private func holdings(of tensor: TensorID, readers: [Graph.OperandSite]) -> [Holding] {
+    let perReader = readers.map { site in Set(strategies[site.op].map { keptUse($0, site) }) }
+    let uses = perReader.reduce(into: Set<KeptUse>()) { $0.formUnion($1) }.sorted()
+    var sets = uses.map { [$0] }
+    if readers.count > 1 {
+      for (index, a) in uses.enumerated() { for b in uses[(index + 1)...] where a.use != b.use { sets.append([a, b]) } }
+    }
+    sets = sets.filter { set in
+      perReader.allSatisfy { own in own.contains { wanted in set.contains { $0.serves(wanted) } } }
+    }
+    let producerLayouts: [Layout?] =
+      producerKeeps(tensor) ? Set(strategies[graph.producer[tensor]!].map(\.result)).sorted().map { $0 } : [nil]
+    return producerLayouts.flatMap { producer in
+      sets.map { set in
+        var kept = Set(set.filter(\.isKept).map(\.use.forward))
+        if let producer { kept.insert(producer) }
+        return Holding(producer: producer, uses: set, kept: kept.reduce(0) { $0 + pricing.bytes(tensor, $1).whole })
+      }
+    }
+  }
+
+  /// Adds the edge from a tensor's producer, which prices the conversions to each set of uses and back.
+  private mutating func addEdge(_ tensor: TensorID, _ producer: OperatorID, to head: Int, place: Place, uses: [[Strategy.Use]], own: [Layout?]?) {
+    let produced = strategies[producer]
+    let carriesGradient = trains && pricing.needsGradient[tensor]
+    // Producers and sets that ask for the same conversions share their price.
+    var columns: [[Strategy.Use]: Int] = [:]
+    let columnOf = uses.map { set in
+      if let known = columns[set] { return known }
+      columns[set] = columns.count
+      return columns.count - 1
+    }
+    var distinct = [[Strategy.Use]](repeating: [], count: columns.count)
+    for (set, index) in columns { distinct[index] = set }
+    var rows: [Layout: (forward: [Int64], backward: [Int64])] = [:]
+    var forward: [Int64] = []
+    var backward: [Int64] = []
+    forward.reserveCapacity(produced.count * uses.count)
+    backward.reserveCapacity(produced.count * uses.count)
+    for strategy in produced {
+      let key = strategy.result
+      if rows[key] == nil {
+        var row = (forward: [Int64](), backward: [Int64]())
+        for set in distinct {
+          let price = price(tensor, from: strategy, set: set, carriesGradient: carriesGradient)
+          row.forward.append(price?.forward ?? Problem.forbidden)
+          row.backward.append(price?.backward ?? 0)
+        }
+        rows[key] = row
+      }
+      let row = rows[key]!
+      for (index, column) in columnOf.enumerated() {
+        let isOwn = own.map { $0[index] == strategy.result } ?? true
+        forward.append(isOwn ? row.forward[column] : Problem.forbidden)
+        backward.append(row.backward[column])
+      }
+    }
+    edges.append(Edge(tail: nodeOfOperator[producer], head: head, place: place, forward: forward, backward: backward))
+  }
+
+  /// A strategy's `resultGradient` is a function of its `result`, so the price depends on `result` alone.
+  private func price(_ tensor: TensorID, from strategy: Strategy, set: [Strategy.Use], carriesGradient: Bool) -> (forward: Int64, backward: Int64)? {
+    var (forward, backward): (Int64, Int64) = (0, 0)
+    var seen: [Layout] = []
+    for use in set where !seen.contains(use.forward) {
+      seen.append(use.forward)
+      guard let path = resharder.path(tensor, from: strategy.result, to: use.forward) else { return nil }
+      forward += path.time.picoseconds
+    }
+    guard carriesGradient else { return (forward, 0) }
+    seen = []
+    for use in set where !seen.contains(use.gradient) {
+      seen.append(use.gradient)
+      guard let path = resharder.path(tensor, from: use.gradient, to: strategy.resultGradient) else { return nil }
+      backward += path.time.picoseconds
+    }
+    return (forward, backward)
+  }
+
+  /// All readers of one parameter use it alike, so that one stored shard serves them all and their gradients add.
+  private mutating func tie(_ tensor: TensorID) {
+    let readers = graph.consumers[tensor]
+    for other in readers.dropFirst() where other.op != readers[0].op {
+      let first = readers[0]
+      var forward: [Int64] = []
+      for a in strategies[first.op] {
+        for b in strategies[other.op] { forward.append(a.operands[first.operand] == b.operands[other.operand] ? 0 : Problem.forbidden) }
+      }
+      edges.append(
+        Edge(
+          tail: nodeOfOperator[first.op], head: nodeOfOperator[other.op], place: .inside(graph.segmentOfOperator[first.op]), forward: forward,
+          backward: [Int64](repeating: 0, count: forward.count)))
+    }
+  }
+}
+
+extension Bytes {
+  /// In whole bytes, rounded up.
+  var whole: Int64 { Int64(value.rounded(.up)) }
+}
