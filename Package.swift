@@ -52,6 +52,7 @@ let package = Package(
         "Quantities", "Documents", "ModelGraph", "Hardware", "Strategies", "CostModel", "Search", "Plans", "Lowering", "Simulation",
         "Planner", "Execution", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
+    .executableTarget(name: "KernelBenchmark", dependencies: ["Kernels"], path: "Benchmarks/KernelBenchmark"),
 
     .testTarget(name: "DocumentsTests", dependencies: ["Documents"]),
     .testTarget(name: "ModelGraphTests", dependencies: ["ModelGraph", "Documents"]),

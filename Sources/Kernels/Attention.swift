@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// Scaled dot-product attention, multi-head or grouped-query, in blocks: the score matrix is never whole in memory
+/// (Rabe & Staats 2021; Dao et al. 2022, whose online softmax and recomputing backward these are).
+///
+/// Tensors are contiguous: q, out and their gradients [batch, queries, heads, headDim]; k, v and theirs
+/// [batch, keys, kvHeads, headDim]; the key mask [batch, keys], 0 = hidden; lse [batch, queries, heads]. Query head h reads
+/// kv head h / (heads / kvHeads). A query that sees no key gives 0 and lse = -inf.
+package struct Attention: Sendable, Equatable {
+  /// Which keys a query may see, the key mask aside.
+  package enum Visibility: Sendable, Equatable {
+    case all
+    /// Query i, at position `queryStart` + i, sees key j, at position `keyStart` + j, if that is not later.
+    case causal(queryStart: Int, keyStart: Int)
+  }
+
+  package let batch: Int
+  package let queries: Int
+  package let keys: Int
+  package let heads: Int
+  package let kvHeads: Int
+  package let headDim: Int
+  package let scale: Float
+  package let visibility: Visibility
+  /// Positions between successive samples of q, out and lse (≥ `queries`), and of k, v and the mask (≥ `keys`): a chunk of a
+  /// longer sequence is worked on where it lies.
+  package let queryPitch: Int
+  package let keyPitch: Int
+
+  /// Positions per query block, so that a block has about `rowsPerBlock` rows (position × query head of one kv head).
+  let queryBlock: Int
+  let keyBlock: Int
+
+  // Measured on Zen 3 (32 KiB L1, 512 KiB L2) with OpenBLAS's Haswell kernel: scores of a block stay in L2, and a causal
+  // sequence wastes little of its diagonal blocks.
+  private static let rowsPerBlock = 64
+  private static let keysPerBlock = 512
+
+  /// - Parameters:
+  ///   - scale: factor of the scores, usually 1 / √headDim.
+  ///   - queryPitch: `queries` unless given.
+  ///   - keyPitch: `keys` unless given.
+  package init(
+    batch: Int, queries: Int, keys: Int, heads: Int, kvHeads: Int, headDim: Int, scale: Float, visibility: Visibility,
+    queryPitch: Int? = nil, keyPitch: Int? = nil
+  ) {
+    precondition(kvHeads > 0 && heads % kvHeads == 0, "query heads are a multiple of kv heads")
+    self.batch = batch
+    self.queries = queries
+    self.keys = keys
+    self.heads = heads
+    self.kvHeads = kvHeads
+    self.headDim = headDim
+    self.scale = scale
+    self.visibility = visibility
+    self.queryPitch = queryPitch ?? queries
+    self.keyPitch = keyPitch ?? keys
+    queryBlock = max(1, min(queries, Self.rowsPerBlock / (heads / kvHeads)))
+    keyBlock = max(1, min(keys, Self.keysPerBlock))
+  }
+
+  /// Query heads of one kv head.
+  var group: Int { heads / kvHeads }
+  /// Rows of a full block: (position, query head of the group).
+  var blockRows: Int { queryBlock * group }
+  var queryRowStride: Int { heads * headDim }
+  var keyRowStride: Int { kvHeads * headDim }
+
+  /// How many of the keys, from 0, the query `i` can see.
+  @inline(__always)
+  func visibleKeys(_ i: Int) -> Int {
+    switch visibility {
+    case .all: keys
+    case .causal(let queryStart, let keyStart): max(0, min(keys, i + queryStart - keyStart + 1))
+    }
+  }
+
+  /// Floats that `forward` needs as scratch.
+  package var forwardScratchCount: Int { blockRows * (2 * headDim + keyBlock + 2) }
+
+  /// Writes out and lse, lse[b, i, h] = log Σ_j exp(scale q·k_j) over the visible keys.
+  package func forward(
+    q: UnsafePointer<Float>, k: UnsafePointer<Float>, v: UnsafePointer<Float>, keyMask: UnsafePointer<UInt8>? = nil,
+    out: UnsafeMutablePointer<Float>, lse: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>
+  ) {
+    let packedQ = scratch
+    let accumulator = packedQ + blockRows * headDim
+    let scores = accumulator + blockRows * headDim
+    let maxima = scores + blockRows * keyBlock
+    let sums = maxima + blockRows
+    for sample in 0..<batch {
+      let mask = keyMask.map { $0 + sample * keyPitch }
+      for kvHead in 0..<kvHeads {
+        let keyOffset = sample * keyPitch * keyRowStride + kvHead * headDim
+        for start in stride(from: 0, to: queries, by: queryBlock) {
+          let positions = start..<min(start + queryBlock, queries)
+          let rows = positions.count * group
+          pack(q, into: packedQ, sample: sample, kvHead: kvHead, positions: positions)
+          accumulator.update(repeating: 0, count: rows * headDim)
+          maxima.update(repeating: -.infinity, count: rows)
+          sums.update(repeating: 0, count: rows)
+          let limit = visibleKeys(positions.upperBound - 1)
+          for firstKey in stride(from: 0, to: limit, by: keyBlock) {
+            let columns = min(keyBlock, limit - firstKey)
+            let offset = keyOffset + firstKey * keyRowStride
+            BLAS.gemm(
+              .no, .yes, m: rows, n: columns, k: headDim, alpha: scale, a: packedQ, lda: headDim, b: k + offset, ldb: keyRowStride,
+              c: scores, ldc: columns)
+            if let mask { hide(mask + firstKey, scores, rows: rows, columns: columns) }
+            softmaxStep(scores, accumulator, maxima, sums, positions: positions, firstKey: firstKey, columns: columns)
+            BLAS.gemm(
+              .no, .no, m: rows, n: headDim, k: columns, a: scores, lda: columns, b: v + offset, ldb: keyRowStride, beta: 1,
+              c: accumulator, ldc: headDim)
+          }
+          finish(accumulator, maxima, sums, out, lse, sample: sample, kvHead: kvHead, positions: positions)
+        }
+      }
+    }
+  }
+
+  /// Online softmax: scores become exp(score - running maximum), and what is summed so far is rescaled where the maximum grew.
+  private func softmaxStep(
+    _ scores: UnsafeMutablePointer<Float>, _ accumulator: UnsafeMutablePointer<Float>, _ maxima: UnsafeMutablePointer<Float>,
+    _ sums: UnsafeMutablePointer<Float>, positions: Range<Int>, firstKey: Int, columns: Int
+  ) {
+    var row = 0
+    for position in positions {
+      let visible = max(0, min(columns, visibleKeys(position) - firstKey))
+      for _ in 0..<group {
+        let line = scores + row * columns
+        let before = maxima[row]
+        let maximum = max(before, maximumLanes(line, count: visible))
+        if maximum == -.infinity {
+          line.update(repeating: 0, count: columns)
+        } else {
+          if maximum > before && sums[row] > 0 {
+            let factor = Lanes(repeating: before - maximum).exp()[0]
+            sums[row] *= factor
+            Elementwise.scale(accumulator + row * headDim, by: factor, into: accumulator + row * headDim, count: headDim)
+          }
+          maxima[row] = maximum
+          var sum = Lanes.zero
+          forEachLanes(visible) { j, n in
+            let p = (line.lanes(j, n, padding: -.infinity) - maximum).exp()
+            sum += p
+            line.store(p, j, n)
+          }
+          sums[row] += sum.pairwiseSum()
+          (line + visible).update(repeating: 0, count: columns - visible)
+        }
+        row += 1
+      }
+    }
+  }
+
+  /// out = accumulator / sum, lse = maximum + log sum.
+  private func finish(
+    _ accumulator: UnsafePointer<Float>, _ maxima: UnsafePointer<Float>, _ sums: UnsafePointer<Float>,
+    _ out: UnsafeMutablePointer<Float>, _ lse: UnsafeMutablePointer<Float>, sample: Int, kvHead: Int, positions: Range<Int>
+  ) {
+    var row = 0
+    for position in positions {
+      let index = (sample * queryPitch + position) * heads + kvHead * group
+      for head in 0..<group {
+        let sum = sums[row]
+        let factor = sum == 0 ? 0 : 1 / sum
+        Elementwise.scale(accumulator + row * headDim, by: factor, into: out + (index + head) * headDim, count: headDim)
+        lse[index + head] = sum == 0 ? -.infinity : maxima[row] + logarithm(sum)
+        row += 1
+      }
+    }
+  }
+}
