@@ -60,6 +60,8 @@ let package = Package(
     .testTarget(name: "SearchTests", dependencies: ["Search", "Quantities"]),
     .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
     .testTarget(name: "PlannerTests", dependencies: ["Planner", "Lowering", "Plans", "Strategies", "CostModel", "ModelGraph", "Hardware"]),
-    .testTarget(name: "ExecutionTests", dependencies: ["Execution", "Planner", "Lowering", "Plans", "ModelGraph", "Hardware"]),
+    // Runs on every rank what ExecutionTests ask for; the tests start it through the launcher.
+    .executableTarget(name: "execution-probe", dependencies: ["Execution"], path: "Tests/ExecutionProbe"),
+    .testTarget(name: "ExecutionTests", dependencies: ["Execution", "execution-probe", "Planner", "Lowering", "Plans", "ModelGraph", "Hardware"]),
   ]
 )

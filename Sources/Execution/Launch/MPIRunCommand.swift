@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// The mpirun command line (Open MPI 4 and 5) for a run.
+struct MPIRunCommand {
+  var ranks: Int
+  var threadsPerRank: Int
+  var hostfile: String?
+  /// Variables that ranks on other hosts need too.
+  var exported: [String]
+  var host: LocalHost
+  /// The launcher's environment: a user's own `OMPI_MCA_…` settings stand, and a batch system is left to place the ranks.
+  var environment: [String: String]
+
+  /// mpirun's arguments, without `mpirun` itself.
+  func arguments(program: String, programArguments: [String]) -> [String] {
+    var result: [String] = []
+    if host.isRoot { result.append("--allow-run-as-root") }
+    if let hostfile { result += ["--hostfile", hostfile] }
+    result += placement
+    if isSingleHost { result += localTransport }
+    for name in exported { result += ["-x", name] }
+    return result + ["-n", "\(ranks)", program] + programArguments
+  }
+
+  private static let batchSystems = ["SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID"]
+
+  var isSingleHost: Bool { hostfile == nil && Self.batchSystems.allSatisfy { environment[$0] == nil } }
+
+  private var placement: [String] {
+    guard isSingleHost else { return threadsPerRank > 1 ? ["--map-by", "slot:PE=\(threadsPerRank)"] : [] }
+    if ranks * threadsPerRank > host.cores {
+      // Waiting ranks must give up the core to the working one.
+      return ["--oversubscribe", "--bind-to", "none"] + mca("mpi_yield_when_idle", "1")
+    }
+    return (threadsPerRank > 1 ? ["--map-by", "slot:PE=\(threadsPerRank)"] : []) + ["--bind-to", "core"]
+  }
+
+  /// Shared memory only, and no look for networks: a sandbox without one would hang there, and the start takes a third of
+  /// the time.
+  private var localTransport: [String] {
+    var result = mca("pml", "ob1") + mca("btl", "self,vader") + mca("plm", "isolated") + mca("oob_tcp_if_include", "lo")
+    if !host.allowsCrossMemoryAttach { result += mca("btl_vader_single_copy_mechanism", "none") }
+    return result
+  }
+
+  private func mca(_ name: String, _ value: String) -> [String] {
+    environment["OMPI_MCA_\(name)"] == nil ? ["--mca", name, value] : []
+  }
+}

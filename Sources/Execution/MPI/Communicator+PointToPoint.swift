@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+extension Communicator {
+  /// Starts to send `count` elements to `rank` and returns at once (MPI_Isend).
+  /// - Parameters:
+  ///   - buffer: must stay as it is until the request is complete.
+  ///   - tag: 0 … 32767, the range every MPI has; matches the receiver's.
+  /// - Throws: `messageTooLong` for more than 2^31 − 1 elements.
+  package func send<Scalar: MPIScalar>(
+    _ buffer: UnsafePointer<Scalar>, count: Int, to rank: Int, tag: Int
+  ) throws(ExecutionError) -> Request {
+    let request = Request(try MPILibrary.send(buffer, count: count, to: rank, tag: tag, Scalar.datatype, handle))
+    self.count(.sendReceive, bytes: count * MemoryLayout<Scalar>.stride)
+    return request
+  }
+
+  /// Starts to receive `count` elements from `rank` and returns at once (MPI_Irecv).
+  /// - Parameter buffer: must not be touched until the request is complete.
+  /// - Throws: as `send` does; a longer message than `count` is an error of the request's `wait`.
+  package func receive<Scalar: MPIScalar>(
+    _ buffer: UnsafeMutablePointer<Scalar>, count: Int, from rank: Int, tag: Int
+  ) throws(ExecutionError) -> Request {
+    Request(try MPILibrary.receive(buffer, count: count, from: rank, tag: tag, Scalar.datatype, handle))
+  }
+}
+
+/// A transfer in flight.
+///
+/// It should be waited for. One that is dropped while an error is thrown is left to MPI (MPI_Request_free): waiting there
+/// could last for ever, and the process is about to end the run.
+package struct Request: ~Copyable {
+  private var handle: MPILibrary.RequestHandle
+
+  init(_ handle: MPILibrary.RequestHandle) { self.handle = handle }
+
+  deinit {
+    if MPILibrary.isRunning { MPILibrary.freeRequest(handle) }
+  }
+
+  /// Returns when the buffer may be used again: sent from, or filled (MPI_Wait).
+  package consuming func wait() throws(ExecutionError) {
+    let handle = handle
+    discard self
+    try MPILibrary.wait(handle)
+  }
+}
+
+/// Transfers in flight, waited for together.
+package struct RequestList: ~Copyable {
+  private var first: Node?
+
+  private final class Node {
+    var request: Request?
+    let next: Node?
+
+    init(_ request: consuming Request, next: Node?) {
+      self.request = consume request
+      self.next = next
+    }
+  }
+
+  package init() {}
+
+  package mutating func append(_ request: consuming Request) { first = Node(request, next: first) }
+
+  /// Waits for every transfer; the list is empty afterwards. The order does not matter: MPI progresses all of them.
+  package mutating func waitAll() throws(ExecutionError) {
+    while let node = first {
+      first = node.next
+      if let request = node.request.take() { try request.wait() }
+    }
+  }
+}
