@@ -127,8 +127,9 @@ package struct GraphBuilder {
 
   private func checkSeam(from previous: Segment?, to segment: Segment) throws {
     let outgoing = previous?.exits ?? []
-    let shapesOut = outgoing.map { tensors[$0].dimensions }
-    let shapesIn = segment.entries.map { tensors[$0].dimensions }
+    // A seam may rename an axis, but not change what it is: BERT's tied decoder contracts the axis that the embedding made.
+    let shapesOut = outgoing.map { tensors[$0].dimensions.map { axes[$0].unnamed } }
+    let shapesIn = segment.entries.map { tensors[$0].dimensions.map { axes[$0].unnamed } }
     if shapesOut != shapesIn {
       throw ModelError.inconsistent(
         where: "segment \(segment.name)",
