@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Foundation
+
+/// Writes a file so that a reader sees the old contents or the new ones, never a part, even if the machine stops: a temporary
+/// name in the same folder, fsync, rename, fsync of the folder. When it throws, nothing is left behind and the old file stands.
+///
+/// `-` is standard output. A symbolic link is followed; a device or pipe (`/dev/null`) is written to, not replaced.
+/// - Throws: `DocumentError.unwritable`.
+package func atomicWrite(_ bytes: [UInt8], to path: String) throws(DocumentError) {
+  func failure(_ code: Int32 = errno) -> DocumentError { .unwritable(file: path, reason: systemMessage(code)) }
+
+  if path == "-" {
+    guard writeAll(bytes, to: 1) else { throw failure() }
+    return
+  }
+  var status = stat()
+  let exists = stat(path, &status) == 0
+  if exists, status.st_mode & S_IFMT == S_IFDIR { throw failure(EISDIR) }
+  if exists, status.st_mode & S_IFMT != S_IFREG {
+    let descriptor = open(path, O_WRONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw failure() }
+    defer { close(descriptor) }
+    guard writeAll(bytes, to: descriptor) else { throw failure() }
+    return
+  }
+
+  let target = exists ? resolved(path) ?? path : path
+  let folder = target.lastIndex(of: "/").map { $0 == target.startIndex ? "/" : String(target[..<$0]) } ?? "."
+  var template = Array("\(folder)/.tpplan-XXXXXX".utf8CString)
+  let descriptor = mkstemp(&template)
+  guard descriptor >= 0 else { throw failure() }
+  let temporary = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  // mkstemp makes the file private; a new file gets what open(2) would give it, an old one keeps its mode.
+  let mode = exists ? status.st_mode & 0o7777 : 0o666 & ~currentMask()
+  let written = writeAll(bytes, to: descriptor) && fchmod(descriptor, mode) == 0 && fsync(descriptor) == 0
+  var code = errno
+  let closed = close(descriptor) == 0
+  if written, !closed { code = errno }
+  if written, closed {
+    if rename(temporary, target) == 0 {
+      let directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+      // The contents are complete either way; not every file system lets a folder be synchronised.
+      if directory >= 0 {
+        fsync(directory)
+        close(directory)
+      }
+      return
+    }
+    code = errno
+  }
+  unlink(temporary)
+  throw failure(code)
+}
+
+private func writeAll(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
+  bytes.withUnsafeBytes { buffer in
+    var rest = buffer[...]
+    while !rest.isEmpty {
+      let count = write(descriptor, UnsafeRawBufferPointer(rebasing: rest).baseAddress, rest.count)
+      if count < 0, errno == EINTR { continue }
+      guard count > 0 else { return false }
+      rest = rest.dropFirst(count)
+    }
+    return true
+  }
+}
+
+private func resolved(_ path: String) -> String? {
+  guard let real = realpath(path, nil) else { return nil }
+  defer { free(real) }
+  return String(cString: real)
+}
+
+/// The process's file creation mask, read where that changes nothing.
+private func currentMask() -> mode_t {
+  guard let status = try? readFile("/proc/self/status", limit: 1 << 16),
+    let line = String(decoding: status, as: UTF8.self).split(separator: "\n").first(where: { $0.hasPrefix("Umask:") }),
+    let mask = mode_t(line.dropFirst(6).trimmingCharacters(in: .whitespaces), radix: 8)
+  else { return 0o022 }
+  return mask
+}
