@@ -109,8 +109,7 @@ private struct GraphDecoder {
       if !counts.contains(operands.count) {
         throw node.invalid(expected: "\(counts.lowerBound) to \(counts.upperBound) operands of \(kind.formatName), not \(operands.count)")
       }
-      // Asking for the key that is missing says so.
-      throw try missingAxes(object)
+      throw DocumentError.missingKey(file: node.file, path: node.path, key: "axes", misspelt: nil)
     }
     let op = Operator(name: try name.string(), kind: kind, operands: operands, result: try addValue(result, axes))
     do {
@@ -119,10 +118,6 @@ private struct GraphDecoder {
       throw ModelError.inconsistent(where: "\(node.path) (\(place))", problem: problem)
     }
     builder.append(op)
-  }
-
-  private func missingAxes(_ object: ObjectReader) throws -> DocumentError {
-    .missingKey(file: object.node.file, path: object.node.path, key: "axes", misspelt: nil)
   }
 
   /// A weight that is written out, or the name of one that was before.

@@ -106,6 +106,7 @@ extension LlamaConfiguration {
       }
     case .qwen2:
       try file.require("use_sliding_window", false)
+      try file.require("use_mrope", false)
       _ = try file.optionalExtent("sliding_window")
     }
     for layer in try file.optional("layer_types")?.elements() ?? [] where layer.value != "full_attention" {
