@@ -129,89 +129,12 @@ package struct GraphBuilder {
       }
       previous = segment
     }
-    for (id, tensor) in tensors.enumerated() {
-      if let source = tensor.parameter { try check(source, of: tensor, id) }
+    for tensor in tensors {
+      if let source = tensor.parameter { try check(source, of: tensor) }
     }
-    try checkParameterCount(consumers, segmentOf)
+    try checkParameters(consumers, segmentOf)
     return Graph(
       name: name, axes: axes, tensors: tensors, operators: operators, segments: segments, outputs: outputs, loss: loss, workload: workload,
       maximumSequence: maximumSequence, producer: producer, consumers: consumers, segmentOfOperator: segmentOf)
-  }
-
-  private func checkSeam(from previous: Segment?, to segment: Segment) throws {
-    let outgoing = previous?.exits ?? []
-    // A seam may rename an axis, but not change what it is: BERT's tied decoder contracts the axis that the embedding made.
-    let shapesOut = outgoing.map { tensors[$0].dimensions.map { axes[$0].unnamed } }
-    let shapesIn = segment.entries.map { tensors[$0].dimensions.map { axes[$0].unnamed } }
-    if shapesOut != shapesIn {
-      throw ModelError.inconsistent(
-        where: "segment \(segment.name)",
-        problem: "takes in \(segment.entries.map { tensors[$0].name }), but \(previous?.name ?? "nothing before it") sends on \(outgoing.map { tensors[$0].name })")
-    }
-  }
-
-  private func checkSize(of tensor: Tensor) throws {
-    if Set(tensor.dimensions).count != tensor.dimensions.count {
-      throw ModelError.inconsistent(where: tensor.name, problem: "has a dimension twice: \(tensor.dimensions.map { axes[$0].name })")
-    }
-    let shapes = [tensor.dimensions.map(extent)] + (tensor.parameter.map { [$0.checkpointShape] } ?? [])
-    for shape in shapes where elements(shape) == nil {
-      throw ModelError.inconsistent(where: tensor.name, problem: "its shape \(shape) has an extent below 1 or more than \(Self.mostElements) elements")
-    }
-  }
-
-  /// Operators have different names; so have parameters; so have all other tensors.
-  private func checkNames() throws {
-    let kinds = [
-      ("operators", operators.map(\.name)), ("parameters", tensors.filter(\.isParameter).map(\.name)),
-      ("tensors", tensors.filter { !$0.isParameter }.map(\.name)),
-    ]
-    for (kind, list) in kinds {
-      var names = Set<String>()
-      for name in list where !names.insert(name).inserted { throw ModelError.inconsistent(where: name, problem: "two \(kind) have this name") }
-    }
-  }
-
-  private func checkParameterCount(_ consumers: [[Graph.OperandSite]], _ segmentOf: [SegmentID]) throws {
-    var total = 0
-    for (id, tensor) in tensors.enumerated() where tensor.isParameter {
-      guard let reader = consumers[id].first else { throw ModelError.inconsistent(where: tensor.name, problem: "no operator reads this parameter") }
-      guard let copies = elements(tensor.dimensions.map(extent) + [segments[segmentOf[reader.op]].repeats]), total + copies <= Self.mostElements
-      else { throw ModelError.inconsistent(where: tensor.name, problem: "the model has more than \(Self.mostElements) parameters") }
-      total += copies
-    }
-  }
-
-  /// The product of a shape's extents; nil where one is below 1 or the product is above `mostElements`.
-  private func elements(_ shape: [Int]) -> Int? {
-    var product = 1
-    for extent in shape {
-      let (next, overflow) = product.multipliedReportingOverflow(by: extent)
-      guard extent >= 1, !overflow, next <= Self.mostElements else { return nil }
-      product = next
-    }
-    return product
-  }
-
-  private func check(_ source: ParameterSource, of tensor: Tensor, _ id: TensorID) throws {
-    let shape = tensor.dimensions.map { axes[$0].extent }
-    guard source.strides.count == shape.count, source.strides.allSatisfy({ $0 >= 0 }), source.offset >= 0 else {
-      throw ModelError.inconsistent(where: tensor.name, problem: "one stride per dimension is needed, and none below 0")
-    }
-    let stored = source.checkpointShape.reduce(1, *)
-    var last = source.offset
-    for (extent, stride) in zip(shape, source.strides) {
-      let (reach, overflow) = (extent - 1).multipliedReportingOverflow(by: stride)
-      // A reach beyond the tensor ends the sum, so it cannot overflow.
-      guard !overflow, reach < stored, last < stored else {
-        last = stored
-        break
-      }
-      last += reach
-    }
-    if last >= stored {
-      throw ModelError.inconsistent(
-        where: tensor.name, problem: "reaches beyond the end of \(source.checkpointName), which has \(stored) elements")
-    }
   }
 }

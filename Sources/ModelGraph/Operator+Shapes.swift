@@ -34,18 +34,23 @@ extension Operator {
       let produced = weight.filter { !x.contains($0) }
       try expect(!contracted.isEmpty && !produced.isEmpty, "the weight \(text(weight)) must share an axis with x \(text(x)) and add one")
       try expect(
-        weight == contracted + produced || weight == produced + contracted, "the weight \(text(weight)) must hold all inputs before all outputs or the reverse")
+        weight == contracted + produced || weight == produced + contracted,
+        "the weight \(text(weight)) must hold all inputs before all outputs or the reverse")
       try expect(
         Array(x.suffix(contracted.count)) == contracted && out == x.dropLast(contracted.count) + produced,
         "\(text(x)) × \(text(weight)) cannot give \(text(out))")
     case .bias: try expect(out == dims(0) && Array(out.suffix(dims(1).count)) == dims(1), "adds \(text(dims(1))) to \(text(dims(0)))")
     case .attention:
       let (q, k, v) = (dims(0), dims(1), dims(2))
-      try expect(q.count == 5 && k.count == 4 && v == k && out == q, "expected q [b, s, g, r, d], k and v [b, t, g, d]; found \(text(q)), \(text(k)), \(text(v))")
+      try expect(
+        q.count == 5 && k.count == 4 && v == k && out == q,
+        "expected q [b, s, g, r, d], k and v [b, t, g, d]; found \(text(q)), \(text(k)), \(text(v))")
       try expect(q[0] == k[0] && q[2] == k[2] && q[4] == k[3], "q \(text(q)) and k \(text(k)) differ in batch, groups or head size")
       if operands.count == 4 { try expect(dims(3) == [k[0], k[1]], "the mask is \(text(dims(3))), expected \(text([k[0], k[1]]))") }
     case .rotary:
-      try expect(out == dims(0) && out.count >= 3 && axes[out[out.count - 1]].extent % 2 == 0, "rotates \(text(dims(0))): the last dimension must be even")
+      try expect(
+        out == dims(0) && out.count >= 3 && axes[out[out.count - 1]].extent % 2 == 0,
+        "rotates \(text(dims(0))): the last dimension must be even")
     case .layerNorm, .rmsNorm:
       try expect(out == dims(0) && !out.isEmpty, "must keep the shape \(text(dims(0)))")
       for operand in 1..<operands.count { try expect(dims(operand) == [out[out.count - 1]], "scale and bias must be \(text([out[out.count - 1]]))") }

@@ -139,7 +139,9 @@ import Testing
     ),
     (
       Tiny.bert.replacing("BertForMaskedLM", with: "BertForSequenceClassification"),
-      bertEncoder.merging(["bert.pooler.dense.weight": [8, 8], "bert.pooler.dense.bias": [8], "classifier.weight": [2, 8], "classifier.bias": [2]]) { $1 }
+      bertEncoder.merging([
+        "bert.pooler.dense.weight": [8, 8], "bert.pooler.dense.bias": [8], "classifier.weight": [2, 8], "classifier.bias": [2],
+      ]) { $1 }
     ),
     (
       Tiny.vit,

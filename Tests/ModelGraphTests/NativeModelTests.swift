@@ -61,6 +61,8 @@ import Testing
     ("\"loss\": \"loss\"", "\"loss\": \"head\"", "$.loss"),
     ("\"exits\": [\"mlp.fc_out.bias\"]", "\"exits\": [\"mlp.act\"]", "model.json: segment head: takes in"),
     ("\"name\": \"mlp.fc_out.bias\", \"op\"", "\"name\": \"mlp.fc_in.bias\", \"op\"", "$.segments[1].operators[4].name"),
+    ("\"entries\": [{\"name\": \"mlp.input\"", "\"repeats\": 2, \"entries\": [{\"name\": \"mlp.input\"", "needs {i}"),
+    ("\"mlp.fc_in.bias\", \"axes\"", "\"mlp.fc_in.weight\", \"axes\"", "$.segments[1].operators[1].weights[0].name"),
     ("{\"name\": \"labels\",", "{\"name\": \"attention_mask\", \"axes\": []}, {\"name\": \"labels\",", "$.inputs[1]"),
   ]
 
@@ -96,7 +98,8 @@ import Testing
   /// The value with one randomly chosen part replaced, removed or duplicated.
   private func mutate(_ value: JSON, _ random: inout SeededGenerator) -> JSON {
     let replacements: [JSON] = [
-      .null, true, "", "hidden", "input_ids", -1, 0, 1, 3, 16_777_216, .int(.max), .int(.min), 0.5, 1e300, -2.5, [], [1, "a"], [:], ["rope_type": "llama3"],
+      .null, true, "", "hidden", "input_ids", -1, 0, 1, 3, 16_777_216, .int(.max), .int(.min), 0.5, 1e300, -2.5, [], [1, "a"], [:],
+      ["rope_type": "llama3"],
     ]
     let replacement = replacements[Int.random(in: 0..<replacements.count, using: &random)]
     switch value {

@@ -131,7 +131,8 @@ extension RotaryParameters {
       }
     }
     if let old, let new, old.scaling != new.scaling {
-      throw file.invalid("rope_scaling", found: "a scaling that differs from rope_parameters", expected: "the same scaling, or only one of the two keys")
+      throw file.invalid(
+        "rope_scaling", found: "a scaling that differs from rope_parameters", expected: "the same scaling, or only one of the two keys")
     }
     self.init(base: base, scaling: (new ?? old)?.scaling)
   }
