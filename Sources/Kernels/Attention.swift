@@ -40,9 +40,11 @@ package struct Attention: Sendable, Equatable {
   ///   - scale: factor of the scores, usually 1 / √headDim.
   ///   - queryPitch: `queries` unless given.
   ///   - keyPitch: `keys` unless given.
+  ///   - queryBlock: positions of a block of queries; chosen unless given.
+  ///   - keyBlock: keys of a block; chosen unless given.
   package init(
     batch: Int, queries: Int, keys: Int, heads: Int, kvHeads: Int, headDim: Int, scale: Float, visibility: Visibility,
-    queryPitch: Int? = nil, keyPitch: Int? = nil
+    queryPitch: Int? = nil, keyPitch: Int? = nil, queryBlock: Int? = nil, keyBlock: Int? = nil
   ) {
     precondition(kvHeads > 0 && heads % kvHeads == 0, "query heads are a multiple of kv heads")
     self.batch = batch
@@ -55,8 +57,8 @@ package struct Attention: Sendable, Equatable {
     self.visibility = visibility
     self.queryPitch = queryPitch ?? queries
     self.keyPitch = keyPitch ?? keys
-    queryBlock = max(1, min(queries, Self.rowsPerBlock / (heads / kvHeads)))
-    keyBlock = max(1, min(keys, Self.keysPerBlock))
+    self.queryBlock = max(1, min(queries, queryBlock ?? Self.rowsPerBlock / (heads / kvHeads)))
+    self.keyBlock = max(1, min(keys, keyBlock ?? Self.keysPerBlock))
   }
 
   /// Query heads of one kv head.
