@@ -15,17 +15,10 @@ extension HardwareFile {
     let name = try root.string("name")
     let source = try root.string("source")
     let devices = try root.node("devices").members().map { try DeviceKind(named: $0.key, decoding: $0.node) }
-    guard !devices.isEmpty else { throw HardwareError.badList(file: document.file, path: "$.devices", problem: "define at least one device") }
     let levels = try root.elements("levels").map { try Level(decoding: $0) }
-    guard !levels.isEmpty else { throw HardwareError.badList(file: document.file, path: "$.levels", problem: "define at least one level") }
-    for (i, level) in levels.enumerated() where levels[..<i].contains(where: { $0.name == level.name }) {
-      throw HardwareError.badList(file: document.file, path: "$.levels[\(i)].name", problem: "\"\(level.name)\" is the name of two levels")
-    }
     let groups = try root.elements("groups").map { try Group(decoding: $0, devices: devices) }
-    guard !groups.isEmpty else { throw HardwareError.badList(file: document.file, path: "$.groups", problem: "define at least one group") }
     try root.finish()
-    self.init(name: name, source: source, devices: devices, groups: groups, levels: levels)
-    try validate(file: document.file)
+    try self.init(name: name, source: source, devices: devices, groups: groups, levels: levels, file: document.file)
   }
 }
 

@@ -72,6 +72,14 @@ private func gigabytes(_ rate: Double) -> Bandwidth { .gigabytesPerSecond(rate) 
     #expect(outer.steps[0].bandwidth == gigabytes(25) * 0.85)
   }
 
+  @Test func aLevelMayJoinManyNodes() throws {
+    let cluster = try hardwareFile("gb200-nvl72.json").cluster(devices: 144)
+    #expect(cluster.nodeCount == 36)
+    let placement = cluster.placement(ofAxis: 0, in: Mesh(shape: [144]))
+    #expect(placement.steps.map { [$0.level, $0.factor] } == [[0, 72], [1, 2]])
+    #expect(cluster.link(from: 0, to: 71).level == 0 && cluster.link(from: 71, to: 72).level == 1)
+  }
+
   @Test func links() {
     #expect(cluster.link(from: 0, to: 3) == Link(level: 0, bandwidth: gigabytes(300), latency: .microseconds(11)))
     #expect(cluster.link(from: 0, to: 4, sendersPerNode: 4) == Link(level: 1, bandwidth: gigabytes(25), latency: .microseconds(5)))
