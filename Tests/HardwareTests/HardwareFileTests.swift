@@ -106,9 +106,9 @@ import Testing
   }
 
   /// Oracle: ring all-reduce, t = startup + 2(n−1)α + 2(n−1)/n · bytes / bandwidth, against published single-node times in µs:
-  /// VIA-Research/vTrain trace/a100 and trace/v100, ai-dynamo/aiconfigurator nccl_perf h100_sxm_80g. The
-  /// tolerances round up what the constants of a level leave unexplained on these rows (most for 8 H100, which reduce in the switch); a slip
-  /// of a unit would be three powers of ten.
+  /// VIA-Research/vTrain trace/a100 and trace/v100, ai-dynamo/aiconfigurator nccl_perf h100_sxm_80g. The tolerances round up what
+  /// the constants of a level leave unexplained on these rows (most for 8 H100, which reduce in the switch); a slip of a unit
+  /// would be three powers of ten.
   @Test(
     arguments: [
       ("dgx-a100", 2, 134_217_728, 763.6, 0.2), ("dgx-a100", 8, 8_388_608, 134.3, 0.2), ("dgx-a100", 8, 134_217_728, 1162.0, 0.1),
