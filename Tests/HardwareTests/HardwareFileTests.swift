@@ -30,7 +30,8 @@ import Testing
   @Test(arguments: [
     ("\"memory_GiB\": 40", "\"memory_GB\": 40", "$.devices.d: the key \"memory_GiB\" is missing; the unknown key \"memory_GB\" is close"),
     ("\"memory_GiB\": 40, ", "", "the key \"memory_GiB\" is missing"),
-    ("\"memory_GiB\": 40", "\"memory_GiB\": 0", "$.devices.d.memory_GiB: found the number 0, expected a number above 0"),
+    ("\"memory_GiB\": 40", "\"memory_GiB\": 0", "$.devices.d.memory_GiB: found the number 0, expected a number from 1e-06 to 1000000000000.0"),
+    ("\"memory_GiB\": 40", "\"memory_GiB\": 1e308", "$.devices.d.memory_GiB: found the number 1e+308"),
     ("\"reserved_GiB\": 1", "\"reserved_GiB\": 40", "$.devices.d.reserved_GiB: found the number 40, expected less than memory_GiB"),
     ("\"bf16\": 100, ", "", "$.devices.d.default_dtype: found the string \"bf16\", expected a data type that peak_TFLOPS names"),
     ("\"bf16\": 100", "\"bf61\": 100", "$.devices.d.peak_TFLOPS.bf61: unknown key"),
