@@ -41,7 +41,7 @@ private func gigabytes(_ rate: Double) -> Bandwidth { .gigabytesPerSecond(rate) 
     #expect(!placement.isFlat)
   }
 
-  @Test func unevenGroupsAreFlatAndSlow() {
+  @Test func unevenGroupsAreFlatAndSlow() throws {
     // {0 1 2} lies in a node, {3 4 5} does not.
     let placement = cluster.placement(stride: 1, size: 3, devices: 0..<12)
     #expect(placement.isFlat)
@@ -50,6 +50,10 @@ private func gigabytes(_ rate: Double) -> Bandwidth { .gigabytesPerSecond(rate) 
     #expect(placement.steps[0].bandwidth == gigabytes(25))
     #expect(placement.steps[0].ringBandwidth == gigabytes(50))
     #expect(cluster.placement(ofGroups: [[0]]).steps.isEmpty)
+    // 8 + 4 devices with a port each: a ring uses the four ports that both nodes have, an all-to-all one per device.
+    let dgx = try hardwareFile("dgx-a100.json").cluster(devices: 12)
+    let uneven = dgx.placement(ofAxis: 0, in: Mesh(shape: [12])).steps[0]
+    #expect(uneven.factor == 12 && uneven.bandwidth == gigabytes(25) * 0.85 && uneven.ringBandwidth == gigabytes(25) * 0.85 * 4)
     #expect(cluster.placement(stride: 3, size: 1, devices: 0..<3).steps.isEmpty)
   }
 
@@ -70,6 +74,14 @@ private func gigabytes(_ rate: Double) -> Bandwidth { .gigabytesPerSecond(rate) 
     // A port per device: no sharing between nodes.
     let outer = derecho.placement(ofAxis: 0, in: Mesh(shape: [4, 4]))
     #expect(outer.steps[0].bandwidth == gigabytes(25) * 0.85)
+  }
+
+  @Test func aLevelMayJoinManyNodes() throws {
+    let cluster = try hardwareFile("gb200-nvl72.json").cluster(devices: 144)
+    #expect(cluster.nodeCount == 36)
+    let placement = cluster.placement(ofAxis: 0, in: Mesh(shape: [144]))
+    #expect(placement.steps.map { [$0.level, $0.factor] } == [[0, 72], [1, 2]])
+    #expect(cluster.link(from: 0, to: 71).level == 0 && cluster.link(from: 71, to: 72).level == 1)
   }
 
   @Test func links() {
