@@ -61,6 +61,7 @@ struct Solver {
     statistics.presolvedStrategies = current.strategyCount
     if isLate, current.nodeCount > 0 { return outcome(.timeLimit) }
     if let outcome = try relax() { return outcome }
+    if options.bounds.isSuperset(of: [.elimination, .labels]), let outcome = try searchLabels() { return outcome }
     return try solveProgram()
   }
 
@@ -96,6 +97,41 @@ struct Solver {
       current = current.restricting { node, strategy in bounds[starts[node] + strategy] < reached }
       guard presolve(cutoff: target) else { return try exhausted() }
       if current.strategyCount * 10 > strategies * 9 { return nil }
+    }
+    return nil
+  }
+
+  /// Solves what is left by elimination over Pareto sets; nil where these grow too large.
+  ///
+  /// The target starts close above the bound and moves up only when nothing is found below it: what is found first is optimal then.
+  private mutating func searchLabels() throws(SearchError) -> Outcome? {
+    guard let relaxation = Relaxation(current) else { return nil }
+    var dual = LagrangianDual(relaxation, incidence: incidence)
+    try dual.run(limit: options.bounds.contains(.lagrangian) ? 40 : 0, deadline: deadline, target: { target }, offer: { offer($0) })
+    statistics.eliminations += dual.iterations
+    lowerBound = max(lowerBound, min(dual.bound, target))
+    if dual.bound >= target { return try exhausted() }
+    guard let solution = dual.best else { return nil }
+    var rows = dual.violatedRows
+    var step = target < Problem.forbidden ? max(1, (target - lowerBound) / 8) : max(1, abs(lowerBound) / 1_000)
+    while rows.count + current.objectiveRowCount <= 6 {
+      if isLate { return outcome(.timeLimit) }
+      let goal = min(target, lowerBound + step)
+      var search = LabelSearch(relaxation, solution, activeRows: rows, target: goal, largestCount: 200_000, deadline: deadline)
+      statistics.labelSearches += 1
+      switch search.run() {
+      case .tooMany: return isLate ? outcome(.timeLimit) : nil
+      case .none:
+        lowerBound = max(lowerBound, goal)
+        if goal >= target { return try exhausted() }
+        step = min(step, Problem.largestSum / 4) * 4
+      case .best(let choice):
+        guard let assignment = Assignment(current, incidence: incidence, choice: choice) else { return nil }
+        offer(assignment)
+        lowerBound = max(lowerBound, min(assignment.objective, target))
+        if assignment.isLegal { return try exhausted() }
+        rows += worst(assignment.memory.indices.filter { assignment.memory[$0] > current.limits[$0] }, assignment)
+      }
     }
     return nil
   }

@@ -36,7 +36,7 @@ import Testing
       let options = SolveOptions(reductions: Reductions.all.subtracting(Reductions(rawValue: 1 << bit)))
       check(try problem.solve(options), problem, optimum: optimum, "seed \(seed) without reduction \(bit)")
     }
-    for bit in 0..<4 {
+    for bit in 0..<5 {
       let options = SolveOptions(bounds: SolveOptions.Bounds.all.subtracting(SolveOptions.Bounds(rawValue: 1 << bit)))
       check(try problem.solve(options), problem, optimum: optimum, "seed \(seed) without bound \(bit)")
     }
