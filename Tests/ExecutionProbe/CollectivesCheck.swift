@@ -18,6 +18,19 @@ struct CollectivesCheck {
       try check(try world.split(color: world.rank % 2, key: -world.rank), 5000)
     }
     try checkSameBits()
+    try checkLongSums()
+  }
+
+  /// All-reduce in shared memory goes by chunks of 65,536: sums of one, of a few, and several calls of different lengths in a
+  /// row. Rank r's element i is i mod 1000 + r, so that the sum is known.
+  private mutating func checkLongSums() throws {
+    let ranks = Float(world.size)
+    for count in [65_536, 65_537, 5, 200_000, 1, 131_072, 262_147] {
+      var vector = (0..<count).map { Float($0 % 1000 + world.rank) }
+      try world.allReduce(&vector, count: count)
+      let wrong = vector.indices.first { vector[$0] != Float($0 % 1000) * ranks + ranks * (ranks - 1) / 2 }
+      expect(wrong == nil, "long all-reduce, element \(wrong ?? 0)", world, count)
+    }
   }
 
   private func input(_ member: Int, _ count: Int, _ purpose: UInt64) -> [Float] {

@@ -8,7 +8,8 @@ package enum Reduction: Sendable {
 /// The collectives of a plan. Every rank gets the same bits: a reduced element is computed in one order, whoever reads it.
 /// Each call is entered in the ledger by the definitions of `Traffic.Kind`.
 extension Communicator {
-  /// Replaces `buffer` by its element-wise reduction over the ranks (MPI_Allreduce, in place).
+  /// Replaces `buffer` by its element-wise reduction over the ranks: through shared memory for sums of `Float` on one
+  /// host, otherwise by MPI_Allreduce.
   /// - Parameters:
   ///   - buffer: `count` elements on every rank.
   ///   - count: the same on every rank; any size.
@@ -17,6 +18,10 @@ extension Communicator {
   ) throws(ExecutionError) {
     precondition(Scalar.self != UInt8.self, "MPI does not reduce bytes")
     guard size > 1 else { return }
+    self.count(.allReduce, bytes: count * MemoryLayout<Scalar>.stride)
+    if Scalar.self == Float.self, reduction == .sum, let shared = try sharedMemoryAllReduce() {
+      return shared.sum(UnsafeMutableRawPointer(buffer).assumingMemoryBound(to: Float.self), count: count)
+    }
     let operation = reduction == .sum ? MPILibrary.sum : MPILibrary.max
     // MPI counts with `int`. Cutting the vector does not change any element's sum.
     var done = 0
@@ -25,7 +30,6 @@ extension Communicator {
       try MPILibrary.allReduce(buffer + done, count: part, Scalar.datatype, operation, handle)
       done += part
     }
-    self.count(.allReduce, bytes: count * MemoryLayout<Scalar>.stride)
   }
 
   private static var longestMessage: Int { 1 << 30 }
