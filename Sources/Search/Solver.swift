@@ -112,12 +112,14 @@ struct Solver {
     lowerBound = max(lowerBound, min(dual.bound, target))
     if dual.bound >= target { return try exhausted() }
     guard let solution = dual.best else { return nil }
-    var rows = dual.violatedRows
+    // The rows that have a price; others come in when they turn out to matter.
+    var (objectiveRows, memoryRows) = (dual.weighedRows, dual.pricedRows)
     var step = target < Problem.forbidden ? max(1, (target - lowerBound) / 8) : max(1, abs(lowerBound) / 1_000)
-    while rows.count + current.objectiveRowCount <= 6 {
+    while memoryRows.count + objectiveRows.count <= 8 {
       if isLate { return outcome(.timeLimit) }
       let goal = min(target, lowerBound + step)
-      var search = LabelSearch(relaxation, solution, activeRows: rows, target: goal, largestCount: 200_000, deadline: deadline)
+      var search = LabelSearch(
+        relaxation, solution, objectiveRows: objectiveRows, memoryRows: memoryRows, target: goal, deadline: deadline)
       statistics.labelSearches += 1
       switch search.run() {
       case .tooMany: return isLate ? outcome(.timeLimit) : nil
@@ -128,9 +130,11 @@ struct Solver {
       case .best(let choice):
         guard let assignment = Assignment(current, incidence: incidence, choice: choice) else { return nil }
         offer(assignment)
-        lowerBound = max(lowerBound, min(assignment.objective, target))
-        if assignment.isLegal { return try exhausted() }
-        rows += worst(assignment.memory.indices.filter { assignment.memory[$0] > current.limits[$0] }, assignment)
+        let relaxed = objectiveRows.reduce(Int64.min) { max($0, assignment.rowValues[$1]) }
+        lowerBound = max(lowerBound, min(relaxed, target))
+        if assignment.isLegal, assignment.objective == relaxed { return try exhausted() }
+        memoryRows += worst(assignment.memory.indices.filter { assignment.memory[$0] > current.limits[$0] }, assignment)
+        objectiveRows += assignment.rowValues.indices.filter { assignment.rowValues[$0] > relaxed }.prefix(1)
       }
     }
     return nil
@@ -157,7 +161,9 @@ struct Solver {
   private mutating func solve(_ program: MarginalProgram) throws(SearchError) -> Outcome? {
     var glpk = try GLPK(program.program)
     var active = Set<Int>()
-    for row in activeRows where row < current.limits.count && active.insert(row).inserted { try glpk.add(program.memoryRow(row, loads: loads(of: row))) }
+    for row in activeRows where row < current.limits.count && active.insert(row).inserted {
+      try glpk.add(program.memoryRow(row, loads: loads(of: row)))
+    }
     while true {
       let goal = target
       let stopsAt = goal < Problem.forbidden ? (Double(goal - program.origin) - 0.5) / program.unit : .infinity
@@ -279,7 +285,11 @@ extension Problem {
     let rows = offsets.count
     return offsets.indices.reduce(-Problem.forbidden) { most, row in
       var sum = Int128(offsets[row])
-      for node in 0..<nodeCount { sum += Int128((0..<strategyCount(of: node)).reduce(Problem.forbidden) { min($0, cost(node: node, strategy: $1, row: row)) }) }
+      for node in 0..<nodeCount {
+        var least = Problem.forbidden
+        for strategy in 0..<strategyCount(of: node) { least = min(least, cost(node: node, strategy: strategy, row: row)) }
+        sum += Int128(least)
+      }
       for edge in edges {
         let count = strategyCount(of: edge.tail) * strategyCount(of: edge.head)
         var least = Problem.forbidden

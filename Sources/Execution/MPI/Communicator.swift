@@ -15,7 +15,7 @@ package final class Communicator {
 
   private enum SharedMemory {
     case notTried
-    case tried(SharedMemoryAllReduce?)
+    case tried(SharedMemoryReduction?)
   }
 
   private var sharedMemory = SharedMemory.notTried
@@ -44,16 +44,16 @@ package final class Communicator {
   /// Waits until every rank of the group has come here (MPI_Barrier).
   package func barrier() throws(ExecutionError) { try MPILibrary.barrier(handle) }
 
-  /// The group's shared memory, made at its first all-reduce by all ranks together; nil where there is none.
-  func sharedMemoryAllReduce() throws(ExecutionError) -> SharedMemoryAllReduce? {
+  /// The group's shared memory, made at its first sum by all ranks together; nil where there is none.
+  func sharedMemoryReduction() throws(ExecutionError) -> SharedMemoryReduction? {
     if case .tried(let result) = sharedMemory { return result }
-    let result = try Self.usesSharedMemory ? SharedMemoryAllReduce.make(for: self) : nil
+    let result = try Self.usesSharedMemory ? SharedMemoryReduction.make(for: self) : nil
     sharedMemory = .tried(result)
     return result
   }
 
-  /// `TPPLAN_ALL_REDUCE=mpi` leaves every all-reduce to MPI_Allreduce. mpirun gives all ranks the same environment.
-  private static let usesSharedMemory = ProcessInfo.processInfo.environment["TPPLAN_ALL_REDUCE"] != "mpi"
+  /// `TPPLAN_REDUCTION=mpi` leaves every sum to MPI. mpirun gives all ranks the same environment.
+  private static let usesSharedMemory = ProcessInfo.processInfo.environment["TPPLAN_REDUCTION"] != "mpi"
 
   func count(_ kind: Traffic.Kind, bytes: Int) {
     if size > 1 { ledger.add(kind, bytes: bytes) }

@@ -3,7 +3,7 @@
 /// Exact minimisation with memory rows and several objective rows: variable elimination in which each table entry holds, instead of one number,
 /// the Pareto set of what its subtree can come to (labels, as in shortest paths with resource constraints; Irnich and Desaulniers, 2005).
 ///
-/// A label has one value per measure: the Lagrangian sum, each objective row, each active memory row. For each measure an elimination of its
+/// A label has one value per measure: the Lagrangian sum, each objective row, each memory row. For each measure an elimination of its
 /// own gives the least that the rest of the problem must add, exactly, so that a label is dropped as soon as any measure shows that it cannot
 /// become a choice below the target and within the limits. A label that is no better than another one of its entry in any objective or memory
 /// row is dropped too.
@@ -32,7 +32,7 @@ struct LabelSearch {
   }
 
   enum Result {
-    /// A choice that minimises the objective among those below the target and within the active memory rows.
+    /// A choice that minimises the largest of the given objective rows among those below the target and within the given memory rows.
     case best([Int])
     /// There is none.
     case none
@@ -43,29 +43,37 @@ struct LabelSearch {
   private let problem: Problem
   private let plan: EliminationPlan
   private let measures: [Measure]
+  private let objectiveRows: [Int]
   private var tables: [Labels] = []
   private let largestCount: Int
+  /// Sums and comparisons that may still be made.
+  private var workLeft: Int
   private let deadline: ContinuousClock.Instant?
 
   /// - Parameters:
   ///   - solution: the relaxation at good multipliers.
-  ///   - activeRows: the memory rows to hold; others are ignored.
+  ///   - objectiveRows: the objective rows whose maximum counts, at least one; others are ignored.
+  ///   - memoryRows: the memory rows to hold; others are ignored.
   ///   - target: only choices below it are wanted.
+  ///   - largestCount: how many labels one bucket may have.
+  ///   - mostWork: how many sums and comparisons all buckets together may take.
   init(
-    _ relaxation: Relaxation, _ solution: Relaxation.Solution, activeRows: [Int], target: Int64, largestCount: Int,
-    deadline: ContinuousClock.Instant?
+    _ relaxation: Relaxation, _ solution: Relaxation.Solution, objectiveRows: [Int], memoryRows: [Int], target: Int64, largestCount: Int = 1 << 19,
+    mostWork: Int = 1 << 29, deadline: ContinuousClock.Instant?
   ) {
     problem = relaxation.problem
     plan = relaxation.plan
     self.largestCount = largestCount
+    workLeft = mostWork
     self.deadline = deadline
     let problem = problem
     var measures = [Measure(solution.elimination, most: target - 1 - solution.constant)]
-    for row in problem.offsets.indices {
+    self.objectiveRows = objectiveRows
+    for row in objectiveRows {
       let weights = problem.offsets.indices.map { $0 == row ? 1.0 : 0.0 }
       measures.append(Measure(relaxation.solve(weights: weights, multipliers: []).elimination, most: target - 1 - problem.offsets[row]))
     }
-    for row in activeRows { measures.append(Measure(relaxation.minimiseUsage(ofRow: row), most: problem.limits[row])) }
+    for row in memoryRows { measures.append(Measure(relaxation.minimiseUsage(ofRow: row), most: problem.limits[row])) }
     self.measures = measures
   }
 
@@ -94,8 +102,8 @@ struct LabelSearch {
     var labels = Labels()
     var isTooMany = false
     let tables = tables
-    let largestCount = largestCount
-    let deadline = deadline
+    let (largestCount, deadline) = (largestCount, deadline)
+    var workLeft = workLeft
     bucket.forEachCombination { combination, outer in
       guard !isTooMany else { return }
       var candidates = Labels()
@@ -103,7 +111,9 @@ struct LabelSearch {
         var base = measures.map { $0.elimination.nodeCosts[first + q] }
         for (factor, edge) in edges {
           let index = bucket.factors[factor].outerStarts[outer[factor]] + bucket.factors[factor].ownOffsets[q]
-          for measure in 0..<width { base[measure] = min(2 * Problem.forbidden, base[measure] &+ measures[measure].elimination.edgeTables[edge][index]) }
+          for measure in 0..<width {
+            base[measure] = min(2 * Problem.forbidden, base[measure] &+ measures[measure].elimination.edgeTables[edge][index])
+          }
         }
         // What may still be spent, after the least that the rest and all children need.
         var room = measures.indices.map { min(measures[$0].most, Problem.blocked) &- measures[$0].outside[position][combination] &- base[$0] }
@@ -113,16 +123,18 @@ struct LabelSearch {
         }
         guard room.allSatisfy({ $0 >= 0 }) else { continue }
         LabelSearch.combine(base, room: room, children: children.map(\.message), entries: entries, tables, measures, strategy: q, into: &candidates)
-        if candidates.strategies.count > largestCount {
+        if candidates.strategies.count > 4 * largestCount {
           isTooMany = true
           return
         }
       }
-      LabelSearch.append(candidates, width: width, parts: children.count, to: &labels)
-      if labels.strategies.count > largestCount { isTooMany = true }
+      workLeft -= candidates.strategies.count * width
+      LabelSearch.append(candidates, width: width, parts: children.count, to: &labels, workLeft: &workLeft)
+      if labels.strategies.count > largestCount || workLeft < 0 { isTooMany = true }
       if let deadline, combination & 15 == 0, ContinuousClock.now >= deadline { isTooMany = true }
     }
     self.tables.append(labels)
+    self.workLeft = workLeft
     return !isTooMany
   }
 
@@ -169,7 +181,7 @@ struct LabelSearch {
   }
 
   /// Closes an entry of `labels` with the candidates that no other one is at least as good as (measures after the first); of equals the first.
-  private static func append(_ candidates: Labels, width: Int, parts: Int, to labels: inout Labels) {
+  private static func append(_ candidates: Labels, width: Int, parts: Int, to labels: inout Labels, workLeft: inout Int) {
     let values = candidates.values
     let order = candidates.strategies.indices.sorted { a, b in
       for measure in 1..<width {
@@ -187,6 +199,8 @@ struct LabelSearch {
         isDominated = width == 3 ? values[candidate * width + 2] >= leastLast : !kept.isEmpty
         if !isDominated { leastLast = values[candidate * width + width - 1] }
       } else {
+        guard workLeft >= 0 else { return }
+        workLeft -= kept.count
         isDominated = kept.contains { other in
           for measure in 2..<width where values[other * width + measure] > values[candidate * width + measure] { return false }
           return true
@@ -215,8 +229,10 @@ struct LabelSearch {
     /// The objective, then the memory rows.
     func rank(_ label: Int) -> (Int64, Int64) {
       let values = joined.values[label * width..<(label + 1) * width]
-      let objective = problem.offsets.indices.reduce(Int64.min) { max($0, problem.offsets[$1] + values[values.startIndex + 1 + $1]) }
-      return (objective, values.dropFirst(1 + problem.objectiveRowCount).reduce(0, +))
+      let objective = objectiveRows.enumerated().reduce(Int64.min) { most, row in
+        max(most, problem.offsets[row.element] + values[values.startIndex + 1 + row.offset])
+      }
+      return (objective, values.dropFirst(1 + objectiveRows.count).reduce(0, +))
     }
     guard let best = joined.strategies.indices.min(by: { rank($0) < rank($1) }) else { return .none }
     var choice = [Int](repeating: 0, count: problem.nodeCount)

@@ -14,7 +14,7 @@ extension MPIRuns {
 
     @Test("oracle: collectives by MPI alone, as between hosts")
     func collectivesByMPI() throws {
-      let run = try ProbeRun(ranks: 2, ["collectives", "13"], environment: [("TPPLAN_ALL_REDUCE", "mpi")])
+      let run = try ProbeRun(ranks: 2, ["collectives", "13"], environment: [("TPPLAN_REDUCTION", "mpi")])
       #expect(try run.ranks == [[], []])
     }
 
