@@ -145,7 +145,7 @@ import Testing
   }
 
   @Test(arguments: 0..<40) func hugeCostsStayWithinTheTolerance(seed: Int) throws {
-    let problem = try randomProblem(seed: 90_000 + seed, scale: 1_000_000_000_000_007)
+    let problem = try randomProblem(seed: 90_000 + seed, scale: 500_000_000_000_003)
     let optimum = exhaustiveOptimum(problem)
     let outcome = try problem.solve()
     guard let optimum else {
