@@ -179,7 +179,7 @@ struct Solver {
       let error = 1e-7 * (1 + abs(solution.objective.isFinite ? solution.objective : stopsAt)) * program.unit
       if solution.status != .infeasible, solution.bound.isFinite { raiseBound(solution.bound * program.unit - error, from: program.origin) }
       if solution.status == .infeasible { return try exhausted() }
-      if solution.bound >= stopsAt { return try exhausted() }
+      if solution.bound >= stopsAt { return try exhausted(isExact: false) }
       guard solution.status == .optimal else { return outcome(.timeLimit) }
 
       let choice = program.choice(from: solution.values)
@@ -236,10 +236,10 @@ struct Solver {
   }
 
   /// Nothing below the target is left: the incumbent is optimal, or there is none.
-  private mutating func exhausted() throws(SearchError) -> Outcome {
+  /// - Parameter isExact: false where GLPK says so, whose bound, less its tolerance, has been taken as `lowerBound` already.
+  private mutating func exhausted(isExact: Bool = true) throws(SearchError) -> Outcome {
     if let incumbent {
-      let slack = Outcome.tolerance(of: incumbent.objective)
-      lowerBound = incumbent.objective - lowerBound <= slack ? lowerBound : incumbent.objective
+      if isExact || incumbent.objective - lowerBound > Outcome.tolerance(of: incumbent.objective) { lowerBound = incumbent.objective }
       return outcome(.optimal)
     }
     if let cutoff = options.cutoff {

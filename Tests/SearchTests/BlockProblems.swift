@@ -22,7 +22,6 @@ struct BlockProblem {
   func problem() throws -> Problem {
     var random = SeededGenerator(seed: seed)
     let layouts = 4
-    let layoutCount = Int(pow(layouts, axes))
     let perNode = Int(pow(choicesPerAxis, axes))
     var nodes: [(input: [Int], output: [Int], cost: [[Int64]], usage: [Int64])] = []
     var edges: [(Int, Int)] = []
@@ -77,7 +76,6 @@ struct BlockProblem {
       let number = try builder.addNode(costs: node.cost.flatMap { $0 })
       for row in 0..<memoryRows { try builder.addLoad(node: number, rows: row..<row + 1, usages: node.usage.map { $0 / Int64(row + 1) }) }
     }
-    _ = layoutCount
     for (tail, head) in edges {
       var costs: [Int64] = []
       for from in nodes[tail].output {
