@@ -21,7 +21,7 @@ package enum Activation: Sendable, CaseIterable {
   package func forward(_ x: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>, count: Int) {
     switch self {
     case .geluTanh: mapLanes(x, into: y, count: count) { $0 * $0.geluGate() }
-    case .geluErf: Self.geluErf(x, into: y, count: count)
+    case .geluErf: mapLanes(x, into: y, count: count) { $0 * $0.normalDistribution() }
     case .silu: mapLanes(x, into: y, count: count) { $0 * $0.sigmoid() }
     case .relu: mapLanes(x, into: y, count: count) { $0.replacing(with: 0, where: $0 .< 0) }
     case .tanh: mapLanes(x, into: y, count: count) { $0.tanh() }
@@ -40,7 +40,11 @@ package enum Activation: Sendable, CaseIterable {
         let slope = Lanes.geluLinear.addingProduct(3 * .geluCubic * x, x)
         return dy * gate.addingProduct(x * gate * (1 - gate), slope)
       }
-    case .geluErf: Self.geluErfBackward(saved, dy: dy, dx: dx, count: count)
+    case .geluErf:
+      mapLanes(saved, dy, into: dx, count: count) { x, dy in
+        let density = 0.398_942_28 * (-0.5 * x * x).exp()
+        return dy * x.normalDistribution().addingProduct(x, density)
+      }
     case .silu:
       mapLanes(saved, dy, into: dx, count: count) { x, dy in
         let gate = x.sigmoid()
@@ -48,23 +52,6 @@ package enum Activation: Sendable, CaseIterable {
       }
     case .relu: mapLanes(saved, dy, into: dx, count: count) { x, dy in dy.replacing(with: 0, where: x .<= 0) }
     case .tanh: mapLanes(saved, dy, into: dx, count: count) { y, dy in dy.addingProduct(dy * -y, y) }
-    }
-  }
-
-  // Functions of their own: within the switch the optimiser leaves `erf` a call per eight elements.
-
-  @inline(never)
-  private static func geluErf(_ x: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>, count: Int) {
-    mapLanes(x, into: y, count: count) { $0 * $0.normalDistribution() }
-  }
-
-  @inline(never)
-  private static func geluErfBackward(
-    _ x: UnsafePointer<Float>, dy: UnsafePointer<Float>, dx: UnsafeMutablePointer<Float>, count: Int
-  ) {
-    mapLanes(x, dy, into: dx, count: count) { x, dy in
-      let density = 0.398_942_28 * (-0.5 * x * x).exp()
-      return dy * x.normalDistribution().addingProduct(x, density)
     }
   }
 }
