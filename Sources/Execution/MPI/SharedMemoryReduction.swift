@@ -5,7 +5,9 @@ import Synchronization
 /// Sums of `Float` vectors among ranks of one host, through memory that they share: all-reduce and reduce-scatter.
 ///
 /// MPI moves each part through copies of its own or through the kernel; here a rank adds straight from its neighbours'
-/// memory, in chunks that stay in the cache. `Documentation/decisions` has the measurements.
+/// memory, in chunks that stay in the cache. Measured between 2 ranks on 2 cores of an EPYC, fastest call, against Open MPI
+/// 4.1.4 with cross-memory attach: 64 KB 4.3 µs (14), 1.5 MB 84 µs (173), 6 MB 0.37 ms (0.94); its reduce-scatter takes as
+/// long as its all-reduce.
 ///
 /// The vector is cut into one part per rank, which that rank reduces, and each part into chunks, which go through three
 /// stages that overlap: *give* the others their parts, *reduce* the own part in rank order, and, for an all-reduce, *take*
