@@ -50,9 +50,11 @@ package final class Resharder {
   private func table(_ tensor: TensorID) -> Table {
     if let known = tableOfTensor[tensor] { return known }
     let key = Key(shape: pricing.graph.shape(tensor), bytesPerElement: pricing.elementBytes(tensor))
-    let table = tables[key] ?? Table(shape: key.shape, mesh: pricing.mesh) { step, from in
-      self.time(step, shape: key.shape, bytesPerElement: key.bytesPerElement, from: from)
-    }
+    let table =
+      tables[key]
+      ?? Table(shape: key.shape, mesh: pricing.mesh) { step, from in
+        self.time(step, shape: key.shape, bytesPerElement: key.bytesPerElement, from: from)
+      }
     tables[key] = table
     tableOfTensor[tensor] = table
     return table

@@ -26,6 +26,8 @@ struct FoldedModel {
     var resident: [Int64]
     /// Kept for backward, per micro-batch in flight.
     var kept: [Int64]
+    /// A lower bound of what the operator makes the stage keep, with what it shares with other readers: counted at the first that keeps it.
+    var leastKept: [Int64]
     /// Only while the operator runs.
     var transient: [Int64]
     /// For an operator whose result leaves the segment: the time to send it, and its gradient back, to another stage.
@@ -91,6 +93,11 @@ struct FoldedModel {
     resharder = Resharder(pricing)
     let graph = pricing.graph
     for op in graph.operators.indices { addOperator(op, send: send, splitsTies: splitsTies) }
+  }
+
+  /// Adds the shared tensors and the edges; before, the model holds operators alone, which is enough for bounds.
+  mutating func connect() {
+    precondition(edges.isEmpty, "the model is connected already")
     for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation { connect(tensor) }
     for tensor in graph.tensors.indices where graph.tensors[tensor].isParameter { tie(tensor) }
   }
@@ -109,8 +116,12 @@ struct FoldedModel {
     }
     let owns = operands.map { tensor in splitsTies(tensor) || graph.consumers[tensor].first?.op == op }
     var node = Node(
-      subject: .op(op), segment: segment, forward: [], backward: [], once: [], resident: [], kept: [], transient: [], sendForward: [],
-      sendBackward: [])
+      subject: .op(op), segment: segment, forward: [], backward: [], once: [], resident: [], kept: [], leastKept: [], transient: [],
+      sendForward: [], sendBackward: [])
+    let keepsFirst = operands.indices.filter { position in
+      trains && pricing.rules[op].keepsOperand[position] && isShared(operands[position])
+        && graph.consumers[operands[position]].first { pricing.rules[$0.op].keepsOperand[$0.operand] }?.op == op
+    }
     for strategy in strategies[op] {
       let cost = pricing.cost(op, strategy, ownsParameter: owns)
       var once = cost.once
@@ -123,6 +134,7 @@ struct FoldedModel {
       node.resident.append(cost.resident.whole)
       let kept = keepsAlone.reduce(cost.extras) { $0 + pricing.keptOperand(op, $1, strategy.operands[$1].forward) }
       node.kept.append(kept.whole)
+      node.leastKept.append(keepsFirst.reduce(kept) { $0 + pricing.bytes(operands[$1], strategy.operands[$1].forward) }.whole)
       node.transient.append(cost.transient.whole)
       let boundary = pricing.bytes(graph.operators[op].result, strategy.result)
       node.sendForward.append(leaves ? send(boundary).picoseconds : 0)
@@ -186,7 +198,7 @@ struct FoldedModel {
     nodes.append(
       Node(
         subject: .tensor(tensor), segment: segment, forward: zeros, backward: zeros, once: zeros, resident: zeros, kept: holdings.map(\.kept),
-        transient: zeros, sendForward: zeros, sendBackward: zeros))
+        leastKept: zeros, transient: zeros, sendForward: zeros, sendBackward: zeros))
     let own = producerKeeps(tensor) ? holdings.map(\.producer) : nil
     for source in sources { addEdge(tensor, source.op, to: node, place: source.place, uses: uses, sets: holdings.map(\.uses), own: own) }
     for (site, wanted) in zip(readers, wanted) {
