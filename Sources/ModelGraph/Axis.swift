@@ -41,4 +41,7 @@ package struct Axis: Hashable, Sendable {
     self.extent = extent
     self.role = role
   }
+
+  /// The axis without its name: what two tensors on either side of a seam must agree in.
+  var unnamed: Axis { Axis(name: "", extent: extent, role: role) }
 }

@@ -6,17 +6,27 @@ package enum ModelError: Error, CustomStringConvertible {
   case inconsistent(where: String, problem: String)
   /// The file asks for something that is not implemented and would change the numbers.
   case unsupported(file: String, path: String, found: String, supported: String)
+  /// The file is JSON, but says neither that it is a native model nor which architecture it configures.
+  case unrecognised(file: String, path: String)
 
   package var description: String {
     switch self {
     case .inconsistent(let place, let problem): "\(place): \(problem)"
     case .unsupported(let file, let path, let found, let supported): "\(file): \(path): \(found) is not supported; supported: \(supported)"
+    case .unrecognised(let file, let path):
+      "\(file): \(path): not a model; expected the key \"format\" (\"\(NativeModel.format)\", a native model) or \"model_type\" (a Hugging Face "
+        + "config.json: \(HuggingFace.modelTypes.joined(separator: ", ")))"
     }
   }
 }
 
 /// Collects axes, tensors, operators and segments, and checks them into a `Graph`.
 package struct GraphBuilder {
+  /// No axis may be longer; it keeps the product of two extents far from overflow.
+  package static let largestExtent = 1 << 24
+  /// No tensor, and no model's parameters together, may have more elements; a byte count of them still fits 64 bits.
+  package static let mostElements = 1 << 53
+
   package var name: String
   package var workload = Workload()
   package var maximumSequence: Int?
@@ -72,7 +82,7 @@ package struct GraphBuilder {
 
   /// Checks everything and returns the graph.
   ///
-  /// - Throws: `ModelError.inconsistent` for an extent below 1, a tensor with two producers or none, an operand that is not computed before
+  /// - Throws: `ModelError.inconsistent` for an extent below 1, a size beyond `mostElements`, a dimension that occurs twice, a tensor with two producers or none, an operand that is not computed before
   ///   its reader or lies in another segment, carries whose shapes differ, or a name used twice.
   package func finish() throws -> Graph {
     var producer = [OperatorID?](repeating: nil, count: tensors.count)
@@ -81,11 +91,9 @@ package struct GraphBuilder {
     for axis in axes where axis.extent < 1 {
       throw ModelError.inconsistent(where: "axis \(axis.name)", problem: "its extent is \(axis.extent); it must be at least 1")
     }
+    for tensor in tensors { try checkSize(of: tensor) }
+    try checkNames()
     if segments.isEmpty { throw ModelError.inconsistent(where: name, problem: "the model has no operators") }
-    var names = Set<String>()
-    for op in operators where !names.insert(op.name).inserted {
-      throw ModelError.inconsistent(where: op.name, problem: "two operators have this name")
-    }
     var previous: Segment?
     for (index, segment) in segments.enumerated() {
       if segment.repeats < 1 {
@@ -104,6 +112,10 @@ package struct GraphBuilder {
           }
           consumers[operand].append(Graph.OperandSite(op: op, operand: position))
         }
+        let kinds = operators[op].operands.map { tensors[$0].isParameter }
+        if kinds != kinds.sorted(by: { !$0 && $1 }) {
+          throw ModelError.inconsistent(where: operators[op].name, problem: "reads a parameter before a computed operand; parameters come last")
+        }
         let result = operators[op].result
         guard producer[result] == nil, tensors[result].isActivation, !segment.entries.contains(result) else {
           throw ModelError.inconsistent(where: operators[op].name, problem: "writes \(tensors[result].name), which has another source")
@@ -117,36 +129,12 @@ package struct GraphBuilder {
       }
       previous = segment
     }
-    for (id, tensor) in tensors.enumerated() {
-      if let source = tensor.parameter { try check(source, of: tensor, id) }
+    for tensor in tensors {
+      if let source = tensor.parameter { try check(source, of: tensor) }
     }
+    try checkParameters(consumers, segmentOf)
     return Graph(
       name: name, axes: axes, tensors: tensors, operators: operators, segments: segments, outputs: outputs, loss: loss, workload: workload,
       maximumSequence: maximumSequence, producer: producer, consumers: consumers, segmentOfOperator: segmentOf)
-  }
-
-  private func checkSeam(from previous: Segment?, to segment: Segment) throws {
-    let outgoing = previous?.exits ?? []
-    let shapesOut = outgoing.map { tensors[$0].dimensions }
-    let shapesIn = segment.entries.map { tensors[$0].dimensions }
-    if shapesOut != shapesIn {
-      throw ModelError.inconsistent(
-        where: "segment \(segment.name)",
-        problem: "takes in \(segment.entries.map { tensors[$0].name }), but \(previous?.name ?? "nothing before it") sends on "
-          + "\(outgoing.map { tensors[$0].name })")
-    }
-  }
-
-  private func check(_ source: ParameterSource, of tensor: Tensor, _ id: TensorID) throws {
-    let shape = tensor.dimensions.map { axes[$0].extent }
-    guard source.strides.count == shape.count, source.strides.allSatisfy({ $0 >= 0 }), source.offset >= 0 else {
-      throw ModelError.inconsistent(where: tensor.name, problem: "one stride per dimension is needed, and none below 0")
-    }
-    let last = zip(shape, source.strides).reduce(source.offset) { $0 + ($1.0 - 1) * $1.1 }
-    let stored = source.checkpointShape.reduce(1, *)
-    if last >= stored {
-      throw ModelError.inconsistent(
-        where: tensor.name, problem: "reaches element \(last) of \(source.checkpointName), which has \(stored) elements")
-    }
   }
 }

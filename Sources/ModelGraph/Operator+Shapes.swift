@@ -13,6 +13,13 @@ extension Operator {
     let expected = kind.operandCounts
     try expect(expected.contains(operands.count), "has \(operands.count) operands; expected \(expected.lowerBound) to \(expected.upperBound)")
 
+    for (position, operand) in operands.enumerated() {
+      let holdsWholeNumbers = tensors[operand].holdsWholeNumbers
+      try expect(
+        holdsWholeNumbers == kind.takesWholeNumbers(at: position),
+        "operand \(position), \(tensors[operand].name), is \(holdsWholeNumbers ? "" : "not ")an input of whole numbers")
+    }
+
     switch kind {
     case .embedding:
       try expect(dims(1).count == 2 && out == dims(0) + [dims(1)[1]], "looks up \(text(dims(0))) in \(text(dims(1))), but gives \(text(out))")
@@ -65,7 +72,10 @@ extension Operator {
     case .selectToken(let position):
       let x = dims(0)
       try expect(x.count == 3 && out == [x[0], x[2]] && position < axes[x[1]].extent, "position \(position) of \(text(x)) cannot give \(text(out))")
-    case .crossEntropy: try expect(out.isEmpty && dims(1) == Array(dims(0).dropLast()), "labels are \(text(dims(1))) for logits \(text(dims(0)))")
+    case .crossEntropy:
+      try expect(
+        !dims(0).isEmpty && out.isEmpty && dims(1) == Array(dims(0).dropLast()),
+        "labels are \(text(dims(1))) for logits \(text(dims(0)))")
     }
   }
 }
@@ -79,5 +89,21 @@ extension OperatorKind {
     case .layerNorm: 3...3
     case .attention: 3...4
     }
+  }
+
+  /// Whether an operand is an input of whole numbers: token and type identifiers, masks, labels. All others are floating-point.
+  func takesWholeNumbers(at operand: Int) -> Bool {
+    switch self {
+    case .embedding: operand == 0
+    case .attention: operand == 3
+    case .crossEntropy: operand == 1
+    default: false
+    }
+  }
+}
+
+extension Tensor {
+  fileprivate var holdsWholeNumbers: Bool {
+    if case .input(let kind) = kind { kind.isInteger } else { false }
   }
 }

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
+import Foundation
+
+/// Reads a model from any file that an importer knows, chosen by what the file says of itself.
+package enum ModelReader {
+  /// Reads a native model (key `format`) or a Hugging Face configuration (key `model_type`); of a directory, its `config.json`.
+  ///
+  /// - Returns: the graph, and the SHA-256 of the parsed document's canonical bytes in hexadecimal.
+  /// - Throws: `DocumentError` and `ModelError`, which name the file.
+  package static func read(_ path: String) throws -> (graph: Graph, sha256: String) {
+    var isDirectory: ObjCBool = false
+    let exists = FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory)
+    let file = exists && isDirectory.boolValue ? path + (path.hasSuffix("/") ? "" : "/") + "config.json" : path
+    let document = try Document(readingFrom: file)
+    return (try decode(document.root), document.value.sha256)
+  }
+
+  /// The graph that a parsed file, or a model inside another file, describes.
+  ///
+  /// - Throws: as `read`.
+  package static func decode(_ node: Node) throws -> Graph {
+    do {
+      let object = try node.object()
+      if object.contains("format") { return try NativeModel.decode(node) }
+      if object.contains("model_type") { return try HuggingFace.graph(node) }
+    } catch ModelError.inconsistent(let place, let problem) {
+      throw ModelError.inconsistent(where: "\(node.file): \(place)", problem: problem)
+    }
+    throw ModelError.unrecognised(file: node.file, path: node.path)
+  }
+
+  /// The graph in the native format, to be embedded in a plan.
+  package static func encode(_ graph: Graph) -> JSON { NativeModel.encode(graph) }
+}

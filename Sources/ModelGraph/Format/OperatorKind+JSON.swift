@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
+
+extension OperatorKind {
+  /// The value of the key `op` in the native format.
+  package var formatName: String {
+    switch self {
+    case .embedding: "embedding"
+    case .positionEmbedding: "position_embedding"
+    case .linear: "linear"
+    case .bias: "bias"
+    case .attention: "attention"
+    case .rotary: "rotary"
+    case .layerNorm: "layer_norm"
+    case .rmsNorm: "rms_norm"
+    case .activation: "activation"
+    case .dropout: "dropout"
+    case .add: "add"
+    case .multiply: "multiply"
+    case .patches: "patches"
+    case .prependToken: "prepend_token"
+    case .selectToken: "select_token"
+    case .crossEntropy: "cross_entropy"
+    }
+  }
+
+  /// The keys that say more than `op` does, in the order in which the documentation lists them.
+  var attributes: [(key: String, value: JSON)] {
+    switch self {
+    case .embedding, .linear, .bias, .add, .multiply, .prependToken, .crossEntropy: []
+    case .positionEmbedding(let offset): [("offset", .int(offset))]
+    case .attention(let causal): [("causal", .bool(causal))]
+    case .rotary(let parameters): parameters.attributes
+    case .layerNorm(let epsilon), .rmsNorm(let epsilon): [("epsilon", .double(epsilon))]
+    case .activation(let function): [("function", .string(function.rawValue))]
+    case .dropout(let probability): [("probability", .double(probability))]
+    case .patches(let size): [("size", .int(size))]
+    case .selectToken(let position): [("position", .int(position))]
+    }
+  }
+
+  private static let formatNames = [
+    "embedding", "position_embedding", "linear", "bias", "attention", "rotary", "layer_norm", "rms_norm", "activation", "dropout", "add",
+    "multiply", "patches", "prepend_token", "select_token", "cross_entropy",
+  ]
+
+  /// Reads the key `op` and the keys that belong to it.
+  ///
+  /// - Throws: `DocumentError` for an operator that does not exist, and for a missing or unlawful attribute.
+  init(reading object: ObjectReader) throws {
+    let extent = Bound<Int>.within(0, GraphBuilder.largestExtent)
+    let node = try object.node("op")
+    switch try node.string() {
+    case "embedding": self = .embedding
+    case "position_embedding": self = .positionEmbedding(offset: try object.intIfPresent("offset", extent) ?? 0)
+    case "linear": self = .linear
+    case "bias": self = .bias
+    case "attention": self = .attention(causal: try object.bool("causal"))
+    case "rotary": self = .rotary(try RotaryParameters(reading: object))
+    case "layer_norm": self = .layerNorm(epsilon: try object.double("epsilon", .positive))
+    case "rms_norm": self = .rmsNorm(epsilon: try object.double("epsilon", .positive))
+    case "activation": self = .activation(try object.choice("function", of: ActivationFunction.self))
+    case "dropout":
+      let probability = try object.double("probability", .nonNegative)
+      guard probability < 1 else { throw try object.node("probability").invalid(expected: "a probability from 0 to below 1") }
+      self = .dropout(probability: probability)
+    case "add": self = .add
+    case "multiply": self = .multiply
+    case "patches": self = .patches(size: try object.int("size", .within(1, 1 << 12)))
+    case "prepend_token": self = .prependToken
+    case "select_token": self = .selectToken(position: try object.int("position", extent))
+    case "cross_entropy": self = .crossEntropy
+    default: throw node.invalid(expected: "an operator: " + Self.formatNames.joined(separator: ", "))
+    }
+  }
+
+  /// The axes of the result where the operands' axes determine them; nil for the kinds whose result must be stated, and for a wrong number
+  /// of operands.
+  func inferredResult(_ operands: [[AxisID]]) -> [AxisID]? {
+    guard operandCounts.contains(operands.count) else { return nil }
+    switch self {
+    case .positionEmbedding, .patches, .prependToken: return nil
+    case .embedding: return operands[0] + operands[1].suffix(1)
+    case .linear:
+      let (x, weight) = (operands[0], operands[1])
+      return x.filter { !weight.contains($0) } + weight.filter { !x.contains($0) }
+    case .selectToken: return operands[0].indices.filter { $0 != 1 }.map { operands[0][$0] }
+    case .crossEntropy: return []
+    case .bias, .attention, .rotary, .layerNorm, .rmsNorm, .activation, .dropout, .add, .multiply: return operands[0]
+    }
+  }
+}
+
+extension RotaryParameters {
+  fileprivate var attributes: [(key: String, value: JSON)] {
+    var members: [(String, JSON)] = [("base", .double(base))]
+    if let scaling {
+      members.append(
+        (
+          "llama3",
+          [
+            "factor": .double(scaling.factor), "low_frequency_factor": .double(scaling.lowFrequencyFactor),
+            "high_frequency_factor": .double(scaling.highFrequencyFactor), "original_max_positions": .int(scaling.originalMaxPositions),
+          ]
+        ))
+    }
+    return members
+  }
+
+  fileprivate init(reading object: ObjectReader) throws {
+    self.init(base: try object.double("base", .positive))
+    guard let llama3 = try object.objectIfPresent("llama3") else { return }
+    let scaling = Llama3Scaling(
+      factor: try llama3.double("factor", .positive), lowFrequencyFactor: try llama3.double("low_frequency_factor", .positive),
+      highFrequencyFactor: try llama3.double("high_frequency_factor", .positive),
+      originalMaxPositions: try llama3.int("original_max_positions", .within(1, GraphBuilder.largestExtent)))
+    guard scaling.lowFrequencyFactor < scaling.highFrequencyFactor else {
+      throw try llama3.node("high_frequency_factor").invalid(expected: "more than low_frequency_factor, \(scaling.lowFrequencyFactor)")
+    }
+    try llama3.finish()
+    self.scaling = scaling
+  }
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// The dimensions of a model of the Llama family: Llama (Touvron et al. 2023; Grattafiori et al. 2024), Mistral and Qwen2, which differ in
+/// their defaults and in which projections have biases.
+package struct LlamaConfiguration: Hashable, Sendable {
+  package enum Head: Hashable, Sendable {
+    /// `LlamaModel`: the last hidden state.
+    case none
+    /// `LlamaForCausalLM`: next-token logits and their loss.
+    case languageModel
+  }
+
+  package var name = "llama"
+  package var head = Head.languageModel
+  package var workload = Workload()
+  package var vocabulary = 32000
+  package var maximumPositions = 2048
+  package var hidden = 4096
+  package var layers = 32
+  package var heads = 32
+  package var keyValueHeads = 32
+  package var headSize = 128
+  package var ffn = 11008
+  package var activation = ActivationFunction.silu
+  package var epsilon = 1e-6
+  package var rotary = RotaryParameters(base: 10000)
+  /// Biases of q, k and v (Qwen2; Llama with `attention_bias`).
+  package var queryKeyValueBias = false
+  /// Bias of the attention's output projection (Llama with `attention_bias`).
+  package var outputBias = false
+  package var mlpBias = false
+  /// Whether the language-model head is the embedding table.
+  package var tiesEmbeddings = false
+
+  package init() {}
+
+  /// The model: pre-norm blocks with RMS norm, rotary positions, grouped-query causal attention and a gated MLP.
+  ///
+  /// - Throws: `ModelError.inconsistent` where the dimensions do not fit together.
+  package func graph() throws -> Graph {
+    var builder = GraphBuilder(name: name)
+    builder.workload = workload
+    builder.maximumSequence = maximumPositions
+    let axes = Axes(self, &builder)
+    let prefix = head == .none ? "" : "model."
+
+    builder.begin(segment: "embedding")
+    let ids = builder.input(.inputIDs, [axes.batch, axes.sequence])
+    let tokens = builder.embedding(prefix + "embed_tokens", ids: ids, rows: axes.vocabulary, features: axes.hidden)
+    builder.end(exits: [tokens.result])
+
+    let entry = builder.begin(segment: "block", repeats: layers, path: prefix + "layers.{i}", carry: axes.carry)
+    let attended = attention(prefix + "layers.{i}", entry, axes, &builder)
+    builder.end(exits: [mlp(prefix + "layers.{i}", attended, axes, &builder)])
+
+    let last = builder.begin(segment: "head", path: "head", carry: axes.carry)
+    let normed = builder.rmsNorm(prefix + "norm", last, epsilon: epsilon)
+    switch head {
+    case .none: builder.output("last_hidden_state", normed)
+    case .languageModel:
+      let tied = tiesEmbeddings ? tokens.table : nil
+      let logits = builder.linear("lm_head", normed, from: [axes.hidden], to: [axes.vocabulary], bias: false, tied: tied)
+      builder.output("logits", logits)
+      builder.crossEntropyLoss(logits)
+    }
+    builder.end()
+    return try builder.finish()
+  }
+
+  private struct Axes {
+    let batch, sequence, vocabulary, hidden, ffn: AxisID
+    let attention: AttentionAxes
+
+    init(_ model: LlamaConfiguration, _ builder: inout GraphBuilder) {
+      batch = builder.axis("batch", model.workload.batch ?? 1, .batch)
+      sequence = builder.axis("seq", model.workload.sequence ?? model.maximumPositions, .sequence)
+      vocabulary = builder.axis("vocab", model.vocabulary, .vocabulary)
+      hidden = builder.axis("hidden", model.hidden, .feature)
+      attention = AttentionAxes(heads: model.heads, keyValueHeads: model.keyValueHeads, headSize: model.headSize, in: &builder)
+      ffn = builder.axis("ffn", model.ffn, .feature)
+    }
+
+    var carry: [AxisID] { [batch, sequence, hidden] }
+  }
+
+  private func attention(_ block: String, _ x: TensorID, _ axes: Axes, _ builder: inout GraphBuilder) -> TensorID {
+    let path = block + ".self_attn"
+    let normed = builder.rmsNorm(block + ".input_layernorm", x, epsilon: epsilon)
+    let query = builder.linear(path + ".q_proj", normed, from: [axes.hidden], to: axes.attention.query, bias: queryKeyValueBias)
+    let key = builder.linear(path + ".k_proj", normed, from: [axes.hidden], to: axes.attention.keyValue, bias: queryKeyValueBias)
+    let value = builder.linear(path + ".v_proj", normed, from: [axes.hidden], to: axes.attention.keyValue, bias: queryKeyValueBias)
+    let rotatedQuery = builder.elementwise(.rotary(rotary), path + ".rotary_q", query)
+    let rotatedKey = builder.elementwise(.rotary(rotary), path + ".rotary_k", key)
+    let core = builder.apply(
+      .attention(causal: true), path + ".core", [rotatedQuery, rotatedKey, value], to: [axes.batch, axes.sequence] + axes.attention.query)
+    let projected = builder.linear(path + ".o_proj", core, from: axes.attention.query, to: [axes.hidden], bias: outputBias)
+    return builder.add(path + ".residual", x, projected)
+  }
+
+  private func mlp(_ block: String, _ x: TensorID, _ axes: Axes, _ builder: inout GraphBuilder) -> TensorID {
+    let path = block + ".mlp"
+    let normed = builder.rmsNorm(block + ".post_attention_layernorm", x, epsilon: epsilon)
+    let gate = builder.linear(path + ".gate_proj", normed, from: [axes.hidden], to: [axes.ffn], bias: mlpBias)
+    let act = builder.elementwise(.activation(activation), path + ".act", gate)
+    let up = builder.linear(path + ".up_proj", normed, from: [axes.hidden], to: [axes.ffn], bias: mlpBias)
+    let product = builder.apply(.multiply, path + ".multiply", [act, up], to: [axes.batch, axes.sequence, axes.ffn])
+    let down = builder.linear(path + ".down_proj", product, from: [axes.ffn], to: [axes.hidden], bias: mlpBias)
+    return builder.add(path + ".residual", x, down)
+  }
+}

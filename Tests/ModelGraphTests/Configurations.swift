@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
+import Foundation
+
+@testable import ModelGraph
+
+/// The path of a file in the package's `models/`.
+func modelFile(_ name: String) -> String {
+  URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+    .appendingPathComponent("models").appendingPathComponent(name).path
+}
+
+/// A configuration as text, read as a file called `config.json`.
+func configuration(_ text: String) throws -> Node {
+  try Document(file: "config.json", parsing: Array(text.utf8)).root
+}
+
+/// A configuration with one member set (or, where the value is nil, removed).
+func setting(_ key: String, _ value: JSON?, in text: String) throws -> Node {
+  guard case .object(var object) = try configuration(text).value else { throw ModelError.unrecognised(file: "config.json", path: "$") }
+  object[key] = value
+  return Document(file: "config.json", value: .object(object)).root
+}
+
+/// One small configuration of every architecture and head, and of every choice that changes a checkpoint's tensors.
+enum Tiny {
+  static let gpt2 = """
+    {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "n_embd": 8, "n_head": 2, "n_layer": 3, "n_positions": 16, "vocab_size": 20,
+     "workload": {"batch": 4, "sequence": 5}}
+    """
+  static let llama = """
+    {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 8, "num_attention_heads": 4, "num_key_value_heads": 2,
+     "num_hidden_layers": 3, "intermediate_size": 12, "max_position_embeddings": 16, "vocab_size": 20}
+    """
+  static let mistral = """
+    {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "hidden_size": 8, "num_attention_heads": 4, "num_key_value_heads": 1,
+     "head_dim": 6, "num_hidden_layers": 2, "intermediate_size": 12, "max_position_embeddings": 16, "vocab_size": 20, "sliding_window": null}
+    """
+  static let qwen2 = """
+    {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "hidden_size": 8, "num_attention_heads": 4, "num_key_value_heads": 4,
+     "num_hidden_layers": 2, "intermediate_size": 12, "max_position_embeddings": 16, "vocab_size": 20, "tie_word_embeddings": true}
+    """
+  static let bert = """
+    {"model_type": "bert", "architectures": ["BertForMaskedLM"], "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 3,
+     "intermediate_size": 12, "max_position_embeddings": 16, "vocab_size": 20}
+    """
+  static let vit = """
+    {"model_type": "vit", "architectures": ["ViTForImageClassification"], "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 3,
+     "intermediate_size": 12, "image_size": 12, "patch_size": 4, "num_channels": 2, "hidden_dropout_prob": 0.1,
+     "id2label": {"0": "cat", "1": "dog", "2": "bird"}}
+    """
+  static let llamaWithBiases = llama.replacingOccurrences(
+    of: "\"vocab_size\": 20",
+    with: """
+      "vocab_size": 20, "attention_bias": true, "mlp_bias": true, "rope_scaling":
+      {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8}
+      """)
+
+  static let all = [
+    gpt2, headed(gpt2, "GPT2LMHeadModel", "GPT2Model"), untied(gpt2), llama, headed(llama, "LlamaForCausalLM", "LlamaModel"), llamaWithBiases,
+    mistral, qwen2, bert, headed(bert, "BertForMaskedLM", "BertModel"), headed(bert, "BertForMaskedLM", "BertForSequenceClassification"),
+    untied(bert), vit, headed(vit, "ViTForImageClassification", "ViTModel"),
+  ]
+
+  private static func headed(_ text: String, _ from: String, _ to: String) -> String { text.replacingOccurrences(of: from, with: to) }
+  private static func untied(_ text: String) -> String {
+    text.replacingOccurrences(of: "\"vocab_size\": 20", with: "\"vocab_size\": 20, \"tie_word_embeddings\": false")
+  }
+}
+
+/// SplitMix64, so that a test's randomness is its seed.
+struct SeededGenerator: RandomNumberGenerator {
+  private var state: UInt64
+
+  init(seed: UInt64) { state = seed }
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var z = state
+    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+    return z ^ (z >> 31)
+  }
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
+import Testing
+
+@testable import ModelGraph
+
+@Suite struct ImporterTests {
+  @Test("Oracle: parameter counts of published checkpoints", arguments: Hub.published)
+  func publishedCounts(name: String, parameters: Int, config: String) throws {
+    #expect(try ModelReader.decode(configuration(config)).parameterCount == parameters)
+  }
+
+  @Test(
+    "Oracle: parameter counts of the files in models/",
+    arguments: [
+      ("gpt2.json", 124_439_808), ("llama-3-8b.json", 8_030_261_248), ("llama-3-70b.json", 70_553_706_496), ("bert-base.json", 109_514_298),
+      ("vit-huge.json", 632_045_800),
+      // No checkpoint of these is public; 12·l·h² + 13·l·h + (v + s)·h + 2·h, as Narayanan et al. 2021 (equation 2), with the last norm.
+      ("gpt3-175b.json", 12 * 96 * 12288 * 12288 + 13 * 96 * 12288 + (51200 + 2048) * 12288 + 2 * 12288),
+      ("mt-nlg-530b.json", 12 * 105 * 20480 * 20480 + 13 * 105 * 20480 + (51200 + 2048) * 20480 + 2 * 20480),
+      ("mlp.json", 2 * 4096 * 1024 + 2 * 4096 * 1024 + 4096 + 1024),
+    ])
+  func modelFiles(file: String, parameters: Int) throws {
+    let (graph, _) = try ModelReader.read(modelFile(file))
+    #expect(graph.parameterCount == parameters)
+    #expect(graph.name + ".json" == file)
+    #expect(graph.loss != nil && graph.outputs.map(\.name) == ["logits"])
+    #expect(graph.workload.batch != nil && (graph.workload.sequence != nil) == graph.choosesSequence)
+  }
+
+  @Test("Keys that are left out have the library's defaults")
+  func defaults() throws {
+    let gpt2 = try ModelReader.decode(configuration("{\"model_type\": \"gpt2\"}"))
+    #expect(gpt2.parameterCount == 124_439_808)
+    #expect(gpt2.maximumSequence == 1024 && gpt2.workload == Workload())
+    let llama = try ModelReader.decode(configuration("{\"model_type\": \"llama\"}"))
+    #expect(llama.parameterCount == 6_738_415_616 && llama.maximumSequence == 2048)
+    #expect(try ModelReader.decode(configuration("{\"model_type\": \"bert\"}")).parameterCount == 109_482_240)
+  }
+
+  @Test("The graph carries the configuration's numbers")
+  func attributes() throws {
+    let gpt2 = try ModelReader.decode(configuration(Tiny.gpt2))
+    #expect(gpt2.segments.map(\.name) == ["embedding", "block", "head"] && gpt2.segments.map(\.repeats) == [1, 3, 1])
+    #expect(gpt2.workload == Workload(batch: 4, sequence: 5))
+    #expect(gpt2.operators.contains { $0.kind == .dropout(probability: 0.1) && $0.name == "transformer.h.{i}.attn.dropout" })
+    let silent = try ModelReader.decode(setting("resid_pdrop", 0, in: Tiny.gpt2))
+    #expect(silent.operators.filter { if case .dropout = $0.kind { true } else { false } }.map(\.name) == ["transformer.drop"])
+
+    let llama = try ModelReader.decode(configuration(Tiny.llamaWithBiases))
+    let scaling = RotaryParameters.Llama3Scaling(factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalMaxPositions: 8)
+    #expect(llama.operators.filter { $0.kind == .rotary(RotaryParameters(base: 10000, scaling: scaling)) }.count == 2)
+  }
+
+  @Test("rope_parameters says what rope_theta and rope_scaling say")
+  func ropeParameters() throws {
+    let old = try ModelReader.decode(setting("rope_theta", 5000, in: Tiny.llama))
+    let new = try ModelReader.decode(setting("rope_parameters", ["rope_type": "default", "rope_theta": 5000.0], in: Tiny.llama))
+    #expect(old == new)
+    #expect(old.operators.contains { $0.kind == .rotary(RotaryParameters(base: 5000)) })
+  }
+
+  @Test("BERT attends under the padding mask; the others have no mask", arguments: Tiny.all)
+  func inputs(config: String) throws {
+    let graph = try ModelReader.decode(configuration(config))
+    let inputs = Set(graph.tensors.filter(\.isInput).map(\.name))
+    let isBert = config.contains("bert")
+    #expect(inputs.contains("attention_mask") == isBert && inputs.contains("token_type_ids") == isBert)
+    #expect(inputs.contains("labels") == (graph.loss != nil))
+    #expect(inputs.contains("pixel_values") == config.contains("vit"))
+    #expect(graph.choosesSequence != config.contains("vit"))
+  }
+}
