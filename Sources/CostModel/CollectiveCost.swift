@@ -1,22 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Hardware
 import Quantities
 import Strategies
-
-/// One level of the hardware as a group of ranks sees it.
-package struct LinkShare: Hashable, Sendable {
-  /// How many of the group's members (or of its sub-groups below this level) meet at this level.
-  package let members: Int
-  /// What one rank gets of the level's bandwidth, one direction, while every other group uses it too.
-  package let bandwidth: Bandwidth
-  /// The time before the first byte of a message arrives.
-  package let latency: Seconds
-
-  package init(members: Int, bandwidth: Bandwidth, latency: Seconds) {
-    self.members = members
-    self.bandwidth = bandwidth
-    self.latency = latency
-  }
-}
 
 /// α–β costs of collectives, hierarchical where a group spans levels.
 ///
@@ -30,35 +15,35 @@ package enum CollectiveCost {
   /// - Parameters:
   ///   - bytes: the whole vector of an all-reduce, the gathered result of an all-gather, the whole input of a reduce-scatter, one rank's
   ///     buffer of an all-to-all.
-  ///   - links: the levels that the group spans, innermost first.
-  package static func time(_ kind: CollectiveKind, bytes: Bytes, links: [LinkShare]) -> Seconds {
+  ///   - placement: how the groups that run it at the same time lie on the hardware's levels.
+  package static func time(_ kind: CollectiveKind, bytes: Bytes, on placement: AxisPlacement) -> Seconds {
+    let startup = placement.steps.reduce(Seconds.zero) { $0 + $1.startup }
     switch kind {
-    case .allReduce: oneWay(bytes, links) * 2
-    case .allGather, .reduceScatter: oneWay(bytes, links)
-    case .allToAll: exchange(bytes, links)
+    case .allReduce: return startup + oneWay(bytes, placement) * 2
+    case .allGather, .reduceScatter: return startup + oneWay(bytes, placement)
+    case .allToAll: return startup + exchange(bytes, placement)
     }
   }
 
-  private static func oneWay(_ bytes: Bytes, _ links: [LinkShare]) -> Seconds {
+  private static func oneWay(_ bytes: Bytes, _ placement: AxisPlacement) -> Seconds {
     var total = Seconds.zero
     var rest = bytes
-    for link in links where link.members > 1 {
-      let f = Double(link.members)
-      total += link.latency * f.log2RoundedUp + rest * ((f - 1) / f) / link.bandwidth
+    for step in placement.steps {
+      let f = Double(step.factor)
+      total += step.latency * f.log2RoundedUp + rest * ((f - 1) / f) / step.ringBandwidth
       rest = rest / f
     }
     return total
   }
 
-  private static func exchange(_ bytes: Bytes, _ links: [LinkShare]) -> Seconds {
-    let size = links.reduce(1) { $0 * $1.members }
+  private static func exchange(_ bytes: Bytes, _ placement: AxisPlacement) -> Seconds {
     var total = Seconds.zero
     var reached = 1
-    for link in links where link.members > 1 {
+    for step in placement.steps {
       // Peers that are met at this level, and not below it.
-      let peers = reached * link.members - reached
-      total += link.latency * peers + bytes * (Double(peers) / Double(size)) / link.bandwidth
-      reached *= link.members
+      let peers = reached * step.factor - reached
+      total += step.latency * peers + bytes * (Double(peers) / Double(placement.size)) / step.bandwidth
+      reached *= step.factor
     }
     return total
   }

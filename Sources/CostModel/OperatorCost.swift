@@ -37,28 +37,25 @@ package struct Pricing: Sendable {
   package let job: Job
   package let rules: [OperatorRule]
   package let needsGradient: [Bool]
-  /// For each set of mesh axes (bit a: axis a), the levels that a group over it spans.
-  package let links: [[LinkShare]]
+  /// For each set of mesh axes (bit a: axis a), how the groups over it lie on the hardware's levels.
+  package let placements: [AxisPlacement]
 
-  package init(
-    graph: Graph, mesh: [Int], rates: DeviceRates, job: Job, rules: [OperatorRule], needsGradient: [Bool],
-    links: [[LinkShare]]
-  ) {
-    precondition(links.count == 1 << mesh.count)
+  package init(graph: Graph, mesh: [Int], rates: DeviceRates, job: Job, placements: [AxisPlacement]) {
+    precondition(placements.count == 1 << mesh.count)
     self.graph = graph
     self.mesh = mesh
     self.rates = rates
     self.job = job
-    self.rules = rules
-    self.needsGradient = needsGradient
-    self.links = links
+    self.placements = placements
+    rules = graph.operators.indices.map { OperatorRules.rule(for: $0, in: graph) }
+    needsGradient = job.mode == .train ? graph.reachesLoss() : [Bool](repeating: false, count: graph.tensors.count)
   }
 
   package var precision: Precision { job.precision }
 
   /// The time of a collective over some mesh axes.
   package func collective(_ kind: CollectiveKind, bytes: Bytes, axes: [Int]) -> Seconds {
-    CollectiveCost.time(kind, bytes: bytes, links: links[axes.reduce(0) { $0 | 1 << $1 }])
+    CollectiveCost.time(kind, bytes: bytes, on: placements[axes.reduce(0) { $0 | 1 << $1 }])
   }
 
   /// The bytes of a tensor's largest shard.

@@ -3,7 +3,7 @@ import Quantities
 
 /// The number format that a matrix unit multiplies; its raw value is its name in files and on the command line.
 package enum Precision: String, CaseIterable, Sendable {
-  case fp64, fp32, tf32, bf16, fp16, fp8
+  case fp32, tf32, bf16, fp16, fp8
 }
 
 /// One model of accelerator or processor core.

@@ -178,7 +178,8 @@ struct Configuration {
       for (index, node) in model.nodes.enumerated() {
         let count = Int64(copies[stage][node.segment])
         if count == 0 { continue }
-        try builder.addLoad(node: index, rows: start..<end, usages: node.resident.indices.map { count * (node.resident[$0] + inFlight * node.kept[$0]) })
+        try builder.addLoad(
+          node: index, rows: start..<end, usages: node.resident.indices.map { count * (node.resident[$0] + inFlight * node.kept[$0]) })
       }
       for row in start..<end { try builder.addLoad(node: rows[row].op, rows: row..<row + 1, usages: model.nodes[rows[row].op].transient) }
       start = end

@@ -103,7 +103,9 @@ struct FoldedModel {
     let segment = graph.segmentOfOperator[op]
     let operands = graph.operators[op].operands
     let leaves = graph.segments[segment].exits.contains(graph.operators[op].result)
-    let keepsAlone = operands.indices.filter { trains && pricing.rules[op].keepsOperand[$0] && graph.tensors[operands[$0]].isActivation && !isShared(operands[$0]) }
+    let keepsAlone = operands.indices.filter {
+      trains && pricing.rules[op].keepsOperand[$0] && graph.tensors[operands[$0]].isActivation && !isShared(operands[$0])
+    }
     let owns = operands.map { tensor in splitsTies(tensor) || graph.consumers[tensor].first?.op == op }
     var node = Node(
       subject: .op(op), segment: segment, forward: [], backward: [], once: [], resident: [], kept: [], transient: [], sendForward: [],

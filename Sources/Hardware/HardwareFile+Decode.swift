@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
+import Quantities
+
+extension HardwareFile {
+  /// - Throws: `DocumentError` (unreadable, not JSON, a key or value that the format does not have), `HardwareError` (values that
+  ///   contradict each other).
+  package init(readingFrom path: String) throws {
+    try self.init(decoding: Document(readingFrom: path))
+  }
+
+  /// - Throws: as `init(readingFrom:)`.
+  package init(decoding document: Document) throws {
+    let root = try document.root(format: Self.format)
+    let name = try root.string("name")
+    let source = try root.string("source")
+    let devices = try root.node("devices").members().map { try DeviceKind(named: $0.key, decoding: $0.node) }
+    guard !devices.isEmpty else { throw HardwareError.badList(file: document.file, path: "$.devices", problem: "define at least one device") }
+    let levels = try root.elements("levels").map { try Level(decoding: $0) }
+    guard !levels.isEmpty else { throw HardwareError.badList(file: document.file, path: "$.levels", problem: "define at least one level") }
+    for (i, level) in levels.enumerated() where levels[..<i].contains(where: { $0.name == level.name }) {
+      throw HardwareError.badList(file: document.file, path: "$.levels[\(i)].name", problem: "\"\(level.name)\" is the name of two levels")
+    }
+    let groups = try root.elements("groups").map { try Group(decoding: $0, devices: devices) }
+    guard !groups.isEmpty else { throw HardwareError.badList(file: document.file, path: "$.groups", problem: "define at least one group") }
+    try root.finish()
+    self.init(name: name, source: source, devices: devices, groups: groups, levels: levels)
+    try validate(file: document.file)
+  }
+}
+
+extension DeviceKind {
+  init(named name: String, decoding node: Node) throws(DocumentError) {
+    let o = try node.object()
+    source = try o.stringIfPresent("source")
+    let peakObject = try o.object("peak_TFLOPS")
+    var peaks: [Peak] = []
+    for precision in Precision.allCases {
+      guard let rate = try peakObject.doubleIfPresent(precision.rawValue, .positive) else { continue }
+      peaks.append(Peak(precision: precision, rate: .teraflops(rate)))
+    }
+    try peakObject.finish()
+    guard !peaks.isEmpty else { throw peakObject.node.invalid(expected: "a peak rate for at least one data type, e.g. {\"bf16\": 312}") }
+    let memory = Bytes.gibibytes(try o.double("memory_GiB", .positive))
+    let reservedNode = o.nodeIfPresent("reserved_GiB")
+    let reserved = Bytes.gibibytes(try reservedNode?.double(.nonNegative) ?? 0)
+    if let reservedNode, reserved >= memory { throw reservedNode.invalid(expected: "less than memory_GiB") }
+    memoryBandwidth = .gigabytesPerSecond(try o.double("memory_bandwidth_GBps", .positive))
+    let precision = try o.choice("default_dtype", of: Precision.self)
+    if !peaks.contains(where: { $0.precision == precision }) {
+      throw try o.node("default_dtype").invalid(expected: "a data type that peak_TFLOPS names")
+    }
+    defaultPrecision = precision
+    launchOverhead = .microseconds(try o.doubleIfPresent("launch_overhead_us", .nonNegative) ?? 0)
+    if let node = o.nodeIfPresent("efficiency") {
+      efficiency = try KernelEfficiency(decoding: node)
+    } else {
+      efficiency = .ideal
+    }
+    try o.finish()
+    self.name = name
+    self.peaks = peaks
+    self.memory = memory
+    reservedMemory = reserved
+  }
+}
+
+extension KernelEfficiency {
+  /// What a file that says nothing gets: every kernel at its bound.
+  package static let ideal = KernelEfficiency(gemm: 1, gemmHalfDepth: 0, attention: 1, memory: 1, source: nil)
+
+  init(decoding node: Node) throws(DocumentError) {
+    let o = try node.object()
+    gemm = try o.double("gemm", .fraction)
+    gemmHalfDepth = try o.doubleIfPresent("gemm_half_depth", .nonNegative) ?? 0
+    attention = try o.doubleIfPresent("attention", .fraction) ?? gemm
+    memory = try o.double("memory", .fraction)
+    source = try o.stringIfPresent("source")
+    try o.finish()
+  }
+}
+
+extension HardwareFile.Group {
+  init(decoding node: Node, devices: [DeviceKind]) throws {
+    let o = try node.object()
+    let deviceNode = try o.node("device")
+    let name = try deviceNode.string()
+    guard let device = devices.firstIndex(where: { $0.name == name }) else {
+      throw HardwareError.unknownDevice(file: node.file, path: deviceNode.path, name: name, known: devices.map(\.name))
+    }
+    self.device = device
+    devicesPerNode = try o.node("devices_per_node").countOrAny()
+    nodes = try o.node("nodes").countOrAny()
+    innermost = try o.nodeIfPresent("innermost_level").map { try Level(decoding: $0) }
+    try o.finish()
+  }
+}
+
+extension Level {
+  init(decoding node: Node) throws(DocumentError) {
+    let o = try node.object()
+    name = try o.string("name")
+    joins = try o.node("joins").countOrAny()
+    bandwidth = .gigabytesPerSecond(try o.double("bandwidth_GBps", .positive))
+    bandwidthIs = try o.choice("bandwidth_is", of: BandwidthOwner.self)
+    topology = try o.choiceIfPresent("topology", of: Topology.self) ?? .switch
+    latency = .microseconds(try o.double("latency_us", .nonNegative))
+    startup = .microseconds(try o.doubleIfPresent("startup_us", .nonNegative) ?? 0)
+    efficiency = try o.doubleIfPresent("efficiency", .fraction) ?? 1
+    source = try o.stringIfPresent("source")
+    try o.finish()
+    if topology == .mesh, joins == nil { throw try o.node("topology").invalid(expected: "\"switch\", since a mesh needs a number in joins") }
+  }
+}
+
+extension Node {
+  /// A count above 0, or the word "any", which is nil. The upper bound keeps products of counts far from overflow.
+  fileprivate func countOrAny() throws(DocumentError) -> Int? {
+    if value == "any" { return nil }
+    guard case .int(let count) = value, 1...1_000_000 ~= count else { throw invalid(expected: "a whole number from 1 to 1000000, or \"any\"") }
+    return count
+  }
+}

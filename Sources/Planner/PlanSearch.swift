@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import CostModel
+import ModelGraph
+import Plans
+import Quantities
+import Search
+import Strategies
+
+/// Best-first branch and bound over frames, cuts and schedules; each configuration that its bound does not exclude is solved exactly.
+///
+/// A configuration's objective is the end of its time line: the longest of very many chains of passes, each a linear function of the choice.
+/// So it is solved by cutting planes: an ILP whose objective rows are the chains seen so far gives a choice and a lower bound; its time line
+/// gives the chain that the rows lacked. It ends when the time line is no longer than the bound.
+struct PlanSearch {
+  /// A configuration and the operators' choices in it.
+  struct Candidate {
+    let frame: Space.Frame
+    let schedule: Schedule
+    let cut: [Int]
+    let choice: [Int]
+    let strategies: [Strategy]
+    let objective: Int64
+  }
+
+  enum Shortfall: Equatable {
+    /// The least that some stage needs, of what a device has.
+    case memory(least: Int64, limit: Int64)
+    /// The constraints leave an operator without a strategy, or neighbours without a common layout.
+    case constraints
+  }
+
+  private let space: Space
+  private let deadline: ContinuousClock.Instant?
+  private(set) var best: Candidate?
+  private(set) var priced = 0
+  private(set) var pruned = 0
+  private(set) var infeasible = 0
+  private(set) var programs = 0
+  private(set) var shortfall: Shortfall?
+  /// No plan of the space is better than this; equal to the best plan's objective (within tolerance) once the search is complete.
+  private(set) var lowerBound: Int64 = 0
+  private(set) var isComplete = false
+  private var queue = Queue()
+  private var cachedModel: (frame: Space.Frame, model: FoldedModel)?
+  private var limit: Int64 = 0
+
+  private enum Item {
+    case frame(Space.Frame)
+    case cut(Space.Frame, Schedule, [Int])
+  }
+
+  /// Items by their lower bounds; of equal ones the earlier first.
+  private struct Queue {
+    private var items: [(bound: Int64, order: Int, item: Item)] = []
+    private var count = 0
+
+    var isEmpty: Bool { items.isEmpty }
+    var remaining: Int { items.count }
+    var least: Int64? { items.first?.bound }
+
+    mutating func push(_ item: Item, bound: Int64) {
+      items.append((bound, count, item))
+      count += 1
+      var index = items.count - 1
+      while index > 0, precedes(index, (index - 1) / 2) {
+        items.swapAt(index, (index - 1) / 2)
+        index = (index - 1) / 2
+      }
+    }
+
+    mutating func pop() -> (item: Item, bound: Int64)? {
+      guard let first = items.first else { return nil }
+      let last = items.removeLast()
+      if !items.isEmpty {
+        items[0] = last
+        var index = 0
+        while true {
+          var least = index
+          for child in [2 * index + 1, 2 * index + 2] where child < items.count && precedes(child, least) { least = child }
+          if least == index { break }
+          items.swapAt(index, least)
+          index = least
+        }
+      }
+      return (first.item, first.bound)
+    }
+
+    private func precedes(_ a: Int, _ b: Int) -> Bool { (items[a].bound, items[a].order) < (items[b].bound, items[b].order) }
+  }
+
+  init(_ space: Space) {
+    self.space = space
+    deadline = space.request.timeLimit.map { ContinuousClock.now + .seconds($0) }
+  }
+
+  private var isLate: Bool { deadline.map { ContinuousClock.now >= $0 } ?? false }
+
+  /// The least objective that is of no more interest.
+  private var cutoff: Int64? { best.map { $0.objective - Outcome.tolerance(of: $0.objective) } }
+
+  /// Runs to the end or to the time limit.
+  mutating func run() throws {
+    try seed()
+    while let (item, bound) = queue.pop() {
+      if let cutoff, bound >= cutoff {
+        pruned += 1 + queue.remaining
+        isComplete = true
+        lowerBound = max(lowerBound, min(bound, best!.objective))
+        return
+      }
+      if isLate {
+        lowerBound = max(lowerBound, bound)
+        return
+      }
+      switch item {
+      case .frame(let frame): try expand(frame)
+      case .cut(let frame, let schedule, let cut): try solve(frame, schedule, cut, bound: bound)
+      }
+    }
+    isComplete = !isLate
+    if let best, isComplete { lowerBound = max(lowerBound, best.objective - Outcome.tolerance(of: best.objective)) }
+  }
+
+  /// Bounds every frame by the one of its mesh with the fewest micro-batches: a micro-batch of half the size takes at least half as long.
+  private mutating func seed() throws {
+    var known: [[Int]: (frame: Space.Frame, bounds: FrameBounds?)] = [:]
+    for frame in space.frames() {
+      let key = [frame.stages] + frame.mesh
+      if known[key] == nil { known[key] = (frame, try bounds(frame)) }
+      guard let (reference, bounds) = known[key], let bounds else {
+        // Fewer strategies are possible with smaller micro-batches, never more.
+        infeasible += 1
+        if shortfall == nil { shortfall = .constraints }
+        continue
+      }
+      let scale = Double(reference.microBatches) / Double(frame.microBatches)
+      let bound = leastBound(frame, bounds, scale: frame.stages == 1 ? 1 : scale)
+      queue.push(.frame(frame), bound: bound)
+    }
+  }
+
+  private func leastBound(_ frame: Space.Frame, _ bounds: FrameBounds, scale: Double) -> Int64 {
+    var least = Int64.max
+    for schedule in space.schedules(stages: frame.stages) {
+      for cut in space.cuts(stages: frame.stages) { least = min(least, bound(frame, schedule, cut, bounds, scale: scale)) }
+    }
+    return least
+  }
+
+  private func bound(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ bounds: FrameBounds, scale: Double = 1) -> Int64 {
+    bounds.bound(
+      copies: configuration(frame, schedule, cut).copies, schedule: schedule, microBatches: frame.microBatches, mode: space.request.mode, scale: scale
+    )
+  }
+
+  private mutating func expand(_ frame: Space.Frame) throws {
+    guard let bounds = try bounds(frame) else {
+      infeasible += 1
+      if shortfall == nil { shortfall = .constraints }
+      return
+    }
+    for schedule in space.schedules(stages: frame.stages) {
+      for cut in space.cuts(stages: frame.stages) { queue.push(.cut(frame, schedule, cut), bound: bound(frame, schedule, cut, bounds)) }
+    }
+  }
+
+  private mutating func bounds(_ frame: Space.Frame) throws -> FrameBounds? {
+    guard let model = try model(frame) else { return nil }
+    return try FrameBounds(model, space: space, stages: frame.stages, microBatches: frame.microBatches)
+  }
+
+  /// The folded model of a frame; nil where some operator has no strategy left.
+  private mutating func model(_ frame: Space.Frame) throws -> FoldedModel? {
+    if let cachedModel, cachedModel.frame == frame { return cachedModel.model }
+    let pricing = try space.pricing(frame)
+    limit = pricing.rates.usable.whole
+    let strategies = space.strategies(pricing, frame)
+    if strategies.contains(where: \.isEmpty) { return nil }
+    let model = FoldedModel(pricing: pricing, strategies: strategies, frame: frame, space: space)
+    cachedModel = (frame, model)
+    return model
+  }
+
+  func configuration(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int]) -> Configuration {
+    Configuration(
+      stages: space.stages(cut: cut), segments: space.request.graph.segments.count, schedule: schedule, microBatches: frame.microBatches,
+      mode: space.request.mode)
+  }
+
+  // MARK: - One configuration
+
+  private mutating func solve(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws {
+    guard let model = try model(frame) else { return }
+    let configuration = configuration(frame, schedule, cut)
+    priced += 1
+    var paths = [
+      PipelineTimeline.bounds(stages: frame.stages, schedule: schedule, microBatches: frame.microBatches, mode: space.request.mode)[
+        heaviest(configuration)]
+    ]
+    while true {
+      let problem = try configuration.problem(model, paths: paths, limit: limit)
+      programs += 1
+      let remaining = deadline.map { max(.zero, ContinuousClock.now.duration(to: $0)) }
+      let outcome = try problem.solve(SolveOptions(timeLimit: remaining, cutoff: cutoff))
+      switch outcome.status {
+      case .cutoff: return
+      case .infeasible(let why):
+        infeasible += 1
+        note(why)
+        return
+      case .timeLimit:
+        if let choice = outcome.choice { _ = record(model, frame, schedule, cut, configuration, choice) }
+        lowerBound = max(lowerBound, bound)
+        return
+      case .optimal: break
+      }
+      guard let choice = outcome.choice, let objective = outcome.objective else { return }
+      let timeline = record(model, frame, schedule, cut, configuration, choice)
+      if timeline.end <= objective + Outcome.tolerance(of: objective) || paths.contains(timeline.critical) { return }
+      paths.append(timeline.critical)
+    }
+  }
+
+  /// The stage with the most work, as the first chain to look at.
+  private func heaviest(_ configuration: Configuration) -> Int {
+    let sizes = configuration.copies.map { $0.reduce(0, +) }
+    return sizes.indices.max { (sizes[$0], $0) < (sizes[$1], $1) } ?? 0
+  }
+
+  private mutating func record(
+    _ model: FoldedModel, _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ configuration: Configuration, _ choice: [Int]
+  ) -> PipelineTimeline {
+    let timeline = configuration.timeline(configuration.stageTimes(model, choice))
+    if timeline.end < best?.objective ?? .max {
+      let strategies = model.strategies.indices.map { model.strategies[$0][choice[model.nodeOfOperator[$0]]] }
+      best = Candidate(frame: frame, schedule: schedule, cut: cut, choice: choice, strategies: strategies, objective: timeline.end)
+    }
+    return timeline
+  }
+
+  /// Remembers the infeasible configuration that comes closest to fitting.
+  private mutating func note(_ why: Outcome.Infeasibility) {
+    switch why {
+    case .forbidden: if shortfall == nil { shortfall = .constraints }
+    case .memory(_, let least, let limit):
+      if case .memory(let known, _) = shortfall, known <= least { return }
+      shortfall = .memory(least: least, limit: limit)
+    case .memoryTogether, .memoryUndetermined: break
+    }
+  }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Hardware
+import ModelGraph
+import Strategies
+
+/// What to plan, for what, and which choices are already made.
+package struct SearchRequest: Sendable {
+  package var graph: Graph
+  package var cluster: Cluster
+  package var batch: Int
+  package var sequence: Int?
+  package var precision: Precision
+  package var mode: Mode
+  package var optimizer: OptimizerKind
+
+  /// Choices that are made already; nil leaves one to the search.
+  package var pipelineDegree: Int?
+  package var mesh: [Int]?
+  package var microBatches: Int?
+  /// Sequences per micro-batch and data replica.
+  package var microBatchSize: Int?
+  package var schedule: Schedule?
+  /// Repeated layers on each stage.
+  package var stageLayers: [Int]?
+  package var constraints: [StrategyConstraint] = []
+  /// Wall-clock seconds after which the best plan so far is returned with its true gap.
+  package var timeLimit: Double?
+
+  package init(
+    graph: Graph, cluster: Cluster, batch: Int, sequence: Int?, precision: Precision, mode: Mode, optimizer: OptimizerKind
+  ) {
+    self.graph = graph
+    self.cluster = cluster
+    self.batch = batch
+    self.sequence = sequence
+    self.precision = precision
+    self.mode = mode
+    self.optimizer = optimizer
+  }
+}
+
+/// A person's word on some operators: `--pin PATTERN=STRATEGY` or `--forbid PATTERN=STRATEGY`.
+package struct StrategyConstraint: Hashable, Sendable {
+  package var pattern: String
+  /// One word per mesh axis, or one word that some axis must have (or, forbidden, that none may have).
+  package var words: [String]
+  package var isForbidden: Bool
+
+  package init(pattern: String, words: [String], isForbidden: Bool) {
+    self.pattern = pattern
+    self.words = words
+    self.isForbidden = isForbidden
+  }
+
+  /// Every word that names a split.
+  package static let vocabulary = ["data", "row", "column", "sequence", "context", "heads", "vocab", "replicate"]
+
+  /// Parses `PATTERN=STRATEGY`.
+  ///
+  /// - Throws: `PlannerError.usage` that says what is wrong with the text.
+  package init(parsing text: String, isForbidden: Bool) throws {
+    let option = isForbidden ? "--forbid" : "--pin"
+    guard let equals = text.lastIndex(of: "=") else {
+      throw PlannerError.usage("\(option) \(text): expected PATTERN=STRATEGY, for example 'transformer.h.*.mlp.c_fc=column'")
+    }
+    let words = text[text.index(after: equals)...].split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+    for word in words where !Self.vocabulary.contains(word) {
+      throw PlannerError.usage("\(option) \(text): \"\(word)\" names no split; known: \(Self.vocabulary.joined(separator: " "))")
+    }
+    self.init(pattern: String(text[..<equals]), words: words, isForbidden: isForbidden)
+  }
+
+  /// Whether an operator's name is meant: `*` stands for any characters, also for the `{i}` of a repeated block.
+  package func matches(_ name: String) -> Bool { Self.glob(Array(pattern), Array(name)) }
+
+  /// Whether a strategy is as the constraint says.
+  package func allows(_ strategy: Strategy, rule: OperatorRule) -> Bool {
+    let isAsSaid: Bool
+    if words.count == 1 && strategy.assignment.count != 1 {
+      isAsSaid =
+        strategy.assignment.contains { axis in axis.map { rule.iteration[$0].words.contains(words[0]) } ?? false }
+        || (words[0] == "replicate" && strategy.assignment.allSatisfy { $0 == nil })
+    } else {
+      isAsSaid = strategy.matches(words, rule: rule)
+    }
+    return isAsSaid != isForbidden
+  }
+
+  private static func glob(_ pattern: [Character], _ name: [Character]) -> Bool {
+    var (p, n, star, mark) = (0, 0, -1, 0)
+    while n < name.count {
+      if p < pattern.count && pattern[p] == "*" {
+        (star, mark) = (p, n)
+        p += 1
+      } else if p < pattern.count && (pattern[p] == name[n] || pattern[p] == "?") {
+        p += 1
+        n += 1
+      } else if star >= 0 {
+        mark += 1
+        (p, n) = (star + 1, mark)
+      } else {
+        return false
+      }
+    }
+    return pattern[p...].allSatisfy { $0 == "*" }
+  }
+}
+
+/// Why no plan can be made.
+package enum PlannerError: Error, CustomStringConvertible {
+  /// The command line asks for something that makes no sense.
+  case usage(String)
+  /// The search's answer and its re-pricing differ: a defect of this program.
+  case inconsistent(String)
+
+  package var description: String {
+    switch self {
+    case .usage(let text): text
+    case .inconsistent(let text): "internal error: \(text)"
+    }
+  }
+}

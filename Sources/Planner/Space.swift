@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import CostModel
+import Hardware
+import ModelGraph
+import Quantities
+import Strategies
+
+/// The modelled space around the operators' choices: pipeline degrees, meshes, micro-batch counts, schedules and cuts.
+package struct Space: Sendable {
+  /// A pipeline degree with a mesh for its stages and a number of micro-batches: what a folded model is priced for.
+  struct Frame: Hashable {
+    let stages: Int
+    let mesh: [Int]
+    let microBatches: Int
+  }
+
+  let request: SearchRequest
+  /// Segments whose copies are layers that a cut may fall between; the ones before stay with the first layer, the ones after with the last.
+  let layerSegments: Range<SegmentID>
+  package let pipelineDegrees: [Int]
+  package let microBatchCounts: [Int]
+  package let schedules: [Schedule]
+
+  /// - Throws: `PlannerError.usage` where a fixed choice is impossible.
+  init(_ request: SearchRequest) throws {
+    self.request = request
+    let graph = request.graph
+    let last = graph.segments.count - 1
+    var range = 0..<graph.segments.count
+    if range.count > 1 && graph.segments[0].repeats == 1 { range = 1..<range.upperBound }
+    if range.count > 1 && graph.segments[last].repeats == 1 { range = range.lowerBound..<last }
+    layerSegments = range
+    let layers = range.reduce(0) { $0 + graph.segments[$1].repeats }
+    let devices = request.cluster.deviceCount
+
+    var degrees = (1...layers).filter { devices % $0 == 0 }
+    if let fixed = request.pipelineDegree ?? request.stageLayers?.count {
+      guard devices % fixed == 0 else {
+        throw PlannerError.usage("\(fixed) stages do not divide \(devices) devices; choose a divisor with --pp or other --devices")
+      }
+      guard fixed <= layers else { throw PlannerError.usage("\(fixed) stages are more than the model's \(layers) layers") }
+      degrees = [fixed]
+    }
+    if let mesh = request.mesh {
+      let size = mesh.reduce(1, *)
+      guard mesh.allSatisfy({ $0 > 0 }), devices % size == 0, degrees.contains(devices / size) else {
+        throw PlannerError.usage(
+          "a mesh of \(mesh.map(String.init).joined(separator: "×")) = \(size) devices does not divide \(devices) devices into a possible number of stages"
+        )
+      }
+      degrees = [devices / size]
+    }
+    if let stages = request.stageLayers {
+      guard stages.allSatisfy({ $0 > 0 }), stages.reduce(0, +) == layers else {
+        throw PlannerError.usage(
+          "--stages \(stages.map(String.init).joined(separator: ",")): the model has \(layers) layers, each stage needs at least one")
+      }
+      if let degree = request.pipelineDegree, degree != stages.count {
+        throw PlannerError.usage("--stages names \(stages.count) stages and --pp \(degree)")
+      }
+    }
+    pipelineDegrees = degrees
+
+    if let count = request.microBatches {
+      guard count > 0, request.batch % count == 0 else {
+        throw PlannerError.usage("\(count) micro-batches do not divide the batch of \(request.batch)")
+      }
+      microBatchCounts = [count]
+    } else {
+      var counts = (1...request.batch).filter { request.batch % $0 == 0 }
+      if let size = request.microBatchSize {
+        counts = counts.filter { request.batch / $0 % size == 0 }
+        if counts.isEmpty { throw PlannerError.usage("micro-batches of \(size) do not divide the batch of \(request.batch)") }
+      }
+      microBatchCounts = counts
+    }
+    if let schedule = request.schedule {
+      schedules = [schedule]
+    } else {
+      schedules = request.mode == .train ? [.oneForwardOneBackward, .gpipe] : [.gpipe]
+    }
+  }
+
+  var layerCount: Int { layerSegments.reduce(0) { $0 + request.graph.segments[$1].repeats } }
+
+  /// Meshes of one and two axes for a stage.
+  package func meshes(stages: Int) -> [[Int]] {
+    if let mesh = request.mesh { return [mesh] }
+    return Mesh.shapes(devices: request.cluster.deviceCount / stages, maximumAxes: 2)
+  }
+
+  /// With one stage both schedules are the same work in the same order of need: the one that keeps less stands for both.
+  func schedules(stages: Int) -> [Schedule] { stages == 1 && schedules.count > 1 ? [schedules[0]] : schedules }
+
+  /// Every frame, in a fixed order.
+  func frames() -> [Frame] {
+    pipelineDegrees.flatMap { stages in
+      meshes(stages: stages).flatMap { mesh in
+        microBatchCounts.filter { count in isPossible(mesh: mesh, microBatches: count) }.map { Frame(stages: stages, mesh: mesh, microBatches: $0) }
+      }
+    }
+  }
+
+  /// A fixed micro-batch size fixes the data-parallel degree: batch = size × degree × count.
+  func dataDegree(microBatches: Int) -> Int? {
+    request.microBatchSize.map { request.batch / microBatches / $0 }
+  }
+
+  private func isPossible(mesh: [Int], microBatches: Int) -> Bool {
+    guard let degree = dataDegree(microBatches: microBatches) else { return true }
+    return (0..<1 << mesh.count).contains { set in
+      mesh.indices.reduce(1) { set & (1 << $1) != 0 ? $0 * mesh[$1] : $0 } == degree
+    }
+  }
+
+  /// The cuts of the model's layers into stages: the first and the last stage hold any number of layers, the stages between are as even as they
+  /// can be, with the larger ones first or last.
+  func cuts(stages: Int) -> [[Int]] {
+    if let fixed = request.stageLayers { return [fixed] }
+    let layers = layerCount
+    if stages == 1 { return [[layers]] }
+    if stages == 2 { return (1..<layers).map { [$0, layers - $0] } }
+    var cuts: [[Int]] = []
+    let inner = stages - 2
+    for first in 1...layers {
+      for last in 1...layers {
+        let rest = layers - first - last
+        if rest < inner { break }
+        let (low, extra) = (rest / inner, rest % inner)
+        let counts = [Int](repeating: low + 1, count: extra) + [Int](repeating: low, count: inner - extra)
+        cuts.append([first] + counts + [last])
+        if extra > 0 { cuts.append([first] + counts.reversed() + [last]) }
+      }
+    }
+    return cuts
+  }
+
+  /// The units on each stage of a cut.
+  func stages(cut: [Int]) -> [[UnitCount]] {
+    var layers: [SegmentID] = layerSegments.flatMap { [SegmentID](repeating: $0, count: request.graph.segments[$0].repeats) }
+    layers.reverse()
+    return cut.enumerated().map { index, count in
+      var units: [UnitCount] = []
+      func add(_ segment: SegmentID, _ copies: Int) {
+        if let last = units.last, last.segment == segment {
+          units[units.count - 1].copies += copies
+        } else {
+          units.append(UnitCount(segment, copies))
+        }
+      }
+      if index == 0 { for segment in 0..<layerSegments.lowerBound { add(segment, 1) } }
+      for _ in 0..<count { add(layers.removeLast(), 1) }
+      if index == cut.count - 1 { for segment in layerSegments.upperBound..<request.graph.segments.count { add(segment, 1) } }
+      return units
+    }
+  }
+
+  /// Copies of one segment on one stage.
+  struct UnitCount {
+    var segment: SegmentID
+    var copies: Int
+
+    init(_ segment: SegmentID, _ copies: Int) {
+      self.segment = segment
+      self.copies = copies
+    }
+  }
+
+  // MARK: - Pricing
+
+  /// What prices operators and conversions in a frame.
+  func pricing(_ frame: Frame) throws -> Pricing {
+    let graph = request.graph.sized(batch: request.batch / frame.microBatches, sequence: request.sequence)
+    let job = Job(
+      batch: request.batch, microBatches: frame.microBatches, sequence: request.sequence, mode: request.mode, optimizer: request.optimizer,
+      precision: request.precision)
+    return try Pricing(
+      graph: graph, mesh: frame.mesh, rates: slowestRates(), job: job, placements: placements(frame))
+  }
+
+  /// The rates of the slowest device, with the memory of the smallest.
+  private func slowestRates() throws -> DeviceRates {
+    let kinds = Set(request.cluster.kindOfDevice).sorted().map { request.cluster.kinds[$0] }
+    let rates = try kinds.map { try DeviceRates($0, request.precision) }
+    let slowest = rates.min { $0.peak < $1.peak }!
+    return DeviceRates(
+      peak: slowest.peak, efficiency: slowest.efficiency, memory: rates.map(\.memory).min()!, launch: rates.map(\.launch).max()!,
+      usable: rates.map(\.usable).min()!)
+  }
+
+  /// For each set of mesh axes how its groups lie on the hardware; of the stages, the one that fares worst.
+  private func placements(_ frame: Frame) -> [AxisPlacement] {
+    let size = frame.mesh.reduce(1, *)
+    return (0..<1 << frame.mesh.count).map { set in
+      let axes = frame.mesh.indices.filter { set & (1 << $0) != 0 }
+      let candidates = (0..<frame.stages).map { request.cluster.placement(ofAxes: axes, in: Mesh(shape: frame.mesh, firstDevice: $0 * size)) }
+      return Set(candidates).count == 1
+        ? candidates[0]
+        : candidates.max { a, b in
+          let probe = Bytes(1 << 20)
+          return CollectiveCost.time(.allReduce, bytes: probe, on: a) < CollectiveCost.time(.allReduce, bytes: probe, on: b)
+        }!
+    }
+  }
+
+  /// The slowest link between neighbouring stages, while all of their devices send.
+  func stageLink(_ frame: Frame) -> Link? {
+    let size = frame.mesh.reduce(1, *)
+    return (1..<max(1, frame.stages)).map { request.cluster.link(from: ($0 - 1) * size..<$0 * size, to: $0 * size..<($0 + 1) * size) }
+      .min { ($0.bandwidth, $1.latency) < ($1.bandwidth, $0.latency) }
+  }
+
+  /// The strategies that the constraints leave to each operator.
+  func strategies(_ pricing: Pricing, _ frame: Frame) -> [[Strategy]] {
+    let degree = dataDegree(microBatches: frame.microBatches)
+    return pricing.rules.enumerated().map { op, rule in
+      let constraints = request.constraints.filter { $0.matches(request.graph.operators[op].name) }
+      return Strategy.all(for: rule, mesh: frame.mesh).filter { strategy in
+        if let degree, let batch = rule.iteration.firstIndex(where: { $0.role == .batch }) {
+          let parts = strategy.assignment.enumerated().reduce(1) { $1.element == batch ? $0 * frame.mesh[$1.offset] : $0 }
+          if parts != degree { return false }
+        }
+        return constraints.allSatisfy { $0.allows(strategy, rule: rule) }
+      }
+    }
+  }
+}

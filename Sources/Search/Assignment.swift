@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// A complete choice with its running totals, and the moves that change one node: for repairing and improving what a relaxation proposes.
+struct Assignment {
+  let problem: Problem
+  private let incidence: Incidence
+  private(set) var choice: [Int]
+  private(set) var rowValues: [Int64]
+  private(set) var memory: [Int64]
+  /// Σ over memory rows of what is above the limit.
+  private(set) var excess: Int64 = 0
+
+  /// Nil where the choice has a forbidden entry.
+  init?(_ problem: Problem, incidence: Incidence, choice: [Int]) {
+    self.problem = problem
+    self.incidence = incidence
+    self.choice = choice
+    let rows = problem.objectiveRowCount
+    rowValues = problem.offsets
+    for (node, strategy) in choice.enumerated() {
+      guard problem.cost(node: node, strategy: strategy) < Problem.forbidden else { return nil }
+      for row in 0..<rows { rowValues[row] += problem.cost(node: node, strategy: strategy, row: row) }
+    }
+    for (number, edge) in problem.edges.enumerated() {
+      let (p, q) = (choice[edge.tail], choice[edge.head])
+      guard problem.cost(edge: number, p, q) < Problem.forbidden else { return nil }
+      for row in 0..<rows { rowValues[row] += problem.cost(edge: number, p, q, row: row) }
+    }
+    memory = [Int64](repeating: 0, count: problem.limits.count + 1)
+    for (number, load) in problem.loads.enumerated() {
+      let usage = problem.usage(load: number, strategy: choice[load.node])
+      memory[load.rows.lowerBound] += usage
+      memory[load.rows.upperBound] -= usage
+    }
+    for row in memory.indices.dropFirst() { memory[row] += memory[row - 1] }
+    memory.removeLast()
+    for row in memory.indices { excess += max(0, memory[row] - problem.limits[row]) }
+  }
+
+  var objective: Int64 { rowValues.max() ?? 0 }
+  var isLegal: Bool { excess == 0 }
+
+  /// What a move changes; nil where it is forbidden.
+  private struct Change {
+    var objective: Int64
+    var excess: Int64
+    var memory: Int64
+  }
+
+  private func change(of node: Int, to strategy: Int) -> Change? {
+    let rows = problem.objectiveRowCount
+    guard problem.cost(node: node, strategy: strategy) < Problem.forbidden else { return nil }
+    let edges = incidence.edges(of: node)
+    for edge in edges where cost(of: edge, with: strategy, at: node, row: 0) >= Problem.forbidden { return nil }
+    var objective = Int64.min
+    for row in 0..<rows {
+      var value = rowValues[row] + problem.cost(node: node, strategy: strategy, row: row) - problem.cost(node: node, strategy: choice[node], row: row)
+      for edge in edges { value += cost(of: edge, with: strategy, at: node, row: row) - cost(of: edge, with: choice[node], at: node, row: row) }
+      objective = max(objective, value)
+    }
+    var change = Change(objective: objective - self.objective, excess: 0, memory: 0)
+    // Loads of one node may meet in a row: add them up row by row only where they do.
+    let loads = incidence.loads(of: node)
+    if loads.count == 1, let load = loads.first {
+      let added = problem.usage(load: load, strategy: strategy) - problem.usage(load: load, strategy: choice[node])
+      for row in problem.loads[load].rows where added != 0 { count(added, in: row, into: &change) }
+    } else if !loads.isEmpty {
+      let low = loads.reduce(Int.max) { min($0, problem.loads[$1].rows.lowerBound) }
+      let high = loads.reduce(0) { max($0, problem.loads[$1].rows.upperBound) }
+      for row in low..<high {
+        var added: Int64 = 0
+        for load in loads where problem.loads[load].rows.contains(row) {
+          added += problem.usage(load: load, strategy: strategy) - problem.usage(load: load, strategy: choice[node])
+        }
+        count(added, in: row, into: &change)
+      }
+    }
+    return change
+  }
+
+  private func count(_ added: Int64, in row: Int, into change: inout Change) {
+    let limit = problem.limits[row]
+    change.memory += added
+    change.excess += max(0, memory[row] + added - limit) - max(0, memory[row] - limit)
+  }
+
+  private func cost(of edge: Int, with strategy: Int, at node: Int, row: Int) -> Int64 {
+    let ends = problem.edges[edge]
+    return ends.tail == node
+      ? problem.cost(edge: edge, strategy, choice[ends.head], row: row) : problem.cost(edge: edge, choice[ends.tail], strategy, row: row)
+  }
+
+  private mutating func move(_ node: Int, to strategy: Int) {
+    for row in rowValues.indices {
+      rowValues[row] += problem.cost(node: node, strategy: strategy, row: row) - problem.cost(node: node, strategy: choice[node], row: row)
+      for edge in incidence.edges(of: node) {
+        rowValues[row] += cost(of: edge, with: strategy, at: node, row: row) - cost(of: edge, with: choice[node], at: node, row: row)
+      }
+    }
+    for load in incidence.loads(of: node) {
+      let added = problem.usage(load: load, strategy: strategy) - problem.usage(load: load, strategy: choice[node])
+      for row in problem.loads[load].rows where added != 0 {
+        let limit = problem.limits[row]
+        excess += max(0, memory[row] + added - limit) - max(0, memory[row] - limit)
+        memory[row] += added
+      }
+    }
+    choice[node] = strategy
+  }
+
+  /// Moves single nodes until every memory row holds, each time the move that saves most excess per cost; false where no move helps.
+  mutating func repair() -> Bool {
+    for _ in 0..<2 * choice.count where excess > 0 {
+      var best: (node: Int, strategy: Int, rate: Double)?
+      for node in choice.indices where !incidence.loads(of: node).isEmpty {
+        for strategy in 0..<problem.strategyCount(of: node) where strategy != choice[node] {
+          guard let change = change(of: node, to: strategy), change.excess < 0 else { continue }
+          let rate = Double(-change.excess) / Double(max(0, change.objective) + 1)
+          if rate > best?.rate ?? 0 { best = (node, strategy, rate) }
+        }
+      }
+      guard let best else { return false }
+      move(best.node, to: best.strategy)
+    }
+    return excess == 0
+  }
+
+  /// Moves single nodes while the objective falls and the choice stays legal.
+  mutating func descend() {
+    for _ in 0..<20 {
+      var hasMoved = false
+      for node in choice.indices {
+        var best: (strategy: Int, objective: Int64)?
+        for strategy in 0..<problem.strategyCount(of: node) where strategy != choice[node] {
+          guard let change = change(of: node, to: strategy), change.excess <= 0, change.objective < best?.objective ?? 0 else { continue }
+          best = (strategy, change.objective)
+        }
+        guard let best else { continue }
+        move(node, to: best.strategy)
+        hasMoved = true
+      }
+      if !hasMoved { return }
+    }
+  }
+
+  /// Among moves of single nodes that leave the objective no larger, prefers less memory over all rows, then lower strategies.
+  mutating func settleTies() {
+    for _ in 0..<20 {
+      var hasMoved = false
+      for node in choice.indices {
+        var best: (strategy: Int, change: Change)?
+        for strategy in 0..<problem.strategyCount(of: node) where strategy != choice[node] {
+          guard let change = change(of: node, to: strategy), change.excess <= 0, change.objective <= 0 else { continue }
+          let current = best ?? (choice[node], Change(objective: 0, excess: 0, memory: 0))
+          let candidate = (change.objective, change.memory, Int64(strategy))
+          if candidate < (current.change.objective, current.change.memory, Int64(current.strategy)) { best = (strategy, change) }
+        }
+        guard let best else { continue }
+        move(node, to: best.strategy)
+        hasMoved = true
+      }
+      if !hasMoved { return }
+    }
+  }
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// An order in which the nodes of a problem are minimised out, one after the other, and the shape of every table on the way
+/// (non-serial dynamic programming; Bertelè and Brioschi, 1972).
+///
+/// Taking out node v adds up all tables that involve it, and leaves one over its neighbours: m_v(N) = min_v Σ tables. Tables are indexed by
+/// classes of strategies that none of the added tables can tell apart. The plan depends on the structure only; costs come in when it is run, so
+/// one plan serves all multipliers.
+struct EliminationPlan: Sendable {
+  /// A table that is added up when a node is taken out.
+  struct Factor: Sendable {
+    enum Source: Sendable {
+      case edge(Int)
+      /// What taking out an earlier node left, by its position in the order.
+      case message(Int)
+    }
+    let source: Source
+    /// For each dimension of the bucket, the distance in this table between the bucket's classes (empty where the table lacks the dimension).
+    let offsets: [[Int]]
+    /// The distance in the source table for each strategy of the bucket's node.
+    let ownOffsets: [Int]
+    /// The size of the table without the bucket's node.
+    let outerCount: Int
+    /// For each outer index of the table the start in the source table.
+    let outerStarts: [Int]
+  }
+
+  /// One node being taken out.
+  struct Bucket: Sendable {
+    let node: Int
+    /// The neighbours at that time, and their classes in the message.
+    let scope: [Int]
+    let classes: [StrategyClasses]
+    let factors: [Factor]
+    var combinations: Int { classes.reduce(1) { $0 * $1.count } }
+  }
+
+  let buckets: [Bucket]
+  /// The classes of both ends of each edge: the edge tables hold one entry per pair of classes.
+  let tailClasses: [StrategyClasses]
+  let headClasses: [StrategyClasses]
+
+  /// A table during planning: its nodes with the classes of each, in row-major order.
+  private struct Table {
+    let source: Factor.Source
+    let scope: [Int]
+    let classes: [StrategyClasses]
+  }
+
+  /// Plans by least table size first (ties: the lower node). Nil where all tables together would hold more than `largestTable` entries or
+  /// adding them up would take more than `mostWork` additions.
+  init?(_ problem: Problem, largestTable: Int = 1 << 22, mostWork: Int = 1 << 28) {
+    let count = problem.nodeCount
+    tailClasses = problem.edges.indices.map { StrategyClasses(problem, edge: $0, ofTail: true) }
+    headClasses = problem.edges.indices.map { StrategyClasses(problem, edge: $0, ofTail: false) }
+    var tables: [Table?] = []
+    var tablesAt = [[Int]](repeating: [], count: count)
+    for (number, edge) in problem.edges.enumerated() {
+      tables.append(Table(source: .edge(number), scope: [edge.tail, edge.head], classes: [tailClasses[number], headClasses[number]]))
+      tablesAt[edge.tail].append(number)
+      tablesAt[edge.head].append(number)
+    }
+    /// An upper bound of the message's size: a node has no more classes than strategies, nor than the product of its tables' classes.
+    func size(_ node: Int) -> Double {
+      var classCounts: [(node: Int, count: Double)] = []
+      for table in tablesAt[node].compactMap({ tables[$0] }) {
+        for (other, classes) in zip(table.scope, table.classes) where other != node {
+          if let index = classCounts.firstIndex(where: { $0.node == other }) {
+            classCounts[index].count *= Double(classes.count)
+          } else {
+            classCounts.append((other, Double(classes.count)))
+          }
+        }
+      }
+      return classCounts.reduce(1) { $0 * min($1.count, Double(problem.strategyCount(of: $1.node))) }
+    }
+    var sizes = (0..<count).map(size)
+    var isDone = [Bool](repeating: false, count: count)
+    var buckets: [Bucket] = []
+    var (entries, work) = (0, 0)
+    for _ in 0..<count {
+      var next = -1
+      for node in 0..<count where !isDone[node] && (next < 0 || sizes[node] < sizes[next]) { next = node }
+      guard sizes[next] <= Double(largestTable) * 16 else { return nil }
+      let gathered = tablesAt[next].compactMap { tables[$0] }
+      let bucket = EliminationPlan.bucket(next, gathered, strategyCount: problem.strategyCount(of: next))
+      entries += bucket.combinations
+      let (bucketWork, overflow) = bucket.combinations.multipliedReportingOverflow(
+        by: problem.strategyCount(of: next) * (bucket.factors.count + 1))
+      guard !overflow else { return nil }
+      work += bucketWork
+      guard entries <= largestTable, work <= mostWork else { return nil }
+      isDone[next] = true
+      for table in tablesAt[next] { tables[table] = nil }
+      for node in bucket.scope {
+        tablesAt[node].removeAll { tables[$0] == nil }
+        tablesAt[node].append(tables.count)
+      }
+      if !bucket.scope.isEmpty { tables.append(Table(source: .message(buckets.count), scope: bucket.scope, classes: bucket.classes)) }
+      buckets.append(bucket)
+      var affected = Set(bucket.scope)
+      for node in bucket.scope { for table in tablesAt[node].compactMap({ tables[$0] }) { affected.formUnion(table.scope) } }
+      for node in affected { sizes[node] = size(node) }
+    }
+    self.buckets = buckets
+  }
+
+  /// Lays out the tables of one node over the joint classes of its neighbours.
+  private static func bucket(_ node: Int, _ tables: [Table], strategyCount: Int) -> Bucket {
+    var scope: [Int] = []
+    var joint: [StrategyClasses] = []
+    for table in tables {
+      for (other, classes) in zip(table.scope, table.classes) where other != node {
+        if let index = scope.firstIndex(of: other) {
+          joint[index] = joint[index].refined(by: classes)
+        } else {
+          scope.append(other)
+          joint.append(classes)
+        }
+      }
+    }
+    let factors = tables.map { table in
+      var strides = [Int](repeating: 1, count: table.scope.count)
+      for index in table.scope.indices.dropLast().reversed() { strides[index] = strides[index + 1] * table.classes[index + 1].count }
+      var ownOffsets = [Int](repeating: 0, count: strategyCount)
+      var offsets = [[Int]](repeating: [], count: scope.count)
+      var outerStarts = [0]
+      for (index, other) in table.scope.enumerated() {
+        if other == node {
+          ownOffsets = table.classes[index].classes.map { Int($0) * strides[index] }
+        } else {
+          let classCount = table.classes[index].count
+          // Outer indices are row-major over the table's other nodes.
+          let inner = table.scope.indices.filter { $0 > index && table.scope[$0] != node }.reduce(1) { $0 * table.classes[$1].count }
+          outerStarts = outerStarts.flatMap { start in (0..<classCount).map { start + $0 * strides[index] } }
+          if let position = scope.firstIndex(of: other) {
+            offsets[position] = joint[position].representatives.map { Int(table.classes[index].classes[$0]) * inner * strategyCount }
+          }
+        }
+      }
+      return Factor(source: table.source, offsets: offsets, ownOffsets: ownOffsets, outerCount: outerStarts.count, outerStarts: outerStarts)
+    }
+    return Bucket(node: node, scope: scope, classes: joint, factors: factors)
+  }
+}

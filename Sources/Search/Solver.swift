@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+extension Problem {
+  /// The optimal choice, with proof.
+  ///
+  /// Presolve, then rounds of (elimination with memory relaxed, multipliers by cutting planes, strategies fixed by their bounds, presolve), then
+  /// GLPK on what is left, with memory rows added as they are violated. Every choice is re-priced by `evaluate`.
+  ///
+  /// The result is the same every time, unless the time limit strikes. Of several optimal choices it is one in which no single node can change
+  /// to a strategy of the same objective with less memory over all rows, nor of the same memory with a lower number.
+  /// - Throws: `SearchError.solverFailed` where GLPK gave up on numerical grounds.
+  package func solve(_ options: SolveOptions = SolveOptions()) throws(SearchError) -> Outcome {
+    var solver = Solver(self, options)
+    return try solver.run()
+  }
+
+  /// The least that any choice without forbidden entries uses of a memory row; nil where there is no such choice. Where the time limit strikes,
+  /// a lower bound of it.
+  package func minimumUsage(ofRow row: Int, timeLimit: Duration? = nil) throws(SearchError) -> Int64? {
+    precondition(limits.indices.contains(row), "the memory row exists")
+    let outcome = try minimisingUsage(ofRow: row).solve(SolveOptions(timeLimit: timeLimit))
+    if case .infeasible = outcome.status { return nil }
+    return outcome.lowerBound
+  }
+}
+
+/// One solve from beginning to end.
+struct Solver {
+  private let original: Problem
+  private let options: SolveOptions
+  private let start = ContinuousClock.now
+  private let deadline: ContinuousClock.Instant?
+  private var statistics = SolveStatistics()
+  private var incumbent: (choice: [Int], objective: Int64)?
+  private var lowerBound: Int64
+
+  /// What is left to solve: every choice below `target` is in it.
+  private var current: Problem
+  private var incidence: Incidence
+  private var reconstructions: [Reconstruction] = []
+  private var activeRows: [Int] = []
+
+  init(_ problem: Problem, _ options: SolveOptions) {
+    original = problem
+    self.options = options
+    deadline = options.timeLimit.map { ContinuousClock.now + $0 }
+    current = problem
+    incidence = problem.incidence()
+    lowerBound = problem.sumOfMinima()
+    statistics.nodes = problem.nodeCount
+    statistics.strategies = problem.strategyCount
+  }
+
+  /// Only choices below it are still of interest.
+  private var target: Int64 { min(incumbent?.objective ?? Problem.forbidden, options.cutoff ?? Problem.forbidden) }
+  private var isLate: Bool { deadline.map { ContinuousClock.now >= $0 } ?? false }
+
+  mutating func run() throws(SearchError) -> Outcome {
+    guard presolve(cutoff: options.cutoff) else { return try exhausted() }
+    statistics.presolvedNodes = current.nodeCount
+    statistics.presolvedStrategies = current.strategyCount
+    if isLate, current.nodeCount > 0 { return outcome(.timeLimit) }
+    if let outcome = try relax() { return outcome }
+    return try solveProgram()
+  }
+
+  /// Reduces `current`; false where nothing below the target is left.
+  private mutating func presolve(cutoff: Int64?) -> Bool {
+    var presolve = Presolve(current, reductions: options.reductions, cutoff: cutoff)
+    guard presolve.run(until: deadline) else { return false }
+    let result = presolve.result()
+    current = result.problem
+    incidence = current.incidence()
+    reconstructions.append(result.reconstruction)
+    lowerBound = max(lowerBound, current.sumOfMinima())
+    return true
+  }
+
+  /// Bounds by elimination, and fixes strategies, until that leaves nothing or stops helping; nil where GLPK must decide.
+  private mutating func relax() throws(SearchError) -> Outcome? {
+    guard options.bounds.contains(.elimination) else { return nil }
+    for _ in 0..<8 {
+      guard let relaxation = Relaxation(current) else { return nil }
+      var dual = LagrangianDual(relaxation, incidence: incidence)
+      let limit = options.bounds.contains(.lagrangian) ? 40 : 0
+      try dual.run(limit: limit, deadline: deadline, target: { target }, offer: { offer($0) })
+      statistics.eliminations += dual.iterations
+      activeRows = dual.violatedRows
+      lowerBound = max(lowerBound, min(dual.bound, target))
+      if dual.bound >= target { return try exhausted() }
+      if isLate { return outcome(.timeLimit) }
+      guard options.bounds.contains(.strategyFixing), target < Problem.forbidden, let best = dual.best else { return nil }
+      let bounds = best.boundsByStrategy()
+      let (strategies, starts) = (current.strategyCount, current.strategyStarts)
+      let reached = target
+      current = current.restricting { node, strategy in bounds[starts[node] + strategy] < reached }
+      guard presolve(cutoff: target) else { return try exhausted() }
+      if current.strategyCount * 10 > strategies * 9 { return nil }
+    }
+    return nil
+  }
+
+  /// Solves what is left with GLPK.
+  private mutating func solveProgram() throws(SearchError) -> Outcome {
+    statistics.programNodes = current.nodeCount
+    statistics.programStrategies = current.strategyCount
+    for _ in 0..<3 {
+      let largest = current.largestCost()
+      let unit = max(1, Double(largest) / 1e4)
+      let program = MarginalProgram(current, unit: unit, aggregates: options.bounds.contains(.aggregation))
+      if let outcome = try solve(program) { return outcome }
+      // A choice was found, but beside the largest cost the program could not tell it from the best: without entries that reach it, it can.
+      guard presolve(cutoff: target) else { return try exhausted() }
+      activeRows = []
+      guard current.largestCost() < largest else { break }
+    }
+    return outcome(.timeLimit)
+  }
+
+  /// Solves one program, adding memory rows as they are violated; nil where the answer is not exact enough.
+  private mutating func solve(_ program: MarginalProgram) throws(SearchError) -> Outcome? {
+    var glpk = try GLPK(program.program)
+    var active = Set<Int>()
+    for row in activeRows where row < current.limits.count && active.insert(row).inserted { try glpk.add(program.memoryRow(row, loads: loads(of: row))) }
+    while true {
+      let goal = target
+      let stopsAt = goal < Problem.forbidden ? (Double(goal - program.origin) - 0.5) / program.unit : .infinity
+      guard !isLate else { return outcome(.timeLimit) }
+      var solution = try glpk.solveInteger(milliseconds: millisecondsLeft(), stopsAt: stopsAt)
+      statistics.programsSolved += 1
+      statistics.branchNodes += solution.branchNodes
+      if solution.status == .failed {
+        // Perhaps it was the presolver: once more without.
+        solution = try glpk.solveInteger(milliseconds: millisecondsLeft(), stopsAt: stopsAt, presolves: false)
+        if solution.status == .failed { throw .solverFailed(function: "glp_intopt", code: 0) }
+      }
+      let error = 1e-7 * (1 + abs(solution.objective.isFinite ? solution.objective : stopsAt)) * program.unit
+      if solution.status != .infeasible, solution.bound.isFinite { raiseBound(solution.bound * program.unit - error, from: program.origin) }
+      if solution.status == .infeasible { return try exhausted() }
+      if solution.bound >= stopsAt { return try exhausted() }
+      guard solution.status == .optimal else { return outcome(.timeLimit) }
+
+      let choice = program.choice(from: solution.values)
+      guard let assignment = Assignment(current, incidence: incidence, choice: choice) else {
+        throw .solverFailed(function: "glp_intopt", code: 0)
+      }
+      offer(assignment)
+      if let incumbent, incumbent.objective - lowerBound <= Outcome.tolerance(of: incumbent.objective) { return outcome(.optimal) }
+      if assignment.isLegal { return incumbent == nil ? try exhausted() : nil }
+      let violated = assignment.memory.indices.filter { assignment.memory[$0] > current.limits[$0] }
+      let fresh = violated.filter { !active.contains($0) }
+      if fresh.isEmpty, let row = violated.first {
+        // Exceeded by less than GLPK's tolerance.
+        try glpk.add(program.coverRow(row, loads: loads(of: row), choice: choice))
+      }
+      for row in worst(fresh, assignment) {
+        active.insert(row)
+        try glpk.add(program.memoryRow(row, loads: loads(of: row)))
+        statistics.memoryRowsAdded += 1
+      }
+    }
+  }
+
+  /// The few rows exceeded most, relative to their limits.
+  private func worst(_ rows: [Int], _ assignment: Assignment) -> ArraySlice<Int> {
+    func ratio(_ row: Int) -> Double { Double(assignment.memory[row]) / Double(max(1, current.limits[row])) }
+    return rows.sorted { ratio($0) != ratio($1) ? ratio($0) > ratio($1) : $0 < $1 }.prefix(4)
+  }
+
+  private func loads(of row: Int) -> [Int] { current.loads.indices.filter { current.loads[$0].rows.contains(row) } }
+
+  private func millisecondsLeft() -> Int {
+    guard let deadline else { return Int(Int32.max) }
+    let left = (deadline - ContinuousClock.now) / .milliseconds(1)
+    return Int(max(1, min(left.rounded(.up), Double(Int32.max))))
+  }
+
+  /// Raises the lower bound to a value that GLPK proved, up to its tolerance; whole costs make the next whole number a bound.
+  private mutating func raiseBound(_ value: Double, from origin: Int64) {
+    guard abs(value) < Double(Problem.blocked) else { return }
+    lowerBound = max(lowerBound, min(origin + Int64((value - 1e-9).rounded(.up)), target))
+  }
+
+  /// Takes a choice of `current`, made legal and improved by single moves, as the incumbent if it is below the target.
+  private mutating func offer(_ assignment: Assignment) {
+    var assignment = assignment
+    guard assignment.isLegal || current.nodeCount <= 2_000 && assignment.repair() else { return }
+    assignment.descend()
+    guard assignment.objective < target else { return }
+    let choice = reconstructions.reversed().reduce(assignment.choice) { $1.expand($0) }
+    let evaluation = original.evaluate(choice)
+    guard evaluation.isLegal, evaluation.objective < Int128(target) else { return }
+    incumbent = (choice, Int64(evaluation.objective))
+  }
+
+  /// Nothing below the target is left: the incumbent is optimal, or there is none.
+  private mutating func exhausted() throws(SearchError) -> Outcome {
+    if let incumbent {
+      let slack = Outcome.tolerance(of: incumbent.objective)
+      lowerBound = incumbent.objective - lowerBound <= slack ? lowerBound : incumbent.objective
+      return outcome(.optimal)
+    }
+    if let cutoff = options.cutoff {
+      lowerBound = max(lowerBound, cutoff)
+      return outcome(.cutoff)
+    }
+    lowerBound = Problem.forbidden
+    return outcome(.infeasible(try infeasibility()))
+  }
+
+  private func infeasibility() throws(SearchError) -> Outcome.Infeasibility {
+    guard !original.limits.isEmpty else { return .forbidden }
+    var worst: (row: Int, least: Int64)?
+    let rows = original.limits.indices.prefix(16)
+    for row in rows {
+      if isLate { return .memoryUndetermined }
+      guard let least = try original.minimumUsage(ofRow: row, timeLimit: deadline.map { $0 - ContinuousClock.now }) else { return .forbidden }
+      guard least > original.limits[row] else { continue }
+      if let known = worst, known.least - original.limits[known.row] >= least - original.limits[row] { continue }
+      worst = (row, least)
+    }
+    if let worst { return .memory(row: worst.row, least: worst.least, limit: original.limits[worst.row]) }
+    return rows.count == original.limits.count ? .memoryTogether : .memoryUndetermined
+  }
+
+  private func outcome(_ status: Outcome.Status) -> Outcome {
+    var final = incumbent
+    if let incumbent, var assignment = Assignment(original, incidence: original.incidence(), choice: incumbent.choice) {
+      assignment.settleTies()
+      let evaluation = original.evaluate(assignment.choice)
+      if evaluation.isLegal, evaluation.objective <= Int128(incumbent.objective) { final = (assignment.choice, Int64(evaluation.objective)) }
+    }
+    let elapsed = ContinuousClock.now - start
+    return Outcome(
+      status: status, choice: final?.choice, objective: final?.objective, lowerBound: min(lowerBound, final?.objective ?? lowerBound),
+      statistics: statistics, seconds: elapsed / .seconds(1))
+  }
+}
+
+extension Problem {
+  /// A lower bound of every legal choice: each node and edge takes its least cost, in the objective row where that is most.
+  func sumOfMinima() -> Int64 {
+    let rows = offsets.count
+    return offsets.indices.reduce(-Problem.forbidden) { most, row in
+      var sum = Int128(offsets[row])
+      for node in 0..<nodeCount { sum += Int128((0..<strategyCount(of: node)).reduce(Problem.forbidden) { min($0, cost(node: node, strategy: $1, row: row)) }) }
+      for edge in edges {
+        let count = strategyCount(of: edge.tail) * strategyCount(of: edge.head)
+        var least = Problem.forbidden
+        for entry in 0..<count { least = min(least, edgeCosts[edge.start + entry * rows + row]) }
+        sum += Int128(least)
+      }
+      return max(most, Int64(min(sum, Int128(Problem.forbidden))))
+    }
+  }
+
+  /// The largest magnitude of an allowed cost.
+  func largestCost() -> Int64 {
+    var largest: Int64 = 0
+    for cost in nodeCosts where cost < Problem.forbidden { largest = max(largest, abs(cost)) }
+    for cost in edgeCosts where cost < Problem.forbidden { largest = max(largest, abs(cost)) }
+    return largest
+  }
+}
