@@ -38,7 +38,7 @@ extension ExecutionError: CustomStringConvertible {
     case .malformedWeights(let file, let tensor?, let problem):
       "\(file): tensor \"\(tensor)\": \(problem)"
     case .malformedWeights(let file, nil, let problem):
-      "\(file): not a valid safetensors file: \(problem)"
+      "\(file): \(problem)"
     case .noSuchTensor(let file, let tensor):
       "\(file): has no tensor \"\(tensor)\"; check that the weights belong to this model"
     case .unusableTensor(let file, let tensor, let problem):

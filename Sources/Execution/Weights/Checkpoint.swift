@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Foundation
+
+/// A model's weights: one safetensors file, or several under an index, as Hugging Face lays them out.
+package struct Checkpoint {
+  /// The path that was given.
+  package let path: String
+  /// In order of name.
+  package let names: [String]
+  private let files: [Safetensors]
+  private let fileOf: [String: Int]
+
+  private static let indexName = "model.safetensors.index.json"
+
+  /// - Parameter path: a `.safetensors` file, an index (`.json`), or a directory with either: `model.safetensors.index.json`,
+  ///   else `model.safetensors`, else its only `.safetensors` file.
+  /// - Throws: `cannotRead`, `malformedWeights`.
+  package init(path: String) throws(ExecutionError) {
+    var isDirectory: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else {
+      throw .cannotRead(file: path, reason: "there is no such file or directory")
+    }
+    let file = if isDirectory.boolValue { try Self.file(in: path) } else { path }
+    if file.hasSuffix(".json") {
+      try self.init(path: path, index: file)
+    } else {
+      let only = try Safetensors(file: file)
+      self.init(path: path, names: only.entries.map(\.name), files: [only], fileOf: [:])
+    }
+  }
+
+  private init(path: String, names: [String], files: [Safetensors], fileOf: [String: Int]) {
+    self.path = path
+    self.names = names
+    self.files = files
+    self.fileOf = fileOf
+  }
+
+  private init(path: String, index: String) throws(ExecutionError) {
+    func failure(_ tensor: String, _ problem: String) -> ExecutionError { .malformedWeights(file: index, tensor: tensor, problem: problem) }
+    let mapped = try MappedFile(path: index)
+    let map = try SafetensorsJSON.decode(SafetensorsJSON.Index.self, from: mapped.bytes, of: index, called: "index").weightMap
+    let folder = (index as NSString).deletingLastPathComponent
+    var files: [Safetensors] = []
+    var opened: [String: Int] = [:]
+    var fileOf: [String: Int] = [:]
+    let names = map.keys.sorted()
+    for name in names {
+      guard let shard = map[name] else { continue }
+      guard !shard.isEmpty, !shard.contains("/"), shard != "..", shard != "." else {
+        throw failure(name, "is said to be in \"\(shard)\", expected the name of a file beside the index")
+      }
+      if opened[shard] == nil {
+        opened[shard] = files.count
+        files.append(try Safetensors(file: (folder as NSString).appendingPathComponent(shard)))
+      }
+      guard let position = opened[shard], files[position].entry(named: name) != nil else {
+        throw failure(name, "is said to be in \"\(shard)\", and is not")
+      }
+      fileOf[name] = position
+    }
+    self.init(path: path, names: names, files: files, fileOf: fileOf)
+  }
+
+  private static func file(in directory: String) throws(ExecutionError) -> String {
+    let found: [String]
+    do {
+      found = try FileManager.default.contentsOfDirectory(atPath: directory).sorted()
+    } catch {
+      throw .cannotRead(file: directory, reason: "\(error.localizedDescription)")
+    }
+    let weights = found.filter { $0.hasSuffix(".safetensors") }
+    for name in [indexName, "model.safetensors"] where found.contains(name) { return "\(directory)/\(name)" }
+    guard weights.count == 1 else {
+      let list = weights.joined(separator: ", ")
+      let what = weights.isEmpty ? "no .safetensors file" : "\(weights.count) .safetensors files (\(list)) and no \(indexName)"
+      throw .cannotRead(file: directory, reason: "it has \(what); expected \(indexName), model.safetensors or one .safetensors file")
+    }
+    return "\(directory)/\(weights[0])"
+  }
+
+  /// - Throws: `noSuchTensor`.
+  package func entry(named name: String) throws(ExecutionError) -> SafetensorsEntry {
+    guard let entry = file(of: name)?.entry(named: name) else { throw .noSuchTensor(file: path, tensor: name) }
+    return entry
+  }
+
+  package func contains(_ name: String) -> Bool { file(of: name)?.entry(named: name) != nil }
+
+  /// As `Safetensors.read`.
+  package func read(_ name: String, _ view: AffineView, into destination: UnsafeMutablePointer<Float>) throws(ExecutionError) {
+    guard let file = file(of: name) else { throw .noSuchTensor(file: path, tensor: name) }
+    try file.read(name, view, into: destination)
+  }
+
+  /// As `Safetensors.read`.
+  package func read(_ name: String, _ view: AffineView, into destination: UnsafeMutablePointer<Int32>) throws(ExecutionError) {
+    guard let file = file(of: name) else { throw .noSuchTensor(file: path, tensor: name) }
+    try file.read(name, view, into: destination)
+  }
+
+  private func file(of name: String) -> Safetensors? {
+    fileOf.isEmpty && files.count == 1 ? files[0] : fileOf[name].map { files[$0] }
+  }
+}

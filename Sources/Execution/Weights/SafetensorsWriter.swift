@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Foundation
+
+/// Collects tensors and writes them as one safetensors file. The same tensors give the same bytes.
+package struct SafetensorsWriter {
+  package enum Values: Equatable, Sendable {
+    case float32([Float])
+    case int64([Int64])
+
+    var count: Int {
+      switch self {
+      case .float32(let values): values.count
+      case .int64(let values): values.count
+      }
+    }
+
+    var type: SafetensorsType {
+      switch self {
+      case .float32: .f32
+      case .int64: .i64
+      }
+    }
+
+    func withBytes(_ body: (UnsafeRawBufferPointer) -> Bool) -> Bool {
+      switch self {
+      case .float32(let values): values.withUnsafeBytes(body)
+      case .int64(let values): values.withUnsafeBytes(body)
+      }
+    }
+  }
+
+  private struct Tensor {
+    let name: String
+    let shape: [Int]
+    let values: Values
+  }
+
+  private var tensors: [Tensor] = []
+  package var metadata: [String: String] = [:]
+
+  package init() {}
+
+  /// - Parameters:
+  ///   - name: not one that was added before.
+  ///   - values: row-major; as many as `shape` has elements.
+  package mutating func add(_ name: String, shape: [Int], _ values: Values) {
+    precondition(shape.reduce(1, *) == values.count, "\(name): \(values.count) values for shape \(shape)")
+    precondition(name != "__metadata__" && !tensors.contains { $0.name == name }, "the tensor name \(name) is taken")
+    tensors.append(Tensor(name: name, shape: shape, values: values))
+  }
+
+  /// Writes a temporary file beside `path` and renames it, so that a reader sees the old file or the whole new one.
+  /// - Throws: `cannotWrite`.
+  package func write(to path: String) throws(ExecutionError) {
+    let temporary = "\(path).\(getpid()).tmp"
+    let header: [UInt8]
+    do {
+      header = try self.header()
+    } catch {
+      throw .cannotWrite(file: path, reason: "\(error)")
+    }
+    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
+    guard descriptor >= 0 else { throw .cannotWrite(file: path, reason: String(cString: strerror(errno))) }
+    let isWritten =
+      header.withUnsafeBytes { Self.write($0, to: descriptor) }
+      && ordered.allSatisfy { $0.values.withBytes { Self.write($0, to: descriptor) } } && fsync(descriptor) == 0
+    var problem = isWritten ? 0 : errno
+    if close(descriptor) != 0, problem == 0 { problem = errno }
+    if problem == 0, rename(temporary, path) != 0 { problem = errno }
+    guard problem == 0 else {
+      unlink(temporary)
+      throw .cannotWrite(file: path, reason: String(cString: strerror(problem)))
+    }
+  }
+
+  /// False where not every byte could be written; errno says why.
+  private static func write(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32) -> Bool {
+    var rest = bytes
+    while !rest.isEmpty {
+      let count = Foundation.write(descriptor, rest.baseAddress, rest.count)
+      if count < 0, errno == EINTR { continue }
+      guard count > 0 else { return false }
+      rest = UnsafeRawBufferPointer(rebasing: rest[count...])
+    }
+    return true
+  }
+
+  /// Wide elements first, so that every tensor is aligned to its own element.
+  private var ordered: [Tensor] {
+    tensors.sorted { ($1.values.type.byteCount, $0.name) < ($0.values.type.byteCount, $1.name) }
+  }
+
+  private func header() throws -> [UInt8] {
+    var offset = 0
+    var entries: [(name: String, entry: SafetensorsJSON.Entry)] = []
+    for tensor in ordered {
+      let end = offset + tensor.values.count * tensor.values.type.byteCount
+      entries.append((tensor.name, .init(dtype: tensor.values.type.rawValue, shape: tensor.shape, offsets: [offset, end])))
+      offset = end
+    }
+    var json = try SafetensorsJSON.encode(.init(entries: entries, metadata: metadata))
+    while json.count % 8 != 0 { json.append(UInt8(ascii: " ")) }
+    return withUnsafeBytes(of: UInt64(json.count).littleEndian, Array.init) + json
+  }
+}
