@@ -18,6 +18,7 @@ package final class Executor {
   private let faults: FaultInjection?
   private let microBatchSize: Int
   private let lossScale: Float
+  private let outputSites: [OperatorSite]
   private var steps: [Step] = []
   private var sends = PendingSends()
   /// Results of the last step that were to outlive it.
@@ -62,6 +63,7 @@ package final class Executor {
     groups = try MeshGroups(program, world: world)
     optimizer = Optimizer(hyperparameters, memory: memory, parameters: program.parameters)
     microBatchSize = decision.job.batch / decision.job.microBatches
+    outputSites = decision.graph.outputs.compactMap { decision.graph.site(producing: $0.tensor) }
     lossScale = 1 / Float(max(1, inputs.countedLabels))
     try allocateParameters(parameters)
     load()
@@ -102,7 +104,7 @@ package final class Executor {
       try carryOut(step)
       if case .kernel(let call) = step.instruction, call.phase == .forward {
         if program.graph.operators[call.op].result == program.graph.loss, countsLoss(of: call.op) { loss += Double(memory.floats(call.result).pointee) }
-        if retains(call.op, retention) {
+        if retains(call, retention) {
           retained.append(RetainedResult(op: call.op, copy: call.copy, microBatch: call.microBatch, block: memory.hold(call.result)))
         }
       }
@@ -112,10 +114,10 @@ package final class Executor {
     return loss
   }
 
-  private func retains(_ op: OperatorID, _ retention: Retention) -> Bool {
+  private func retains(_ call: KernelCall, _ retention: Retention) -> Bool {
     switch retention {
     case .nothing: false
-    case .outputs: program.graph.outputs.contains { $0.tensor == program.graph.operators[op].result }
+    case .outputs: outputSites.contains(OperatorSite(op: call.op, copy: call.copy))
     case .everything: true
     }
   }
