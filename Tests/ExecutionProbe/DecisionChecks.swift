@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Execution
+import Foundation
 import ModelGraph
 import Plans
 import Strategies
@@ -13,6 +14,9 @@ struct DecisionChecks {
   func mismatches(_ decision: Decision, _ label: String) throws -> [String] {
     var problems: [String] = []
     let report = try run(decision, verifies: true, steps: 2)
+    if ProcessInfo.processInfo.environment["PROBE_ERRORS"] != nil, let v = report.verification {
+      problems.append("\(label): \(v.comparedTensors) tensors, \(v.maximumRelativeError), \(v.forwardTolerance), \(v.gradientTolerance)")
+    }
     if let difference = report.verification?.firstDifference {
       problems.append("\(label): \(difference.tensor) [\(difference.layout)] on rank \(difference.rank): \(difference.error) > \(difference.tolerance)")
     }

@@ -19,6 +19,9 @@ package struct VerificationReport: Sendable, Equatable {
   }
 
   package internal(set) var comparedTensors = 0
+  /// The error that rounding may explain: of a forward result, and of a gradient.
+  package internal(set) var forwardTolerance = 0.0
+  package internal(set) var gradientTolerance = 0.0
   /// Over all tensors that were compared.
   package internal(set) var maximumRelativeError = 0.0
   /// The first in the order of forward, then of the parameters' gradients.
@@ -46,6 +49,7 @@ struct Verification {
   /// Collective; the report is complete on rank 0.
   func compare() throws(ExecutionError) -> VerificationReport {
     var report = VerificationReport()
+    (report.forwardTolerance, report.gradientTolerance) = (tolerance.forward, tolerance.gradient)
     let graph = distributed.decision.graph
     for site in graph.operatorSites {
       guard let found = try distributed.result(of: site), let expected = try single?.result(of: site) else { continue }
