@@ -43,6 +43,7 @@ enum ExecutionProbe {
       guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
       let checks = OracleChecks(world: process.world, folder: arguments[1], model: model)
       try print(try arguments.dropFirst(2).flatMap { name in try checks.mismatches(strategy: name).map { "\(name): \($0)" } }, process)
+    case "steps": try measureSteps(arguments, process.world)
     case "status": return Int32(arguments[0]) ?? 0
     case "fail": try fail(arguments[0], process)
     case "measure": try measure(process.world)
