@@ -4,7 +4,7 @@ import Foundation
 import ModelGraph
 import Strategies
 
-/// Runs that are compared with what PyTorch computed: Tests/Fixtures/torch, made by the command in its README.
+/// Runs that are compared with what PyTorch computed: Tests/Fixtures/torch, made by the commands in its README.md.
 struct OracleChecks {
   let world: Communicator
   let folder: String
@@ -33,8 +33,11 @@ struct OracleChecks {
     }
     let cuts = names.contains("pipeline") ? (1..<world.size).map { $0 } : []
     let decision = builder.decision(builder.assignments(preferences), batch: 4, microBatches: microBatches, cuts: cuts)
+    let weights = folder + "/model.safetensors"
+    let parameters: ParameterValues =
+      FileManager.default.fileExists(atPath: weights) ? .checkpoint(try Checkpoint(path: weights)) : .generated(seed: 1)
     var request = RunRequest(
-      decision, hyperparameters: Hyperparameters(optimizer: .adamw), parameters: .checkpoint(try Checkpoint(path: folder + "/model.safetensors")),
+      decision, hyperparameters: Hyperparameters(optimizer: .adamw), parameters: parameters,
       inputs: try StepInputs(graph: graph, batch: 4, file: folder + "/inputs.safetensors", needsLabels: true))
     request.steps = 5
     (request.collectsOutputs, request.collectsGradients) = (true, true)

@@ -9,9 +9,9 @@ enum TinyModel: String, CaseIterable {
   case vit
 
   /// - Parameter batch: sequences in one micro-batch.
-  func graph(batch: Int, layers: Int = 2, hidden: Int = 64, heads: Int = 4, ffn: Int = 128, vocabulary: Int = 101, sequence: Int = 16) throws
-    -> Graph
-  {
+  func graph(
+    batch: Int, layers: Int = 2, hidden: Int = 32, heads: Int = 4, ffn: Int = 64, vocabulary: Int = 101, sequence: Int = 16
+  ) throws -> Graph {
     let workload = Workload(batch: batch, sequence: self == .vit ? nil : sequence)
     switch self {
     case .gpt2:
