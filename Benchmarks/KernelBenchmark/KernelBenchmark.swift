@@ -9,16 +9,16 @@ struct KernelBenchmark {
   static func main() {
     BLAS.setThreads(1)
     print("OpenBLAS kernel: \(BLAS.kernelName())")
-    var bench = Measurement(filters: Array(CommandLine.arguments.dropFirst()))
-    products(&bench)
-    attention(&bench)
-    elementwise(&bench)
-    norms(&bench)
-    losses(&bench)
-    generators(&bench)
+    let bench = Measurement(filters: Array(CommandLine.arguments.dropFirst()))
+    products(bench)
+    attention(bench)
+    elementwise(bench)
+    norms(bench)
+    losses(bench)
+    generators(bench)
   }
 
-  static func products(_ bench: inout Measurement) {
+  static func products(_ bench: Measurement) {
     for (m, n, k) in [(512, 3072, 768), (512, 768, 3072), (1024, 4096, 1024), (2048, 2048, 2048), (64, 256, 64), (64, 64, 256)] {
       let (a, b, c) = (Buffer(m * k), Buffer(n * k), Buffer(m * n))
       bench.rate("sgemm \(m)x\(n)x\(k)", 2e-9 * Double(m * n * k), "GFLOP/s") {
@@ -28,7 +28,7 @@ struct KernelBenchmark {
   }
 
   /// FLOPs: forward 4 b h s² d, backward 2.5 times that, both halved for a causal mask.
-  static func attention(_ bench: inout Measurement) {
+  static func attention(_ bench: Measurement) {
     for (b, s, h, kv, d, causal) in [
       (2, 256, 12, 12, 64, true), (2, 512, 16, 16, 64, true), (2, 512, 16, 4, 64, true), (1, 2048, 16, 16, 64, true),
       (1, 1024, 16, 2, 128, true), (2, 197, 12, 12, 64, false), (2, 512, 16, 16, 64, false),
@@ -53,7 +53,7 @@ struct KernelBenchmark {
     }
   }
 
-  static func elementwise(_ bench: inout Measurement) {
+  static func elementwise(_ bench: Measurement) {
     for count in [1 << 16, 1 << 22] {
       let (x, y, z) = (Buffer(count), Buffer(count), Buffer(count))
       let (m, v) = (Buffer(count), Buffer(count, of: 0.5))
@@ -82,7 +82,7 @@ struct KernelBenchmark {
     }
   }
 
-  static func norms(_ bench: inout Measurement) {
+  static func norms(_ bench: Measurement) {
     for (rows, columns) in [(64, 768), (2048, 1024)] {
       let count = rows * columns
       let (x, y, dx) = (Buffer(count), Buffer(count), Buffer(count))
@@ -116,7 +116,7 @@ struct KernelBenchmark {
     }
   }
 
-  static func losses(_ bench: inout Measurement) {
+  static func losses(_ bench: Measurement) {
     let (rows, columns) = (128, 50257)
     let (logits, gradient) = (Buffer(rows * columns), Buffer(rows * columns))
     let (maximum, sumExp, target) = (Buffer(rows), Buffer(rows), Buffer(rows))
@@ -137,7 +137,7 @@ struct KernelBenchmark {
     }
   }
 
-  static func generators(_ bench: inout Measurement) {
+  static func generators(_ bench: Measurement) {
     let y = Buffer(1 << 20)
     bench.rate("generated weights", 1e-6 * Double(y.count), "Mvalues/s") {
       ValueGenerator(seed: 1).fill(y.base, name: "w", rule: .weight, offset: 0, strides: [1024, 1], extents: [1024, 1024])

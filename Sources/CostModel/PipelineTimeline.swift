@@ -164,7 +164,7 @@ package struct PipelineTimeline: Sendable {
 
   /// Chains that every run of the schedule contains, so lower bounds of its length: for each stage s, fill the pipeline, come back to s with
   /// the first backward pass, and do there what is left: Σ_r (f_r + b_r) + (m−1)·b_s + (m−w_s)·f_s, where w_s is how many forward passes the
-  /// schedule lets s do before its first backward pass.
+  /// schedule lets s do before its first backward pass (for GPipe the chain goes through all of them).
   package static func bounds(stages: Int, schedule: Schedule, microBatches m: Int, mode: Mode) -> [Path] {
     (0..<stages).map { s in
       var path = Path(stages: stages)
@@ -180,7 +180,8 @@ package struct PipelineTimeline: Sendable {
         path.forward[s] += Int64(m - 1)
         return path
       }
-      let warm = schedule == .gpipe ? m : min(m, stages - s)
+      // GPipe does all of its forward passes first, and the last micro-batch goes on to the last stage before any comes back.
+      let warm = schedule == .gpipe ? 1 : min(m, stages - s)
       path.backward[s] += Int64(m - 1)
       path.forward[s] += Int64(m - warm)
       path.once[0] = 1

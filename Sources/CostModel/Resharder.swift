@@ -5,7 +5,7 @@ import Strategies
 
 /// The cheapest way from one layout of a tensor to another, by Dijkstra's algorithm over the layouts in between.
 ///
-/// Answers are remembered per tensor shape, so that a search asks each question once.
+/// All layouts of a tensor shape are numbered, and the steps between them priced, once; each source is explored when it is first asked for.
 package final class Resharder {
   /// A way between two layouts, and what it costs.
   package struct Path: Sendable {
@@ -16,22 +16,26 @@ package final class Resharder {
   private struct Key: Hashable {
     let shape: [Int]
     let bytesPerElement: Int
-    let from: Layout
   }
 
   private let pricing: Pricing
-  private var known: [Key: [Layout: Path]] = [:]
+  private var tables: [Key: Table] = [:]
+  /// For each tensor its table, once it was asked for.
+  private var tableOfTensor: [Table?]
 
-  package init(_ pricing: Pricing) { self.pricing = pricing }
+  package init(_ pricing: Pricing) {
+    self.pricing = pricing
+    tableOfTensor = [Table?](repeating: nil, count: pricing.graph.tensors.count)
+  }
 
   /// The cheapest way; nil where there is none (a target that has an empty part, or a partial target).
   package func path(_ tensor: TensorID, from: Layout, to: Layout) -> Path? {
-    if from == to { return Path(steps: [], time: .zero) }
-    let key = Key(shape: pricing.graph.shape(tensor), bytesPerElement: pricing.elementBytes(tensor), from: from)
-    if let paths = known[key] { return paths[to] }
-    let paths = explore(key)
-    known[key] = paths
-    return paths[to]
+    from == to ? Path(steps: [], time: .zero) : table(tensor).path(from: from, to: to)
+  }
+
+  /// The time of the cheapest way; nil where there is none.
+  package func time(_ tensor: TensorID, from: Layout, to: Layout) -> Seconds? {
+    from == to ? .zero : table(tensor).time(from: from, to: to)
   }
 
   /// The time of one step on a tensor.
@@ -43,20 +47,111 @@ package final class Resharder {
     return pricing.collective(kind, bytes: max(before, after), axes: step.axes)
   }
 
-  private func explore(_ key: Key) -> [Layout: Path] {
-    var settled: [Layout: Path] = [:]
-    var frontier: [Layout: Path] = [key.from: Path(steps: [], time: .zero)]
-    // Ties go to fewer steps, then to the smaller layout, so that the answer does not depend on a dictionary's order.
-    while let next = frontier.min(by: { ($0.value.time, $0.value.steps.count, $0.key) < ($1.value.time, $1.value.steps.count, $1.key) }) {
-      frontier[next.key] = nil
-      settled[next.key] = next.value
-      for step in ReshardingStep.steps(from: next.key, shape: key.shape, mesh: pricing.mesh) where settled[step.result] == nil {
-        let time = next.value.time + self.time(step, shape: key.shape, bytesPerElement: key.bytesPerElement, from: next.key)
-        let candidate = Path(steps: next.value.steps + [step], time: time)
-        if let other = frontier[step.result], (other.time, other.steps.count) <= (time, candidate.steps.count) { continue }
-        frontier[step.result] = candidate
+  private func table(_ tensor: TensorID) -> Table {
+    if let known = tableOfTensor[tensor] { return known }
+    let key = Key(shape: pricing.graph.shape(tensor), bytesPerElement: pricing.elementBytes(tensor))
+    let table =
+      tables[key]
+      ?? Table(shape: key.shape, mesh: pricing.mesh) { step, from in
+        self.time(step, shape: key.shape, bytesPerElement: key.bytesPerElement, from: from)
+      }
+    tables[key] = table
+    tableOfTensor[tensor] = table
+    return table
+  }
+
+  /// The layouts of one shape, numbered by their placements (replicated, partial, split of each dimension) as digits, and the steps between them.
+  private final class Table {
+    private let axes: Int
+    private let base: Int
+    private var steps: [[(step: ReshardingStep, to: Int, time: Double)]]
+    /// For each explored source, the time to every layout and the last step's origin and number.
+    private var explored: [(time: [Double], origin: [(layout: Int, step: Int)])?]
+
+    init(shape: [Int], mesh: [Int], price: (ReshardingStep, Layout) -> Seconds) {
+      axes = mesh.count
+      base = shape.count + 2
+      let count = (0..<mesh.count).reduce(1) { total, _ in total * (shape.count + 2) }
+      steps = []
+      steps.reserveCapacity(count)
+      explored = .init(repeating: nil, count: count)
+      for index in 0..<count {
+        let layout = Self.layout(index, axes: axes, base: base)
+        steps.append(
+          ReshardingStep.steps(from: layout, shape: shape, mesh: mesh).map { ($0, Self.index($0.result, base: base), price($0, layout).value) })
       }
     }
-    return settled
+
+    private static func layout(_ index: Int, axes: Int, base: Int) -> Layout {
+      var rest = index
+      var layout = Layout(replicatedOn: axes)
+      for axis in 0..<axes {
+        let digit = rest % base
+        rest /= base
+        if digit == 1 { layout[axis] = .partial } else if digit > 1 { layout[axis] = .split(digit - 2) }
+      }
+      return layout
+    }
+
+    private static func index(_ layout: Layout, base: Int) -> Int {
+      var (index, weight) = (0, 1)
+      for axis in 0..<layout.axes {
+        switch layout[axis] {
+        case .replicated: break
+        case .partial: index += weight
+        case .split(let dimension): index += weight * (dimension + 2)
+        }
+        weight *= base
+      }
+      return index
+    }
+
+    func time(from: Layout, to: Layout) -> Seconds? {
+      let time = explore(Self.index(from, base: base)).time[Self.index(to, base: base)]
+      return time.isFinite ? Seconds(time) : nil
+    }
+
+    func path(from: Layout, to: Layout) -> Path? {
+      let source = Self.index(from, base: base)
+      let (time, origin) = explore(source)
+      var place = Self.index(to, base: base)
+      guard time[place].isFinite else { return nil }
+      let total = time[place]
+      var way: [ReshardingStep] = []
+      while place != source {
+        let last = origin[place]
+        way.append(steps[last.layout][last.step].step)
+        place = last.layout
+      }
+      return Path(steps: way.reversed(), time: Seconds(total))
+    }
+
+    /// Ties go to fewer steps, then to the layout of the lower number.
+    private func explore(_ source: Int) -> (time: [Double], origin: [(layout: Int, step: Int)]) {
+      if let known = explored[source] { return known }
+      let count = steps.count
+      var time = [Double](repeating: .infinity, count: count)
+      var length = [Int](repeating: .max, count: count)
+      var origin = [(layout: Int, step: Int)](repeating: (-1, -1), count: count)
+      var settled = [Bool](repeating: false, count: count)
+      (time[source], length[source]) = (0, 0)
+      while true {
+        var next = -1
+        for layout in 0..<count where !settled[layout] && time[layout].isFinite {
+          if next < 0 || (time[layout], length[layout]) < (time[next], length[next]) { next = layout }
+        }
+        if next < 0 { break }
+        settled[next] = true
+        for (number, step) in steps[next].enumerated() where !settled[step.to] {
+          let candidate = (time[next] + step.time, length[next] + 1)
+          if candidate < (time[step.to], length[step.to]) {
+            (time[step.to], length[step.to]) = candidate
+            origin[step.to] = (next, number)
+          }
+        }
+      }
+      explored[source] = (time, origin)
+      return (time, origin)
+    }
   }
 }

@@ -10,6 +10,7 @@ package func atomicWrite(_ bytes: [UInt8], to path: String) throws(DocumentError
   func failure(_ code: Int32 = errno) -> DocumentError { .unwritable(file: path, reason: systemMessage(code)) }
 
   if path == "-" {
+    fflush(nil)  // what was printed before comes before
     guard writeAll(bytes, to: 1) else { throw failure() }
     return
   }

@@ -2,9 +2,8 @@
 
 /// The hash function SHA-256 (FIPS 180-4, section 6.2).
 package struct SHA256 {
-  private var state: [UInt32] = [
-    0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19,
-  ]
+  private var state = SIMD8<UInt32>(
+    0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19)
   private var pending: [UInt8] = []
   private var byteCount = 0
 
@@ -12,14 +11,19 @@ package struct SHA256 {
 
   /// Hashes `bytes` after all bytes given before.
   package mutating func update(_ bytes: some Sequence<UInt8>) {
-    for byte in bytes {
-      pending.append(byte)
-      byteCount += 1
-      if pending.count == 64 {
-        compress()
-        pending.removeAll(keepingCapacity: true)
+    let before = pending.count
+    pending += bytes
+    byteCount += pending.count - before
+    let whole = pending.count / 64 * 64
+    guard whole > 0 else { return }
+    pending.withUnsafeBufferPointer { buffer in
+      roundConstants.withUnsafeBufferPointer { constants in
+        for start in stride(from: 0, to: whole, by: 64) {
+          compress(UnsafeBufferPointer(rebasing: buffer[start..<start + 64]), constants, into: &state)
+        }
       }
     }
+    pending.removeFirst(whole)
   }
 
   /// The 32 bytes of the digest of everything given.
@@ -29,7 +33,7 @@ package struct SHA256 {
     let zeros = (119 - byteCount % 64) % 64
     update([0x80] + [UInt8](repeating: 0, count: zeros))
     update((0..<8).map { UInt8(truncatingIfNeeded: bitCount >> (56 - 8 * UInt64($0))) })
-    return state.flatMap { word in (0..<4).map { UInt8(truncatingIfNeeded: word >> (24 - 8 * UInt32($0))) } }
+    return (0..<8).flatMap { i in (0..<4).map { UInt8(truncatingIfNeeded: state[i] >> (24 - 8 * UInt32($0))) } }
   }
 
   package static func hexadecimal(of bytes: some Sequence<UInt8>) -> String {
@@ -37,33 +41,34 @@ package struct SHA256 {
     hash.update(bytes)
     return hash.finalize().map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
   }
+}
 
-  private mutating func compress() {
-    withUnsafeTemporaryAllocation(of: UInt32.self, capacity: 64) { w in
-      for t in 0..<16 {
-        w[t] = (0..<4).reduce(0) { $0 << 8 | UInt32(pending[4 * t + $1]) }
-      }
-      for t in 16..<64 {
-        let small0 = rotated(w[t - 15], 7) ^ rotated(w[t - 15], 18) ^ w[t - 15] >> 3
-        let small1 = rotated(w[t - 2], 17) ^ rotated(w[t - 2], 19) ^ w[t - 2] >> 10
-        w[t] = w[t - 16] &+ small0 &+ w[t - 7] &+ small1
-      }
-      var (a, b, c, d) = (state[0], state[1], state[2], state[3])
-      var (e, f, g, h) = (state[4], state[5], state[6], state[7])
-      for t in 0..<64 {
-        let big1 = rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25)
-        let choice = (e & f) ^ (~e & g)
-        let t1 = h &+ big1 &+ choice &+ roundConstants[t] &+ w[t]
-        let big0 = rotated(a, 2) ^ rotated(a, 13) ^ rotated(a, 22)
-        let majority = (a & b) ^ (a & c) ^ (b & c)
-        (h, g, f, e, d, c, b, a) = (g, f, e, d &+ t1, c, b, a, t1 &+ big0 &+ majority)
-      }
-      for (i, word) in [a, b, c, d, e, f, g, h].enumerated() { state[i] = state[i] &+ word }
+/// The compression function on one block of 64 bytes.
+private func compress(_ block: UnsafeBufferPointer<UInt8>, _ constants: UnsafeBufferPointer<UInt32>, into state: inout SIMD8<UInt32>) {
+  withUnsafeTemporaryAllocation(of: UInt32.self, capacity: 64) { w in
+    for t in 0..<16 {
+      w[t] = UInt32(block[4 * t]) << 24 | UInt32(block[4 * t + 1]) << 16 | UInt32(block[4 * t + 2]) << 8 | UInt32(block[4 * t + 3])
     }
+    for t in 16..<64 {
+      let small0 = rotated(w[t - 15], 7) ^ rotated(w[t - 15], 18) ^ w[t - 15] >> 3
+      let small1 = rotated(w[t - 2], 17) ^ rotated(w[t - 2], 19) ^ w[t - 2] >> 10
+      w[t] = w[t - 16] &+ small0 &+ w[t - 7] &+ small1
+    }
+    var (a, b, c, d) = (state[0], state[1], state[2], state[3])
+    var (e, f, g, h) = (state[4], state[5], state[6], state[7])
+    for t in 0..<64 {
+      let big1 = rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25)
+      let choice = (e & f) ^ (~e & g)
+      let t1 = h &+ big1 &+ choice &+ constants[t] &+ w[t]
+      let big0 = rotated(a, 2) ^ rotated(a, 13) ^ rotated(a, 22)
+      let majority = (a & b) ^ (a & c) ^ (b & c)
+      (h, g, f, e, d, c, b, a) = (g, f, e, d &+ t1, c, b, a, t1 &+ big0 &+ majority)
+    }
+    state &+= SIMD8(a, b, c, d, e, f, g, h)
   }
 }
 
-private func rotated(_ x: UInt32, _ count: UInt32) -> UInt32 { x >> count | x << (32 - count) }
+private func rotated(_ x: UInt32, _ count: UInt32) -> UInt32 { x &>> count | x &<< (32 &- count) }
 
 private let roundConstants: [UInt32] = [
   0x428a_2f98, 0x7137_4491, 0xb5c0_fbcf, 0xe9b5_dba5, 0x3956_c25b, 0x59f1_11f1, 0x923f_82a4, 0xab1c_5ed5,

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// The candidate most like `word`, the first of equals, or nil if none is close enough to be a slip of the pen: at most a third
-/// of its characters changed, or equal without regard to case and punctuation.
+/// of its characters changed, without regard to case and punctuation, or one a beginning of the other.
 package func nearestSpelling(to word: String, among candidates: some Sequence<String>) -> String? {
   var best: (distance: Int, candidate: String)?
   for candidate in candidates {
-    let distance = editDistance(folded(word), folded(candidate))
+    let (a, b) = (folded(word), folded(candidate))
+    let isCutShort = min(a.count, b.count) >= 4 && (a.starts(with: b) || b.starts(with: a))
+    let distance = isCutShort ? 1 : editDistance(a, b)
     guard distance <= max(1, word.count / 3), distance < best?.distance ?? .max else { continue }
     best = (distance, candidate)
   }

@@ -87,31 +87,30 @@ extension Cluster {
     return factors
   }
 
+  /// The figures of one step: the slowest of the forms that the level has, latencies of the level itself.
   private func step(level index: Int, factor: Int, groups: [[Int]], isFlat: Bool) -> AxisPlacement.Step {
     let load = nodeLoad(groups, level: index)
     var slowest = Bandwidth(.infinity)
     var ring = Bandwidth(.infinity)
     var latency = Seconds.zero
     var startup = Seconds.zero
-    // In a flat step the inner levels carry the same traffic.
+    // In a flat step the inner levels carry the same traffic, over single links where they are meshes.
     for inner in (isFlat ? 0 : index)...index {
       for level in distinctLevels(inner, in: groups) {
-        let members = inner == index && !isFlat ? factor : level.joins ?? factor
-        let rate = level.bandwidth(amongst: members)
-        if inner < index {
-          slowest = min(slowest, rate)
-          ring = min(ring, rate)
-          continue
+        let rate = level.bandwidth(amongst: isFlat ? 2 : factor)
+        let isOutermost = inner == index
+        if isOutermost {
+          latency = max(latency, level.latency)
+          startup = max(startup, level.startup)
         }
-        latency = max(latency, level.latency)
-        startup = max(startup, level.startup)
         switch level.bandwidthIs {
         case .device:
           slowest = min(slowest, rate)
-          ring = min(ring, isFlat ? rate * load.fewestMembers : rate)
+          // NCCL spreads a ring over as many ports as the group has in every node.
+          ring = min(ring, isFlat && isOutermost ? rate * load.fewestMembers : rate)
         case .node:
           slowest = min(slowest, rate / Double(load.mostSenders))
-          ring = min(ring, rate / Double(isFlat ? load.mostGroups : load.mostSenders))
+          ring = min(ring, rate / Double(isFlat && isOutermost ? load.mostGroups : load.mostSenders))
         }
       }
     }

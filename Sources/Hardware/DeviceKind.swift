@@ -11,7 +11,7 @@ package struct DeviceKind: Hashable, Sendable {
   package let name: String
   /// Where the figures come from.
   package let source: String?
-  /// Dense peak rates, one per precision, in the order of `Precision.allCases`.
+  /// Dense peak rates, at most one per precision.
   package let peaks: [Peak]
   package let memory: Bytes
   /// Taken before the program starts: driver context, communication buffers.
@@ -25,6 +25,28 @@ package struct DeviceKind: Hashable, Sendable {
   package struct Peak: Hashable, Sendable {
     package let precision: Precision
     package let rate: FLOPRate
+
+    package init(precision: Precision, rate: FLOPRate) {
+      self.precision = precision
+      self.rate = rate
+    }
+  }
+
+  /// - Precondition: `peaks` has the default precision; memory is more than what is reserved.
+  package init(
+    name: String, source: String?, peaks: [Peak], memory: Bytes, reservedMemory: Bytes, memoryBandwidth: Bandwidth,
+    defaultPrecision: Precision, launchOverhead: Seconds, efficiency: KernelEfficiency
+  ) {
+    precondition(peaks.contains { $0.precision == defaultPrecision } && memory > reservedMemory)
+    self.name = name
+    self.source = source
+    self.peaks = peaks
+    self.memory = memory
+    self.reservedMemory = reservedMemory
+    self.memoryBandwidth = memoryBandwidth
+    self.defaultPrecision = defaultPrecision
+    self.launchOverhead = launchOverhead
+    self.efficiency = efficiency
   }
 
   /// What a plan may fill.

@@ -15,19 +15,16 @@ extension HardwareFile {
     let name = try root.string("name")
     let source = try root.string("source")
     let devices = try root.node("devices").members().map { try DeviceKind(named: $0.key, decoding: $0.node) }
-    guard !devices.isEmpty else { throw HardwareError.badList(file: document.file, path: "$.devices", problem: "define at least one device") }
     let levels = try root.elements("levels").map { try Level(decoding: $0) }
-    guard !levels.isEmpty else { throw HardwareError.badList(file: document.file, path: "$.levels", problem: "define at least one level") }
-    for (i, level) in levels.enumerated() where levels[..<i].contains(where: { $0.name == level.name }) {
-      throw HardwareError.badList(file: document.file, path: "$.levels[\(i)].name", problem: "\"\(level.name)\" is the name of two levels")
-    }
     let groups = try root.elements("groups").map { try Group(decoding: $0, devices: devices) }
-    guard !groups.isEmpty else { throw HardwareError.badList(file: document.file, path: "$.groups", problem: "define at least one group") }
     try root.finish()
-    self.init(name: name, source: source, devices: devices, groups: groups, levels: levels)
-    try validate(file: document.file)
+    try self.init(name: name, source: source, devices: devices, groups: groups, levels: levels, file: document.file)
   }
 }
+
+/// Rates and sizes in the file's units: far beyond any device on both sides, and far from where products overflow.
+private let figure = Bound.within(1e-6, 1e12)
+private let figureOrZero = Bound.within(0, 1e12)
 
 extension DeviceKind {
   init(named name: String, decoding node: Node) throws(DocumentError) {
@@ -36,22 +33,22 @@ extension DeviceKind {
     let peakObject = try o.object("peak_TFLOPS")
     var peaks: [Peak] = []
     for precision in Precision.allCases {
-      guard let rate = try peakObject.doubleIfPresent(precision.rawValue, .positive) else { continue }
+      guard let rate = try peakObject.doubleIfPresent(precision.rawValue, figure) else { continue }
       peaks.append(Peak(precision: precision, rate: .teraflops(rate)))
     }
     try peakObject.finish()
     guard !peaks.isEmpty else { throw peakObject.node.invalid(expected: "a peak rate for at least one data type, e.g. {\"bf16\": 312}") }
-    let memory = Bytes.gibibytes(try o.double("memory_GiB", .positive))
+    let memory = Bytes.gibibytes(try o.double("memory_GiB", figure))
     let reservedNode = o.nodeIfPresent("reserved_GiB")
-    let reserved = Bytes.gibibytes(try reservedNode?.double(.nonNegative) ?? 0)
+    let reserved = Bytes.gibibytes(try reservedNode?.double(figureOrZero) ?? 0)
     if let reservedNode, reserved >= memory { throw reservedNode.invalid(expected: "less than memory_GiB") }
-    memoryBandwidth = .gigabytesPerSecond(try o.double("memory_bandwidth_GBps", .positive))
+    memoryBandwidth = .gigabytesPerSecond(try o.double("memory_bandwidth_GBps", figure))
     let precision = try o.choice("default_dtype", of: Precision.self)
     if !peaks.contains(where: { $0.precision == precision }) {
       throw try o.node("default_dtype").invalid(expected: "a data type that peak_TFLOPS names")
     }
     defaultPrecision = precision
-    launchOverhead = .microseconds(try o.doubleIfPresent("launch_overhead_us", .nonNegative) ?? 0)
+    launchOverhead = .microseconds(try o.doubleIfPresent("launch_overhead_us", figureOrZero) ?? 0)
     if let node = o.nodeIfPresent("efficiency") {
       efficiency = try KernelEfficiency(decoding: node)
     } else {
@@ -72,7 +69,7 @@ extension KernelEfficiency {
   init(decoding node: Node) throws(DocumentError) {
     let o = try node.object()
     gemm = try o.double("gemm", .fraction)
-    gemmHalfDepth = try o.doubleIfPresent("gemm_half_depth", .nonNegative) ?? 0
+    gemmHalfDepth = try o.doubleIfPresent("gemm_half_depth", figureOrZero) ?? 0
     attention = try o.doubleIfPresent("attention", .fraction) ?? gemm
     memory = try o.double("memory", .fraction)
     source = try o.stringIfPresent("source")
@@ -101,11 +98,11 @@ extension Level {
     let o = try node.object()
     name = try o.string("name")
     joins = try o.node("joins").countOrAny()
-    bandwidth = .gigabytesPerSecond(try o.double("bandwidth_GBps", .positive))
+    bandwidth = .gigabytesPerSecond(try o.double("bandwidth_GBps", figure))
     bandwidthIs = try o.choice("bandwidth_is", of: BandwidthOwner.self)
     topology = try o.choiceIfPresent("topology", of: Topology.self) ?? .switch
-    latency = .microseconds(try o.double("latency_us", .nonNegative))
-    startup = .microseconds(try o.doubleIfPresent("startup_us", .nonNegative) ?? 0)
+    latency = .microseconds(try o.double("latency_us", figureOrZero))
+    startup = .microseconds(try o.doubleIfPresent("startup_us", figureOrZero) ?? 0)
     efficiency = try o.doubleIfPresent("efficiency", .fraction) ?? 1
     source = try o.stringIfPresent("source")
     try o.finish()

@@ -25,14 +25,26 @@ package struct HardwareFile: Hashable, Sendable {
     package let nodes: Int?
     /// What joins the devices of this group's nodes, where that is not `levels[0]`.
     package let innermost: Level?
+
+    package init(device: Int, devicesPerNode: Int?, nodes: Int?, innermost: Level? = nil) {
+      self.device = device
+      self.devicesPerNode = devicesPerNode
+      self.nodes = nodes
+      self.innermost = innermost
+    }
   }
 
-  package init(name: String, source: String, devices: [DeviceKind], groups: [Group], levels: [Level]) {
+  /// - Parameter file: what messages call the description; nil: its name.
+  /// - Throws: `HardwareError` if a list is empty, a level's name occurs twice, or the counts of groups and levels do not fit.
+  package init(
+    name: String, source: String, devices: [DeviceKind], groups: [Group], levels: [Level], file: String? = nil
+  ) throws(HardwareError) {
     self.name = name
     self.source = source
     self.devices = devices
     self.groups = groups
     self.levels = levels
+    try validate(file: file ?? name)
   }
 
   /// Devices in all groups; nil if any number.
@@ -53,7 +65,13 @@ package struct HardwareFile: Hashable, Sendable {
 
 extension HardwareFile {
   /// - Throws: `HardwareError`, naming `file` and the path of the value to change.
-  func validate(file: String) throws(HardwareError) {
+  private func validate(file: String) throws(HardwareError) {
+    for (list, isEmpty) in [("devices", devices.isEmpty), ("groups", groups.isEmpty), ("levels", levels.isEmpty)] where isEmpty {
+      throw .badList(file: file, path: "$.\(list)", problem: "is empty; define at least one")
+    }
+    for (i, level) in levels.enumerated() where levels[..<i].contains(where: { $0.name == level.name }) {
+      throw .badList(file: file, path: "$.levels[\(i)].name", problem: "\"\(level.name)\" is the name of two levels")
+    }
     func inconsistent(_ path: String, _ problem: String) -> HardwareError { .inconsistent(file: file, path: path, problem: problem) }
 
     var units = 0  // of the innermost level

@@ -18,6 +18,21 @@ package struct Level: Hashable, Sendable {
   package let efficiency: Double
   package let source: String?
 
+  package init(
+    name: String, joins: Int?, bandwidth: Bandwidth, bandwidthIs: BandwidthOwner, topology: Topology = .switch, latency: Seconds,
+    startup: Seconds = .zero, efficiency: Double = 1, source: String?
+  ) {
+    self.name = name
+    self.joins = joins
+    self.bandwidth = bandwidth
+    self.bandwidthIs = bandwidthIs
+    self.topology = topology
+    self.latency = latency
+    self.startup = startup
+    self.efficiency = efficiency
+    self.source = source
+  }
+
   /// Whose the bandwidth is.
   package enum BandwidthOwner: String, CaseIterable, Sendable {
     /// Each device has a port of its own.

@@ -41,7 +41,11 @@ package struct BoxTransfer: Sendable, Equatable {
 
   /// destination[…] = source[…]; the arrays must not overlap.
   package func copy(_ source: UnsafePointer<Float>, into destination: UnsafeMutablePointer<Float>) {
-    visit(source, destination, level: 0) { $1.update(from: $0, count: $2) } element: { $1.pointee = $0.pointee }
+    visit(source, destination, level: 0) {
+      $1.update(from: $0, count: $2)
+    } element: {
+      $1.pointee = $0.pointee
+    }
   }
 
   /// destination[…] += source[…]; the arrays must not overlap.

@@ -25,6 +25,12 @@ extension UnsafePointer<Float> {
   @inline(__always)
   func lanes(_ index: Int, _ length: Int = laneCount, padding: Float = 0) -> Lanes {
     if length == laneCount { return UnsafeRawPointer(self + index).loadUnaligned(as: Lanes.self) }
+    return partialLanes(index, length, padding: padding)
+  }
+
+  // Out of line: unrolled copies in every tail made callers so large that the optimiser stopped inlining in them.
+  @inline(never)
+  private func partialLanes(_ index: Int, _ length: Int, padding: Float) -> Lanes {
     var result = Lanes(repeating: padding)
     for lane in 0..<length { result[lane] = self[index + lane] }
     return result
@@ -43,8 +49,13 @@ extension UnsafeMutablePointer<Float> {
     if length == laneCount {
       UnsafeMutableRawPointer(self + index).storeBytes(of: value, as: Lanes.self)
     } else {
-      for lane in 0..<length { self[index + lane] = value[lane] }
+      storePartial(value, index, length)
     }
+  }
+
+  @inline(never)
+  private func storePartial(_ value: Lanes, _ index: Int, _ length: Int) {
+    for lane in 0..<length { self[index + lane] = value[lane] }
   }
 }
 

@@ -18,7 +18,7 @@ struct Configuration {
   let mode: Mode
 
   /// - Parameter cuts: for each stage the units that it holds, consecutive over stages.
-  init(stages: [[(segment: SegmentID, copies: Int)]], segments: Int, schedule: Schedule, microBatches: Int, mode: Mode) {
+  init(stages: [[Space.UnitCount]], segments: Int, schedule: Schedule, microBatches: Int, mode: Mode) {
     copies = stages.map { units in
       var count = [Int](repeating: 0, count: segments)
       for unit in units { count[unit.segment] += unit.copies }

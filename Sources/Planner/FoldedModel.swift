@@ -26,6 +26,8 @@ struct FoldedModel {
     var resident: [Int64]
     /// Kept for backward, per micro-batch in flight.
     var kept: [Int64]
+    /// A lower bound of what the operator makes the stage keep, with what it shares with other readers: counted at the first that keeps it.
+    var leastKept: [Int64]
     /// Only while the operator runs.
     var transient: [Int64]
     /// For an operator whose result leaves the segment: the time to send it, and its gradient back, to another stage.
@@ -63,7 +65,8 @@ struct FoldedModel {
   private struct Holding {
     /// The producer's own layout, where it keeps its result for backward.
     let producer: Layout?
-    let uses: [KeptUse]
+    /// Numbers in the tensor's list of uses, ascending.
+    let uses: [Int]
     let kept: Int64
   }
 
@@ -90,6 +93,11 @@ struct FoldedModel {
     resharder = Resharder(pricing)
     let graph = pricing.graph
     for op in graph.operators.indices { addOperator(op, send: send, splitsTies: splitsTies) }
+  }
+
+  /// Adds the shared tensors and the edges; before, the model holds operators alone, which is enough for bounds.
+  mutating func connect() {
+    precondition(edges.isEmpty, "the model is connected already")
     for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation { connect(tensor) }
     for tensor in graph.tensors.indices where graph.tensors[tensor].isParameter { tie(tensor) }
   }
@@ -108,8 +116,12 @@ struct FoldedModel {
     }
     let owns = operands.map { tensor in splitsTies(tensor) || graph.consumers[tensor].first?.op == op }
     var node = Node(
-      subject: .op(op), segment: segment, forward: [], backward: [], once: [], resident: [], kept: [], transient: [], sendForward: [],
-      sendBackward: [])
+      subject: .op(op), segment: segment, forward: [], backward: [], once: [], resident: [], kept: [], leastKept: [], transient: [],
+      sendForward: [], sendBackward: [])
+    let keepsFirst = operands.indices.filter { position in
+      trains && pricing.rules[op].keepsOperand[position] && isShared(operands[position])
+        && graph.consumers[operands[position]].first { pricing.rules[$0.op].keepsOperand[$0.operand] }?.op == op
+    }
     for strategy in strategies[op] {
       let cost = pricing.cost(op, strategy, ownsParameter: owns)
       var once = cost.once
@@ -122,6 +134,7 @@ struct FoldedModel {
       node.resident.append(cost.resident.whole)
       let kept = keepsAlone.reduce(cost.extras) { $0 + pricing.keptOperand(op, $1, strategy.operands[$1].forward) }
       node.kept.append(kept.whole)
+      node.leastKept.append(keepsFirst.reduce(kept) { $0 + pricing.bytes(operands[$1], strategy.operands[$1].forward) }.whole)
       node.transient.append(cost.transient.whole)
       let boundary = pricing.bytes(graph.operators[op].result, strategy.result)
       node.sendForward.append(leaves ? send(boundary).picoseconds : 0)
@@ -167,33 +180,34 @@ struct FoldedModel {
       connectShared(tensor, readers: readers, sources: sources)
     } else {
       let site = readers[0]
+      let uses = strategies[site.op].map { keptUse($0, site) }
+      let sets = uses.indices.map { [$0] }
       for source in sources {
-        let uses = strategies[site.op].map { [$0.operands[site.operand]] }
-        addEdge(tensor, source.op, to: nodeOfOperator[site.op], place: source.place, uses: uses, own: nil)
+        addEdge(tensor, source.op, to: nodeOfOperator[site.op], place: source.place, uses: uses, sets: sets, own: nil)
       }
     }
   }
 
   private mutating func connectShared(_ tensor: TensorID, readers: [Graph.OperandSite], sources: [(op: OperatorID, place: Place)]) {
-    let holdings = holdings(of: tensor, readers: readers)
+    let wanted = readers.map { site in strategies[site.op].map { keptUse($0, site) } }
+    let uses = wanted.reduce(into: Set<KeptUse>()) { $0.formUnion($1) }.sorted()
+    let holdings = holdings(of: tensor, uses: uses, wanted: wanted)
     let segment = graph.segmentOfOperator[readers.first?.op ?? sources[0].op]
     let zeros = [Int64](repeating: 0, count: holdings.count)
     let node = nodes.count
     nodes.append(
       Node(
         subject: .tensor(tensor), segment: segment, forward: zeros, backward: zeros, once: zeros, resident: zeros, kept: holdings.map(\.kept),
-        transient: zeros, sendForward: zeros, sendBackward: zeros))
+        leastKept: zeros, transient: zeros, sendForward: zeros, sendBackward: zeros))
     let own = producerKeeps(tensor) ? holdings.map(\.producer) : nil
-    for source in sources { addEdge(tensor, source.op, to: node, place: source.place, uses: holdings.map { $0.uses.map(\.use) }, own: own) }
-    for site in readers {
+    for source in sources { addEdge(tensor, source.op, to: node, place: source.place, uses: uses, sets: holdings.map(\.uses), own: own) }
+    for (site, wanted) in zip(readers, wanted) {
       // Free where the set has the reader's use, forbidden where it lacks it.
+      let servers = wanted.map { wanted in uses.map { $0.serves(wanted) } }
       var forward: [Int64] = []
-      forward.reserveCapacity(holdings.count * strategies[site.op].count)
+      forward.reserveCapacity(holdings.count * wanted.count)
       for holding in holdings {
-        for strategy in strategies[site.op] {
-          let wanted = keptUse(strategy, site)
-          forward.append(holding.uses.contains { $0.serves(wanted) } ? 0 : Problem.forbidden)
-        }
+        for server in servers { forward.append(holding.uses.contains { server[$0] } ? 0 : Problem.forbidden) }
       }
       edges.append(
         Edge(
@@ -203,83 +217,78 @@ struct FoldedModel {
   }
 
   /// Every set of at most `mostUses` uses in which each reader finds one of its own.
-  private func holdings(of tensor: TensorID, readers: [Graph.OperandSite]) -> [Holding] {
-    let perReader = readers.map { site in Set(strategies[site.op].map { keptUse($0, site) }) }
-    let uses = perReader.reduce(into: Set<KeptUse>()) { $0.formUnion($1) }.sorted()
-    var sets = uses.map { [$0] }
-    if readers.count > 1 {
-      for (index, a) in uses.enumerated() { for b in uses[(index + 1)...] where a.use != b.use { sets.append([a, b]) } }
+  private func holdings(of tensor: TensorID, uses: [KeptUse], wanted: [[KeptUse]]) -> [Holding] {
+    // For each reader, whether a use would do.
+    let serves = wanted.map { wanted in
+      let own = Set(wanted)
+      return uses.map { use in own.contains { use.serves($0) } }
     }
-    sets = sets.filter { set in
-      perReader.allSatisfy { own in own.contains { wanted in set.contains { $0.serves(wanted) } } }
+    var sets = uses.indices.map { [$0] }
+    if wanted.count > 1 {
+      for a in uses.indices { for b in a + 1..<uses.count where uses[a].use != uses[b].use { sets.append([a, b]) } }
     }
+    sets = sets.filter { set in serves.allSatisfy { serves in set.contains { serves[$0] } } }
     let producerLayouts: [Layout?] =
       producerKeeps(tensor) ? Set(strategies[graph.producer[tensor]!].map(\.result)).sorted().map { $0 } : [nil]
+    let bytes = uses.map { pricing.bytes(tensor, $0.use.forward).whole }
     return producerLayouts.flatMap { producer in
-      sets.map { set in
-        var kept = Set(set.filter(\.isKept).map(\.use.forward))
-        if let producer { kept.insert(producer) }
-        return Holding(producer: producer, uses: set, kept: kept.reduce(0) { $0 + pricing.bytes(tensor, $1).whole })
+      let own = producer.map { pricing.bytes(tensor, $0).whole } ?? 0
+      return sets.map { set in
+        var kept = own
+        for (position, use) in set.enumerated() where uses[use].isKept {
+          let layout = uses[use].use.forward
+          let isCounted = layout == producer || set[..<position].contains { uses[$0].isKept && uses[$0].use.forward == layout }
+          if !isCounted { kept += bytes[use] }
+        }
+        return Holding(producer: producer, uses: set, kept: kept)
       }
     }
   }
 
   /// Adds the edge from a tensor's producer, which prices the conversions to each set of uses and back.
-  private mutating func addEdge(_ tensor: TensorID, _ producer: OperatorID, to head: Int, place: Place, uses: [[Strategy.Use]], own: [Layout?]?) {
+  ///
+  /// A strategy's `resultGradient` is a function of its `result`, so producers of one result layout share their prices.
+  private mutating func addEdge(
+    _ tensor: TensorID, _ producer: OperatorID, to head: Int, place: Place, uses: [KeptUse], sets: [[Int]], own: [Layout?]?
+  ) {
     let produced = strategies[producer]
     let carriesGradient = trains && pricing.needsGradient[tensor]
-    // Producers and sets that ask for the same conversions share their price.
-    var columns: [[Strategy.Use]: Int] = [:]
-    let columnOf = uses.map { set in
-      if let known = columns[set] { return known }
-      columns[set] = columns.count
-      return columns.count - 1
-    }
-    var distinct = [[Strategy.Use]](repeating: [], count: columns.count)
-    for (set, index) in columns { distinct[index] = set }
-    var rows: [Layout: (forward: [Int64], backward: [Int64])] = [:]
+    var rows: [(layout: Layout, forward: [Int64], backward: [Int64])] = []
     var forward: [Int64] = []
     var backward: [Int64] = []
-    forward.reserveCapacity(produced.count * uses.count)
-    backward.reserveCapacity(produced.count * uses.count)
+    forward.reserveCapacity(produced.count * sets.count)
+    backward.reserveCapacity(produced.count * sets.count)
     for strategy in produced {
-      let key = strategy.result
-      if rows[key] == nil {
-        var row = (forward: [Int64](), backward: [Int64]())
-        for set in distinct {
-          let price = price(tensor, from: strategy, set: set, carriesGradient: carriesGradient)
-          row.forward.append(price?.forward ?? Problem.forbidden)
-          row.backward.append(price?.backward ?? 0)
+      var number = rows.firstIndex { $0.layout == strategy.result }
+      if number == nil {
+        number = rows.count
+        rows.append((strategy.result, [], []))
+        let there = uses.map { resharder.time(tensor, from: strategy.result, to: $0.use.forward)?.picoseconds ?? Problem.forbidden }
+        let back = uses.map { use -> Int64 in
+          carriesGradient ? resharder.time(tensor, from: use.use.gradient, to: strategy.resultGradient)?.picoseconds ?? Problem.forbidden : 0
         }
-        rows[key] = row
+        for set in sets {
+          // A conversion is paid once, whoever shares it.
+          var (f, b) = (there[set[0]], back[set[0]])
+          if set.count == 2 {
+            let (first, second) = (uses[set[0]].use, uses[set[1]].use)
+            if second.forward != first.forward { f = min(Problem.forbidden, f + there[set[1]]) }
+            if second.gradient != first.gradient { b = min(Problem.forbidden, b + back[set[1]]) }
+          }
+          let isPossible = f < Problem.forbidden && b < Problem.forbidden
+          rows[number!].forward.append(isPossible ? f : Problem.forbidden)
+          rows[number!].backward.append(isPossible ? b : 0)
+        }
       }
-      let row = rows[key]!
-      for (index, column) in columnOf.enumerated() {
-        let isOwn = own.map { $0[index] == strategy.result } ?? true
-        forward.append(isOwn ? row.forward[column] : Problem.forbidden)
-        backward.append(row.backward[column])
+      let row = rows[number!]
+      if let own {
+        for index in sets.indices { forward.append(own[index] == strategy.result ? row.forward[index] : Problem.forbidden) }
+      } else {
+        forward += row.forward
       }
+      backward += row.backward
     }
     edges.append(Edge(tail: nodeOfOperator[producer], head: head, place: place, forward: forward, backward: backward))
-  }
-
-  /// A strategy's `resultGradient` is a function of its `result`, so the price depends on `result` alone.
-  private func price(_ tensor: TensorID, from strategy: Strategy, set: [Strategy.Use], carriesGradient: Bool) -> (forward: Int64, backward: Int64)? {
-    var (forward, backward): (Int64, Int64) = (0, 0)
-    var seen: [Layout] = []
-    for use in set where !seen.contains(use.forward) {
-      seen.append(use.forward)
-      guard let path = resharder.path(tensor, from: strategy.result, to: use.forward) else { return nil }
-      forward += path.time.picoseconds
-    }
-    guard carriesGradient else { return (forward, 0) }
-    seen = []
-    for use in set where !seen.contains(use.gradient) {
-      seen.append(use.gradient)
-      guard let path = resharder.path(tensor, from: use.gradient, to: strategy.resultGradient) else { return nil }
-      backward += path.time.picoseconds
-    }
-    return (forward, backward)
   }
 
   /// All readers of one parameter use it alike, so that one stored shard serves them all and their gradients add.

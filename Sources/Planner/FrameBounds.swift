@@ -1,96 +1,122 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import CostModel
 import ModelGraph
-import Search
 import Strategies
 
-/// Lower bounds of what a frame's parts take, with memory relaxed, from which every cut of the frame is bounded by arithmetic alone.
+/// Lower bounds of what a frame's parts take, from its operators alone: every operator at its own least, conversions free.
 struct FrameBounds {
-  /// One micro-batch through every stage, forward and backward, and once per step what the smallest first stage does.
-  let whole: Int64
-  /// One copy of each segment, with the conversions at its entry left out: forward and backward together, forward, and backward.
-  let both: [Int64]
-  let forward: [Int64]
-  let backward: [Int64]
+  /// The least of one quantity for a copy of each segment, laid out so that any cut is bounded by a subtraction.
+  private struct Parts {
+    /// Sum over the layers before layer i.
+    private(set) var prefix: [Int64] = [0]
+    let before: Int64
+    let after: Int64
 
-  /// - Returns: nil where no choice of strategies is possible.
-  init?(_ model: FoldedModel, space: Space, stages: Int, microBatches: Int) throws {
-    let graph = model.pricing.graph
-    let mode = model.pricing.job.mode
-    let cut = [Int](repeating: 0, count: stages)
-    _ = cut
-    let segments = graph.segments.count
-    func least(_ weigh: (SegmentID) -> (forward: Int64, backward: Int64, once: Int64), seams: Bool) throws -> Int64? {
-      var builder = try ProblemBuilder(offsets: [0], limits: [])
-      for node in model.nodes {
-        let w = weigh(node.segment)
-        _ = try builder.addNode(
-          costs: node.forward.indices.map { w.forward * node.forward[$0] + w.backward * node.backward[$0] + w.once * node.once[$0] })
+    init(_ perSegment: [Int64], _ space: Space) {
+      before = perSegment[..<space.layerSegments.lowerBound].reduce(0, +)
+      after = perSegment[space.layerSegments.upperBound...].reduce(0, +)
+      for segment in space.layerSegments {
+        for _ in 0..<space.request.graph.segments[segment].repeats { prefix.append(prefix[prefix.count - 1] + perSegment[segment]) }
       }
-      for edge in model.edges {
-        let w: (forward: Int64, backward: Int64)
-        switch edge.place {
-        case .inside(let segment): w = (weigh(segment).forward, weigh(segment).backward)
-        case .seam(let from, let to):
-          let copies: Int64 = from == to ? Int64(graph.segments[to].repeats - 1) : 1
-          let scale = seams ? copies : 0
-          w = (scale, mode == .train ? scale : 0)
-        }
-        try builder.addEdge(
-          edge.tail, edge.head,
-          costs: edge.forward.indices.map {
-            edge.forward[$0] == Problem.forbidden ? Problem.forbidden : w.forward * edge.forward[$0] + w.backward * edge.backward[$0]
-          })
-      }
-      return builder.build().eliminationBound()?.bound
     }
-    let backwardWeight: Int64 = mode == .train ? 1 : 0
-    let firstStage =
-      stages == 1 ? graph.segments.map { Int64($0.repeats) } : graph.segments.indices.map { $0 <= space.layerSegments.lowerBound ? 1 : 0 }
-    let rounds = stages == 1 ? Int64(microBatches) : 1
-    guard
-      let whole = try least(
-        { (rounds * Int64(graph.segments[$0].repeats), rounds * backwardWeight * Int64(graph.segments[$0].repeats), firstStage[$0]) },
-        seams: stages > 1 || rounds == 1)
-    else { return nil }
-    if whole >= Problem.forbidden / 2 { return nil }
-    self.whole = whole
-    var (both, forward, backward): ([Int64], [Int64], [Int64]) = ([], [], [])
-    for segment in 0..<segments {
-      if stages == 1 {
-        both.append(0)
-        forward.append(0)
-        backward.append(0)
-        continue
-      }
-      both.append(try least({ $0 == segment ? (1, backwardWeight, 0) : (0, 0, 0) }, seams: false) ?? 0)
-      forward.append(try least({ $0 == segment ? (1, 0, 0) : (0, 0, 0) }, seams: false) ?? 0)
-      backward.append(try least({ $0 == segment ? (0, backwardWeight, 0) : (0, 0, 0) }, seams: false) ?? 0)
+
+    /// A stage that holds `layers`, with what stands before and after all layers on the outer stages.
+    func stage(_ layers: Range<Int>) -> Int64 {
+      prefix[layers.upperBound] - prefix[layers.lowerBound] + (layers.lowerBound == 0 ? before : 0)
+        + (layers.upperBound == prefix.count - 1 ? after : 0)
     }
-    (self.both, self.forward, self.backward) = (both, forward, backward)
+
+    /// The least that the stage with most layers can be when `layers` are cut into `stages`.
+    func largest(stages: Int) -> Int64 {
+      let most = (prefix.count - 1 + stages - 1) / stages
+      return (0...prefix.count - 1 - most).map { prefix[$0 + most] - prefix[$0] }.min() ?? 0
+    }
   }
 
-  /// A lower bound of the step under a cut: the chains of `PipelineTimeline.bounds`, each part at its own least.
-  ///
-  /// Σ_r t_r + (m−1)·b_s + (m−w_s)·f_s = Σ_r t_r + (m−w_s)·t_s + (w_s−1)·b_s.
-  func bound(copies: [[Int]], schedule: Schedule, microBatches m: Int, mode: Mode, scale: Double = 1) -> Int64 {
-    let stages = copies.count
-    if stages == 1 { return Int64(Double(whole)) }
-    var most: Double = 0
-    for s in 0..<stages {
-      var (t, f, b): (Double, Double, Double) = (0, 0, 0)
-      for (segment, count) in copies[s].enumerated() where count > 0 {
-        t += Double(count) * Double(both[segment])
-        f += Double(count) * Double(forward[segment])
-        b += Double(count) * Double(backward[segment])
-      }
-      if mode == .forward {
-        most = max(most, Double(m - 1) * f)
+  /// One micro-batch through every stage, forward and backward (all micro-batches where there is one stage), and once per step what the
+  /// smallest first stage does.
+  private let whole: Int64
+  private let both: Parts
+  private let forward: Parts
+  private let backward: Parts
+  private var memory: [Int: Parts] = [:]
+  private let nodes: [FoldedModel.Node]
+  private let space: Space
+  private let frame: Space.Frame
+
+  init(_ model: FoldedModel, space: Space, frame: Space.Frame) {
+    nodes = model.nodes
+    self.space = space
+    self.frame = frame
+    let graph = model.pricing.graph
+    both = Parts(Self.least(nodes, graph) { $0.forward[$1] + $0.backward[$1] }, space)
+    forward = Parts(Self.least(nodes, graph) { $0.forward[$1] }, space)
+    backward = Parts(Self.least(nodes, graph) { $0.backward[$1] }, space)
+    let rounds = frame.stages == 1 ? Int64(frame.microBatches) : 1
+    whole = Self.least(nodes, graph) { node, s in
+      let copies = Int64(graph.segments[node.segment].repeats)
+      let first = frame.stages == 1 ? copies : (node.segment <= space.layerSegments.lowerBound ? 1 : 0)
+      return rounds * copies * (node.forward[s] + node.backward[s]) + first * node.once[s]
+    }.reduce(0, +)
+  }
+
+  private static func least(_ nodes: [FoldedModel.Node], _ graph: Graph, _ cost: (FoldedModel.Node, Int) -> Int64) -> [Int64] {
+    var sums = [Int64](repeating: 0, count: graph.segments.count)
+    for node in nodes {
+      var least = cost(node, 0)
+      for s in 1..<max(1, node.count) { least = min(least, cost(node, s)) }
+      sums[node.segment] += least
+    }
+    return sums
+  }
+
+  /// What a stage adds to `whole` under the chains of `PipelineTimeline.bounds`: (m−w)·t + (w−1)·b, less the more forward passes it may do
+  /// before its first backward pass.
+  private func added(_ t: Int64, _ b: Int64, warm: Int64) -> Int64 {
+    (Int64(frame.microBatches) - warm) * t + (warm - 1) * b
+  }
+
+  /// How many forward passes a chain through stage s spares; a GPipe chain goes through all of them.
+  private func warm(_ schedule: Schedule, stage: Int) -> Int64 {
+    schedule == .gpipe ? 1 : Int64(min(frame.microBatches, frame.stages - stage))
+  }
+
+  /// A lower bound of the step under every cut: some stage holds at least as many layers as the evenest cut's largest.
+  func bound(_ schedule: Schedule) -> Int64 {
+    if frame.stages == 1 { return whole }
+    if space.request.mode == .forward { return whole + Int64(frame.microBatches - 1) * forward.largest(stages: frame.stages) }
+    return whole + added(both.largest(stages: frame.stages), backward.largest(stages: frame.stages), warm: warm(schedule, stage: 0))
+  }
+
+  /// A lower bound of the step under a cut.
+  func bound(_ schedule: Schedule, cut: [Int]) -> Int64 {
+    if frame.stages == 1 { return whole }
+    var most: Int64 = 0
+    var start = 0
+    for (s, count) in cut.enumerated() {
+      let layers = start..<start + count
+      start += count
+      if space.request.mode == .forward {
+        most = max(most, Int64(frame.microBatches - 1) * forward.stage(layers))
       } else {
-        let warm = Double(schedule == .gpipe ? m : min(m, stages - s))
-        most = max(most, (Double(m) - warm) * t + (warm - 1) * b)
+        most = max(most, added(both.stage(layers), backward.stage(layers), warm: warm(schedule, stage: s)))
       }
     }
-    return Int64((Double(whole) + most) * scale * (1 - 1e-9))
+    return whole + most
+  }
+
+  /// The least that the fullest stage can hold under a cut, each operator at its own least.
+  mutating func leastMemory(_ schedule: Schedule, cut: [Int]) -> Int64 {
+    var most: Int64 = 0
+    var start = 0
+    for (s, count) in cut.enumerated() {
+      let inFlight = schedule.inFlight(stage: s, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode)
+      if memory[inFlight] == nil {
+        memory[inFlight] = Parts(Self.least(nodes, space.request.graph) { $0.resident[$1] + Int64(inFlight) * $0.leastKept[$1] }, space)
+      }
+      most = max(most, memory[inFlight]!.stage(start..<start + count))
+      start += count
+    }
+    return most
   }
 }

@@ -121,62 +121,57 @@ struct PlanSearch {
     if let best, isComplete { lowerBound = max(lowerBound, best.objective - Outcome.tolerance(of: best.objective)) }
   }
 
-  /// Bounds every frame by the one of its mesh with the fewest micro-batches: a micro-batch of half the size takes at least half as long.
+  /// Bounds every frame by its operators alone.
   private mutating func seed() throws {
-    var known: [[Int]: (frame: Space.Frame, bounds: FrameBounds?)] = [:]
     for frame in space.frames() {
-      let key = [frame.stages] + frame.mesh
-      if known[key] == nil { known[key] = (frame, try bounds(frame)) }
-      guard let (reference, bounds) = known[key], let bounds else {
-        // Fewer strategies are possible with smaller micro-batches, never more.
+      guard let bounds = try bounds(frame) else {
         infeasible += 1
         if shortfall == nil { shortfall = .constraints }
         continue
       }
-      let scale = Double(reference.microBatches) / Double(frame.microBatches)
-      let bound = leastBound(frame, bounds, scale: frame.stages == 1 ? 1 : scale)
-      queue.push(.frame(frame), bound: bound)
+      queue.push(.frame(frame), bound: space.schedules(stages: frame.stages).map { bounds.bound($0) }.min() ?? 0)
     }
-  }
-
-  private func leastBound(_ frame: Space.Frame, _ bounds: FrameBounds, scale: Double) -> Int64 {
-    var least = Int64.max
-    for schedule in space.schedules(stages: frame.stages) {
-      for cut in space.cuts(stages: frame.stages) { least = min(least, bound(frame, schedule, cut, bounds, scale: scale)) }
-    }
-    return least
-  }
-
-  private func bound(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ bounds: FrameBounds, scale: Double = 1) -> Int64 {
-    bounds.bound(
-      copies: configuration(frame, schedule, cut).copies, schedule: schedule, microBatches: frame.microBatches, mode: space.request.mode, scale: scale
-    )
   }
 
   private mutating func expand(_ frame: Space.Frame) throws {
-    guard let bounds = try bounds(frame) else {
-      infeasible += 1
-      if shortfall == nil { shortfall = .constraints }
-      return
-    }
+    guard var bounds = try bounds(frame) else { return }
     for schedule in space.schedules(stages: frame.stages) {
-      for cut in space.cuts(stages: frame.stages) { queue.push(.cut(frame, schedule, cut), bound: bound(frame, schedule, cut, bounds)) }
+      for cut in space.cuts(stages: frame.stages) {
+        let bound = bounds.bound(schedule, cut: cut)
+        if let cutoff, bound >= cutoff {
+          pruned += 1
+          continue
+        }
+        let least = bounds.leastMemory(schedule, cut: cut)
+        if least > limit {
+          infeasible += 1
+          note(.memory(row: 0, least: least, limit: limit))
+        } else {
+          queue.push(.cut(frame, schedule, cut), bound: bound)
+        }
+      }
     }
   }
 
   private mutating func bounds(_ frame: Space.Frame) throws -> FrameBounds? {
-    guard let model = try model(frame) else { return nil }
-    return try FrameBounds(model, space: space, stages: frame.stages, microBatches: frame.microBatches)
+    guard let model = try operators(frame) else { return nil }
+    return FrameBounds(model, space: space, frame: frame)
   }
 
-  /// The folded model of a frame; nil where some operator has no strategy left.
-  private mutating func model(_ frame: Space.Frame) throws -> FoldedModel? {
-    if let cachedModel, cachedModel.frame == frame { return cachedModel.model }
+  /// The operators of a frame, not connected; nil where one has no strategy left.
+  private mutating func operators(_ frame: Space.Frame) throws -> FoldedModel? {
     let pricing = try space.pricing(frame)
     limit = pricing.rates.usable.whole
     let strategies = space.strategies(pricing, frame)
     if strategies.contains(where: \.isEmpty) { return nil }
-    let model = FoldedModel(pricing: pricing, strategies: strategies, frame: frame, space: space)
+    return FoldedModel(pricing: pricing, strategies: strategies, frame: frame, space: space)
+  }
+
+  /// The folded model of a frame.
+  private mutating func model(_ frame: Space.Frame) throws -> FoldedModel? {
+    if let cachedModel, cachedModel.frame == frame { return cachedModel.model }
+    guard var model = try operators(frame) else { return nil }
+    model.connect()
     cachedModel = (frame, model)
     return model
   }

@@ -1,66 +1,31 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Hardware
 import ModelGraph
 import Strategies
 
-/// Consecutive copies of one segment.
-package struct UnitRange: Hashable, Sendable {
-  package var segment: SegmentID
-  package var copies: Range<Int>
-
-  package init(segment: SegmentID, copies: Range<Int>) {
-    self.segment = segment
-    self.copies = copies
-  }
-}
-
-/// One pipeline stage: which part of the chain of segments it holds. Stage s runs on ranks s·n ..< (s+1)·n, n being the mesh's size.
-package struct Stage: Hashable, Sendable {
-  package var units: [UnitRange]
-
-  package init(units: [UnitRange]) { self.units = units }
-}
-
-/// How one tensor gets from the layout that it has into one that is needed.
-package struct Conversion: Hashable, Sendable {
-  /// The tensor, as its reader names it (a segment's entry for what comes from the copy before).
-  package var tensor: TensorID
-  package var from: Layout
-  package var to: Layout
-  package var steps: [ReshardingStep]
-
-  package init(tensor: TensorID, from: Layout, to: Layout, steps: [ReshardingStep]) {
-    self.tensor = tensor
-    self.from = from
-    self.to = to
-    self.steps = steps
-  }
-}
-
-/// A complete decision: everything that lowering needs to write each rank's program.
-package struct Decision: Hashable, Sendable {
-  /// The model with the extents of one micro-batch.
-  package var graph: Graph
-  package var job: Job
-  /// The sizes of a stage's mesh axes, outermost first; the last axis's neighbours are adjacent devices.
-  package var mesh: [Int]
-  package var schedule: Schedule
-  package var stages: [Stage]
-  /// For each operator, the iteration axis that each mesh axis goes to.
-  package var assignments: [[Int?]]
-  package var conversions: [Conversion]
+/// A plan with everything that reading, running or questioning it needs: no other file has to be at hand.
+package struct Plan: Hashable, Sendable {
+  package var decision: Decision
+  package var prediction: Prediction
+  package var certificate: Certificate
+  /// The hardware document; the plan uses its first `decision.ranks` devices.
+  package var hardware: HardwareFile
+  /// SHA-256 of the canonical parsed model and hardware documents, in hexadecimal.
+  package var modelSHA256: String
+  package var hardwareSHA256: String
+  /// What was assumed where the command line said nothing.
+  package var assumptions: [String]
 
   package init(
-    graph: Graph, job: Job, mesh: [Int], schedule: Schedule, stages: [Stage], assignments: [[Int?]], conversions: [Conversion]
+    decision: Decision, prediction: Prediction, certificate: Certificate, hardware: HardwareFile, modelSHA256: String, hardwareSHA256: String,
+    assumptions: [String]
   ) {
-    self.graph = graph
-    self.job = job
-    self.mesh = mesh
-    self.schedule = schedule
-    self.stages = stages
-    self.assignments = assignments
-    self.conversions = conversions
+    self.decision = decision
+    self.prediction = prediction
+    self.certificate = certificate
+    self.hardware = hardware
+    self.modelSHA256 = modelSHA256
+    self.hardwareSHA256 = hardwareSHA256
+    self.assumptions = assumptions
   }
-
-  package var ranksPerStage: Int { mesh.reduce(1, *) }
-  package var ranks: Int { ranksPerStage * stages.count }
 }

@@ -32,7 +32,6 @@ struct GLPK: ~Copyable {
     glp_term_out(GLP_OFF)
     problem = glp_create_prob()
     glp_set_obj_dir(problem, GLP_MIN)
-    glp_set_obj_coef(problem, 0, program.constant)
     if !program.columns.isEmpty { try check(cglpk_add_cols(problem, Int32(program.columns.count)), "glp_add_cols") }
     columnCount = program.columns.count
     for (index, column) in program.columns.enumerated() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// A mixed-integer linear program as a plain value: minimise constant + Σ cost·x with bounds on columns and rows.
+/// A mixed-integer linear program as a plain value: minimise Σ cost·x with bounds on columns and rows.
 struct LinearProgram: Sendable {
   enum Kind: Sendable { case continuous, binary }
 
@@ -29,7 +29,6 @@ struct LinearProgram: Sendable {
     }
   }
 
-  var constant = 0.0
   var columns: [Column] = []
   var rows: [Row] = []
 

@@ -20,7 +20,8 @@ struct MarginalProgram {
   /// What one unit of the program's objective is worth.
   let unit: Double
 
-  /// What is to be added to the program's objective, times `unit`: the largest offset.
+  /// What is to be added to the program's objective, times `unit`: the largest offset. (GLPK's tolerances are relative to its objective, so that a
+  /// large constant would blunt them; a program with names, which is for others to read, holds its offsets itself.)
   var origin: Int64 { problem.offsets.max() ?? 0 }
 
   /// How columns and rows are named where the program is to be read.
@@ -80,8 +81,6 @@ struct MarginalProgram {
 
   private mutating func addObjective(_ marginals: [[(column: Int, entry: Int)]], isNamed: Bool) {
     let rows = problem.objectiveRowCount
-    // GLPK's tolerances are relative to its objective: a large constant is left to the reader of its answers.
-    if isNamed { program.constant = Double(origin) / unit }
     var terms = [[(column: Int, value: Double)]](repeating: [], count: rows)
     for node in 0..<problem.nodeCount {
       for (strategy, column) in columns[node].enumerated() {
@@ -96,12 +95,13 @@ struct MarginalProgram {
       }
     }
     guard rows > 1 else {
+      if isNamed { _ = program.add(LinearProgram.Column(name: "offset", lower: 1, upper: 1, cost: Double(problem.offsets[0]) / unit)) }
       for term in terms[0] { program.columns[term.column].cost = term.value }
       return
     }
     let top = program.add(LinearProgram.Column(name: isNamed ? "T" : nil, lower: -.infinity, cost: 1))
     for row in 0..<rows {
-      let slack = Double(origin - problem.offsets[row]) / unit
+      let slack = (isNamed ? -Double(problem.offsets[row]) : Double(origin - problem.offsets[row])) / unit
       program.rows.append(.atMost(slack, terms[row].filter { $0.value != 0 } + [(top, -1)], name: isNamed ? "objective_\(row)" : nil))
     }
   }

@@ -30,7 +30,10 @@ package struct SolveOptions: Sendable {
     /// Let strategies that an edge cannot tell apart share its marginals in the program that GLPK solves.
     package static let aggregation = Bounds(rawValue: 1 << 3)
 
-    package static let all: Bounds = [.elimination, .lagrangian, .strategyFixing, .aggregation]
+    /// Solve what is left by elimination over Pareto sets, where they stay small enough, instead of GLPK; needs `elimination`.
+    package static let labels = Bounds(rawValue: 1 << 4)
+
+    package static let all: Bounds = [.elimination, .lagrangian, .strategyFixing, .aggregation, .labels]
   }
 }
 
@@ -89,6 +92,7 @@ package struct SolveStatistics: Equatable, Sendable {
   package var programNodes = 0
   package var programStrategies = 0
   package var eliminations = 0
+  package var labelSearches = 0
   package var memoryRowsAdded = 0
   package var programsSolved = 0
   package var branchNodes = 0

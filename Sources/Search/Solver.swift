@@ -61,6 +61,7 @@ struct Solver {
     statistics.presolvedStrategies = current.strategyCount
     if isLate, current.nodeCount > 0 { return outcome(.timeLimit) }
     if let outcome = try relax() { return outcome }
+    if options.bounds.isSuperset(of: [.elimination, .labels]), let outcome = try searchLabels() { return outcome }
     return try solveProgram()
   }
 
@@ -100,6 +101,45 @@ struct Solver {
     return nil
   }
 
+  /// Solves what is left by elimination over Pareto sets; nil where these grow too large.
+  ///
+  /// The target starts close above the bound and moves up only when nothing is found below it: what is found first is optimal then.
+  private mutating func searchLabels() throws(SearchError) -> Outcome? {
+    guard let relaxation = Relaxation(current) else { return nil }
+    var dual = LagrangianDual(relaxation, incidence: incidence)
+    try dual.run(limit: options.bounds.contains(.lagrangian) ? 40 : 0, deadline: deadline, target: { target }, offer: { offer($0) })
+    statistics.eliminations += dual.iterations
+    lowerBound = max(lowerBound, min(dual.bound, target))
+    if dual.bound >= target { return try exhausted() }
+    guard let solution = dual.best else { return nil }
+    // The rows that have a price; others come in when they turn out to matter.
+    var (objectiveRows, memoryRows) = (dual.weighedRows, dual.pricedRows)
+    var step = target < Problem.forbidden ? max(1, (target - lowerBound) / 8) : max(1, abs(lowerBound) / 1_000)
+    while memoryRows.count + objectiveRows.count <= 8 {
+      if isLate { return outcome(.timeLimit) }
+      let goal = min(target, lowerBound + step)
+      var search = LabelSearch(
+        relaxation, solution, objectiveRows: objectiveRows, memoryRows: memoryRows, target: goal, deadline: deadline)
+      statistics.labelSearches += 1
+      switch search.run() {
+      case .tooMany: return isLate ? outcome(.timeLimit) : nil
+      case .none:
+        lowerBound = max(lowerBound, goal)
+        if goal >= target { return try exhausted() }
+        step = min(step, Problem.largestSum / 4) * 4
+      case .best(let choice):
+        guard let assignment = Assignment(current, incidence: incidence, choice: choice) else { return nil }
+        offer(assignment)
+        let relaxed = objectiveRows.reduce(Int64.min) { max($0, assignment.rowValues[$1]) }
+        lowerBound = max(lowerBound, min(relaxed, target))
+        if assignment.isLegal, assignment.objective == relaxed { return try exhausted() }
+        memoryRows += worst(assignment.memory.indices.filter { assignment.memory[$0] > current.limits[$0] }, assignment)
+        objectiveRows += assignment.rowValues.indices.filter { assignment.rowValues[$0] > relaxed }.prefix(1)
+      }
+    }
+    return nil
+  }
+
   /// Solves what is left with GLPK.
   private mutating func solveProgram() throws(SearchError) -> Outcome {
     statistics.programNodes = current.nodeCount
@@ -121,7 +161,9 @@ struct Solver {
   private mutating func solve(_ program: MarginalProgram) throws(SearchError) -> Outcome? {
     var glpk = try GLPK(program.program)
     var active = Set<Int>()
-    for row in activeRows where row < current.limits.count && active.insert(row).inserted { try glpk.add(program.memoryRow(row, loads: loads(of: row))) }
+    for row in activeRows where row < current.limits.count && active.insert(row).inserted {
+      try glpk.add(program.memoryRow(row, loads: loads(of: row)))
+    }
     while true {
       let goal = target
       let stopsAt = goal < Problem.forbidden ? (Double(goal - program.origin) - 0.5) / program.unit : .infinity
@@ -137,7 +179,7 @@ struct Solver {
       let error = 1e-7 * (1 + abs(solution.objective.isFinite ? solution.objective : stopsAt)) * program.unit
       if solution.status != .infeasible, solution.bound.isFinite { raiseBound(solution.bound * program.unit - error, from: program.origin) }
       if solution.status == .infeasible { return try exhausted() }
-      if solution.bound >= stopsAt { return try exhausted() }
+      if solution.bound >= stopsAt { return try exhausted(isExact: false) }
       guard solution.status == .optimal else { return outcome(.timeLimit) }
 
       let choice = program.choice(from: solution.values)
@@ -194,10 +236,10 @@ struct Solver {
   }
 
   /// Nothing below the target is left: the incumbent is optimal, or there is none.
-  private mutating func exhausted() throws(SearchError) -> Outcome {
+  /// - Parameter isExact: false where GLPK says so, whose bound, less its tolerance, has been taken as `lowerBound` already.
+  private mutating func exhausted(isExact: Bool = true) throws(SearchError) -> Outcome {
     if let incumbent {
-      let slack = Outcome.tolerance(of: incumbent.objective)
-      lowerBound = incumbent.objective - lowerBound <= slack ? lowerBound : incumbent.objective
+      if isExact || incumbent.objective - lowerBound > Outcome.tolerance(of: incumbent.objective) { lowerBound = incumbent.objective }
       return outcome(.optimal)
     }
     if let cutoff = options.cutoff {
@@ -243,7 +285,11 @@ extension Problem {
     let rows = offsets.count
     return offsets.indices.reduce(-Problem.forbidden) { most, row in
       var sum = Int128(offsets[row])
-      for node in 0..<nodeCount { sum += Int128((0..<strategyCount(of: node)).reduce(Problem.forbidden) { min($0, cost(node: node, strategy: $1, row: row)) }) }
+      for node in 0..<nodeCount {
+        var least = Problem.forbidden
+        for strategy in 0..<strategyCount(of: node) { least = min(least, cost(node: node, strategy: strategy, row: row)) }
+        sum += Int128(least)
+      }
       for edge in edges {
         let count = strategyCount(of: edge.tail) * strategyCount(of: edge.head)
         var least = Problem.forbidden

@@ -74,7 +74,8 @@ private enum Topology: String, CaseIterable {
   }
 
   @Test(arguments: [
-    ("bandwith_GBps", "bandwidth_GBps"), ("Name", "name"), ("latency-us", "latency_us"), ("joints", "joins"), ("zzz", nil), ("", nil),
+    ("bandwith_GBps", "bandwidth_GBps"), ("Name", "name"), ("latency-us", "latency_us"), ("latency", "latency_us"), ("joints", "joins"), ("zzz", nil),
+    ("", nil),
   ])
   func spelling(word: String, nearest: String?) {
     #expect(nearestSpelling(to: word, among: ["name", "joins", "bandwidth_GBps", "latency_us"]) == nearest)

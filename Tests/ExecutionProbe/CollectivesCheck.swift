@@ -18,6 +18,30 @@ struct CollectivesCheck {
       try check(try world.split(color: world.rank % 2, key: -world.rank), 5000)
     }
     try checkSameBits()
+    try checkLongSums()
+  }
+
+  /// Sums in shared memory go by chunks of 65,536 elements: sums of one, of a few, and calls of both kinds and of different
+  /// lengths in a row. Rank r's element i is i mod 1000 + r, so that the sum is known.
+  private mutating func checkLongSums() throws {
+    let ranks = Float(world.size)
+    for count in [65_536, 65_537, 5, 200_000, 1, 131_072, 262_147] {
+      var vector = (0..<count).map { Float($0 % 1000 + world.rank) }
+      try world.allReduce(&vector, count: count)
+      let wrong = vector.indices.first { vector[$0] != Float($0 % 1000) * ranks + ranks * (ranks - 1) / 2 }
+      expect(wrong == nil, "long all-reduce, element \(wrong ?? 0)", world, count)
+
+      // In place, and the last rank's part overlaps the place of its result.
+      vector = (0..<count).map { Float($0 % 1000 + world.rank) }
+      let counts = (0..<world.size).map { $0 == world.size - 1 ? count - $0 : 1 }
+      guard counts.allSatisfy({ $0 > 0 }) else { continue }
+      try vector.withUnsafeMutableBufferPointer { buffer in
+        guard let base = buffer.baseAddress else { return }
+        try world.reduceScatter(base, counts: counts, into: base)
+      }
+      let missed = (0..<counts[world.rank]).first { vector[$0] != Float(($0 + world.rank) % 1000) * ranks + ranks * (ranks - 1) / 2 }
+      expect(missed == nil, "long reduce-scatter, element \(missed ?? 0)", world, count)
+    }
   }
 
   private func input(_ member: Int, _ count: Int, _ purpose: UInt64) -> [Float] {

@@ -13,11 +13,12 @@ import Testing
   @Test(
     "Oracle: parameter counts of the files in models/",
     arguments: [
-      ("gpt2.json", 124_439_808), ("llama-3-8b.json", 8_030_261_248), ("llama-3-70b.json", 70_553_706_496), ("bert-base.json", 109_514_298),
-      ("vit-huge.json", 632_045_800),
+      ("gpt2.json", 124_439_808), ("llama-3-8b.json", 8_030_261_248), ("llama-3-70b.json", 70_553_706_496),
+      ("llama-3-405b.json", 405_853_388_800), ("bert-base.json", 109_514_298), ("vit-huge.json", 632_045_800),
       // No checkpoint of these is public; 12·l·h² + 13·l·h + (v + s)·h + 2·h, as Narayanan et al. 2021 (equation 2), with the last norm.
       ("gpt3-175b.json", 12 * 96 * 12288 * 12288 + 13 * 96 * 12288 + (51200 + 2048) * 12288 + 2 * 12288),
       ("mt-nlg-530b.json", 12 * 105 * 20480 * 20480 + 13 * 105 * 20480 + (51200 + 2048) * 20480 + 2 * 20480),
+      ("megatron-1t.json", 12 * 128 * 25600 * 25600 + 13 * 128 * 25600 + (51200 + 2048) * 25600 + 2 * 25600),
       ("mlp.json", 2 * 4096 * 1024 + 2 * 4096 * 1024 + 4096 + 1024),
     ])
   func modelFiles(file: String, parameters: Int) throws {
@@ -58,6 +59,32 @@ import Testing
     let new = try ModelReader.decode(setting("rope_parameters", ["rope_type": "default", "rope_theta": 5000.0], in: Tiny.llama))
     #expect(old == new)
     #expect(old.operators.contains { $0.kind == .rotary(RotaryParameters(base: 5000)) })
+  }
+
+  @Test(
+    "The configurations that shared/peers/torch_tp.py dumps are read",
+    arguments: [
+      """
+      {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "n_layer": 2, "n_embd": 8, "n_head": 2, "n_inner": 32, "n_positions": 16,
+       "n_ctx": 16, "vocab_size": 20, "layer_norm_epsilon": 1e-5, "activation_function": "gelu_new", "attn_pdrop": 0.0, "embd_pdrop": 0.0,
+       "resid_pdrop": 0.0, "bos_token_id": 0, "eos_token_id": 0, "tie_word_embeddings": true, "torch_dtype": "float32", "dtype": "float32",
+       "use_cache": false}
+      """,
+      """
+      {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "num_hidden_layers": 2, "hidden_size": 8, "num_attention_heads": 4,
+       "num_key_value_heads": 2, "head_dim": 2, "intermediate_size": 12, "max_position_embeddings": 16, "vocab_size": 20, "rms_norm_eps": 1e-5,
+       "rope_theta": 10000.0, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}, "hidden_act": "silu",
+       "attention_bias": false, "mlp_bias": false, "bos_token_id": 0, "eos_token_id": 0, "attention_dropout": 0.0,
+       "tie_word_embeddings": true, "torch_dtype": "float32", "dtype": "float32", "use_cache": false}
+      """,
+    ])
+  func peerConfigurations(config: String) throws {
+    let graph = try ModelReader.decode(configuration(config))
+    #expect(graph.maximumSequence == 16 && graph.segments[1].repeats == 2)
+    // Tied: the head reads the embedding's table, and no dropout is left.
+    let table = try #require(graph.tensors.indices.first { graph.tensors[$0].isParameter })
+    #expect(graph.consumers[table].map { graph.operators[$0.op].name }.last == "lm_head")
+    #expect(!graph.operators.contains { $0.kind.formatName == "dropout" })
   }
 
   @Test("BERT attends under the padding mask; the others have no mask", arguments: Tiny.all)

@@ -21,9 +21,9 @@ func randomProblem(seed: Int, largestNodeCount: Int = 6, scale: Int64 = 1) throw
   let objectiveRows = Int.random(in: 1...3, using: &random)
   let memoryRows = Int.random(in: 0...3, using: &random)
   let nodeCount = Int.random(in: 1...largestNodeCount, using: &random)
-  let forbiddenShare = [0.0, 0.1, 0.3][Int.random(in: 0...2, using: &random)]
+  let forbiddenShare = [0.0, 0.05, 0.2][Int.random(in: 0...2, using: &random)]
   let counts = (0..<nodeCount).map { _ in Int.random(in: 1...4, using: &random) }
-  let tightness = Double.random(in: 0.2...1.1, using: &random)
+  let tightness = Double.random(in: 0.35...1.1, using: &random)
   func entry(_ range: ClosedRange<Int64>) -> [Int64] {
     if random.chance(forbiddenShare) { return [Int64](repeating: Problem.forbidden, count: objectiveRows) }
     return (0..<objectiveRows).map { _ in scale * Int64.random(in: range, using: &random) }

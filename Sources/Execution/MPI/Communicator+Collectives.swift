@@ -8,7 +8,8 @@ package enum Reduction: Sendable {
 /// The collectives of a plan. Every rank gets the same bits: a reduced element is computed in one order, whoever reads it.
 /// Each call is entered in the ledger by the definitions of `Traffic.Kind`.
 extension Communicator {
-  /// Replaces `buffer` by its element-wise reduction over the ranks (MPI_Allreduce, in place).
+  /// Replaces `buffer` by its element-wise reduction over the ranks: through shared memory for sums of `Float` on one
+  /// host, otherwise by MPI_Allreduce.
   /// - Parameters:
   ///   - buffer: `count` elements on every rank.
   ///   - count: the same on every rank; any size.
@@ -17,6 +18,10 @@ extension Communicator {
   ) throws(ExecutionError) {
     precondition(Scalar.self != UInt8.self, "MPI does not reduce bytes")
     guard size > 1 else { return }
+    self.count(.allReduce, bytes: count * MemoryLayout<Scalar>.stride)
+    if Scalar.self == Float.self, reduction == .sum, let shared = try sharedMemoryReduction() {
+      return shared.allReduce(UnsafeMutableRawPointer(buffer).assumingMemoryBound(to: Float.self), count: count)
+    }
     let operation = reduction == .sum ? MPILibrary.sum : MPILibrary.max
     // MPI counts with `int`. Cutting the vector does not change any element's sum.
     var done = 0
@@ -25,7 +30,6 @@ extension Communicator {
       try MPILibrary.allReduce(buffer + done, count: part, Scalar.datatype, operation, handle)
       done += part
     }
-    self.count(.allReduce, bytes: count * MemoryLayout<Scalar>.stride)
   }
 
   private static var longestMessage: Int { 1 << 30 }
@@ -56,7 +60,8 @@ extension Communicator {
     self.count(.allGather, bytes: blocks.total * MemoryLayout<Scalar>.stride)
   }
 
-  /// Adds the ranks' vectors and leaves the r-th of `size` equal parts of the sum on rank r (MPI_Reduce_scatter_block).
+  /// Adds the ranks' vectors and leaves the r-th of `size` equal parts of the sum on rank r: through shared memory for `Float`
+  /// on one host, otherwise by MPI_Reduce_scatter_block.
   /// - Parameters:
   ///   - full: `count` × `size` elements.
   ///   - part: `count` elements; may be the start of `full` itself, which is then overwritten, otherwise must not overlap it.
@@ -64,12 +69,13 @@ extension Communicator {
     _ full: UnsafePointer<Scalar>, count: Int, into part: UnsafeMutablePointer<Scalar>
   ) throws(ExecutionError) {
     guard size > 1 else { return copy(full, to: part, count: count) }
+    self.count(.reduceScatter, bytes: count * size * MemoryLayout<Scalar>.stride)
+    if try reduceScatterInMemory(full, parts: (0..<size).map { count * $0..<count * ($0 + 1) }, into: part) { return }
     let source = full == UnsafePointer(part) ? MPILibrary.inPlace : UnsafeRawPointer(full)
     try MPILibrary.reduceScatter(source, count: count, into: part, Scalar.datatype, handle)
-    self.count(.reduceScatter, bytes: count * size * MemoryLayout<Scalar>.stride)
   }
 
-  /// `reduceScatter` into parts of different lengths (MPI_Reduce_scatter): `counts[r]` elements to rank r.
+  /// `reduceScatter` into parts of different lengths (MPI_Reduce_scatter between hosts): `counts[r]` elements to rank r.
   /// - Throws: `messageTooLong` where `full` has more than 2^31 − 1 elements.
   package func reduceScatter<Scalar: MPIScalar>(
     _ full: UnsafePointer<Scalar>, counts: [Int], into part: UnsafeMutablePointer<Scalar>
@@ -77,9 +83,22 @@ extension Communicator {
     precondition(counts.count == size, "\(counts.count) counts for \(size) ranks")
     if counts.allSatisfy({ $0 == counts[0] }) { return try reduceScatter(full, count: counts[0], into: part) }
     let blocks = try Blocks(counts, in: "MPI_Reduce_scatter")
+    self.count(.reduceScatter, bytes: blocks.total * MemoryLayout<Scalar>.stride)
+    let parts = zip(blocks.starts, counts).map { Int($0)..<Int($0) + $1 }
+    if try reduceScatterInMemory(full, parts: parts, into: part) { return }
     let source = full == UnsafePointer(part) ? MPILibrary.inPlace : UnsafeRawPointer(full)
     try MPILibrary.reduceScatter(source, into: part, blocks: blocks, Scalar.datatype, handle)
-    self.count(.reduceScatter, bytes: blocks.total * MemoryLayout<Scalar>.stride)
+  }
+
+  /// False, on every rank, where MPI has to do it.
+  private func reduceScatterInMemory<Scalar>(
+    _ full: UnsafePointer<Scalar>, parts: [Range<Int>], into part: UnsafeMutablePointer<Scalar>
+  ) throws(ExecutionError) -> Bool {
+    guard Scalar.self == Float.self, let shared = try sharedMemoryReduction() else { return false }
+    shared.reduceScatter(
+      UnsafeRawPointer(full).assumingMemoryBound(to: Float.self), parts: parts,
+      into: UnsafeMutableRawPointer(part).assumingMemoryBound(to: Float.self))
+    return true
   }
 
   /// Gives block r of `sent` to rank r and receives this rank's block of each (MPI_Alltoallv).

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Foundation
 
 /// A group of ranks that exchange data, as an owner of an MPI communicator.
 ///
@@ -11,6 +12,13 @@ package final class Communicator {
   package let rank: Int
   package let size: Int
   package let ledger: TrafficLedger
+
+  private enum SharedMemory {
+    case notTried
+    case tried(SharedMemoryReduction?)
+  }
+
+  private var sharedMemory = SharedMemory.notTried
 
   init(handle: MPILibrary.Comm, ownsHandle: Bool, ledger: TrafficLedger) throws(ExecutionError) {
     self.handle = handle
@@ -35,6 +43,17 @@ package final class Communicator {
 
   /// Waits until every rank of the group has come here (MPI_Barrier).
   package func barrier() throws(ExecutionError) { try MPILibrary.barrier(handle) }
+
+  /// The group's shared memory, made at its first sum by all ranks together; nil where there is none.
+  func sharedMemoryReduction() throws(ExecutionError) -> SharedMemoryReduction? {
+    if case .tried(let result) = sharedMemory { return result }
+    let result = try Self.usesSharedMemory ? SharedMemoryReduction.make(for: self) : nil
+    sharedMemory = .tried(result)
+    return result
+  }
+
+  /// `TPPLAN_REDUCTION=mpi` leaves every sum to MPI. mpirun gives all ranks the same environment.
+  private static let usesSharedMemory = ProcessInfo.processInfo.environment["TPPLAN_REDUCTION"] != "mpi"
 
   func count(_ kind: Traffic.Kind, bytes: Int) {
     if size > 1 { ledger.add(kind, bytes: bytes) }

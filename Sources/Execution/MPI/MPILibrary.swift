@@ -179,6 +179,13 @@ enum MPILibrary {
     MPI_Request_free(&request)
   }
 
+  /// Lets MPI work on transfers in flight, as any call does that looks for messages (MPI_Iprobe). Its error, if it has
+  /// one, is that of the transfer's own wait.
+  static func progress(_ comm: Comm) {
+    var found: Int32 = 0
+    MPI_Iprobe(cmpi_any_source(), cmpi_any_tag(), comm, &found, cmpi_status_ignore())
+  }
+
   // MARK: Errors
 
   private static func check(_ function: String, _ code: Int32) throws(ExecutionError) {

@@ -15,7 +15,7 @@ import Documents
 ///
 /// - `workload`, `maximum_sequence`, `repeats` (1), `entries`, `exits`, `outputs`, `loss` and `source` (text, for people) may be left out; so may the
 ///   `extent` of an axis whose role is `batch` or `sequence` where `workload` states it.
-/// - An operator reads `in`, then `weights`. `in` names inputs, the segment's entries and results of operators before it in the segment.
+/// - An operator reads `in`, then `weights`; either may be left out where it is empty. `in` names inputs, the segment's entries and results of operators before it in the segment.
 /// - A weight is written out where it is first read, and named by a string after that. `stored` says where a checkpoint keeps it (`name`, `shape`,
 ///   `offset`, `strides`), each part left out where it is that of a contiguous tensor of the weight's own name; `norm_weight` is true for the
 ///   scale of a norm.
@@ -34,7 +34,8 @@ package enum NativeModel {
     let inputs = graph.tensors.filter(\.isInput).map { graph.jsonWithAxes($0) }
     var written = Set<TensorID>()
     let segments = graph.segments.map { segment -> JSON in
-      var object = JSON.Object([("name", .string(segment.name)), ("repeats", .int(segment.repeats))])
+      var object = JSON.Object([("name", .string(segment.name))])
+      if segment.repeats > 1 { object["repeats"] = .int(segment.repeats) }
       if !segment.entries.isEmpty { object["entries"] = .array(segment.entries.map { graph.jsonWithAxes(graph.tensors[$0]) }) }
       object["operators"] = .array(segment.operators.map { graph.json(operator: $0, &written) })
       if !segment.exits.isEmpty { object["exits"] = .array(segment.exits.map { .string(graph.tensors[$0].name) }) }
@@ -65,8 +66,8 @@ extension Graph {
     let result = tensors[op.result]
     var object = JSON.Object([("name", .string(op.name)), ("op", .string(op.kind.formatName))])
     for (key, value) in op.kind.attributes { object[key] = value }
-    // Not an optional part: an operator that reads weights only has an empty list.
-    object["in"] = .array(op.operands.filter { !tensors[$0].isParameter }.map { .string(tensors[$0].name) })
+    let values = op.operands.filter { !tensors[$0].isParameter }
+    if !values.isEmpty { object["in"] = .array(values.map { .string(tensors[$0].name) }) }
     let weights = op.operands.compactMap { operand -> JSON? in
       guard let source = tensors[operand].parameter else { return nil }
       return written.insert(operand).inserted ? json(weight: operand, source) : .string(tensors[operand].name)

@@ -5,10 +5,10 @@ struct Elimination {
   private let plan: EliminationPlan
   private let problem: Problem
   /// One cost per strategy.
-  private let nodeCosts: [Int64]
+  let nodeCosts: [Int64]
   /// One table per edge, by classes of tail and head.
-  private let edgeTables: [[Int64]]
-  private var messages: [[Int64]] = []
+  let edgeTables: [[Int64]]
+  private(set) var messages: [[Int64]] = []
   private var arguments: [[Int32]] = []
 
   /// The least sum; `Problem.forbidden` where every choice has a forbidden entry.
@@ -25,7 +25,7 @@ struct Elimination {
     for bucket in plan.buckets {
       var message = [Int64](repeating: Problem.forbidden, count: bucket.combinations)
       var argument = [Int32](repeating: 0, count: bucket.combinations)
-      forEachCombination(of: bucket, tables: expandedTables(of: bucket)) { combination, costs, _ in
+      forEachCombination(of: bucket) { combination, costs, _ in
         var least = costs[0]
         var position = 0
         for q in 1..<max(1, costs.count) where costs[q] < least {
@@ -52,72 +52,59 @@ struct Elimination {
     return choice
   }
 
-  /// For each strategy the least sum over all choices that take it: a second pass, from the last node taken out to the first.
-  func minimaByStrategy() -> [Int64] {
-    var result = [Int64](repeating: Problem.forbidden, count: problem.strategyCount)
-    // What everything outside a message's own subtree costs at least, by the message's index.
-    var outside = plan.buckets.map { $0.scope.isEmpty ? [Int64]() : [Int64](repeating: Problem.forbidden, count: $0.combinations) }
+  /// A second pass, from the last node taken out to the first: for each strategy the least sum over all choices that take it, and for each entry
+  /// of each message the least that everything outside the message's own subtree adds to it.
+  func secondPass() -> (byStrategy: [Int64], outside: [[Int64]]) {
+    var byStrategy = [Int64](repeating: Problem.forbidden, count: problem.strategyCount)
+    var outside = plan.buckets.map { [Int64](repeating: Problem.forbidden, count: $0.combinations) }
     for (position, bucket) in plan.buckets.enumerated().reversed() {
       let start = problem.strategyStarts[bucket.node]
-      // A node that ends a component: the other components add their own minima.
-      let base = bucket.scope.isEmpty ? Elimination.sum(minimum, messages[position][0] >= Problem.forbidden ? 0 : -messages[position][0]) : 0
-      let tables = expandedTables(of: bucket)
-      forEachCombination(of: bucket, tables: tables) { combination, costs, starts in
-        let rest = bucket.scope.isEmpty ? base : outside[position][combination]
-        guard rest < Problem.forbidden else { return }
+      if bucket.scope.isEmpty, minimum < Problem.blocked {
+        // The last node of a component: the other components add their own minima.
+        outside[position][0] = minimum - messages[position][0]
+      }
+      let children: [(factor: Int, message: Int)] = bucket.factors.enumerated().compactMap { index, factor in
+        if case .message(let child) = factor.source { (index, child) } else { nil }
+      }
+      forEachCombination(of: bucket) { combination, costs, outer in
+        let rest = outside[position][combination]
+        guard rest < Problem.blocked else { return }
         for q in costs.indices where costs[q] < Problem.blocked {
           let total = costs[q] + rest
-          result[start + q] = min(result[start + q], total)
-          for (factor, outerStart) in zip(bucket.factors, starts) {
-            guard case .message(let child) = factor.source else { continue }
-            let index = factor.outerStarts[outerStart / costs.count] + factor.ownOffsets[q]
+          byStrategy[start + q] = min(byStrategy[start + q], total)
+          for (factor, child) in children {
+            let index = bucket.factors[factor].outerStarts[outer[factor]] + bucket.factors[factor].ownOffsets[q]
             outside[child][index] = min(outside[child][index], total)
           }
         }
       }
-      for factor in bucket.factors {
-        guard case .message(let child) = factor.source else { continue }
-        for index in outside[child].indices where outside[child][index] < Problem.forbidden { outside[child][index] -= messages[child][index] }
+      for (_, child) in children {
+        for index in outside[child].indices where outside[child][index] < Problem.blocked { outside[child][index] -= messages[child][index] }
       }
     }
-    return result
+    return (byStrategy, outside)
   }
 
-  /// Calls `body` for each combination of the neighbours' classes (row-major) with the node's summed costs and where each table's row begins.
+  /// Calls `body` for each combination of the neighbours' classes with the node's summed costs and the outer index of each table.
   private func forEachCombination(
-    of bucket: EliminationPlan.Bucket, tables: [[Int64]],
-    _ body: (_ combination: Int, _ costs: UnsafeMutableBufferPointer<Int64>, _ starts: [Int]) -> Void
+    of bucket: EliminationPlan.Bucket, _ body: (_ combination: Int, _ costs: UnsafeMutableBufferPointer<Int64>, _ outer: [Int]) -> Void
   ) {
     let count = problem.strategyCount(of: bucket.node)
     let first = problem.strategyStarts[bucket.node]
-    let dimensions = bucket.classes.map(\.count)
-    var position = [Int](repeating: 0, count: dimensions.count)
-    var starts = [Int](repeating: 0, count: tables.count)
+    let tables = expandedTables(of: bucket)
     withUnsafeTemporaryAllocation(of: Int64.self, capacity: count) { costs in
-      for combination in 0..<bucket.combinations {
+      bucket.forEachCombination { combination, outer in
         nodeCosts.withUnsafeBufferPointer { own in
           for q in 0..<count { costs[q] = own[first + q] }
         }
         for (index, table) in tables.enumerated() {
           table.withUnsafeBufferPointer { table in
-            let row = table.baseAddress! + starts[index]
+            let row = UnsafeBufferPointer(rebasing: table[outer[index] * count..<(outer[index] + 1) * count])
             // Sums of a few forbidden entries stay within 64 bits; more are cut off on the way.
             for q in 0..<count { costs[q] = min(costs[q] &+ row[q], 2 * Problem.forbidden) }
           }
         }
-        body(combination, costs, starts)
-        // The next combination, last dimension fastest.
-        var dimension = dimensions.count - 1
-        while dimension >= 0 {
-          let from = position[dimension]
-          let to = from + 1 < dimensions[dimension] ? from + 1 : 0
-          position[dimension] = to
-          for index in tables.indices where !bucket.factors[index].offsets[dimension].isEmpty {
-            starts[index] += bucket.factors[index].offsets[dimension][to] - bucket.factors[index].offsets[dimension][from]
-          }
-          if to != 0 { break }
-          dimension -= 1
-        }
+        body(combination, costs, outer)
       }
     }
   }

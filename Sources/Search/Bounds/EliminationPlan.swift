@@ -15,7 +15,7 @@ struct EliminationPlan: Sendable {
       case message(Int)
     }
     let source: Source
-    /// For each dimension of the bucket, the distance in this table between the bucket's classes (empty where the table lacks the dimension).
+    /// For each dimension of the bucket and each class there, what it adds to the table's outer index (empty where the table lacks the dimension).
     let offsets: [[Int]]
     /// The distance in the source table for each strategy of the bucket's node.
     let ownOffsets: [Int]
@@ -33,6 +33,28 @@ struct EliminationPlan: Sendable {
     let classes: [StrategyClasses]
     let factors: [Factor]
     var combinations: Int { classes.reduce(1) { $0 * $1.count } }
+
+    /// Calls `body` for each combination of the neighbours' classes, row-major, with the outer index of each factor.
+    @inline(__always)
+    func forEachCombination(_ body: (_ combination: Int, _ outer: [Int]) -> Void) {
+      let dimensions = classes.map(\.count)
+      var position = [Int](repeating: 0, count: dimensions.count)
+      var outer = [Int](repeating: 0, count: factors.count)
+      for combination in 0..<combinations {
+        body(combination, outer)
+        var dimension = dimensions.count - 1
+        while dimension >= 0 {
+          let from = position[dimension]
+          let to = from + 1 < dimensions[dimension] ? from + 1 : 0
+          position[dimension] = to
+          for index in factors.indices where !factors[index].offsets[dimension].isEmpty {
+            outer[index] += factors[index].offsets[dimension][to] - factors[index].offsets[dimension][from]
+          }
+          if to != 0 { break }
+          dimension -= 1
+        }
+      }
+    }
   }
 
   let buckets: [Bucket]
@@ -134,7 +156,7 @@ struct EliminationPlan: Sendable {
           let inner = table.scope.indices.filter { $0 > index && table.scope[$0] != node }.reduce(1) { $0 * table.classes[$1].count }
           outerStarts = outerStarts.flatMap { start in (0..<classCount).map { start + $0 * strides[index] } }
           if let position = scope.firstIndex(of: other) {
-            offsets[position] = joint[position].representatives.map { Int(table.classes[index].classes[$0]) * inner * strategyCount }
+            offsets[position] = joint[position].representatives.map { Int(table.classes[index].classes[$0]) * inner }
           }
         }
       }

@@ -14,6 +14,10 @@ struct LagrangianDual {
   private var planes: [Plane] = []
   private var activeRows: [Int] = []
   private(set) var best: Relaxation.Solution?
+  /// The memory rows with a multiplier above 0 in `best`.
+  private(set) var pricedRows: [Int] = []
+  /// The objective rows with a weight above 0 in `best`.
+  private(set) var weighedRows: [Int] = []
   private(set) var iterations = 0
 
   private struct Plane {
@@ -58,7 +62,11 @@ struct LagrangianDual {
   ) throws(SearchError) {
     iterations += 1
     let solution = relaxation.solve(weights: weights, multipliers: multipliers)
-    if solution.bound > bound { best = solution }
+    if solution.bound > bound {
+      best = solution
+      weighedRows = weights.indices.filter { weights[$0] > 1e-9 }
+      pricedRows = multipliers.filter { $0.value > 0 }.map(\.row)
+    }
     guard solution.bound < Problem.forbidden, let assignment = Assignment(problem, incidence: incidence, choice: solution.choice) else { return }
     planes.append(Plane(rowValues: assignment.rowValues, memory: assignment.memory))
     offer(assignment)

@@ -33,12 +33,13 @@ struct Relaxation {
     /// L(w, λ), rounded down; `Problem.forbidden` or more where no choice is free of forbidden entries.
     let bound: Int64
     let choice: [Int]
-    fileprivate let elimination: Elimination
-    fileprivate let constant: Int64
+    let elimination: Elimination
+    /// What the tables' sums lack to the bound: offsets, less the priced limits.
+    let constant: Int64
 
     /// For each strategy a lower bound of every legal choice that takes it.
     func boundsByStrategy() -> [Int64] {
-      elimination.minimaByStrategy().map { $0 >= Problem.blocked ? Problem.forbidden : $0 + constant }
+      elimination.secondPass().byStrategy.map { $0 >= Problem.blocked ? Problem.forbidden : $0 + constant }
     }
   }
 
@@ -62,7 +63,34 @@ struct Relaxation {
         }
       }
     }
-    let edgeTables = problem.edges.indices.map { edge -> [Int64] in
+    let edgeTables = edgeTables { combined($0, shares) }
+    let elimination = Elimination(plan, problem, nodeCosts: nodeCosts, edgeTables: edgeTables)
+    var constant = Int128(combined(problem.offsets, shares)[0])
+    for (row, factor) in active { constant -= factor.timesRoundedUp(problem.limits[row]) }
+    let clamped = Int64(max(min(constant, Int128(Problem.blocked)), -Int128(Problem.forbidden)))
+    let bound = elimination.minimum >= Problem.blocked ? Problem.forbidden : elimination.minimum + clamped
+    return Solution(bound: bound, choice: elimination.minimiser(), elimination: elimination, constant: clamped)
+  }
+
+  /// Minimises the use of one memory row alone.
+  func minimiseUsage(ofRow row: Int) -> Elimination {
+    let rows = problem.objectiveRowCount
+    var nodeCosts = (0..<problem.strategyCount).map { problem.nodeCosts[$0 * rows] >= Problem.forbidden ? Problem.forbidden : 0 }
+    for load in problem.loads where load.rows.contains(row) {
+      let start = problem.strategyStarts[load.node]
+      for strategy in 0..<problem.strategyCount(of: load.node) where nodeCosts[start + strategy] < Problem.forbidden {
+        nodeCosts[start + strategy] += problem.usages[load.start + strategy]
+      }
+    }
+    let edgeTables = edgeTables { entries in
+      stride(from: 0, to: entries.count, by: rows).map { entries[$0] >= Problem.forbidden ? Problem.forbidden : 0 }
+    }
+    return Elimination(plan, problem, nodeCosts: nodeCosts, edgeTables: edgeTables)
+  }
+
+  /// For each edge the entries of its classes' representatives, combined over the objective rows.
+  private func edgeTables(_ combine: ([Int64]) -> [Int64]) -> [[Int64]] {
+    problem.edges.indices.map { edge in
       let ends = problem.edges[edge]
       let rows = problem.objectiveRowCount
       let width = problem.strategyCount(of: ends.head)
@@ -73,14 +101,8 @@ struct Relaxation {
           entries.append(contentsOf: problem.edgeCosts[start..<start + rows])
         }
       }
-      return combined(entries, shares)
+      return combine(entries)
     }
-    let elimination = Elimination(plan, problem, nodeCosts: nodeCosts, edgeTables: edgeTables)
-    var constant = Int128(combined(problem.offsets, shares)[0])
-    for (row, factor) in active { constant -= factor.timesRoundedUp(problem.limits[row]) }
-    let clamped = Int64(max(min(constant, Int128(Problem.blocked)), -Int128(Problem.forbidden)))
-    let bound = elimination.minimum >= Problem.blocked ? Problem.forbidden : elimination.minimum + clamped
-    return Solution(bound: bound, choice: elimination.minimiser(), elimination: elimination, constant: clamped)
   }
 
   private static let shareBits = 20

@@ -39,9 +39,11 @@ struct StrategyClasses: Sendable {
         }
       }
       // Equal hashes of unequal rows only cost a class that could have been shared.
-      if let known = first[hash], (0..<others).allSatisfy({ q in
-        (0..<rows).allSatisfy { entry(representatives[known], q, $0) == entry(p, q, $0) }
-      }) {
+      let known = first[hash].flatMap { known in
+        let isEqual = (0..<others).allSatisfy { q in (0..<rows).allSatisfy { entry(representatives[known], q, $0) == entry(p, q, $0) } }
+        return isEqual ? known : nil
+      }
+      if let known {
         classes.append(Int32(known))
       } else {
         if first[hash] == nil { first[hash] = representatives.count }

@@ -74,45 +74,46 @@ extension Presolve {
     let (tail, head) = (edges[edge].tail, edges[edge].head)
     let (m, n) = (nodes[tail].count, nodes[head].count)
     edges[edge].isSeparated = true
+    let rows = rows
+    var tailCosts = nodes[tail].costs
+    var headCosts = nodes[head].costs
     var hasMoved = false
-    var isEmpty = true
-    for row in 0..<rows {
-      for p in 0..<m {
-        var least = Problem.forbidden
-        for q in 0..<n { least = min(least, edges[edge].matrix[(p * n + q) * rows + row]) }
-        if least != 0 { hasMoved = true }
-        if least >= Problem.forbidden {
-          nodes[tail].costs[p * rows + row] = Problem.forbidden
-        } else if least != 0 {
-          for q in 0..<n where edges[edge].matrix[(p * n + q) * rows + row] < Problem.forbidden {
-            edges[edge].matrix[(p * n + q) * rows + row] -= least
-          }
-          if nodes[tail].costs[p * rows + row] < Problem.forbidden { nodes[tail].costs[p * rows + row] += least }
+    let isEmpty = edges[edge].matrix.withUnsafeMutableBufferPointer { matrix in
+      for row in 0..<rows {
+        for p in 0..<m {
+          let entries = stride(from: p * n * rows + row, to: (p + 1) * n * rows, by: rows)
+          if Presolve.moveLeast(of: entries, in: matrix, to: &tailCosts[p * rows + row]) { hasMoved = true }
+        }
+        for q in 0..<n {
+          let entries = stride(from: q * rows + row, to: matrix.count, by: n * rows)
+          if Presolve.moveLeast(of: entries, in: matrix, to: &headCosts[q * rows + row]) { hasMoved = true }
         }
       }
-      for q in 0..<n {
-        var least = Problem.forbidden
-        for p in 0..<m { least = min(least, edges[edge].matrix[(p * n + q) * rows + row]) }
-        if least != 0 { hasMoved = true }
-        if least >= Problem.forbidden {
-          nodes[head].costs[q * rows + row] = Problem.forbidden
-        } else if least != 0 {
-          for p in 0..<m where edges[edge].matrix[(p * n + q) * rows + row] < Problem.forbidden {
-            edges[edge].matrix[(p * n + q) * rows + row] -= least
-          }
-          if nodes[head].costs[q * rows + row] < Problem.forbidden { nodes[head].costs[q * rows + row] += least }
-        }
-      }
+      return matrix.allSatisfy { $0 == 0 }
     }
-    for value in edges[edge].matrix where value != 0 {
-      isEmpty = false
-      break
-    }
+    nodes[tail].costs = tailCosts
+    nodes[head].costs = headCosts
     if isEmpty { return removeEdge(edge) }
     if hasMoved {
       enqueue(tail)
       enqueue(head)
     }
+  }
+
+  /// Subtracts the least of some entries from all allowed ones and adds it to a node's cost; false where it is 0. Where all are forbidden the
+  /// cost is too.
+  @inline(__always)
+  private static func moveLeast(of entries: StrideTo<Int>, in matrix: UnsafeMutableBufferPointer<Int64>, to cost: inout Int64) -> Bool {
+    var least = Problem.forbidden
+    for index in entries { least = min(least, matrix[index]) }
+    guard least != 0 else { return false }
+    if least >= Problem.forbidden {
+      cost = Problem.forbidden
+      return true
+    }
+    for index in entries where matrix[index] < Problem.forbidden { matrix[index] -= least }
+    if cost < Problem.forbidden { cost += least }
+    return true
   }
 
   /// Moves a node's least cost in each objective row into the offset.

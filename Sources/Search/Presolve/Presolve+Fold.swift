@@ -84,8 +84,11 @@ extension Presolve {
     let width = count * rows
     var folded = [Int64](repeating: Problem.forbidden, count: m * n * rows)
     var responses = [Int32](repeating: 0, count: m * n)
+    if rows == 1 {
+      leastOverNode(nodes[node].costs, fromFirst, fromSecond, folded: &folded, responses: &responses)
+    }
     var costs = [Int64](repeating: 0, count: width)
-    for p in 0..<m {
+    for p in 0..<m where rows > 1 {
       for s in 0..<n {
         var isAnyAllowed = false
         for index in 0..<width {
@@ -110,6 +113,33 @@ extension Presolve {
     remove(node, .between(node: node, first: first, second: second, width: fullWidth, strategies: strategies))
     add(folded, from: first, to: second)
     return true
+  }
+
+  /// With one objective row the least sum is the response: folded(p, s) = min_q (costs(q) + fromFirst(p, q) + fromSecond(s, q)).
+  private func leastOverNode(
+    _ costs: [Int64], _ fromFirst: [Int64], _ fromSecond: [Int64], folded: inout [Int64], responses: inout [Int32]
+  ) {
+    let count = costs.count
+    let n = fromSecond.count / count
+    var own = costs
+    fromSecond.withUnsafeBufferPointer { fromSecond in
+      for p in 0..<fromFirst.count / count {
+        for q in 0..<count { own[q] = sum(costs[q], fromFirst[p * count + q]) }
+        own.withUnsafeBufferPointer { own in
+          for s in 0..<n {
+            var (least, best) = (Int64.max, 0)
+            for q in 0..<count {
+              // Two forbidden entries stay within 64 bits.
+              let total = own[q] &+ fromSecond[s * count + q]
+              if total < least { (least, best) = (total, q) }
+            }
+            guard least < Problem.blocked else { continue }
+            folded[p * n + s] = least
+            responses[p * n + s] = Int32(best)
+          }
+        }
+      }
+    }
   }
 
   /// The sum of two costs of either sign; forbidden where one is.

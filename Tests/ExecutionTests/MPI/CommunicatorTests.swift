@@ -12,6 +12,12 @@ extension MPIRuns {
       #expect(run.diagnostics == [])
     }
 
+    @Test("oracle: collectives by MPI alone, as between hosts")
+    func collectivesByMPI() throws {
+      let run = try ProbeRun(ranks: 2, ["collectives", "13"], environment: [("TPPLAN_REDUCTION", "mpi")])
+      #expect(try run.ranks == [[], []])
+    }
+
     @Test("oracle: a ring of messages, a broadcast and a gather", arguments: [1, 2, 4])
     func messages(ranks: Int) throws {
       #expect(try ProbeRun(ranks: ranks, ["messages"]).ranks == Array(repeating: [], count: ranks))

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import CostModel
+import Hardware
+import ModelGraph
+import Plans
+import Quantities
+import Strategies
+
+/// Prices a complete decision from scratch, copy by copy and stage by stage, with nothing of the search but the costs of single operators and
+/// steps. The search's objective must equal it.
+struct DecisionPricing {
+  private let decision: Decision
+  private let pricing: Pricing
+  private let resharder: Resharder
+  private let stageLink: Link?
+  private let strategies: [Strategy]
+  private var operators: [Prediction.OperatorPart] = []
+  private var collectives: [Prediction.CollectivePart] = []
+  /// Once per step, per operator: gradient synchronisation and optimizer.
+  private var once: [(sync: Seconds, update: Seconds)] = []
+  private var memory: [(weights: Bytes, gradients: Bytes, state: Bytes, transient: Bytes)] = []
+  /// Conversions at the entries of a segment's copy, by the segment that it follows.
+  private var seams: [Seam: (forward: Int64, backward: Int64)] = [:]
+  private var inside: [(forward: Int64, backward: Int64)] = []
+  private var kept: [Bytes] = []
+
+  private struct Seam: Hashable {
+    let from: SegmentID
+    let to: SegmentID
+  }
+
+  /// - Returns: the prediction and the objective in picoseconds.
+  static func predict(_ decision: Decision, pricing: Pricing, stageLink: Link?) throws -> (
+    prediction: Prediction, objective: Int64, timeline: PipelineTimeline
+  ) {
+    var pass = try DecisionPricing(decision, pricing, stageLink)
+    return try pass.run()
+  }
+
+  private init(_ decision: Decision, _ pricing: Pricing, _ stageLink: Link?) throws {
+    self.decision = decision
+    self.pricing = pricing
+    self.stageLink = stageLink
+    resharder = Resharder(pricing)
+    strategies = zip(decision.assignments, pricing.rules).map { Strategy(assignment: $0, rule: $1) }
+  }
+
+  private var graph: Graph { decision.graph }
+  private var trains: Bool { decision.job.mode == .train }
+
+  private mutating func run() throws -> (Prediction, Int64, PipelineTimeline) {
+    inside = [(Int64, Int64)](repeating: (0, 0), count: graph.segments.count)
+    kept = [Bytes](repeating: .zero, count: graph.segments.count)
+    for op in graph.operators.indices { priceOperator(op) }
+    for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation { try priceConversions(of: tensor) }
+    priceKept()
+    return stagesAndTotal()
+  }
+
+  // MARK: - Parts
+
+  private func splitsTie(_ tensor: TensorID) -> Bool { decision.stagesHolding(tensor).count > 1 }
+
+  private mutating func priceOperator(_ op: OperatorID) {
+    let operands = graph.operators[op].operands
+    let owns = operands.map { splitsTie($0) || graph.consumers[$0].first?.op == op }
+    let cost = pricing.cost(op, strategies[op], ownsParameter: owns)
+    operators.append(
+      Prediction.OperatorPart(
+        op: op, forward: cost.forward, backward: cost.backward, communication: cost.interior, resident: cost.resident, kept: cost.extras))
+    once.append((cost.gradientSync, cost.update))
+    memory.append((cost.weights, cost.gradients, cost.optimizerState, cost.transient))
+    let segment = graph.segmentOfOperator[op]
+    inside[segment].forward += cost.forward.picoseconds
+    inside[segment].backward += cost.backward.picoseconds
+    kept[segment] += Bytes(Double(cost.extras.whole))
+    let rule = pricing.rules[op]
+    let local = strategies[op].localExtents(rule, mesh: decision.mesh)
+    for interior in rule.interior {
+      let axes = strategies[op].assignment.indices.filter { strategies[op].assignment[$0] == interior.axis }
+      if axes.isEmpty { continue }
+      let bytes = Bytes(interior.spans.reduce(4) { $0 * local[$1] })
+      collectives.append(
+        .init(
+          cause: .interior, op: op, tensor: graph.operators[op].operands[0], kind: .allReduce, axes: axes, bytes: bytes,
+          time: pricing.collective(.allReduce, bytes: bytes, axes: axes), calls: interior.count))
+    }
+    for (position, tensor) in operands.enumerated() where graph.tensors[tensor].isParameter && owns[position] && pricing.needsGradient[tensor] {
+      let use = strategies[op].operands[position]
+      let bytes = pricing.bytes(tensor, use.forward, bytesPerElement: pricing.precision.gradientBytes)
+      let axes = use.gradient.partialAxes.filter { decision.mesh[$0] > 1 }
+      if !axes.isEmpty {
+        collectives.append(
+          .init(
+            cause: .gradient, op: op, tensor: tensor, kind: .allReduce, axes: axes, bytes: bytes,
+            time: pricing.collective(.allReduce, bytes: bytes, axes: axes), calls: 1))
+      }
+      if splitsTie(tensor), let stageLink {
+        let time = stageLink.latency + bytes / stageLink.bandwidth
+        once[op].sync += time
+        collectives.append(.init(cause: .tied, op: op, tensor: tensor, kind: nil, axes: [], bytes: bytes, time: time, calls: 1))
+      }
+    }
+  }
+
+  private mutating func priceConversions(of tensor: TensorID) throws {
+    let readers = graph.consumers[tensor]
+    guard let first = readers.first else { return }
+    var sources: [(op: OperatorID, seam: Seam?)] = []
+    if let producer = graph.producer[tensor] {
+      sources = [(producer, nil)]
+    } else {
+      for (index, segment) in graph.segments.enumerated() {
+        guard let position = segment.entries.firstIndex(of: tensor) else { continue }
+        if index > 0, let op = graph.producer[graph.segments[index - 1].exits[position]] { sources.append((op, Seam(from: index - 1, to: index))) }
+        if segment.repeats > 1, let op = graph.producer[segment.exits[position]] { sources.append((op, Seam(from: index, to: index))) }
+      }
+    }
+    for (number, source) in sources.enumerated() {
+      let producer = strategies[source.op]
+      var (forward, backward): (Int64, Int64) = (0, 0)
+      var seen: [Layout] = []
+      for site in readers {
+        let use = strategies[site.op].operands[site.operand]
+        if !seen.contains(use.forward) {
+          seen.append(use.forward)
+          let time = try price(tensor, from: producer.result, to: use.forward, cause: .forward, op: site.op, isListed: number == sources.count - 1)
+          forward += time.picoseconds
+          operators[site.op].communication += number == sources.count - 1 ? time : .zero
+        }
+      }
+      if trains && pricing.needsGradient[tensor] {
+        seen = []
+        for site in readers {
+          let use = strategies[site.op].operands[site.operand]
+          if !seen.contains(use.gradient) {
+            seen.append(use.gradient)
+            let time = try price(
+              tensor, from: use.gradient, to: producer.resultGradient, cause: .backward, op: site.op, isListed: number == sources.count - 1)
+            backward += time.picoseconds
+            operators[site.op].communication += number == sources.count - 1 ? time : .zero
+          }
+        }
+      }
+      if let seam = source.seam {
+        seams[seam, default: (0, 0)].forward += forward
+        seams[seam, default: (0, 0)].backward += backward
+      } else {
+        inside[graph.segmentOfOperator[first.op]].forward += forward
+        inside[graph.segmentOfOperator[first.op]].backward += backward
+      }
+    }
+  }
+
+  /// The time of a conversion that the decision lists.
+  private mutating func price(
+    _ tensor: TensorID, from: Layout, to: Layout, cause: Prediction.CollectivePart.Cause, op: OperatorID, isListed: Bool
+  ) throws -> Seconds {
+    if from == to { return .zero }
+    guard let conversion = decision.conversions.first(where: { $0.tensor == tensor && $0.from == from && $0.to == to }) else {
+      throw PlannerError.inconsistent("the plan lacks a conversion of \(graph.tensors[tensor].name)")
+    }
+    var total = Seconds.zero
+    var layout = from
+    for step in conversion.steps {
+      let time = resharder.time(step, shape: graph.shape(tensor), bytesPerElement: pricing.elementBytes(tensor), from: layout)
+      total += time
+      if isListed, let kind = step.collective {
+        let bytes = max(pricing.bytes(tensor, layout), pricing.bytes(tensor, step.result))
+        collectives.append(.init(cause: cause, op: op, tensor: tensor, kind: kind, axes: step.axes, bytes: bytes, time: time, calls: 1))
+      }
+      layout = step.result
+    }
+    guard layout == to else { throw PlannerError.inconsistent("a conversion of \(graph.tensors[tensor].name) ends in another layout") }
+    return total
+  }
+
+  /// What backward needs of each tensor, each layout once.
+  private mutating func priceKept() {
+    guard trains else { return }
+    for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation {
+      var layouts: [Layout] = []
+      func keep(_ layout: Layout, _ bytes: Bytes, at op: OperatorID) {
+        if layouts.contains(layout) { return }
+        layouts.append(layout)
+        operators[op].kept += bytes
+        kept[graph.segmentOfOperator[op]] += Bytes(Double(bytes.whole))
+      }
+      if let producer = graph.producer[tensor], pricing.rules[producer].keepsResult {
+        keep(strategies[producer].result, pricing.bytes(tensor, strategies[producer].result), at: producer)
+      }
+      for site in graph.consumers[tensor] where pricing.rules[site.op].keepsOperand[site.operand] {
+        let layout = strategies[site.op].operands[site.operand].forward
+        keep(layout, pricing.keptOperand(site.op, site.operand, layout), at: site.op)
+      }
+    }
+  }
+
+  // MARK: - Stages
+
+  private mutating func stagesAndTotal() -> (Prediction, Int64, PipelineTimeline) {
+    var times: [PipelineTimeline.StageTimes] = []
+    var stages: [Prediction.StagePart] = []
+    var previous: SegmentID?
+    let last = decision.stages.count - 1
+    for (index, stage) in decision.stages.enumerated() {
+      var t = PipelineTimeline.StageTimes(forward: 0, backward: 0, once: 0, sendForward: 0, sendBackward: 0)
+      let inFlight = decision.schedule.inFlight(
+        stage: index, stages: decision.stages.count, microBatches: decision.job.microBatches, mode: decision.job.mode)
+      var part = Prediction.MemoryPart(
+        weights: .zero, gradients: .zero, optimizerState: .zero, activations: .zero, microBatchesInFlight: inFlight, transient: .zero)
+      var (sync, update, communication): (Seconds, Seconds, Seconds) = (.zero, .zero, .zero)
+      for unit in stage.units {
+        for _ in unit.copies {
+          t.forward += inside[unit.segment].forward
+          t.backward += inside[unit.segment].backward
+          if let previous, let seam = seams[Seam(from: previous, to: unit.segment)] {
+            t.forward += seam.forward
+            t.backward += seam.backward
+          }
+          previous = unit.segment
+          for op in graph.segments[unit.segment].operators {
+            t.once += (once[op].sync + once[op].update).picoseconds
+            sync += once[op].sync
+            update += once[op].update
+            communication += operators[op].communication
+            part.weights += memory[op].weights
+            part.gradients += memory[op].gradients
+            part.optimizerState += memory[op].state
+            part.transient = max(part.transient, memory[op].transient)
+          }
+          part.activations += kept[unit.segment] * inFlight
+        }
+      }
+      if index < last, let stageLink, let segment = stage.units.last?.segment {
+        for exit in graph.segments[segment].exits {
+          guard let producer = graph.producer[exit] else { continue }
+          let bytes = pricing.bytes(exit, strategies[producer].result)
+          let forward = stageLink.latency + bytes / stageLink.bandwidth
+          t.sendForward += forward.picoseconds
+          if trains {
+            t.sendBackward += (stageLink.latency + pricing.bytes(exit, strategies[producer].resultGradient) / stageLink.bandwidth).picoseconds
+          }
+          if index == 0 {
+            collectives.append(
+              .init(cause: .boundary, op: producer, tensor: exit, kind: nil, axes: [], bytes: bytes, time: forward, calls: trains ? 2 : 1))
+          }
+        }
+      }
+      times.append(t)
+      stages.append(
+        .init(
+          forward: Seconds(picoseconds: t.forward), backward: Seconds(picoseconds: t.backward), gradientSync: sync, update: update,
+          communication: communication, memory: part))
+    }
+    let timeline = PipelineTimeline(times, schedule: decision.schedule, microBatches: decision.job.microBatches, mode: decision.job.mode)
+    let prediction = Prediction(
+      step: Seconds(picoseconds: timeline.end), bubble: timeline.bubble, stages: stages, operators: operators, collectives: collectives,
+      memoryLimit: pricing.rates.usable)
+    return (prediction, timeline.end, timeline)
+  }
+}

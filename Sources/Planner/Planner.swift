@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import CostModel
+import ModelGraph
+import Plans
+import Quantities
+import Search
+import Strategies
+
+/// The whole flow from a request to a proven plan.
+package enum PlanOutcome: Sendable {
+  case planned(Planned)
+  /// Nothing fits.
+  case infeasible(Infeasible)
+  /// The time limit struck before any plan was found.
+  case timeLimit(lowerBound: Seconds)
+
+  package struct Planned: Sendable {
+    package let decision: Decision
+    package let prediction: Prediction
+    package let certificate: Certificate
+  }
+
+  package struct Infeasible: Sendable {
+    /// What the plan that comes closest needs on a device, and what a device has; nil where the constraints alone exclude everything.
+    package let memory: (least: Bytes, limit: Bytes)?
+  }
+}
+
+package enum Planner {
+  /// Searches the modelled space.
+  ///
+  /// - Throws: `PlannerError`, `HardwareError` for an impossible request; `SearchError` where the solver failed.
+  package static func search(_ request: SearchRequest) throws -> PlanOutcome {
+    let space = try Space(request)
+    var search = PlanSearch(space)
+    try search.run()
+    guard let best = search.best else {
+      if !search.isComplete { return .timeLimit(lowerBound: Seconds(picoseconds: search.lowerBound)) }
+      if case .memory(let least, let limit) = search.shortfall {
+        return .infeasible(.init(memory: (Bytes(Double(least)), Bytes(Double(limit)))))
+      }
+      return .infeasible(.init(memory: nil))
+    }
+    let pricing = try space.pricing(best.frame)
+    let decision = decide(best, pricing, space)
+    let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, stageLink: space.stageLink(best.frame))
+    guard objective == best.objective else {
+      throw PlannerError.inconsistent("the search says \(best.objective) ps, pricing its plan from scratch gives \(objective) ps")
+    }
+    guard prediction.memory <= prediction.memoryLimit else {
+      throw PlannerError.inconsistent("the plan needs \(prediction.memory), more than the \(prediction.memoryLimit) that the search allowed")
+    }
+    let certificate = Certificate(
+      status: search.isComplete ? .optimal : .timeLimit, objective: prediction.step, lowerBound: Seconds(picoseconds: search.lowerBound),
+      priced: search.priced, pruned: search.pruned, infeasible: search.infeasible, tolerance: "max(1 ps, 10^-6 × objective)",
+      space: space.dimensions)
+    return .planned(.init(decision: decision, prediction: prediction, certificate: certificate))
+  }
+
+  /// Writes a candidate out: stages with their copies, and the conversions that its layouts ask for.
+  private static func decide(_ best: PlanSearch.Candidate, _ pricing: Pricing, _ space: Space) -> Decision {
+    var next = [Int](repeating: 0, count: pricing.graph.segments.count)
+    let stages = space.stages(cut: best.cut).map { units in
+      Stage(
+        units: units.map { unit in
+          let first = next[unit.segment]
+          next[unit.segment] += unit.copies
+          return UnitRange(segment: unit.segment, copies: first..<first + unit.copies)
+        })
+    }
+    var decision = Decision(
+      graph: pricing.graph, job: pricing.job, mesh: best.frame.mesh, schedule: best.schedule, stages: stages,
+      assignments: best.strategies.map(\.assignment), conversions: [])
+    decision.conversions = conversions(of: best.strategies, pricing)
+    return decision
+  }
+
+  private static func conversions(of strategies: [Strategy], _ pricing: Pricing) -> [Conversion] {
+    let graph = pricing.graph
+    let resharder = Resharder(pricing)
+    var result: [Conversion] = []
+    func add(_ tensor: TensorID, _ from: Layout, _ to: Layout) {
+      if from == to || result.contains(where: { $0.tensor == tensor && $0.from == from && $0.to == to }) { return }
+      guard let path = resharder.path(tensor, from: from, to: to) else { preconditionFailure("the search chose a conversion that does not exist") }
+      result.append(Conversion(tensor: tensor, from: from, to: to, steps: path.steps))
+    }
+    for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation {
+      for source in graph.sources(of: tensor) {
+        for site in graph.consumers[tensor] {
+          let use = strategies[site.op].operands[site.operand]
+          add(tensor, strategies[source].result, use.forward)
+          if pricing.needsGradient[tensor] { add(tensor, use.gradient, strategies[source].resultGradient) }
+        }
+      }
+    }
+    return result
+  }
+}
+
+extension Graph {
+  /// The operators that a tensor comes from: its producer, or across a seam for what comes in from the copy before.
+  func sources(of tensor: TensorID) -> [OperatorID] {
+    if let producer = producer[tensor] { return [producer] }
+    return segments.enumerated().flatMap { index, segment -> [OperatorID] in
+      guard let position = segment.entries.firstIndex(of: tensor) else { return [] }
+      return [
+        index > 0 ? producer[segments[index - 1].exits[position]] : nil, segment.repeats > 1 ? producer[segment.exits[position]] : nil,
+      ].compactMap { $0 }
+    }
+  }
+}
+
+extension Space {
+  /// The searched space in words.
+  package var dimensions: [Certificate.Dimension] {
+    func list(_ values: [some CustomStringConvertible]) -> String { values.map(\.description).joined(separator: " ") }
+    let shapes = pipelineDegrees.flatMap { meshes(stages: $0) }.map { $0.map(String.init).joined(separator: "x") }
+    return [
+      .init(name: "operators", values: "every assignment of mesh axes to iteration axes; all copies of a block alike"),
+      .init(name: "pipeline degrees", values: list(pipelineDegrees)),
+      .init(name: "meshes", values: list(shapes)),
+      .init(name: "micro-batches", values: list(microBatchCounts)),
+      .init(name: "schedules", values: list(schedules.map(\.rawValue))),
+      .init(
+        name: "cuts",
+        values: request.stageLayers.map { "given: " + list($0) }
+          ?? "any number of layers on the first and the last stage, as even as possible between"),
+      .init(name: "layouts of one tensor held at once", values: "at most \(FoldedModel.mostUses)"),
+    ]
+  }
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ModelGraph
+import Strategies
+
+/// Consecutive copies of one segment.
+package struct UnitRange: Hashable, Sendable {
+  package var segment: SegmentID
+  package var copies: Range<Int>
+
+  package init(segment: SegmentID, copies: Range<Int>) {
+    self.segment = segment
+    self.copies = copies
+  }
+}
+
+/// One pipeline stage: which part of the chain of segments it holds. Stage s runs on ranks s·n ..< (s+1)·n, n being the mesh's size.
+package struct Stage: Hashable, Sendable {
+  package var units: [UnitRange]
+
+  package init(units: [UnitRange]) { self.units = units }
+}
+
+/// How one tensor gets from the layout that it has into one that is needed.
+package struct Conversion: Hashable, Sendable {
+  /// The tensor, as its reader names it (a segment's entry for what comes from the copy before).
+  package var tensor: TensorID
+  package var from: Layout
+  package var to: Layout
+  package var steps: [ReshardingStep]
+
+  package init(tensor: TensorID, from: Layout, to: Layout, steps: [ReshardingStep]) {
+    self.tensor = tensor
+    self.from = from
+    self.to = to
+    self.steps = steps
+  }
+}
+
+/// A complete decision: everything that lowering needs to write each rank's program.
+package struct Decision: Hashable, Sendable {
+  /// The model with the extents of one micro-batch.
+  package var graph: Graph
+  package var job: Job
+  /// The sizes of a stage's mesh axes, outermost first; the last axis's neighbours are adjacent devices.
+  package var mesh: [Int]
+  package var schedule: Schedule
+  package var stages: [Stage]
+  /// For each operator, the iteration axis that each mesh axis goes to.
+  package var assignments: [[Int?]]
+  package var conversions: [Conversion]
+
+  package init(
+    graph: Graph, job: Job, mesh: [Int], schedule: Schedule, stages: [Stage], assignments: [[Int?]], conversions: [Conversion]
+  ) {
+    self.graph = graph
+    self.job = job
+    self.mesh = mesh
+    self.schedule = schedule
+    self.stages = stages
+    self.assignments = assignments
+    self.conversions = conversions
+  }
+
+  package var ranksPerStage: Int { mesh.reduce(1, *) }
+  package var ranks: Int { ranksPerStage * stages.count }
+}
+
+extension Decision {
+  /// The stages that read a parameter which is not a repeated one: more than one for tied weights.
+  package func stagesHolding(_ tensor: TensorID) -> [Int] {
+    guard let source = graph.tensors[tensor].parameter, !source.checkpointName.contains("{i}") else { return [] }
+    let segments = Set(graph.consumers[tensor].map { graph.segmentOfOperator[$0.op] })
+    return stages.indices.filter { stages[$0].units.contains { segments.contains($0.segment) && !$0.copies.isEmpty } }
+  }
+}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ModelGraph
+import Quantities
+import Strategies
+
+/// What a decision is expected to take, by part. Times are of one rank with the largest parts.
+package struct Prediction: Hashable, Sendable {
+  /// One operator of one copy of its segment, for one micro-batch.
+  package struct OperatorPart: Hashable, Sendable {
+    package var op: OperatorID
+    package var forward: Seconds
+    package var backward: Seconds
+    /// Collectives that bring its operands into the layouts that it takes, and its operands' gradients back; interior ones included.
+    package var communication: Seconds
+    /// Weights, gradients and optimizer state.
+    package var resident: Bytes
+    /// Kept for backward per micro-batch; a tensor that several operators keep counts at the first.
+    package var kept: Bytes
+
+    package init(op: OperatorID, forward: Seconds, backward: Seconds, communication: Seconds, resident: Bytes, kept: Bytes) {
+      self.op = op
+      self.forward = forward
+      self.backward = backward
+      self.communication = communication
+      self.resident = resident
+      self.kept = kept
+    }
+  }
+
+  /// One collective of one copy of a segment.
+  package struct CollectivePart: Hashable, Sendable {
+    package enum Cause: String, Hashable, Sendable, CaseIterable {
+      /// A reader takes a tensor in another layout than it is produced in.
+      case forward
+      /// The gradient on its way back.
+      case backward
+      /// Inside an operator (a softmax over a split vocabulary).
+      case interior
+      /// A parameter's gradient, summed over ranks that saw different data; once per step.
+      case gradient
+      /// A tied parameter's gradient, exchanged between stages; once per step.
+      case tied
+      /// A tensor handed to the next stage, per micro-batch.
+      case boundary
+    }
+
+    package var cause: Cause
+    /// The operator that needs it: the first reader, the operator itself, the owner of the parameter.
+    package var op: OperatorID
+    /// What is moved.
+    package var tensor: TensorID
+    /// Nil where ranks exchange messages pairwise.
+    package var kind: CollectiveKind?
+    package var axes: [Int]
+    /// Payload of one call on the rank with the largest part.
+    package var bytes: Bytes
+    package var time: Seconds
+    /// Calls per micro-batch, or per step for `gradient` and `tied`, of one copy.
+    package var calls: Int
+
+    package init(
+      cause: Cause, op: OperatorID, tensor: TensorID, kind: CollectiveKind?, axes: [Int], bytes: Bytes, time: Seconds, calls: Int
+    ) {
+      self.cause = cause
+      self.op = op
+      self.tensor = tensor
+      self.kind = kind
+      self.axes = axes
+      self.bytes = bytes
+      self.time = time
+      self.calls = calls
+    }
+  }
+
+  package struct StagePart: Hashable, Sendable {
+    /// Per micro-batch, with communication.
+    package var forward: Seconds
+    package var backward: Seconds
+    /// Once per step.
+    package var gradientSync: Seconds
+    package var update: Seconds
+    /// Collectives, of `forward` and `backward`.
+    package var communication: Seconds
+    package var memory: MemoryPart
+
+    package init(forward: Seconds, backward: Seconds, gradientSync: Seconds, update: Seconds, communication: Seconds, memory: MemoryPart) {
+      self.forward = forward
+      self.backward = backward
+      self.gradientSync = gradientSync
+      self.update = update
+      self.communication = communication
+      self.memory = memory
+    }
+  }
+
+  package struct MemoryPart: Hashable, Sendable {
+    package var weights: Bytes
+    package var gradients: Bytes
+    package var optimizerState: Bytes
+    /// Kept for backward, over all micro-batches in flight.
+    package var activations: Bytes
+    package var microBatchesInFlight: Int
+    /// The most that a running operator needs besides.
+    package var transient: Bytes
+
+    package init(
+      weights: Bytes, gradients: Bytes, optimizerState: Bytes, activations: Bytes, microBatchesInFlight: Int, transient: Bytes
+    ) {
+      self.weights = weights
+      self.gradients = gradients
+      self.optimizerState = optimizerState
+      self.activations = activations
+      self.microBatchesInFlight = microBatchesInFlight
+      self.transient = transient
+    }
+
+    package var total: Bytes { weights + gradients + optimizerState + activations + transient }
+  }
+
+  package var step: Seconds
+  /// The share of the stages' time in which they wait for each other.
+  package var bubble: Double
+  package var stages: [StagePart]
+  package var operators: [OperatorPart]
+  package var collectives: [CollectivePart]
+  /// What a plan may use on each device.
+  package var memoryLimit: Bytes
+
+  package init(
+    step: Seconds, bubble: Double, stages: [StagePart], operators: [OperatorPart], collectives: [CollectivePart], memoryLimit: Bytes
+  ) {
+    self.step = step
+    self.bubble = bubble
+    self.stages = stages
+    self.operators = operators
+    self.collectives = collectives
+    self.memoryLimit = memoryLimit
+  }
+
+  /// The most that any device needs.
+  package var memory: Bytes { stages.map(\.memory.total).max() ?? .zero }
+}
+
+/// What is proven about a plan, and over which space.
+package struct Certificate: Hashable, Sendable {
+  package enum Status: String, Hashable, Sendable, CaseIterable {
+    case optimal
+    case timeLimit = "time_limit"
+    /// The configuration was given, so nothing was compared.
+    case given
+  }
+
+  /// One dimension of the searched space with its values in words.
+  package struct Dimension: Hashable, Sendable {
+    package var name: String
+    package var values: String
+
+    package init(name: String, values: String) {
+      self.name = name
+      self.values = values
+    }
+  }
+
+  package var status: Status
+  package var objective: Seconds
+  package var lowerBound: Seconds
+  package var priced: Int
+  package var pruned: Int
+  package var infeasible: Int
+  /// Objective − bound up to this counts as proof.
+  package var tolerance: String
+  package var space: [Dimension]
+
+  package init(
+    status: Status, objective: Seconds, lowerBound: Seconds, priced: Int, pruned: Int, infeasible: Int, tolerance: String, space: [Dimension]
+  ) {
+    self.status = status
+    self.objective = objective
+    self.lowerBound = lowerBound
+    self.priced = priced
+    self.pruned = pruned
+    self.infeasible = infeasible
+    self.tolerance = tolerance
+    self.space = space
+  }
+
+  /// (objective − bound) / objective; 0 when proven optimal within the tolerance.
+  package var gap: Double {
+    status == .optimal || objective.value == 0 ? 0 : max(0, (objective - lowerBound) / objective)
+  }
+}

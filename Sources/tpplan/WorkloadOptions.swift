@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ArgumentParser
+import Documents
+import Hardware
+import ModelGraph
+import Planner
+import Strategies
+
+/// Options that say what a step does; `search` and `estimate` share them.
+struct WorkloadOptions: ParsableArguments {
+  @Argument(help: "A model: native model.json, a Hugging Face config.json, or a folder that holds one.")
+  var model: String
+
+  @Argument(help: "A hardware file, for example hardware/dgx-a100.json.")
+  var hardware: String
+
+  @Option(help: "Use the first N devices in file order (default: all).")
+  var devices: Int?
+
+  @Option(help: "Sequences or images in one global batch (default: the model's workload, else one per device).")
+  var batch: Int?
+
+  @Option(help: "Positions in one sequence (default: the model's workload, else its longest).")
+  var seq: Int?
+
+  @Option(help: "bf16, fp16 or fp32 (default: the device's).")
+  var dtype: String?
+
+  @Option(help: "train or forward.")
+  var mode: Mode = .train
+
+  @Option(help: "adamw or sgd.")
+  var optimizer: OptimizerKind = .adamw
+
+  /// The request without any choice made, and what was assumed where nothing was said.
+  func request(deviceCount: Int? = nil) throws -> (request: SearchRequest, assumptions: [String]) {
+    let (graph, _) = try ModelReader.read(model)
+    let file = try HardwareFile(readingFrom: hardware)
+    var assumptions: [String] = []
+    if let devices, devices < 1 { throw UsageError("--devices \(devices): at least one device is needed") }
+    let cluster = try file.cluster(devices: deviceCount ?? devices)
+    let kind = cluster.kind(of: 0)
+    var precision = kind.defaultPrecision
+    if let dtype {
+      guard let known = Precision(rawValue: dtype), Precision.forPlans.contains(known) else {
+        throw UsageError("--dtype \(dtype): known are \(Precision.forPlans.map(\.rawValue).joined(separator: ", "))")
+      }
+      precision = known
+    }
+    let sequences = batch ?? graph.workload.batch ?? cluster.deviceCount
+    if batch == nil && graph.workload.batch == nil { assumptions.append("batch \(sequences): one sequence per device (--batch)") }
+    if sequences < 1 { throw UsageError("--batch \(sequences): at least one sequence is needed") }
+    var length: Int?
+    if graph.choosesSequence {
+      guard let chosen = seq ?? graph.workload.sequence ?? graph.maximumSequence else {
+        throw UsageError("the model names no sequence length; give one with --seq")
+      }
+      if chosen < 1 { throw UsageError("--seq \(chosen): at least one position is needed") }
+      if let most = graph.maximumSequence, chosen > most {
+        throw UsageError("--seq \(chosen): the model has \(most) positions")
+      }
+      if seq == nil && graph.workload.sequence == nil { assumptions.append("sequence \(chosen): the model's longest (--seq)") }
+      length = chosen
+    } else if let seq {
+      throw UsageError("--seq \(seq): the model \(graph.name) has a fixed number of positions")
+    }
+    if mode == .train && graph.loss == nil {
+      throw UsageError("the model \(graph.name) has no loss, so it cannot be trained; plan it with --mode forward")
+    }
+    let request = SearchRequest(
+      graph: graph, cluster: cluster, batch: sequences, sequence: length, precision: precision, mode: mode, optimizer: optimizer)
+    return (request, assumptions)
+  }
+}
+
+extension Mode: ExpressibleByArgument {}
+extension OptimizerKind: ExpressibleByArgument {}
+extension Schedule: ExpressibleByArgument {}
+
+/// A command line that cannot be carried out; the message says why and what to do.
+struct UsageError: Error, CustomStringConvertible {
+  let description: String
+  init(_ text: String) { description = text }
+}
