@@ -36,8 +36,9 @@ lint: dependencies  ## fail where `make format` would change something
 ranks: build  ## search and run a small model on 1, 2 and 4 ranks, each verified against one rank
 	scripts/check-ranks 1 2 4
 
-test-real: build  ## sentence embeddings of a published BERT on 1, 2 and 4 ranks, against PyTorch's
-	scripts/check-real-model
+test-real: dependencies  ## sentence embeddings of a published BERT on 1, 2 and 4 ranks, against PyTorch's
+	$(SWIFT) build --build-tests $(FLAGS)
+	scripts/check-real-model $(FLAGS)
 
 bench-torch: build  ## a training step of GPT-2 at TP 2 beside PyTorch's
 	scripts/bench-torch
