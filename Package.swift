@@ -61,9 +61,11 @@ let package = Package(
     .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
     .testTarget(name: "PlannerTests", dependencies: ["Planner", "Lowering", "Plans", "Strategies", "CostModel", "ModelGraph", "Hardware"]),
     // Runs on every rank what ExecutionTests ask for; the tests start it through the launcher.
-    .executableTarget(name: "execution-probe", dependencies: ["Execution"], path: "Tests/ExecutionProbe"),
+    .executableTarget(
+      name: "execution-probe", dependencies: ["Execution", "Lowering", "Plans", "Strategies", "ModelGraph", "Kernels"],
+      path: "Tests/ExecutionProbe"),
+    .testTarget(name: "ExecutionTests", dependencies: ["Execution", "execution-probe", "Planner", "Lowering", "Plans", "ModelGraph", "Hardware"]),
     // Runs tpplan on a published checkpoint, which `make test-real` fetches.
     .testTarget(name: "RealModelTests", dependencies: ["Execution", "tpplan"]),
-    .testTarget(name: "ExecutionTests", dependencies: ["Execution", "execution-probe", "Planner", "Lowering", "Plans", "ModelGraph", "Hardware"]),
   ]
 )

@@ -41,9 +41,10 @@ package enum Planner {
       }
       return .infeasible(.init(memory: nil))
     }
-    let pricing = try space.pricing(best.frame)
+    let placed = space.placed(stages: best.frame.stages, mesh: best.frame.mesh)
+    let pricing = try space.pricing(best.frame, on: placed)
     let decision = decide(best, pricing, space)
-    let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, stageLink: space.stageLink(best.frame))
+    let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, stageLink: placed.stageLink)
     guard objective == best.objective else {
       throw PlannerError.inconsistent("the search says \(best.objective) ps, pricing its plan from scratch gives \(objective) ps")
     }

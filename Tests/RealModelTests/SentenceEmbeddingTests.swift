@@ -35,8 +35,8 @@ struct SentenceEmbeddingTests {
     ).requireSuccess()
     try CommandLineRun(["run", plan, "--mode", "forward", "--weights", model, "--inputs", inputs, "--outputs", outputs]).requireSuccess()
 
-    let pooled = expected.meanPooled(try hiddenState(outputs, shape: [expected.batch, expected.positions, expected.hidden]))
-    for (sentence, (found, values)) in zip(pooled, expected.mean_pooled).enumerated() {
+    let pooled = expected.meanPool(try hiddenState(outputs, shape: [expected.batch, expected.positions, expected.hidden]))
+    for (sentence, (found, values)) in zip(pooled, expected.meanPooled).enumerated() {
       let error = zip(found, values).map { abs($0 - $1) }.max() ?? .infinity
       #expect(error <= Self.tolerance, "sentence \(sentence), \"\(expected.text[sentence])\"")
     }
@@ -55,28 +55,30 @@ struct SentenceEmbeddingTests {
 /// Tests/Fixtures/minilm.json: token ids with padding, and the sentence embeddings that the reference implementation gave.
 struct ExpectedEmbeddings: Decodable {
   let text: [String]
-  let input_ids, token_type_ids, attention_mask: [[Int]]
-  let mean_pooled: [[Float]]
+  let inputIds, tokenTypeIds, attentionMask: [[Int]]
+  let meanPooled: [[Float]]
 
   init() throws {
     let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../Fixtures/minilm.json").standardized
-    self = try JSONDecoder().decode(Self.self, from: Data(contentsOf: file))
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    self = try decoder.decode(Self.self, from: Data(contentsOf: file))
   }
 
-  var batch: Int { input_ids.count }
-  var positions: Int { input_ids[0].count }
-  var hidden: Int { mean_pooled[0].count }
+  var batch: Int { inputIds.count }
+  var positions: Int { inputIds[0].count }
+  var hidden: Int { meanPooled[0].count }
 
   /// What `--inputs` takes.
   var inputs: Data {
     get throws {
-      try JSONEncoder().encode(["input_ids": input_ids, "token_type_ids": token_type_ids, "attention_mask": attention_mask])
+      try JSONEncoder().encode(["input_ids": inputIds, "token_type_ids": tokenTypeIds, "attention_mask": attentionMask])
     }
   }
 
   /// The mean of `states`, [batch, positions, hidden], over the positions that the mask lets through.
-  func meanPooled(_ states: [Float]) -> [[Float]] {
-    attention_mask.enumerated().map { row, mask in
+  func meanPool(_ states: [Float]) -> [[Float]] {
+    attentionMask.enumerated().map { row, mask in
       let kept = mask.indices.filter { mask[$0] == 1 }
       return (0..<hidden).map { feature in
         kept.reduce(Float(0)) { $0 + states[(row * positions + $1) * hidden + feature] } / Float(kept.count)
