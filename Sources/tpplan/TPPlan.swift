@@ -3,5 +3,5 @@ import ArgumentParser
 
 @main
 struct TPPlan: ParsableCommand {
-  static let configuration = CommandConfiguration(commandName: "tpplan", abstract: "Choose, prove and run a partition of a neural network.", subcommands: [SearchCommand.self])
+  static let configuration = CommandConfiguration(commandName: "tpplan", abstract: "Choose, prove and run a partition of a neural network.", subcommands: [SearchCommand.self, InspectCommand.self])
 }
