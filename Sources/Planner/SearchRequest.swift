@@ -50,12 +50,20 @@ package struct StrategyConstraint: Hashable, Sendable {
   package var pattern: String
   /// One word per mesh axis, or one word that some axis must have (or, forbidden, that none may have).
   package var words: [String]
+  /// The one assignment that is meant, where words would also fit others; nil where the words decide.
+  package var assignment: [Int?]?
   package var isForbidden: Bool
 
   package init(pattern: String, words: [String], isForbidden: Bool) {
     self.pattern = pattern
     self.words = words
     self.isForbidden = isForbidden
+  }
+
+  /// Pins one operator to one strategy.
+  package init(operator name: String, strategy: Strategy, rule: OperatorRule) {
+    self.init(pattern: name, words: strategy.words(rule), isForbidden: false)
+    assignment = strategy.assignment
   }
 
   /// Every word that names a split.
@@ -82,7 +90,9 @@ package struct StrategyConstraint: Hashable, Sendable {
   /// Whether a strategy is as the constraint says.
   package func allows(_ strategy: Strategy, rule: OperatorRule) -> Bool {
     let isAsSaid: Bool
-    if words.count == 1 && strategy.assignment.count != 1 {
+    if let assignment {
+      isAsSaid = strategy.assignment == assignment
+    } else if words.count == 1 && strategy.assignment.count != 1 {
       isAsSaid =
         strategy.assignment.contains { axis in axis.map { rule.iteration[$0].words.contains(words[0]) } ?? false }
         || (words[0] == "replicate" && strategy.assignment.allSatisfy { $0 == nil })

@@ -11,6 +11,11 @@ extension PlanFile {
   static func check(_ decision: Decision, _ hardware: HardwareFile, _ root: ObjectReader) throws {
     let graph = decision.graph
     let file = root.node.file
+    if let available = hardware.deviceCount, decision.ranks > available {
+      throw PlanError.inconsistent(
+        file: file, path: "$.mesh",
+        problem: "\(decision.stages.count) stages of \(decision.ranksPerStage) devices need \(decision.ranks); \(hardware.name) has \(available)")
+    }
     let cluster = try hardware.cluster(devices: decision.ranks)
     for kind in cluster.kinds where cluster.kindOfDevice.contains(where: { cluster.kinds[$0] == kind }) { _ = try kind.peak(decision.job.precision) }
 

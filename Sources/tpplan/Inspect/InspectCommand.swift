@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ArgumentParser
+import Documents
+import Foundation
+import Plans
+
+struct InspectCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "inspect", abstract: "Show what a plan does, layer by layer, and why.",
+    discussion: """
+      Without an option: the mesh and its devices, the stages, every operator's strategy and layouts, every collective with its reason, \
+      memory per device, and what is proven. --layer shows what the strategies cost that an operator does not have; --rank the program of \
+      one rank.
+      """)
+
+  enum Format: String, ExpressibleByArgument, CaseIterable {
+    case text
+    case json
+  }
+
+  @Argument(help: "A plan that `tpplan search` wrote; - is standard input.")
+  var plan: String
+
+  @Option(help: "Compare every strategy of this operator: its name as printed, or with a copy's index in place of {i}.")
+  var layer: String?
+
+  @Option(help: "Print the program of this rank.")
+  var rank: Int?
+
+  @Option(help: "text or json.")
+  var format: Format = .text
+
+  func validate() throws {
+    if layer != nil && rank != nil { throw ValidationError("--layer and --rank ask for different things; give one of them") }
+  }
+
+  func run() throws {
+    let plan = try PlanFile.read(plan)
+    let style = TextStyle.ofStandardOutput
+    if let layer {
+      let report = try LayerReport(plan, layer: layer) { progress($0, of: $1) }
+      emit(text: report.lines(style), json: report.json)
+    } else if let rank {
+      let report = try ProgramReport(plan, rank: rank)
+      emit(text: report.lines(style), json: report.json)
+    } else {
+      let report = try PlanReport(plan)
+      emit(text: report.lines(style), json: report.json)
+    }
+  }
+
+  private func emit(text: @autoclosure () -> [String], json: @autoclosure () -> JSON) {
+    switch format {
+    case .text: print(text().joined(separator: "\n"))
+    case .json: print(json().prettyText, terminator: "")
+    }
+  }
+
+  /// Says on a terminal how far a comparison is.
+  private func progress(_ done: Int, of count: Int) {
+    guard isatty(2) == 1 else { return }
+    let text = done < count ? "\rpricing strategy \(done + 1) of \(count)" : "\r\u{1B}[K"
+    FileHandle.standardError.write(Data(text.utf8))
+  }
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Hardware
+import ModelGraph
+import Planner
+import Plans
+
+extension Plan {
+  /// The search whose space is this plan with other strategies: the model, the job and the devices of the plan, and everything around the
+  /// operators as the plan has it.
+  ///
+  /// - Throws: `HardwareError`.
+  func request() throws -> SearchRequest {
+    var request = SearchRequest(
+      graph: decision.graph, cluster: try hardware.cluster(devices: decision.ranks), batch: decision.job.batch, sequence: decision.job.sequence,
+      precision: decision.job.precision, mode: decision.job.mode, optimizer: decision.job.optimizer)
+    request.pipelineDegree = decision.stages.count
+    request.mesh = decision.mesh
+    request.microBatches = decision.job.microBatches
+    request.schedule = decision.schedule
+    request.stageLayers = decision.layersOfStages
+    return request
+  }
+}
+
+extension Decision {
+  /// How many layers each stage holds; a first and a last segment that occur once are no layers, but go with their neighbours.
+  fileprivate var layersOfStages: [Int] {
+    var layers = graph.segments.indices
+    if layers.count > 1, graph.segments[0].repeats == 1 { layers = layers.dropFirst() }
+    if layers.count > 1, graph.segments[layers.upperBound - 1].repeats == 1 { layers = layers.dropLast() }
+    return stages.map { stage in stage.units.reduce(0) { $0 + (layers.contains($1.segment) ? $1.copies.count : 0) } }
+  }
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
+import Hardware
+import ModelGraph
+import Plans
+import Quantities
+import Strategies
+
+/// What `inspect` shows of a whole plan.
+struct PlanReport {
+  /// One collective of the plan, with what a reader asks about it.
+  struct Collective {
+    let part: Prediction.CollectivePart
+    let callsPerStep: Int
+    let reason: String
+
+    /// All calls of a step one after the other.
+    var timePerStep: Seconds { part.time * callsPerStep }
+  }
+
+  let plan: Plan
+  let cluster: Cluster
+  let rules: [OperatorRule]
+  let strategies: [Strategy]
+  /// Those that take longest in a step first.
+  let collectives: [Collective]
+
+  /// - Throws: `HardwareError`, which a plan that was read does not give rise to.
+  init(_ plan: Plan) throws {
+    self.plan = plan
+    let decision = plan.decision
+    let rules = decision.graph.operators.indices.map { OperatorRules.rule(for: $0, in: decision.graph) }
+    let strategies = zip(decision.assignments, rules).map { Strategy(assignment: $0, rule: $1) }
+    cluster = try plan.hardware.cluster(devices: decision.ranks)
+    self.rules = rules
+    self.strategies = strategies
+    let collectives = plan.prediction.collectives.map { part in
+      Collective(
+        part: part, callsPerStep: part.callsPerStep(microBatches: decision.job.microBatches),
+        reason: part.reason(in: decision, rules: rules, strategies: strategies))
+    }
+    // A stable order: equal times stay in the order of the model.
+    self.collectives = collectives.enumerated().sorted { a, b in
+      (b.element.timePerStep, a.offset) < (a.element.timePerStep, b.offset)
+    }.map(\.element)
+  }
+
+  var decision: Decision { plan.decision }
+  var graph: Graph { plan.decision.graph }
+  var prediction: Prediction { plan.prediction }
+
+  var sequencesPerSecond: Double { prediction.step > .zero ? Double(decision.job.batch) / prediction.step.value : 0 }
+  var tokensPerSecond: Double? { decision.job.sequence.map { sequencesPerSecond * Double($0) } }
+
+  func devices(ofStage stage: Int) -> Range<Int> { stage * decision.ranksPerStage..<(stage + 1) * decision.ranksPerStage }
+
+  /// The levels that a mesh axis of the first stage spans, innermost first, with the number of units that it joins on each.
+  func levels(ofAxis axis: Int) -> [(name: String, factor: Int)] {
+    cluster.placement(ofAxis: axis, in: Mesh(shape: decision.mesh)).steps.map { (cluster.levels[$0.level].name, $0.factor) }
+  }
+
+  /// What a stage holds: `embeddings, transformer.h 0–5`.
+  func contents(ofStage stage: Int) -> String {
+    decision.stages[stage].units.map { unit in
+      let segment = graph.segments[unit.segment]
+      return segment.repeats == 1 ? segment.name : "\(segment.name) \(span(unit.copies))"
+    }.joined(separator: ", ")
+  }
+}
+
+/// `3` or `0–5`.
+func span(_ range: Range<Int>) -> String { range.count == 1 ? "\(range.lowerBound)" : "\(range.lowerBound)–\(range.upperBound - 1)" }
+
+extension Prediction.CollectivePart {
+  /// Why the collective is there, in words.
+  fileprivate func reason(in decision: Decision, rules: [OperatorRule], strategies: [Strategy]) -> String {
+    let graph = decision.graph
+    let name = graph.shortName(of: op)
+    switch cause {
+    case .forward:
+      let use = graph.operators[op].operands.firstIndex(of: tensor).map { strategies[op].operands[$0].forward.notation } ?? "?"
+      let producer = graph.sourceName(of: tensor)
+      return switch kind {
+      case .allReduce, .reduceScatter: "partial sums of \(producer); \(name) takes \(use)"
+      case .allGather, .allToAll, nil: "\(producer) is split otherwise; \(name) takes \(use)"
+      }
+    case .backward:
+      let use = graph.operators[op].operands.firstIndex(of: tensor).map { strategies[op].operands[$0].gradient.notation } ?? "?"
+      return "gradient of \(graph.sourceName(of: tensor)); \(name) gives \(use)"
+    case .interior:
+      let split = rules[op].interior.first.map { rules[op].iteration[$0.axis].name } ?? "axis"
+      return "maximum, sum and target of \(name) over the split \(split)"
+    case .gradient: return "gradient of \(graph.shortName(ofTensor: tensor)); ranks saw different data"
+    case .tied:
+      let stages = decision.stagesHolding(tensor).map(String.init).joined(separator: " and ")
+      return "gradient of \(graph.shortName(ofTensor: tensor)), held by stages \(stages)"
+    case .boundary: return "\(name) to the next stage" + (calls > 1 ? ", its gradient back" : "")
+    }
+  }
+}
+
+extension Graph {
+  /// What the names of a segment's operators have in common, up to a dot; empty where that is nothing.
+  func commonPrefix(of segment: SegmentID) -> String {
+    let names = segments[segment].operators.map { operators[$0].name }
+    guard names.count > 1, var prefix = names.first else { return "" }
+    for name in names { while !name.hasPrefix(prefix) { prefix.removeLast() } }
+    return prefix.lastIndex(of: ".").map { String(prefix[...$0]) } ?? ""
+  }
+
+  /// An operator's name without what all of its repeated block's names begin with; whole where the block occurs once.
+  func shortName(of op: OperatorID) -> String { shortened(operators[op].name, in: segmentOfOperator[op]) }
+
+  func shortName(ofTensor tensor: TensorID) -> String {
+    let op = producer[tensor] ?? consumers[tensor].first?.op
+    return op.map { shortened(tensors[tensor].name, in: segmentOfOperator[$0]) } ?? tensors[tensor].name
+  }
+
+  /// Who computes a tensor; for what comes in from the copy before, the tensor's own name.
+  fileprivate func sourceName(of tensor: TensorID) -> String { producer[tensor].map { shortName(of: $0) } ?? shortName(ofTensor: tensor) }
+
+  private func shortened(_ name: String, in segment: SegmentID) -> String {
+    let prefix = segments[segment].repeats > 1 ? commonPrefix(of: segment) : ""
+    return !prefix.isEmpty && name.hasPrefix(prefix) ? String(name.dropFirst(prefix.count)) : name
+  }
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
+import Hardware
+import Lowering
+import ModelGraph
+import Plans
+import Strategies
+
+/// The program of one rank, for reading.
+struct ProgramReport {
+  let plan: Plan
+  let program: Program
+  let cluster: Cluster
+  /// For each buffer, which copy of its segment it belongs to; nil where nothing says so.
+  private let copies: [Int?]
+
+  /// - Throws: `UsageError` where the plan has no such rank.
+  init(_ plan: Plan, rank: Int) throws {
+    let ranks = plan.decision.ranks
+    guard 0..<ranks ~= rank else { throw UsageError("--rank \(rank): the plan has ranks 0 to \(ranks - 1)") }
+    self.plan = plan
+    cluster = try plan.hardware.cluster(devices: ranks)
+    program = Lowering.program(for: plan.decision, rank: rank)
+    copies = Self.copies(program, plan.decision)
+  }
+
+  /// A buffer belongs to the copy whose kernel writes it; what resharding makes, to that of what it is made of; what comes from another stage,
+  /// to the copy next to the boundary.
+  private static func copies(_ program: Program, _ decision: Decision) -> [Int?] {
+    var copies = [Int?](repeating: nil, count: program.buffers.count)
+    for parameter in program.parameters {
+      copies[parameter.value] = parameter.copy
+      if let gradient = parameter.gradient { copies[gradient] = parameter.copy }
+    }
+    func lastCopy(ofStage stage: Int) -> Int? { decision.stages[stage].units.last.map { $0.copies.upperBound - 1 } }
+    for instruction in program.instructions {
+      switch instruction {
+      case .kernel(let call):
+        for buffer in [call.result] + call.extras + call.operandGradients.compactMap({ $0 }) where copies[buffer] == nil { copies[buffer] = call.copy }
+      case .reshard(_, let from, let to): copies[to] = copies[from]
+      case .receive(let buffer, let rank, _):
+        let sender = rank / decision.ranksPerStage
+        copies[buffer] = lastCopy(ofStage: min(sender, program.stage))
+      case .load, .accumulate, .send, .zero, .reduceGradient, .reduceTied, .update, .free: break
+      }
+    }
+    return copies
+  }
+
+  /// One instruction in words: what is done, to what, and with whom.
+  struct Line {
+    var action: String
+    /// `forward`, `backward` and the micro-batch, where one is worked on.
+    var microBatch: Int?
+    var subject: String
+    /// The ranks of the group, or the peer.
+    var ranks: [Int] = []
+    var note = ""
+  }
+
+  var instructions: [Line] { program.instructions.map(line) }
+
+  private func line(_ instruction: Instruction) -> Line {
+    switch instruction {
+    case .load(let buffer, let microBatch): Line(action: "load", microBatch: microBatch, subject: text(buffer))
+    case .kernel(let call): line(call)
+    case .reshard(let step, let from, let to):
+      Line(
+        action: step.kindName, subject: "\(text(from)) -> \(shape(to))", ranks: step.collective == nil ? [] : group(step.axes),
+        note: "\(program.buffers[from].layout.notation) -> \(program.buffers[to].layout.notation)")
+    case .accumulate(let from, let to): Line(action: "add", subject: "\(text(to)) += \(text(from))")
+    case .send(let buffer, let rank, _): Line(action: "send", subject: text(buffer), ranks: [rank])
+    case .receive(let buffer, let rank, _): Line(action: "receive", subject: text(buffer), ranks: [rank])
+    case .zero(let buffer): Line(action: "zero", subject: text(buffer))
+    case .reduceGradient(let parameter, let axes):
+      Line(action: "all-reduce", subject: gradient(parameter), ranks: group(axes), note: "gradient, in place")
+    case .reduceTied(let parameter, let ranks):
+      Line(action: "all-reduce", subject: gradient(parameter), ranks: ranks, note: "tied gradient, in place")
+    case .update(let parameter): Line(action: "update", subject: text(program.parameters[parameter].value))
+    case .free(let buffer): Line(action: "free", subject: name(buffer))
+    }
+  }
+
+  private func line(_ call: KernelCall) -> Line {
+    let name = Graph.name(program.graph.operators[call.op].name, copy: call.copy)
+    switch call.phase {
+    case .forward:
+      return Line(
+        action: "forward", microBatch: call.microBatch,
+        subject: "\(name): \(call.operands.map(text).joined(separator: ", ")) -> \(shape(call.result))")
+    case .backward:
+      let gradients = call.operandGradients.compactMap { $0 }.map(text)
+      let incoming = call.resultGradient.map(shape) ?? "1"
+      return Line(
+        action: "backward", microBatch: call.microBatch, subject: "\(name): \(incoming) -> \(gradients.isEmpty ? "nothing" : gradients.joined(separator: ", "))")
+    }
+  }
+
+  // MARK: - Names
+
+  private func group(_ axes: [Int]) -> [Int] { program.group(over: axes).map { program.rank(at: $0) } }
+  private func gradient(_ parameter: Int) -> String { program.parameters[parameter].gradient.map(text) ?? text(program.parameters[parameter].value) }
+
+  private func shape(_ id: BufferID) -> String { "[" + program.buffers[id].region.map { "\($0.count)" }.joined(separator: ",") + "]" }
+  private func text(_ id: BufferID) -> String { name(id) + shape(id) }
+
+  private func name(_ id: BufferID) -> String {
+    let buffer = program.buffers[id]
+    let pattern = program.graph.tensors[buffer.tensor].name
+    let name = copies[id].map { Graph.name(pattern, copy: $0) } ?? pattern
+    return switch buffer.role {
+    case .gradient, .parameterGradient: "grad(\(name))"
+    case .activation, .parameter, .input: name
+    }
+  }
+}
+
+// MARK: - Output
+
+extension ProgramReport {
+  func lines(_ style: TextStyle) -> [String] {
+    let coordinates = program.coordinates.map(String.init).joined(separator: ",")
+    let kind = cluster.kind(of: program.rank)
+    let heading =
+      "Rank \(program.rank): \(kind.name) on node \(cluster.nodeOfDevice[program.rank]), stage \(program.stage), place \(coordinates) on the mesh "
+      + program.mesh.map(String.init).joined(separator: " × ")
+    let instructions = instructions
+    let numberWidth = "\(max(0, instructions.count - 1))".count
+    let actionWidth = instructions.map(\.action.count).max() ?? 0
+    let microBatchWidth = "\(plan.decision.job.microBatches - 1)".count + 1
+    func padded(_ text: String, _ width: Int) -> String { text + String(repeating: " ", count: max(0, width - text.count)) }
+    let body = instructions.enumerated().map { index, line -> String in
+      let number = String(repeating: " ", count: numberWidth - "\(index)".count) + "\(index)"
+      let microBatch = padded(line.microBatch.map { "m\($0)" } ?? "", microBatchWidth)
+      let action = line.action
+      var text = "\(number)  \(padded(action, actionWidth))  \(microBatch)  \(line.subject)"
+      if !line.note.isEmpty { text += "  \(line.note)" }
+      if !line.ranks.isEmpty { text += (action == "send" ? "  to rank " : action == "receive" ? "  from rank " : "  ranks ") + list(line.ranks) }
+      return text
+    }
+    return [style.heading(heading), "\(instructions.count) instructions of one step; m: the micro-batch; [..]: this rank's part"] + body
+  }
+
+  private func list(_ ranks: [Int]) -> String { ranks.map(String.init).joined(separator: " ") }
+
+  var json: JSON {
+    [
+      "rank": .int(program.rank), "stage": .int(program.stage), "coordinates": .array(program.coordinates.map { .int($0) }),
+      "node": .int(cluster.nodeOfDevice[program.rank]), "device": .string(cluster.kind(of: program.rank).name),
+      "instructions": .array(
+        instructions.map { line in
+          var object = JSON.Object([("action", .string(line.action)), ("subject", .string(line.subject))])
+          object["micro_batch"] = line.microBatch.map { .int($0) }
+          if !line.ranks.isEmpty { object["ranks"] = .array(line.ranks.map { .int($0) }) }
+          if !line.note.isEmpty { object["note"] = .string(line.note) }
+          return .object(object)
+        }),
+    ]
+  }
+}

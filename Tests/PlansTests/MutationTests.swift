@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
+import Lowering
+import Testing
+
+@testable import Plans
+
+@Suite struct MutationTests {
+  /// An edit, and what the message must name.
+  struct Case: CustomTestStringConvertible, Sendable {
+    let name: String
+    let message: String
+    let edit: @Sendable (inout JSON) -> Void
+    var testDescription: String { name }
+
+    init(_ name: String, message: String, edit: @escaping @Sendable (inout JSON) -> Void) {
+      self.name = name
+      self.message = message
+      self.edit = edit
+    }
+  }
+
+  static let cases = [
+    Case("another version", message: "$.format") { $0.set(["format"], "tpplan/plan/2") },
+    Case("a key too many", message: "$.meshes") { $0.set(["meshes"], [2]) },
+    Case("a model changed by hand", message: "$.model.sha256") { $0.set(["model", "document", "name"], "other") },
+    Case("hardware changed by hand", message: "$.hardware.sha256") { $0.set(["hardware", "document", "source"], "elsewhere") },
+    Case("another model with its own hash", message: "$.job.batch: 8 sequences are not 2 micro-batches of the model's 2") {
+      $0.set(["model", "document", "axes", 0, "extent"], 2)
+      $0.rehash()
+    },
+    Case("another sequence length", message: "$.job.sequence") { $0.set(["job", "sequence"], 16) },
+    Case("more devices than there are", message: "$.mesh") {
+      $0.set(["hardware", "document", "groups", 0, "nodes"], 1)
+      $0.set(["hardware", "document", "levels", 1, "joins"], 1)
+      $0.rehash()
+    },
+    Case("no mesh", message: "$.mesh") { $0.set(["mesh"], []) },
+    Case("a mesh beyond counting", message: "$.mesh") { $0.set(["mesh"], [1_048_576, 1_048_576, 1_048_576, 1_048_576]) },
+    Case("a split of attention's keys", message: "].assignment[1]: found the string \"head_dim\"") { plan in
+      for index in 0..<64 where plan.get(["operators", .index(index), "name"]) == "transformer.h.{i}.attn.attention" {
+        plan.set(["operators", .index(index), "assignment", 1], "head_dim")
+      }
+    },
+    Case("a layout that the assignment does not give", message: "$.operators[0].result.layout") {
+      $0.set(["operators", 0, "result", "layout"], "R,R")
+    },
+    Case("a copy on no stage", message: "$.stages") { $0.drop(["stages", 1, "units", 0]) },
+    Case("a copy on two stages", message: "$.stages[1].units[0].first_copy") { $0.set(["stages", 1, "units", 0, "first_copy"], 0) },
+    Case("a stage too few", message: "$.stages: no stage holds") { $0.drop(["stages", 1]) },
+    Case("a conversion too few", message: "no conversion of") { $0.drop(["conversions", 0]) },
+    Case("a conversion twice", message: "$.conversions[1]") { plan in
+      if let first = plan.get(["conversions", 0]) { plan.set(["conversions", 1], first) }
+    },
+    Case("a conversion that goes elsewhere", message: "$.conversions[0].steps") { $0.set(["conversions", 0, "steps"], []) },
+    Case("a step that the layout does not allow", message: "$.conversions[0].steps[0]") {
+      $0.set(["conversions", 0, "steps", 0], ["kind": "all-to-all", "axes": [0], "from_dimension": 1, "to_dimension": 9])
+    },
+    Case("a total that is no sum", message: "$.predicted.stages[0].memory.total_bytes") {
+      $0.set(["predicted", "stages", 0, "memory", "total_bytes"], 1)
+    },
+    Case("a figure that is no number", message: "$.predicted.step_seconds") { $0.set(["predicted", "step_seconds"], "fast") },
+  ]
+
+  static let base = Result { try tinyPipeline() }
+
+  @Test("Each edit is refused with the path of what is wrong", arguments: cases)
+  func refused(_ edit: Case) throws {
+    let plan = try Self.base.get()
+    let document = edited(plan, edit.edit)
+    #expect {
+      _ = try PlanFile.decode(document)
+    } throws: {
+      "\($0)".hasPrefix("plan.json: ") && "\($0)".contains(edit.message)
+    }
+  }
+
+  /// 300 mutations: half of them with the hashes made right again, so that they reach what lies behind.
+  @Test("Differential: a mutated plan is refused, or can be lowered and written again", arguments: 0..<30)
+  func mutated(seed: Int) throws {
+    let base = PlanFile.encode(try Self.base.get())
+    var generator = SeededGenerator(seed: UInt64(seed))
+    for round in 0..<10 {
+      var json = base
+      for _ in 0..<Int.random(in: 1...3, using: &generator) { json.mutate(&generator) }
+      if round % 2 == 0 { json.rehash() }
+      guard let plan = try? PlanFile.decode(Document(file: "plan.json", value: json)) else { continue }
+      let rank = Int.random(in: 0..<plan.decision.ranks, using: &generator)
+      #expect(!Lowering.program(for: plan.decision, rank: rank).instructions.isEmpty)
+      #expect(try PlanFile.decode(Document(file: "again.json", value: PlanFile.encode(plan))) == plan)
+    }
+  }
+}
