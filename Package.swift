@@ -61,6 +61,8 @@ let package = Package(
     .testTarget(name: "HardwareTests", dependencies: ["Hardware", "Documents", "Quantities"]),
     .testTarget(name: "SearchTests", dependencies: ["Search", "Quantities"]),
     .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
+    .testTarget(
+      name: "PlansTests", dependencies: ["Plans", "Planner", "Lowering", "Strategies", "ModelGraph", "Hardware", "Documents", "Quantities", "tpplan"]),
     .testTarget(name: "PlannerTests", dependencies: ["Planner", "Lowering", "Plans", "Strategies", "CostModel", "ModelGraph", "Hardware"]),
     // Runs on every rank what ExecutionTests ask for; the tests start it through the launcher.
     .executableTarget(

@@ -14,7 +14,8 @@ extension HardwareFile {
     let root = try document.root(format: Self.format)
     let name = try root.string("name")
     let source = try root.string("source")
-    let devices = try root.node("devices").members().map { try DeviceKind(named: $0.key, decoding: $0.node) }
+    // By name, since the order of an object's keys means nothing: files that differ in it alone are equal values.
+    let devices = try root.node("devices").members().map { try DeviceKind(named: $0.key, decoding: $0.node) }.sorted { $0.name < $1.name }
     let levels = try root.elements("levels").map { try Level(decoding: $0) }
     let groups = try root.elements("groups").map { try Group(decoding: $0, devices: devices) }
     try root.finish()

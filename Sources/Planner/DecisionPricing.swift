@@ -83,7 +83,8 @@ struct DecisionPricing {
       collectives.append(
         .init(
           cause: .interior, op: op, tensor: graph.operators[op].operands[0], kind: .allReduce, axes: axes, bytes: bytes,
-          time: pricing.collective(.allReduce, bytes: bytes, axes: axes), calls: interior.count))
+          time: pricing.collective(.allReduce, bytes: bytes, axes: axes), calls: interior.count,
+          copies: graph.segments[segment].repeats))
     }
     for (position, tensor) in operands.enumerated() where graph.tensors[tensor].isParameter && owns[position] && pricing.needsGradient[tensor] {
       let use = strategies[op].operands[position]
@@ -93,12 +94,12 @@ struct DecisionPricing {
         collectives.append(
           .init(
             cause: .gradient, op: op, tensor: tensor, kind: .allReduce, axes: axes, bytes: bytes,
-            time: pricing.collective(.allReduce, bytes: bytes, axes: axes), calls: 1))
+            time: pricing.collective(.allReduce, bytes: bytes, axes: axes), calls: 1, copies: graph.segments[segment].repeats))
       }
       if splitsTie(tensor), let stageLink {
         let time = stageLink.latency + bytes / stageLink.bandwidth
         once[op].sync += time
-        collectives.append(.init(cause: .tied, op: op, tensor: tensor, kind: nil, axes: [], bytes: bytes, time: time, calls: 1))
+        collectives.append(.init(cause: .tied, op: op, tensor: tensor, kind: nil, axes: [], bytes: bytes, time: time, calls: 1, copies: 1))
       }
     }
   }
@@ -116,7 +117,11 @@ struct DecisionPricing {
         if segment.repeats > 1, let op = graph.producer[segment.exits[position]] { sources.append((op, Seam(from: index, to: index))) }
       }
     }
+    let repeats = graph.segments[graph.segmentOfOperator[first.op]].repeats
     for (number, source) in sources.enumerated() {
+      let isLast = number == sources.count - 1
+      // What comes in from another segment does so at the first copy only.
+      let copies = source.seam.map { $0.from == $0.to ? repeats - 1 : 1 } ?? repeats
       let producer = strategies[source.op]
       var (forward, backward): (Int64, Int64) = (0, 0)
       var seen: [Layout] = []
@@ -124,9 +129,9 @@ struct DecisionPricing {
         let use = strategies[site.op].operands[site.operand]
         if !seen.contains(use.forward) {
           seen.append(use.forward)
-          let time = try price(tensor, from: producer.result, to: use.forward, cause: .forward, op: site.op, isListed: number == sources.count - 1)
+          let time = try price(tensor, from: producer.result, to: use.forward, cause: .forward, op: site.op, copies: copies)
           forward += time.picoseconds
-          operators[site.op].communication += number == sources.count - 1 ? time : .zero
+          operators[site.op].communication += isLast ? time : .zero
         }
       }
       if trains && pricing.needsGradient[tensor] {
@@ -135,10 +140,9 @@ struct DecisionPricing {
           let use = strategies[site.op].operands[site.operand]
           if !seen.contains(use.gradient) {
             seen.append(use.gradient)
-            let time = try price(
-              tensor, from: use.gradient, to: producer.resultGradient, cause: .backward, op: site.op, isListed: number == sources.count - 1)
+            let time = try price(tensor, from: use.gradient, to: producer.resultGradient, cause: .backward, op: site.op, copies: copies)
             backward += time.picoseconds
-            operators[site.op].communication += number == sources.count - 1 ? time : .zero
+            operators[site.op].communication += isLast ? time : .zero
           }
         }
       }
@@ -154,7 +158,7 @@ struct DecisionPricing {
 
   /// The time of a conversion that the decision lists.
   private mutating func price(
-    _ tensor: TensorID, from: Layout, to: Layout, cause: Prediction.CollectivePart.Cause, op: OperatorID, isListed: Bool
+    _ tensor: TensorID, from: Layout, to: Layout, cause: Prediction.CollectivePart.Cause, op: OperatorID, copies: Int
   ) throws -> Seconds {
     if from == to { return .zero }
     guard let conversion = decision.conversions.first(where: { $0.tensor == tensor && $0.from == from && $0.to == to }) else {
@@ -165,9 +169,9 @@ struct DecisionPricing {
     for step in conversion.steps {
       let time = resharder.time(step, shape: graph.shape(tensor), bytesPerElement: pricing.elementBytes(tensor), from: layout)
       total += time
-      if isListed, let kind = step.collective {
+      if let kind = step.collective {
         let bytes = max(pricing.bytes(tensor, layout), pricing.bytes(tensor, step.result))
-        collectives.append(.init(cause: cause, op: op, tensor: tensor, kind: kind, axes: step.axes, bytes: bytes, time: time, calls: 1))
+        collectives.append(.init(cause: cause, op: op, tensor: tensor, kind: kind, axes: step.axes, bytes: bytes, time: time, calls: 1, copies: copies))
       }
       layout = step.result
     }
@@ -243,7 +247,7 @@ struct DecisionPricing {
           }
           if index == 0 {
             collectives.append(
-              .init(cause: .boundary, op: producer, tensor: exit, kind: nil, axes: [], bytes: bytes, time: forward, calls: trains ? 2 : 1))
+              .init(cause: .boundary, op: producer, tensor: exit, kind: nil, axes: [], bytes: bytes, time: forward, calls: trains ? 2 : 1, copies: last))
           }
         }
       }

@@ -180,7 +180,7 @@ struct PlanSearch {
   private mutating func operators(_ frame: Space.Frame) throws -> FoldedModel? {
     let placed = placed(frame)
     let pricing = try space.pricing(frame, on: placed)
-    limit = pricing.rates.usable.whole
+    limit = space.request.ignoresMemoryLimit ? Problem.largestSum : pricing.rates.usable.whole
     let strategies = space.strategies(pricing, frame)
     if strategies.contains(where: \.isEmpty) { return nil }
     return FoldedModel(pricing: pricing, strategies: strategies, frame: frame, link: placed.stageLink)

@@ -222,12 +222,18 @@ package struct Space: Sendable {
   /// The strategies that the constraints leave to each operator.
   func strategies(_ pricing: Pricing, _ frame: Frame) -> [[Strategy]] {
     let degree = dataDegree(microBatches: frame.microBatches)
+    let carried = MegatronForm.carried(request.graph)
     return pricing.rules.enumerated().map { op, rule in
       let constraints = request.constraints.filter { $0.matches(request.graph.operators[op].name) }
       return Strategy.all(for: rule, mesh: frame.mesh).filter { strategy in
         if let degree, let batch = rule.iteration.firstIndex(where: { $0.role == .batch }) {
           let parts = strategy.assignment.enumerated().reduce(1) { $1.element == batch ? $0 * frame.mesh[$1.offset] : $0 }
           if parts != degree { return false }
+        }
+        if let form = request.form,
+          !form.allows(strategy, rule: rule, carried: carried, degree: form.tensorAxis.map { frame.mesh[$0] } ?? 1)
+        {
+          return false
         }
         return constraints.allSatisfy { $0.allows(strategy, rule: rule) }
       }

@@ -57,9 +57,11 @@ package struct Prediction: Hashable, Sendable {
     package var time: Seconds
     /// Calls per micro-batch, or per step for `gradient` and `tied`, of one copy.
     package var calls: Int
+    /// Places at which it occurs: copies of a segment, seams between copies, or boundaries between stages.
+    package var copies: Int
 
     package init(
-      cause: Cause, op: OperatorID, tensor: TensorID, kind: CollectiveKind?, axes: [Int], bytes: Bytes, time: Seconds, calls: Int
+      cause: Cause, op: OperatorID, tensor: TensorID, kind: CollectiveKind?, axes: [Int], bytes: Bytes, time: Seconds, calls: Int, copies: Int
     ) {
       self.cause = cause
       self.op = op
@@ -69,6 +71,15 @@ package struct Prediction: Hashable, Sendable {
       self.bytes = bytes
       self.time = time
       self.calls = calls
+      self.copies = copies
+    }
+
+    /// Calls in a whole step of so many micro-batches, on all stages together.
+    package func callsPerStep(microBatches: Int) -> Int {
+      switch cause {
+      case .gradient, .tied: calls * copies
+      case .forward, .backward, .interior, .boundary: calls * copies * microBatches
+      }
     }
   }
 

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
+import Hardware
+import ModelGraph
+import Strategies
+
+extension PlanFile {
+  /// Checks what the parts of a decision must be to each other, so that lowering finds all it needs.
+  ///
+  /// - Throws: `PlanError`, or `HardwareError` where the hardware has too few devices or no rate for the number format.
+  static func check(_ decision: Decision, _ hardware: HardwareFile, _ root: ObjectReader) throws {
+    let graph = decision.graph
+    let file = root.node.file
+    let cluster = try hardware.cluster(devices: decision.ranks)
+    for kind in cluster.kinds where cluster.kindOfDevice.contains(where: { cluster.kinds[$0] == kind }) { _ = try kind.peak(decision.job.precision) }
+
+    let strategies = graph.operators.indices.map {
+      Strategy(assignment: decision.assignments[$0], rule: OperatorRules.rule(for: $0, in: graph))
+    }
+    for segment in graph.segments {
+      for exit in segment.exits where graph.producer[exit] == nil {
+        throw PlanError.inconsistent(
+          file: file, path: "$.model.document",
+          problem: "segment \"\(segment.name)\" hands on \(graph.tensors[exit].name) as it came in; a plan needs it to be computed there")
+      }
+    }
+    // One stored shard serves all readers of a tied parameter.
+    for tensor in graph.tensors.indices where graph.tensors[tensor].isParameter {
+      let readers = graph.consumers[tensor]
+      guard let first = readers.first else { continue }
+      let use = strategies[first.op].operands[first.operand]
+      for other in readers where strategies[other.op].operands[other.operand] != use {
+        throw PlanError.inconsistent(
+          file: file, path: "$.operators[\(other.op)].assignment",
+          problem: "uses \(graph.tensors[tensor].name) otherwise than \(graph.operators[first.op].name) does; a tied parameter has one layout")
+      }
+    }
+    try checkConversions(decision, strategies, file: file)
+  }
+
+  /// Every change of layout between a producer and a reader, and of gradients on their way back, is listed.
+  private static func checkConversions(_ decision: Decision, _ strategies: [Strategy], file: String) throws {
+    let graph = decision.graph
+    let listed = Set(decision.conversions.map { Conversion(tensor: $0.tensor, from: $0.from, to: $0.to, steps: []) })
+    let needsGradient = decision.job.mode == .train ? graph.reachesLoss() : [Bool](repeating: false, count: graph.tensors.count)
+    func require(_ tensor: TensorID, _ from: Layout, _ to: Layout, reader: String) throws {
+      if from == to || listed.contains(Conversion(tensor: tensor, from: from, to: to, steps: [])) { return }
+      throw PlanError.missingConversion(
+        file: file, path: "$.conversions", tensor: graph.tensors[tensor].name, from: from.notation, to: to.notation, reader: reader)
+    }
+    for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation {
+      for source in graph.sources(of: tensor) {
+        for site in graph.consumers[tensor] {
+          let use = strategies[site.op].operands[site.operand]
+          try require(tensor, strategies[source].result, use.forward, reader: graph.operators[site.op].name)
+          if needsGradient[tensor] {
+            try require(tensor, use.gradient, strategies[source].resultGradient, reader: "the backward pass of \(graph.operators[source].name)")
+          }
+        }
+      }
+    }
+  }
+}
+
+extension Graph {
+  /// The operators that a tensor comes from: its producer, or, for what comes in from the copy before, the producers of the exits on the
+  /// other side of each seam.
+  fileprivate func sources(of tensor: TensorID) -> [OperatorID] {
+    if let producer = producer[tensor] { return [producer] }
+    return segments.enumerated().flatMap { index, segment -> [OperatorID] in
+      guard let position = segment.entries.firstIndex(of: tensor) else { return [] }
+      let before = index > 0 ? producer[segments[index - 1].exits[position]] : nil
+      let itself = segment.repeats > 1 ? producer[segment.exits[position]] : nil
+      return [before, itself].compactMap { $0 }
+    }
+  }
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
+import Hardware
+import ModelGraph
+import Strategies
+
+extension PlanFile {
+  /// The plan as JSON; `decode` gives an equal plan.
+  package static func encode(_ plan: Plan) -> JSON {
+    let decision = plan.decision
+    let graph = decision.graph
+    let model = ModelReader.encode(graph)
+    let hardware = plan.hardware.json
+    return [
+      "format": .string(format),
+      "job": decision.job.json,
+      "mesh": .array(decision.mesh.map { .int($0) }),
+      "schedule": .string(decision.schedule.rawValue),
+      "stages": .array(decision.stages.indices.map { json(stage: $0, of: decision) }),
+      "operators": .array(graph.operators.indices.map { json(operator: $0, of: plan) }),
+      "conversions": .array(decision.conversions.map { json(conversion: $0, in: graph) }),
+      "predicted": plan.prediction.json(graph),
+      "certificate": plan.certificate.json,
+      "assumptions": .array(plan.assumptions.map { .string($0) }),
+      "model": ["source_sha256": .string(plan.modelSHA256), "sha256": .string(model.sha256), "document": model],
+      "hardware": ["source_sha256": .string(plan.hardwareSHA256), "sha256": .string(hardware.sha256), "document": hardware],
+    ]
+  }
+
+  private static func json(stage: Int, of decision: Decision) -> JSON {
+    [
+      "first_device": .int(stage * decision.ranksPerStage),
+      "devices": .int(decision.ranksPerStage),
+      "units": .array(
+        decision.stages[stage].units.map { unit in
+          [
+            "segment": .string(decision.graph.segments[unit.segment].name), "first_copy": .int(unit.copies.lowerBound),
+            "copies": .int(unit.copies.count),
+          ]
+        }),
+    ]
+  }
+
+  private static func json(operator id: OperatorID, of plan: Plan) -> JSON {
+    let graph = plan.decision.graph
+    let op = graph.operators[id]
+    let rule = OperatorRules.rule(for: id, in: graph)
+    let strategy = Strategy(assignment: plan.decision.assignments[id], rule: rule)
+    func use(_ tensor: TensorID, _ layout: Layout, _ gradient: Layout) -> JSON {
+      ["tensor": .string(graph.tensors[tensor].name), "layout": .string(layout.notation), "gradient": .string(gradient.notation)]
+    }
+    return [
+      "name": .string(op.name),
+      "strategy": .string(strategy.words(rule).joined(separator: ",")),
+      "assignment": .array(strategy.assignment.map { axis in axis.map { .string(rule.iteration[$0].name) } ?? .null }),
+      "operands": .array(zip(op.operands, strategy.operands).map { use($0, $1.forward, $1.gradient) }),
+      "result": use(op.result, strategy.result, strategy.resultGradient),
+      "predicted": plan.prediction.operators[id].json,
+    ]
+  }
+
+  private static func json(conversion: Conversion, in graph: Graph) -> JSON {
+    [
+      "tensor": .string(graph.tensors[conversion.tensor].name), "from": .string(conversion.from.notation), "to": .string(conversion.to.notation),
+      "steps": .array(conversion.steps.map(\.json)),
+    ]
+  }
+}
+
+extension Job {
+  fileprivate var json: JSON {
+    var object = JSON.Object([("batch", .int(batch)), ("micro_batches", .int(microBatches))])
+    object["sequence"] = sequence.map { .int($0) }
+    object["mode"] = .string(mode.rawValue)
+    object["optimizer"] = .string(optimizer.rawValue)
+    object["dtype"] = .string(precision.rawValue)
+    return .object(object)
+  }
+}
+
+extension ReshardingStep {
+  fileprivate var json: JSON {
+    var object = JSON.Object([("kind", .string(kindName)), ("axes", .array(axes.map { .int($0) }))])
+    switch action {
+    case .allReduce: break
+    case .allGather(let dimension), .reduceScatter(let dimension), .slice(let dimension): object["dimension"] = .int(dimension)
+    case .allToAll(let from, let to):
+      object["from_dimension"] = .int(from)
+      object["to_dimension"] = .int(to)
+    }
+    return .object(object)
+  }
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
+import Foundation
+import ModelGraph
+import Planner
+import Testing
+
+@testable import Plans
+
+@Suite struct PlanFileTests {
+  @Test("Oracle: a plan that is written and read is the same plan, of the same bytes")
+  func roundTrip() throws {
+    let hybrid = try tinyPipeline()
+    let forward = try plan(modelDocument("mlp"), hardware: "mixed-a100-v100", devices: 4, batch: 8, sequence: 128, mode: .forward) {
+      $0.precision = .fp16
+      $0.mesh = [4]
+    }
+    for plan in [hybrid, forward] {
+      let bytes = PlanFile.encode(plan).prettyBytes
+      let read = try PlanFile.decode(Document(file: "plan.json", parsing: bytes))
+      #expect(read == plan)
+      #expect(PlanFile.encode(read).prettyBytes == bytes)
+    }
+    // What the round trip would be empty without.
+    #expect(hybrid.decision.stages.count == 2 && !hybrid.decision.conversions.isEmpty)
+    #expect(Set(hybrid.prediction.collectives.map(\.cause)).isSuperset(of: [.forward, .backward, .gradient, .tied, .boundary]))
+  }
+
+  @Test("A file on disk: whole or not at all")
+  func onDisk() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("tpplan-\(UUID().uuidString)").path
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let plan = try tinyPipeline()
+    try PlanFile.write(plan, to: folder + "/plan.json")
+    #expect(try PlanFile.read(folder + "/plan.json") == plan)
+    #expect(throws: DocumentError.self) { try PlanFile.write(plan, to: folder + "/absent/plan.json") }
+    #expect(throws: DocumentError.self) { _ = try PlanFile.read(folder + "/absent.json") }
+  }
+}
