@@ -27,6 +27,8 @@ package struct SearchRequest: Sendable {
   package var form: MegatronForm?
   /// Whether plans that do not fit a device's memory are priced all the same.
   package var ignoresMemoryLimit = false
+  /// A larger part of the same hardware, where there is one, to suggest when nothing fits.
+  package var larger: (@Sendable (_ devices: Int) -> Cluster?)?
   /// Wall-clock seconds after which the best plan so far is returned with its true gap.
   package var timeLimit: Double?
 
