@@ -59,7 +59,12 @@ let package = Package(
     .testTarget(name: "HardwareTests", dependencies: ["Hardware", "Documents", "Quantities"]),
     .testTarget(name: "SearchTests", dependencies: ["Search", "Quantities"]),
     .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
-    .testTarget(name: "PlannerTests", dependencies: ["Planner", "Lowering", "Plans", "Strategies", "CostModel", "ModelGraph", "Hardware"]),
+    .testTarget(name: "StrategiesTests", dependencies: ["Strategies", "ModelGraph"]),
+    .testTarget(name: "CostModelTests", dependencies: ["CostModel", "Strategies", "ModelGraph", "Hardware", "Quantities"]),
+    .testTarget(name: "LoweringTests", dependencies: ["Lowering", "Plans", "Strategies", "ModelGraph"]),
+    .testTarget(
+      name: "PlannerTests",
+      dependencies: ["Planner", "Lowering", "Plans", "Search", "Strategies", "CostModel", "ModelGraph", "Hardware", "Documents", "Quantities"]),
     // Runs on every rank what ExecutionTests ask for; the tests start it through the launcher.
     .executableTarget(name: "execution-probe", dependencies: ["Execution"], path: "Tests/ExecutionProbe"),
     .testTarget(name: "ExecutionTests", dependencies: ["Execution", "execution-probe", "Planner", "Lowering", "Plans", "ModelGraph", "Hardware"]),
