@@ -64,7 +64,12 @@ let package = Package(
     .testTarget(
       name: "PlansTests", dependencies: ["Plans", "Planner", "Lowering", "Strategies", "ModelGraph", "Hardware", "Documents", "Quantities", "tpplan"],
       exclude: ["Golden"]),
-    .testTarget(name: "PlannerTests", dependencies: ["Planner", "Lowering", "Plans", "Strategies", "CostModel", "ModelGraph", "Hardware"]),
+    .testTarget(name: "StrategiesTests", dependencies: ["Strategies", "ModelGraph"]),
+    .testTarget(name: "CostModelTests", dependencies: ["CostModel", "Strategies", "ModelGraph", "Hardware", "Quantities"]),
+    .testTarget(name: "LoweringTests", dependencies: ["Lowering", "Plans", "Strategies", "ModelGraph"]),
+    .testTarget(
+      name: "PlannerTests",
+      dependencies: ["Planner", "Lowering", "Plans", "Search", "Strategies", "CostModel", "ModelGraph", "Hardware", "Documents", "Quantities"]),
     // Runs on every rank what ExecutionTests ask for; the tests start it through the launcher.
     .executableTarget(
       name: "execution-probe", dependencies: ["Execution", "Lowering", "Plans", "Strategies", "ModelGraph", "Kernels"],
