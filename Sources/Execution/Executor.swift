@@ -103,7 +103,9 @@ package final class Executor {
     for step in steps {
       try carryOut(step)
       if case .kernel(let call) = step.instruction, call.phase == .forward {
-        if program.graph.operators[call.op].result == program.graph.loss, countsLoss(of: call.op) { loss += Double(memory.floats(call.result).pointee) }
+        if program.graph.operators[call.op].result == program.graph.loss, countsLoss(of: call.op) {
+          loss += Double(memory.floats(call.result).pointee)
+        }
         if retains(call, retention) {
           retained.append(RetainedResult(op: call.op, copy: call.copy, microBatch: call.microBatch, block: memory.hold(call.result)))
         }

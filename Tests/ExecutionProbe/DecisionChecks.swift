@@ -18,7 +18,8 @@ struct DecisionChecks {
       problems.append("\(label): \(v.comparedTensors) tensors, \(v.maximumRelativeError), \(v.forwardTolerance), \(v.gradientTolerance)")
     }
     if let difference = report.verification?.firstDifference {
-      problems.append("\(label): \(difference.tensor) [\(difference.layout)] on rank \(difference.rank): \(difference.error) > \(difference.tolerance)")
+      problems.append(
+        "\(label): \(difference.tensor) [\(difference.layout)] on rank \(difference.rank): \(difference.error) > \(difference.tolerance)")
     }
     for rank in 0..<world.size where report.traffic[rank] != report.expectedTraffic[rank] {
       problems.append("\(label): rank \(rank) sent \(report.traffic[rank]), its program says \(report.expectedTraffic[rank])")

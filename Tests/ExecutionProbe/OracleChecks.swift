@@ -11,7 +11,11 @@ struct OracleChecks {
   let model: TinyModel
 
   private struct Expected: Decodable {
-    let train_losses: [Double]
+    let losses: [Double]
+
+    private enum CodingKeys: String, CodingKey {
+      case losses = "train_losses"
+    }
   }
 
   /// Five training steps under a strategy by name. Losses must agree to 1e-5, logits and gradients of the first step to 1e-4.
@@ -49,10 +53,10 @@ struct OracleChecks {
   private func compare(_ report: RunReport) throws -> [String] {
     var problems: [String] = []
     let expected = try JSONDecoder().decode(Expected.self, from: Data(contentsOf: URL(filePath: folder + "/expected.json")))
-    for (loss, value) in zip(report.losses, expected.train_losses) where abs((loss ?? .nan) / value - 1) > 1e-5 || loss == nil {
+    for (loss, value) in zip(report.losses, expected.losses) where abs((loss ?? .nan) / value - 1) > 1e-5 || loss == nil {
       problems.append("loss \(String(describing: loss)), PyTorch has \(value)")
     }
-    if report.losses.count != expected.train_losses.count { problems.append("\(report.losses.count) losses") }
+    if report.losses.count != expected.losses.count { problems.append("\(report.losses.count) losses") }
     let logits = try Safetensors(file: folder + "/expected.safetensors")
     for output in report.outputs { try compare(output, with: logits, floor: 0, &problems) }
     let gradients = try Safetensors(file: folder + "/expected_grads.safetensors")

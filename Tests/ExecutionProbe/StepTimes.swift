@@ -6,7 +6,8 @@ import Strategies
 
 /// Prints the step times of GPT-2 small, for comparing with the reference script; no test reads it.
 ///
-/// Arguments: train or forward, a strategy (`replicate`, `megatron`, `sequence-parallel`, `data`, `pipeline`), steps, layers.
+/// Arguments: train or forward, a strategy (`replicate`, `megatron`, `sequence-parallel`, `data`, `pipeline`), steps (one step is verified),
+/// layers.
 func measureSteps(_ arguments: [String], _ world: Communicator) throws {
   guard arguments.count == 4, let mode = Mode(rawValue: arguments[0]), let steps = Int(arguments[2]), let layers = Int(arguments[3]) else {
     throw ProbeError(description: "steps MODE STRATEGY STEPS LAYERS")
@@ -29,10 +30,12 @@ func measureSteps(_ arguments: [String], _ world: Communicator) throws {
     decision, hyperparameters: Hyperparameters(optimizer: .adamw), parameters: .generated(seed: 1),
     inputs: StepInputs(graph: graph, batch: 4, seed: 1))
   request.steps = steps
+  if steps == 1 { request.verification = DecisionChecks.onOneRank(decision) }
   let run = try Run(request, world: world)
   let report = try run.carryOut()
   guard world.rank == 0 else { return }
   print("seconds \(report.stepSeconds)\nmedian \(report.medianStepSeconds)\nlosses \(report.losses.compactMap { $0 })")
   print("resident MB \(report.peakResidentBytes.map { $0 / 1_000_000 }), buffers MB \(report.peakBufferBytes.map { $0 / 1_000_000 })")
+  if let verification = report.verification { print("\(verification)") }
   print("\(BLAS.kernelName()); traffic \(Traffic.Kind.allCases.map { "\($0.name) \(report.traffic[0][$0].bytes)" })")
 }

@@ -45,7 +45,10 @@ struct InputFileTests {
       (#"{"input_ids": [[1, 2], [4, 5]], "labels": []}"#, "input \"input_ids\": has shape [2, 2]; the run needs [2, 3]"),
       (#"{"input_ids": [[1, 2, 3], [4, 5]]}"#, "$.input_ids[1]: found an array of 2, expected an array of 3, like those before it"),
       (#"{"input_ids": [[1, 2, 3], [4, 11, 6]]}"#, "input \"input_ids\": has the value 11; expected 0 to 10"),
-      (#"{"input_ids": [[1, 2, 3], [4, 0.5, 6]]}"#, "$.input_ids[1][1]: found the number 0.5, expected a whole number from -2147483648 to 2147483647"),
+      (
+        #"{"input_ids": [[1, 2, 3], [4, 0.5, 6]]}"#,
+        "$.input_ids[1][1]: found the number 0.5, expected a whole number from -2147483648 to 2147483647"
+      ),
       (#"{"input_idz": [[1, 2, 3], [4, 5, 6]]}"#, "input \"input_idz\": is not an input that a model can take"),
     ])
   func refusals(json: String, message: String) throws {

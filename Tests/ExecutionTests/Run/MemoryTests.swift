@@ -38,11 +38,10 @@ struct MemoryTests {
     #expect(try pool.take(bytes: 3001).address == first.address)
   }
 
-  @Test("oracle: Llama 3's frequencies are those of the transformers library")
+  @Test("oracle: Llama 3's frequencies keep short wavelengths, divide long ones and mix those between")
   func frequencies() {
-    let scaled = RotaryParameters(
-      base: 500_000, scaling: .init(factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalMaxPositions: 8192))
-      .inverseFrequencies(headSize: 8)
+    let llama3 = RotaryParameters.Llama3Scaling(factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalMaxPositions: 8192)
+    let scaled = RotaryParameters(base: 500_000, scaling: llama3).inverseFrequencies(headSize: 8)
     let plain = RotaryParameters(base: 500_000).inverseFrequencies(headSize: 8)
     #expect(plain[0] == 1 && abs(plain[1] - 0.037_606_03) < 1e-8 && abs(plain[3] - 5.318_296e-5) < 1e-11)
     // Wavelengths 6 and 167 are kept (below 8192 / 4), 4443 is between 2048 and 8192, 118143 is divided by 8.
