@@ -64,9 +64,6 @@ let package = Package(
     .testTarget(
       name: "PlansTests", dependencies: ["Plans", "Planner", "Lowering", "Strategies", "ModelGraph", "Hardware", "Documents", "Quantities", "tpplan"],
       exclude: ["Golden"]),
-    .testTarget(name: "StrategiesTests", dependencies: ["Strategies", "ModelGraph"]),
-    .testTarget(name: "CostModelTests", dependencies: ["CostModel", "Strategies", "ModelGraph", "Hardware", "Quantities"]),
-    .testTarget(name: "LoweringTests", dependencies: ["Lowering", "Plans", "Strategies", "ModelGraph"]),
     .testTarget(
       name: "PlannerTests",
       dependencies: ["Planner", "Lowering", "Plans", "Search", "Strategies", "CostModel", "ModelGraph", "Hardware", "Documents", "Quantities"]),
