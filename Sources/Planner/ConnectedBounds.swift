@@ -35,9 +35,8 @@ struct ConnectedBounds {
         forward: rounds * copies[segment], backward: rounds * copies[segment],
         once: frame.stages == 1 ? copies[segment] : (segment <= space.layerSegments.lowerBound ? 1 : 0))
     }
-    guard let whole = try Self.least(model, weights, seams: rounds) else { return nil }
+    guard let whole = try Self.least(model, weights, seams: rounds, cutoff: cutoff) else { return nil }
     self.whole = whole
-    if let cutoff, whole >= cutoff { return nil }
     if frame.stages == 1 {
       let nothing = [Int64](repeating: 0, count: copies.count)
       (both, backward, stage) = (.init(nothing, space), .init(nothing, space), .init(nothing, space))
@@ -56,8 +55,7 @@ struct ConnectedBounds {
       filled = graph.segments.indices.map { Weights(forward: copies[$0], backward: 0, once: 0) }
       filled[segment] = Weights(forward: copies[segment] + (m - warm) * layers, backward: m * layers, once: layers)
       for weights in trains ? [weights, filled] : [weights] {
-        guard let joint = try Self.least(model, weights, seams: 0) else { return nil }
-        if let cutoff, joint >= cutoff { return nil }
+        guard try Self.least(model, weights, seams: 0, cutoff: cutoff) != nil else { return nil }
       }
     }
     func part(_ weight: Weights, _ alone: [Int64]) throws -> FrameBounds.Parts {
@@ -101,8 +99,9 @@ struct ConnectedBounds {
     var once: Int64 = 0
   }
 
-  /// The least weighted sum over all strategies; `seams` is how often each seam's conversions count.
-  private static func least(_ model: FoldedModel, _ weights: [Weights], seams: Int64) throws -> Int64? {
+  /// The least weighted sum over all strategies; `seams` is how often each seam's conversions count. Nil where it reaches the cutoff, or there is
+  /// no choice.
+  private static func least(_ model: FoldedModel, _ weights: [Weights], seams: Int64, cutoff: Int64? = nil) throws -> Int64? {
     let graph = model.pricing.graph
     var builder = try ProblemBuilder()
     for node in model.nodes {
@@ -124,8 +123,10 @@ struct ConnectedBounds {
           edge.forward[$0] == Problem.forbidden ? Problem.forbidden : forward * edge.forward[$0] + backward * edge.backward[$0]
         })
     }
-    let outcome = try builder.build().solve()
-    if case .infeasible = outcome.status { return nil }
-    return outcome.lowerBound
+    let outcome = try builder.build().solve(SolveOptions(cutoff: cutoff))
+    switch outcome.status {
+    case .infeasible, .cutoff: return nil
+    case .optimal, .timeLimit: return outcome.lowerBound
+    }
   }
 }

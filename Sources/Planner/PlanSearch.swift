@@ -147,27 +147,28 @@ struct PlanSearch {
   /// Bounds the frame again with its conversions, and then each of its cuts.
   private mutating func expand(_ frame: Space.Frame) throws {
     guard var bounds = try bounds(frame), let model = try model(frame) else { return }
+    let cuts = space.cuts(stages: frame.stages)
     for schedule in space.schedules(stages: frame.stages) {
-      // Cuts that their operators alone exclude need no closer look.
-      var cuts: [(cut: [Int], bound: Int64)] = []
-      for cut in space.cuts(stages: frame.stages) {
-        let bound = bounds.bound(schedule, cut: cut)
-        let least = bounds.leastMemory(schedule, cut: cut)
-        if let cutoff, bound >= cutoff {
-          pruned += 1
-        } else if least > limit {
-          infeasible += 1
-          note(.memory(row: 0, least: least, limit: limit))
-        } else {
-          cuts.append((cut, bound))
-        }
-      }
-      if cuts.isEmpty { continue }
-      guard let closer = try ConnectedBounds(model, space: space, frame: frame, schedule: schedule, cutoff: cutoff) else {
+      guard bounds.bound(schedule) < cutoff ?? .max,
+        let closer = try ConnectedBounds(model, space: space, frame: frame, schedule: schedule, cutoff: cutoff)
+      else {
         pruned += cuts.count
         continue
       }
-      for (cut, bound) in cuts { queue.push(.cut(frame, schedule, cut), bound: max(bound, closer.bound(cut: cut))) }
+      for cut in cuts {
+        let bound = max(bounds.bound(schedule, cut: cut), closer.bound(cut: cut))
+        if let cutoff, bound >= cutoff {
+          pruned += 1
+          continue
+        }
+        let least = bounds.leastMemory(schedule, cut: cut)
+        if least > limit {
+          infeasible += 1
+          note(.memory(row: 0, least: least, limit: limit))
+        } else {
+          queue.push(.cut(frame, schedule, cut), bound: bound)
+        }
+      }
     }
   }
 
