@@ -146,17 +146,13 @@ struct PlanSearch {
 
   /// Bounds the frame again with its conversions, and then each of its cuts.
   private mutating func expand(_ frame: Space.Frame) throws {
-    guard var bounds = try bounds(frame), let model = try model(frame) else { return }
+    guard var bounds = try bounds(frame) else { return }
     let cuts = space.cuts(stages: frame.stages)
     for schedule in space.schedules(stages: frame.stages) {
-      guard bounds.bound(schedule) < cutoff ?? .max,
-        let closer = try ConnectedBounds(model, space: space, frame: frame, schedule: schedule, cutoff: cutoff)
-      else {
-        pruned += cuts.count
-        continue
-      }
+      // Cuts that their operators alone exclude need no closer look.
+      var open: [(cut: [Int], bound: Int64)] = []
       for cut in cuts {
-        let bound = max(bounds.bound(schedule, cut: cut), closer.bound(cut: cut))
+        let bound = bounds.bound(schedule, cut: cut)
         if let cutoff, bound >= cutoff {
           pruned += 1
           continue
@@ -166,8 +162,18 @@ struct PlanSearch {
           infeasible += 1
           note(.memory(row: 0, least: least, limit: limit))
         } else {
-          queue.push(.cut(frame, schedule, cut), bound: bound)
+          open.append((cut, bound))
         }
+      }
+      if open.isEmpty { continue }
+      guard let model = try model(frame) else { return }
+      guard let closer = try ConnectedBounds(model, space: space, frame: frame, schedule: schedule, cutoff: cutoff) else {
+        pruned += open.count
+        continue
+      }
+      for (cut, bound) in open {
+        let bound = max(bound, closer.bound(cut: cut))
+        if bound < cutoff ?? .max { queue.push(.cut(frame, schedule, cut), bound: bound) } else { pruned += 1 }
       }
     }
   }
