@@ -171,7 +171,8 @@ struct DecisionPricing {
       total += time
       if let kind = step.collective {
         let bytes = max(pricing.bytes(tensor, layout), pricing.bytes(tensor, step.result))
-        collectives.append(.init(cause: cause, op: op, tensor: tensor, kind: kind, axes: step.axes, bytes: bytes, time: time, calls: 1, copies: copies))
+        collectives.append(
+          .init(cause: cause, op: op, tensor: tensor, kind: kind, axes: step.axes, bytes: bytes, time: time, calls: 1, copies: copies))
       }
       layout = step.result
     }
@@ -247,7 +248,8 @@ struct DecisionPricing {
           }
           if index == 0 {
             collectives.append(
-              .init(cause: .boundary, op: producer, tensor: exit, kind: nil, axes: [], bytes: bytes, time: forward, calls: trains ? 2 : 1, copies: last))
+              .init(
+                cause: .boundary, op: producer, tensor: exit, kind: nil, axes: [], bytes: bytes, time: forward, calls: trains ? 2 : 1, copies: last))
           }
         }
       }
