@@ -5,8 +5,10 @@ import PackageDescription
 // Element-wise and attention kernels are written with SIMD types. x86-64-v3 (AVX2 and FMA, every x86 server since
 // 2013) doubles their vectors and makes a fused multiply-add one instruction; `tpplan run` refuses older processors.
 #if arch(x86_64)
-  let kernelSettings: [SwiftSetting] = [.unsafeFlags(["-Ounchecked", "-Xcc", "-march=x86-64-v3"], .when(configuration: .release)),
-    .unsafeFlags(["-Xcc", "-march=x86-64-v3"], .when(configuration: .debug))]
+  let kernelSettings: [SwiftSetting] = [
+    .unsafeFlags(["-Ounchecked", "-Xcc", "-march=x86-64-v3"], .when(configuration: .release)),
+    .unsafeFlags(["-Xcc", "-march=x86-64-v3"], .when(configuration: .debug)),
+  ]
 #else
   let kernelSettings: [SwiftSetting] = [.unsafeFlags(["-Ounchecked"], .when(configuration: .release))]
 #endif
@@ -14,10 +16,10 @@ import PackageDescription
 let package = Package(
   name: "tpplan",
   products: [
-    .executable(name: "tpplan", targets: ["tpplan"]),
+    .executable(name: "tpplan", targets: ["tpplan"])
   ],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
   ],
   targets: [
     // GLPK has no pkg-config file; the module map links it.
@@ -62,9 +64,15 @@ let package = Package(
     .testTarget(
       name: "PlansTests", dependencies: ["Plans", "Planner", "Lowering", "Strategies", "ModelGraph", "Hardware", "Documents", "Quantities", "tpplan"],
       exclude: ["Golden"]),
-    .testTarget(name: "PlannerTests", dependencies: ["Planner", "Lowering", "Plans", "Strategies", "CostModel", "ModelGraph", "Hardware"]),
+    .testTarget(
+      name: "PlannerTests",
+      dependencies: ["Planner", "Lowering", "Plans", "Search", "Strategies", "CostModel", "ModelGraph", "Hardware", "Documents", "Quantities"]),
     // Runs on every rank what ExecutionTests ask for; the tests start it through the launcher.
-    .executableTarget(name: "execution-probe", dependencies: ["Execution"], path: "Tests/ExecutionProbe"),
+    .executableTarget(
+      name: "execution-probe", dependencies: ["Execution", "Lowering", "Plans", "Strategies", "ModelGraph", "Kernels"],
+      path: "Tests/ExecutionProbe"),
     .testTarget(name: "ExecutionTests", dependencies: ["Execution", "execution-probe", "Planner", "Lowering", "Plans", "ModelGraph", "Hardware"]),
+    // Runs tpplan on a published checkpoint, which `make test-real` fetches.
+    .testTarget(name: "RealModelTests", dependencies: ["Execution", "tpplan"]),
   ]
 )

@@ -162,30 +162,37 @@ package struct PipelineTimeline: Sendable {
     }
   }
 
-  /// Chains that every run of the schedule contains, so lower bounds of its length: for each stage s, fill the pipeline, come back to s with
-  /// the first backward pass, and do there what is left: Σ_r (f_r + b_r) + (m−1)·b_s + (m−w_s)·f_s, where w_s is how many forward passes the
-  /// schedule lets s do before its first backward pass (for GPipe the chain goes through all of them).
+  /// Chains that every run of the schedule contains, so lower bounds of its length.
+  ///
+  /// For each stage s: fill the pipeline, come back to s with the first backward pass, and do there what is left, m backward passes and m−w_s
+  /// forward passes, where w_s is how many the schedule lets s do before its first backward pass. One chain then drains the pipeline:
+  /// Σ_r (f_r + b_r) + (m−1)·b_s + (m−w_s)·f_s + o_0; the other ends with what s does once per step:
+  /// Σ_r f_r + Σ_{r>s} b_r + m·b_s + (m−w_s)·f_s + o_s. A GPipe chain goes through all of its forward passes: w_s counts as 1.
   package static func bounds(stages: Int, schedule: Schedule, microBatches m: Int, mode: Mode) -> [Path] {
-    (0..<stages).map { s in
-      var path = Path(stages: stages)
+    (0..<stages).flatMap { s in
+      var fill = Path(stages: stages)
       for r in 0..<stages {
-        path.forward[r] = 1
-        if r < stages - 1 { path.sendForward[r] = 1 }
-        if mode == .train {
-          path.backward[r] = 1
-          if r < stages - 1 { path.sendBackward[r] = 1 }
-        }
+        fill.forward[r] = 1
+        if r < stages - 1 { fill.sendForward[r] = 1 }
       }
       if mode == .forward {
-        path.forward[s] += Int64(m - 1)
-        return path
+        fill.forward[s] += Int64(m - 1)
+        return [fill]
       }
-      // GPipe does all of its forward passes first, and the last micro-batch goes on to the last stage before any comes back.
       let warm = schedule == .gpipe ? 1 : min(m, stages - s)
-      path.backward[s] += Int64(m - 1)
-      path.forward[s] += Int64(m - warm)
-      path.once[0] = 1
-      return path
+      fill.forward[s] += Int64(m - warm)
+      for r in s..<stages {
+        fill.backward[r] = r == s ? Int64(m) : 1
+        if r < stages - 1 { fill.sendBackward[r] = 1 }
+      }
+      var drained = fill
+      for r in 0..<s {
+        drained.backward[r] = 1
+        drained.sendBackward[r] = 1
+      }
+      drained.once[0] = 1
+      fill.once[s] = 1
+      return s == 0 ? [drained] : [drained, fill]
     }
   }
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
 
 /// What can go wrong while a plan runs, other than a programmer's mistake.
 package enum ExecutionError: Error, Equatable, Sendable {
@@ -18,6 +19,14 @@ package enum ExecutionError: Error, Equatable, Sendable {
   case noSuchTensor(file: String, tensor: String)
   /// A tensor is there, but is not what was asked for.
   case unusableTensor(file: String, tensor: String, problem: String)
+  /// A JSON file that the run reads is not what it must be.
+  case document(DocumentError)
+  /// An input that the model needs is not in the file, or is not what the model takes.
+  case unusableInput(file: String, input: String, problem: String)
+  /// This rank could not get memory for a tensor.
+  case outOfMemory(bytes: Int)
+  /// A plan was started with another number of ranks than it has.
+  case wrongRankCount(planned: Int, found: Int)
 }
 
 extension ExecutionError: CustomStringConvertible {
@@ -43,6 +52,14 @@ extension ExecutionError: CustomStringConvertible {
       "\(file): has no tensor \"\(tensor)\"; check that the weights belong to this model"
     case .unusableTensor(let file, let tensor, let problem):
       "\(file): tensor \"\(tensor)\": \(problem)"
+    case .document(let error):
+      error.description
+    case .unusableInput(let file, let input, let problem):
+      "\(file): input \"\(input)\": \(problem)"
+    case .outOfMemory(let bytes):
+      "\(bytes) bytes of memory could not be allocated; use more ranks or smaller micro-batches"
+    case .wrongRankCount(let planned, let found):
+      "the plan is for \(planned) ranks, and \(found) were started; start it with mpirun -n \(planned)"
     }
   }
 }

@@ -108,6 +108,21 @@ struct Configuration {
     }
   }
 
+  /// The chain that is longest when every operator takes what is least for it by itself.
+  func promisingPath(_ model: FoldedModel) -> PipelineTimeline.Path {
+    let paths = PipelineTimeline.bounds(stages: stages, schedule: schedule, microBatches: microBatches, mode: mode)
+    let lengths = paths.map { path in
+      let weights = nodeWeights(path, segments: model.pricing.graph.segments.count)
+      return model.nodes.reduce(Int64(0)) { sum, node in
+        let w = weights[node.segment]
+        var least = Int64.max
+        for s in 0..<node.count { least = min(least, w.forward * node.forward[s] + w.backward * node.backward[s] + w.once * node.once[s]) }
+        return sum + least
+      }
+    }
+    return paths[paths.indices.max { (lengths[$0], $1) < (lengths[$1], $0) }!]
+  }
+
   private func edgeWeights(_ path: PipelineTimeline.Path, _ place: FoldedModel.Place) -> Weights {
     var weights = Weights()
     for stage in 0..<stages {

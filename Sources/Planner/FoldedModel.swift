@@ -102,6 +102,16 @@ struct FoldedModel {
     for tensor in graph.tensors.indices where graph.tensors[tensor].isParameter { tie(tensor) }
   }
 
+  /// For each node the name of its operator, or of the tensor whose layouts it holds.
+  var nodeNames: [String] {
+    nodes.map { node in
+      switch node.subject {
+      case .op(let op): graph.operators[op].name
+      case .tensor(let tensor): "layouts of " + graph.tensors[tensor].name
+      }
+    }
+  }
+
   private var graph: Graph { pricing.graph }
   private var trains: Bool { pricing.job.mode == .train }
 

@@ -6,7 +6,7 @@ import Strategies
 /// Lower bounds of what a frame's parts take, from its operators alone: every operator at its own least, conversions free.
 struct FrameBounds {
   /// The least of one quantity for a copy of each segment, laid out so that any cut is bounded by a subtraction.
-  private struct Parts {
+  struct Parts {
     /// Sum over the layers before layer i.
     private(set) var prefix: [Int64] = [0]
     let before: Int64
@@ -60,7 +60,7 @@ struct FrameBounds {
     }.reduce(0, +)
   }
 
-  private static func least(_ nodes: [FoldedModel.Node], _ graph: Graph, _ cost: (FoldedModel.Node, Int) -> Int64) -> [Int64] {
+  static func least(_ nodes: [FoldedModel.Node], _ graph: Graph, _ cost: (FoldedModel.Node, Int) -> Int64) -> [Int64] {
     var sums = [Int64](repeating: 0, count: graph.segments.count)
     for node in nodes {
       var least = cost(node, 0)

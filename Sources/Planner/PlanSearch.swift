@@ -42,6 +42,7 @@ struct PlanSearch {
   private(set) var isComplete = false
   private var queue = Queue()
   private var cachedModel: (frame: Space.Frame, model: FoldedModel)?
+  private var placedMeshes: [[Int]: Space.Placed] = [:]
   private var limit: Int64 = 0
 
   private enum Item {
@@ -121,35 +122,52 @@ struct PlanSearch {
     if let best, isComplete { lowerBound = max(lowerBound, best.objective - Outcome.tolerance(of: best.objective)) }
   }
 
-  /// Bounds every frame by its operators alone.
+  /// Bounds every frame by its operators alone, and looks for a first plan where memory is plentiful: for each pipeline degree the evenest cut of
+  /// the frame with the lowest bound that would fill at most half of a device. The search is exact without it, but prunes less.
   private mutating func seed() throws {
+    var first: [Int: (frame: Space.Frame, bound: Int64)] = [:]
     for frame in space.frames() {
-      guard let bounds = try bounds(frame) else {
+      guard var bounds = try bounds(frame) else {
         infeasible += 1
         if shortfall == nil { shortfall = .constraints }
         continue
       }
-      queue.push(.frame(frame), bound: space.schedules(stages: frame.stages).map { bounds.bound($0) }.min() ?? 0)
+      let schedules = space.schedules(stages: frame.stages)
+      queue.push(.frame(frame), bound: schedules.map { bounds.bound($0) }.min() ?? 0)
+      let cut = space.evenCut(stages: frame.stages)
+      let bound = bounds.bound(schedules[0], cut: cut)
+      if bound < first[frame.stages]?.bound ?? .max, bounds.leastMemory(schedules[0], cut: cut) <= limit / 2 { first[frame.stages] = (frame, bound) }
+    }
+    for stages in space.pipelineDegrees {
+      guard let (frame, bound) = first[stages], bound < cutoff ?? .max else { continue }
+      try solve(frame, space.schedules(stages: stages)[0], space.evenCut(stages: stages), bound: bound)
     }
   }
 
+  /// Bounds the frame again with its conversions, and then each of its cuts.
   private mutating func expand(_ frame: Space.Frame) throws {
-    guard var bounds = try bounds(frame) else { return }
+    guard var bounds = try bounds(frame), let model = try model(frame) else { return }
     for schedule in space.schedules(stages: frame.stages) {
+      // Cuts that their operators alone exclude need no closer look.
+      var cuts: [(cut: [Int], bound: Int64)] = []
       for cut in space.cuts(stages: frame.stages) {
         let bound = bounds.bound(schedule, cut: cut)
+        let least = bounds.leastMemory(schedule, cut: cut)
         if let cutoff, bound >= cutoff {
           pruned += 1
-          continue
-        }
-        let least = bounds.leastMemory(schedule, cut: cut)
-        if least > limit {
+        } else if least > limit {
           infeasible += 1
           note(.memory(row: 0, least: least, limit: limit))
         } else {
-          queue.push(.cut(frame, schedule, cut), bound: bound)
+          cuts.append((cut, bound))
         }
       }
+      if cuts.isEmpty { continue }
+      guard let closer = try ConnectedBounds(model, space: space, frame: frame, schedule: schedule, cutoff: cutoff) else {
+        pruned += cuts.count
+        continue
+      }
+      for (cut, bound) in cuts { queue.push(.cut(frame, schedule, cut), bound: max(bound, closer.bound(cut: cut))) }
     }
   }
 
@@ -160,11 +178,20 @@ struct PlanSearch {
 
   /// The operators of a frame, not connected; nil where one has no strategy left.
   private mutating func operators(_ frame: Space.Frame) throws -> FoldedModel? {
-    let pricing = try space.pricing(frame)
-    limit = pricing.rates.usable.whole
+    let placed = placed(frame)
+    let pricing = try space.pricing(frame, on: placed)
+    limit = space.request.ignoresMemoryLimit ? Problem.largestSum : pricing.rates.usable.whole
     let strategies = space.strategies(pricing, frame)
     if strategies.contains(where: \.isEmpty) { return nil }
-    return FoldedModel(pricing: pricing, strategies: strategies, frame: frame, space: space)
+    return FoldedModel(pricing: pricing, strategies: strategies, frame: frame, link: placed.stageLink)
+  }
+
+  private mutating func placed(_ frame: Space.Frame) -> Space.Placed {
+    let key = [frame.stages] + frame.mesh
+    if let known = placedMeshes[key] { return known }
+    let placed = space.placed(stages: frame.stages, mesh: frame.mesh)
+    placedMeshes[key] = placed
+    return placed
   }
 
   /// The folded model of a frame.
@@ -188,10 +215,7 @@ struct PlanSearch {
     guard let model = try model(frame) else { return }
     let configuration = configuration(frame, schedule, cut)
     priced += 1
-    var paths = [
-      PipelineTimeline.bounds(stages: frame.stages, schedule: schedule, microBatches: frame.microBatches, mode: space.request.mode)[
-        heaviest(configuration)]
-    ]
+    var paths = [configuration.promisingPath(model)]
     while true {
       let problem = try configuration.problem(model, paths: paths, limit: limit)
       programs += 1
@@ -214,12 +238,6 @@ struct PlanSearch {
       if timeline.end <= objective + Outcome.tolerance(of: objective) || paths.contains(timeline.critical) { return }
       paths.append(timeline.critical)
     }
-  }
-
-  /// The stage with the most work, as the first chain to look at.
-  private func heaviest(_ configuration: Configuration) -> Int {
-    let sizes = configuration.copies.map { $0.reduce(0, +) }
-    return sizes.indices.max { (sizes[$0], $0) < (sizes[$1], $1) } ?? 0
   }
 
   private mutating func record(

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import CostModel
+import Hardware
 import ModelGraph
 import Plans
 import Quantities
@@ -41,20 +42,55 @@ package enum Planner {
       }
       return .infeasible(.init(memory: nil))
     }
-    let pricing = try space.pricing(best.frame)
+    let placed = space.placed(stages: best.frame.stages, mesh: best.frame.mesh)
+    let pricing = try space.pricing(best.frame, on: placed)
     let decision = decide(best, pricing, space)
-    let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, stageLink: space.stageLink(best.frame))
+    let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, stageLink: placed.stageLink)
     guard objective == best.objective else {
       throw PlannerError.inconsistent("the search says \(best.objective) ps, pricing its plan from scratch gives \(objective) ps")
     }
-    guard prediction.memory <= prediction.memoryLimit else {
+    guard prediction.memory <= prediction.memoryLimit || request.ignoresMemoryLimit else {
       throw PlannerError.inconsistent("the plan needs \(prediction.memory), more than the \(prediction.memoryLimit) that the search allowed")
     }
     let certificate = Certificate(
-      status: search.isComplete ? .optimal : .timeLimit, objective: prediction.step, lowerBound: Seconds(picoseconds: search.lowerBound),
+      status: request.form != nil ? .given : search.isComplete ? .optimal : .timeLimit, objective: prediction.step,
+      lowerBound: Seconds(picoseconds: search.lowerBound),
       priced: search.priced, pruned: search.pruned, infeasible: search.infeasible, tolerance: "max(1 ps, 10^-6 × objective)",
       space: space.dimensions)
     return .planned(.init(decision: decision, prediction: prediction, certificate: certificate))
+  }
+
+  /// What a decision takes on the first devices of a cluster.
+  ///
+  /// - Throws: `PlannerError`, `HardwareError` where the cluster does not fit the decision.
+  package static func predict(_ decision: Decision, on cluster: Cluster) throws -> Prediction {
+    var request = SearchRequest(
+      graph: decision.graph, cluster: cluster, batch: decision.job.batch, sequence: decision.job.sequence, precision: decision.job.precision,
+      mode: decision.job.mode, optimizer: decision.job.optimizer)
+    request.mesh = decision.mesh
+    request.pipelineDegree = decision.stages.count
+    let space = try Space(request)
+    let placed = space.placed(stages: decision.stages.count, mesh: decision.mesh)
+    let frame = Space.Frame(stages: decision.stages.count, mesh: decision.mesh, microBatches: decision.job.microBatches)
+    return try DecisionPricing.predict(decision, pricing: space.pricing(frame, on: placed), stageLink: placed.stageLink).prediction
+  }
+
+  /// The last ILP of a plan: the choice of strategies in its configuration, with every chain of the schedule that can be the longest.
+  package static func program(of planned: PlanOutcome.Planned, _ request: SearchRequest) throws -> (problem: Problem, names: [String]) {
+    let space = try Space(request)
+    let decision = planned.decision
+    let frame = Space.Frame(stages: decision.stages.count, mesh: decision.mesh, microBatches: decision.job.microBatches)
+    let placed = space.placed(stages: frame.stages, mesh: frame.mesh)
+    let pricing = try space.pricing(frame, on: placed)
+    var model = FoldedModel(pricing: pricing, strategies: space.strategies(pricing, frame), frame: frame, link: placed.stageLink)
+    model.connect()
+    let configuration = Configuration(
+      stages: decision.stages.map { $0.units.map { Space.UnitCount($0.segment, $0.copies.count) } }, segments: pricing.graph.segments.count,
+      schedule: decision.schedule, microBatches: frame.microBatches, mode: request.mode)
+    var paths = PipelineTimeline.bounds(stages: frame.stages, schedule: decision.schedule, microBatches: frame.microBatches, mode: request.mode)
+    let (_, _, timeline) = try DecisionPricing.predict(decision, pricing: pricing, stageLink: placed.stageLink)
+    if !paths.contains(timeline.critical) { paths.append(timeline.critical) }
+    return (try configuration.problem(model, paths: paths, limit: pricing.rates.usable.whole), model.nodeNames)
   }
 
   /// Writes a candidate out: stages with their copies, and the conversions that its layouts ask for.

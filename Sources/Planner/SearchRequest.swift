@@ -23,6 +23,12 @@ package struct SearchRequest: Sendable {
   /// Repeated layers on each stage.
   package var stageLayers: [Int]?
   package var constraints: [StrategyConstraint] = []
+  /// The split of a fixed configuration; nil leaves it to the search.
+  package var form: MegatronForm?
+  /// Whether plans that do not fit a device's memory are priced all the same.
+  package var ignoresMemoryLimit = false
+  /// A larger part of the same hardware, where there is one, to suggest when nothing fits.
+  package var larger: (@Sendable (_ devices: Int) -> Cluster?)?
   /// Wall-clock seconds after which the best plan so far is returned with its true gap.
   package var timeLimit: Double?
 

@@ -135,6 +135,11 @@ package struct Space: Sendable {
     return cuts
   }
 
+  /// The cut whose stages are as equal as they can be.
+  func evenCut(stages: Int) -> [Int] {
+    request.stageLayers ?? (0..<stages).map { ($0 + 1) * layerCount / stages - $0 * layerCount / stages }
+  }
+
   /// The units on each stage of a cut.
   func stages(cut: [Int]) -> [[UnitCount]] {
     var layers: [SegmentID] = layerSegments.flatMap { [SegmentID](repeating: $0, count: request.graph.segments[$0].repeats) }
@@ -168,14 +173,22 @@ package struct Space: Sendable {
 
   // MARK: - Pricing
 
+  /// How the groups of a mesh and the neighbours of a pipeline lie on the hardware, for stages of one size.
+  struct Placed {
+    /// For each set of mesh axes (bit a: axis a); of the stages, the one that fares worst.
+    let placements: [AxisPlacement]
+    /// The slowest link between neighbouring stages, while all of their devices send; nil with one stage.
+    let stageLink: Link?
+  }
+
   /// What prices operators and conversions in a frame.
-  func pricing(_ frame: Frame) throws -> Pricing {
+  func pricing(_ frame: Frame, on placed: Placed) throws -> Pricing {
     let graph = request.graph.sized(batch: request.batch / frame.microBatches, sequence: request.sequence)
     let job = Job(
       batch: request.batch, microBatches: frame.microBatches, sequence: request.sequence, mode: request.mode, optimizer: request.optimizer,
       precision: request.precision)
     return try Pricing(
-      graph: graph, mesh: frame.mesh, rates: slowestRates(), job: job, placements: placements(frame))
+      graph: graph, mesh: frame.mesh, rates: slowestRates(), job: job, placements: placed.placements)
   }
 
   /// The rates of the slowest device, with the memory of the smallest.
@@ -188,37 +201,39 @@ package struct Space: Sendable {
       usable: rates.map(\.usable).min()!)
   }
 
-  /// For each set of mesh axes how its groups lie on the hardware; of the stages, the one that fares worst.
-  private func placements(_ frame: Frame) -> [AxisPlacement] {
-    let size = frame.mesh.reduce(1, *)
-    return (0..<1 << frame.mesh.count).map { set in
-      let axes = frame.mesh.indices.filter { set & (1 << $0) != 0 }
-      let candidates = (0..<frame.stages).map { request.cluster.placement(ofAxes: axes, in: Mesh(shape: frame.mesh, firstDevice: $0 * size)) }
-      return Set(candidates).count == 1
-        ? candidates[0]
-        : candidates.max { a, b in
-          let probe = Bytes(1 << 20)
-          return CollectiveCost.time(.allReduce, bytes: probe, on: a) < CollectiveCost.time(.allReduce, bytes: probe, on: b)
-        }!
+  func placed(stages: Int, mesh: [Int]) -> Placed {
+    let size = mesh.reduce(1, *)
+    let placements = (0..<1 << mesh.count).map { set in
+      let axes = mesh.indices.filter { set & (1 << $0) != 0 }
+      var worst = request.cluster.placement(ofAxes: axes, in: Mesh(shape: mesh))
+      for stage in 1..<max(1, stages) {
+        let other = request.cluster.placement(ofAxes: axes, in: Mesh(shape: mesh, firstDevice: stage * size))
+        let probe = Bytes(1 << 20)
+        if other != worst, CollectiveCost.time(.allReduce, bytes: probe, on: worst) < CollectiveCost.time(.allReduce, bytes: probe, on: other) {
+          worst = other
+        }
+      }
+      return worst
     }
-  }
-
-  /// The slowest link between neighbouring stages, while all of their devices send.
-  func stageLink(_ frame: Frame) -> Link? {
-    let size = frame.mesh.reduce(1, *)
-    return (1..<max(1, frame.stages)).map { request.cluster.link(from: ($0 - 1) * size..<$0 * size, to: $0 * size..<($0 + 1) * size) }
-      .min { ($0.bandwidth, $1.latency) < ($1.bandwidth, $0.latency) }
+    let links = (1..<max(1, stages)).map { request.cluster.link(from: ($0 - 1) * size..<$0 * size, to: $0 * size..<($0 + 1) * size) }
+    return Placed(placements: placements, stageLink: links.min { ($0.bandwidth, $1.latency) < ($1.bandwidth, $0.latency) })
   }
 
   /// The strategies that the constraints leave to each operator.
   func strategies(_ pricing: Pricing, _ frame: Frame) -> [[Strategy]] {
     let degree = dataDegree(microBatches: frame.microBatches)
+    let carried = MegatronForm.carried(request.graph)
     return pricing.rules.enumerated().map { op, rule in
       let constraints = request.constraints.filter { $0.matches(request.graph.operators[op].name) }
       return Strategy.all(for: rule, mesh: frame.mesh).filter { strategy in
         if let degree, let batch = rule.iteration.firstIndex(where: { $0.role == .batch }) {
           let parts = strategy.assignment.enumerated().reduce(1) { $1.element == batch ? $0 * frame.mesh[$1.offset] : $0 }
           if parts != degree { return false }
+        }
+        if let form = request.form,
+          !form.allows(strategy, rule: rule, carried: carried, degree: form.tensorAxis.map { frame.mesh[$0] } ?? 1)
+        {
+          return false
         }
         return constraints.allSatisfy { $0.allows(strategy, rule: rule) }
       }

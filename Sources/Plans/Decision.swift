@@ -73,3 +73,15 @@ extension Decision {
     return stages.indices.filter { stages[$0].units.contains { segments.contains($0.segment) && !$0.copies.isEmpty } }
   }
 }
+
+extension Decision {
+  /// The same model and job on one rank, the whole batch at once: what every split must compute.
+  package func onOneRank() -> Decision {
+    var job = job
+    job.microBatches = 1
+    let stage = Stage(units: graph.segments.indices.map { UnitRange(segment: $0, copies: 0..<graph.segments[$0].repeats) })
+    return Decision(
+      graph: graph.sized(batch: job.batch, sequence: nil), job: job, mesh: [1], schedule: .gpipe, stages: [stage],
+      assignments: graph.operators.map { _ in [nil] }, conversions: [])
+  }
+}

@@ -32,7 +32,8 @@ package enum OperatorRules {
       let produced = dims(1).filter { !dims(0).contains($0) }
       rule.add(dims(0))
       rule.add(produced)
-      for axis in contracted { rule.name(axis, ["row"] + RuleBuilder.words(for: graph.axes[axis].role)) }
+      // A feature that is summed over is never meant by `column`.
+      for axis in contracted { rule.name(axis, ["row"] + RuleBuilder.words(for: graph.axes[axis].role).filter { $0 != "column" }) }
       for axis in produced {
         rule.name(axis, graph.axes[axis].role == .vocabulary ? ["vocab", "column"] : ["column"] + RuleBuilder.words(for: graph.axes[axis].role))
       }
@@ -114,7 +115,7 @@ package enum OperatorRules {
       rule.completeInside(classes)
       let rows = rule.indices(Array(dims(0).dropLast()))
       return rule.finish(
-        operands: [dims(0), dims(1)], result: [], keeps: [0], extra: [(rows, 4), (rows, 4)],
+        operands: [dims(0), dims(1)], result: [], keeps: [0, 1], extra: [(rows, 4), (rows, 4)],
         interior: [.init(axis: rule.indices([classes])[0], spans: rows, count: 3)], work: .stream)
     }
   }

@@ -1,24 +1,108 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
+import Documents
 import Planner
+import Plans
+import Quantities
+import Strategies
 
+/// `tpplan search`: chooses a split for every operator, with a proof.
 struct SearchCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(commandName: "search", abstract: "Choose a split for every layer, with a proof.")
+  static let configuration = CommandConfiguration(
+    commandName: "search", abstract: "Choose a split for every layer, with a proof.",
+    discussion: "Example: tpplan search models/llama-3-8b.json hardware/dgx-h100.json --devices 8 --batch 64 -o plan.json")
+
   @OptionGroup var workload: WorkloadOptions
 
+  @Option(name: [.short, .customLong("output")], help: "Where the plan goes; - is standard output.")
+  var output = "plan.json"
+
+  @Option(help: "Sequences per micro-batch and data replica.")
+  var microBatch: Int?
+
+  @Option(help: "Parts that the global batch is cut into.")
+  var microBatches: Int?
+
+  @Option(help: "Sizes of a stage's mesh axes, outermost first, for example 2x4.")
+  var mesh: String?
+
+  @Option(help: "Number of pipeline stages.")
+  var pp: Int?
+
+  @Option(help: "Layers on each stage, for example 11,13,8.")
+  var stages: String?
+
+  @Option(help: "gpipe or 1f1b.")
+  var schedule: Schedule?
+
+  @Option(help: "PATTERN=STRATEGY: the operators must be split so, for example 'transformer.h.*.mlp.c_fc=column'. Repeatable.")
+  var pin: [String] = []
+
+  @Option(help: "PATTERN=STRATEGY: the operators must not be split so. Repeatable.")
+  var forbid: [String] = []
+
+  @Option(help: "Return the best plan found, with its gap, after this time, for example 30s.")
+  var timeLimit: String?
+
+  @Option(name: .customLong("write-lp"), help: "Write the plan's integer linear program to this file, in CPLEX LP format.")
+  var programFile: String?
+
+  @Option(help: "text or json.")
+  var format: OutputFormat = .text
+
   func run() throws {
-    let (request, _) = try workload.request()
-    let clock = ContinuousClock.now
+    var (request, context) = try workload.request()
+    request.pipelineDegree = pp
+    request.mesh = try mesh.map { try Self.numbers($0, separator: "x", option: "--mesh", example: "2x4") }
+    request.microBatches = microBatches
+    request.microBatchSize = microBatch
+    request.schedule = schedule
+    request.stageLayers = try stages.map { try Self.numbers($0, separator: ",", option: "--stages", example: "11,13,8") }
+    request.constraints =
+      try pin.map { try StrategyConstraint(parsing: $0, isForbidden: false) } + forbid.map { try StrategyConstraint(parsing: $0, isForbidden: true) }
+    request.timeLimit = try timeLimit.map(Self.seconds)
+
+    let start = ContinuousClock.now
     let outcome = try Planner.search(request)
-    print(clock.duration(to: .now))
+    let elapsed = ContinuousClock.now - start
     switch outcome {
-    case .planned(let p):
-      print(p.decision.mesh, p.decision.stages.map { $0.units.map { "\($0.segment):\($0.copies.count)" } }, p.decision.job.microBatches, p.decision.schedule)
-      print(p.prediction.step, p.prediction.bubble, p.prediction.memory, p.prediction.memoryLimit)
-      print(p.certificate.status, p.certificate.priced, p.certificate.pruned, p.certificate.infeasible, p.certificate.lowerBound)
-      for (op, a) in p.decision.assignments.enumerated() { print(p.decision.graph.operators[op].name, a.map { $0.map(String.init) ?? "-" }) }
-    case .infeasible(let i): print("infeasible", i)
-    case .timeLimit(let b): print(b)
+    case .planned(let planned):
+      if let programFile {
+        let (problem, names) = try Planner.program(of: planned, request)
+        try problem.writeLP(to: programFile) { names[$0] }
+      }
+      let plan = context.plan(planned)
+      try PlanFile.write(plan, to: output)
+      let summary = PlanSummary(plan: plan, seconds: elapsed / .seconds(1))
+      if output == "-" { return }
+      switch format {
+      case .text:
+        summary.printText()
+        print("  plan         \(output)")
+      case .json: summary.json.printLine()
+      }
+    case .infeasible(let shortfall): throw Failure(code: Failure.nothingFits, Infeasibility(request, shortfall).text)
+    case .timeLimit(let bound):
+      throw Failure(
+        code: Failure.timeLimit,
+        "no plan was found within \(timeLimit ?? "the time limit"); no plan takes less than \(bound). Give more time with --time-limit.")
     }
+  }
+
+  static func numbers(_ text: String, separator: Character, option: String, example: String) throws -> [Int] {
+    let parts = text.split(separator: separator, omittingEmptySubsequences: false).map { Int($0) }
+    guard !parts.isEmpty, parts.allSatisfy({ ($0 ?? 0) > 0 }) else {
+      throw UsageError("\(option) \(text): expected positive whole numbers such as \(example)")
+    }
+    return parts.compactMap { $0 }
+  }
+
+  /// `30`, `30s`, `500ms` or `2m`.
+  static func seconds(_ text: String) throws -> Double {
+    let units: [(suffix: String, scale: Double)] = [("ms", 1e-3), ("s", 1), ("m", 60), ("h", 3600), ("", 1)]
+    for unit in units where text.hasSuffix(unit.suffix) {
+      if let value = Double(text.dropLast(unit.suffix.count)), value >= 0, value.isFinite { return value * unit.scale }
+    }
+    throw UsageError("--time-limit \(text): expected a time such as 30s, 500ms or 2m")
   }
 }

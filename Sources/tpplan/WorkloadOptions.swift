@@ -4,6 +4,7 @@ import Documents
 import Hardware
 import ModelGraph
 import Planner
+import Plans
 import Strategies
 
 /// Options that say what a step does; `search` and `estimate` share them.
@@ -32,9 +33,11 @@ struct WorkloadOptions: ParsableArguments {
   @Option(help: "adamw or sgd.")
   var optimizer: OptimizerKind = .adamw
 
-  /// The request without any choice made, and what was assumed where nothing was said.
-  func request(deviceCount: Int? = nil) throws -> (request: SearchRequest, assumptions: [String]) {
-    let (graph, _) = try ModelReader.read(model)
+  /// The request without any choice made, and what a plan needs besides.
+  ///
+  /// - Throws: `UsageError`, and the errors of reading the two files.
+  func request(deviceCount: Int? = nil) throws -> (request: SearchRequest, context: PlanContext) {
+    let (graph, modelSHA256) = try ModelReader.read(model)
     let file = try HardwareFile(readingFrom: hardware)
     var assumptions: [String] = []
     if let devices, devices < 1 { throw UsageError("--devices \(devices): at least one device is needed") }
@@ -67,9 +70,23 @@ struct WorkloadOptions: ParsableArguments {
     if mode == .train && graph.loss == nil {
       throw UsageError("the model \(graph.name) has no loss, so it cannot be trained; plan it with --mode forward")
     }
-    let request = SearchRequest(
+    var request = SearchRequest(
       graph: graph, cluster: cluster, batch: sequences, sequence: length, precision: precision, mode: mode, optimizer: optimizer)
-    return (request, assumptions)
+    request.larger = { try? file.cluster(devices: $0) }
+    return (request, PlanContext(hardware: file, modelSHA256: modelSHA256, assumptions: assumptions))
+  }
+}
+
+/// What a plan holds besides the search's answer.
+struct PlanContext {
+  let hardware: HardwareFile
+  let modelSHA256: String
+  let assumptions: [String]
+
+  func plan(_ planned: PlanOutcome.Planned) -> Plan {
+    Plan(
+      decision: planned.decision, prediction: planned.prediction, certificate: planned.certificate, hardware: hardware,
+      modelSHA256: modelSHA256, hardwareSHA256: hardware.json.sha256, assumptions: assumptions)
   }
 }
 

@@ -34,6 +34,16 @@ enum ExecutionProbe {
       let names = ["OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "PROBE"]
       let own = names.map { "\($0)=\(environment[$0] ?? "")" } + ["arguments=\(CommandLine.arguments.dropFirst().joined(separator: " "))"]
       try print(own, process)
+    case "random":
+      guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
+      let checks = DecisionChecks(world: process.world)
+      try print(try checks.random(model, seed: UInt64(arguments[1]) ?? 0, count: Int(arguments[2]) ?? 1), process)
+    case "faults": try print(try DecisionChecks(world: process.world).faults(), process)
+    case "oracle":
+      guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
+      let checks = OracleChecks(world: process.world, folder: arguments[1], model: model)
+      try print(try arguments.dropFirst(2).flatMap { name in try checks.mismatches(strategy: name).map { "\(name): \($0)" } }, process)
+    case "steps": try measureSteps(arguments, process.world)
     case "status": return Int32(arguments[0]) ?? 0
     case "fail": try fail(arguments[0], process)
     case "measure": try measure(process.world)

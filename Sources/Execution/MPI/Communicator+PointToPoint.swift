@@ -43,6 +43,13 @@ package struct Request: ~Copyable {
     discard self
     try MPILibrary.wait(handle)
   }
+
+  /// Returns nil when the buffer may be used again, and the request itself while the transfer is under way (MPI_Test).
+  package consuming func test() throws(ExecutionError) -> Request? {
+    let handle = handle
+    discard self
+    return try MPILibrary.test(handle) ? nil : Request(handle)
+  }
 }
 
 /// Transfers in flight, waited for together.

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# `make` lists what there is to make.
+
+SWIFT ?= swift
+# STRICT=1 makes every warning in the sources or tests an error; `make check` sets it.
+FLAGS = $(if $(STRICT),-Xswiftc -warnings-as-errors)
+SOURCES := Package.swift Sources Tests Benchmarks
+
+.PHONY: help demo test check build dependencies format lint ranks test-real bench-torch clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\): *[a-z ]*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+demo: build  ## install what is missing, build, then search, inspect and run GPT-2 on two ranks
+	scripts/demo
+
+test: dependencies  ## all tests
+	$(SWIFT) build --build-tests $(FLAGS)
+	scripts/run-tests $(FLAGS)
+
+check: STRICT := 1
+check: lint test ranks  ## format lint, warnings as errors, all tests, and plans on 1, 2 and 4 ranks
+
+build: dependencies  ## the release build, .build/release/tpplan
+	$(SWIFT) build --configuration release --product tpplan
+
+dependencies:  ## GLPK, OpenBLAS, Open MPI and pkg-config, through apt-get where missing
+	@scripts/install-dependencies
+
+format:  ## rewrite the sources in the project's format
+	$(SWIFT) format --in-place --parallel --recursive --configuration .swift-format $(SOURCES)
+
+lint: dependencies  ## fail where `make format` would change something
+	$(SWIFT) format lint --strict --parallel --recursive --configuration .swift-format $(SOURCES)
+
+ranks: build  ## search and run a small model on 1, 2 and 4 ranks, each verified against one rank
+	scripts/check-ranks 1 2 4
+
+test-real: dependencies  ## sentence embeddings of a published BERT on 1, 2 and 4 ranks, against PyTorch's
+	$(SWIFT) build --build-tests $(FLAGS)
+	scripts/check-real-model $(FLAGS)
+
+bench-torch: build  ## a training step of GPT-2 at TP 2 beside PyTorch's
+	scripts/bench-torch
+
+clean:  ## remove everything that was built
+	rm -rf .build build

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Lowering
+import Strategies
+
+/// One resharding step as this rank carries it out: who takes part, and what is packed and unpacked. Made once, when a program is loaded.
+struct ReshardingTransfer {
+  private enum Action {
+    /// The buffer is handed on.
+    case none
+    case slice(RegionTransfer)
+    case allReduce
+    /// The lengths of the members' parts; `unpack` is nil where the parts follow one another in the result.
+    case allGather(counts: [Int], unpack: [RegionTransfer]?)
+    /// The lengths of the members' parts; `pack` is nil where they follow one another in the operand.
+    case reduceScatter(counts: [Int], pack: [RegionTransfer]?)
+    case allToAll(sent: [Int], pack: [RegionTransfer], received: [Int], unpack: [RegionTransfer])
+  }
+
+  private let action: Action
+  private let axes: [Int]
+
+  init(_ step: ReshardingStep, from source: BufferID, to destination: BufferID, in program: Program) {
+    let (own, target) = (program.buffers[source], program.buffers[destination])
+    let shape = program.graph.shape(own.tensor)
+    let members = program.group(over: step.axes)
+    func regions(_ layout: Layout) -> [Region] {
+      members.map { Shard.region(shape: shape, layout: layout, mesh: program.mesh, coordinates: $0) }
+    }
+    /// Whether parts along a dimension follow one another in memory.
+    func isOutermost(_ dimension: Int, in region: Region) -> Bool { region[..<dimension].allSatisfy { $0.count == 1 } }
+    axes = step.axes
+    if members.count == 1 {
+      action = .none
+      return
+    }
+    switch step.action {
+    case .slice: action = .slice(RegionTransfer(target.region, from: own.region, to: target.region))
+    case .allReduce: action = .allReduce
+    case .allGather(let dimension):
+      let parts = regions(own.layout)
+      let isDirect = isOutermost(dimension, in: target.region)
+      action = .allGather(
+        counts: parts.map(\.elementCount), unpack: isDirect ? nil : parts.map { RegionTransfer($0, from: $0, to: target.region) })
+    case .reduceScatter(let dimension):
+      let parts = regions(target.layout)
+      let isDirect = isOutermost(dimension, in: own.region)
+      action = .reduceScatter(
+        counts: parts.map(\.elementCount), pack: isDirect ? nil : parts.map { RegionTransfer($0, from: own.region, to: $0) })
+    case .allToAll:
+      let sent = regions(target.layout).map { own.region.intersection($0) }
+      let received = regions(own.layout).map { target.region.intersection($0) }
+      action = .allToAll(
+        sent: sent.map(\.elementCount), pack: sent.map { RegionTransfer($0, from: own.region, to: $0) },
+        received: received.map(\.elementCount), unpack: received.map { RegionTransfer($0, from: $0, to: target.region) })
+    }
+  }
+
+  /// Fills `destination`, which has no memory yet, from `source`.
+  /// - Parameter dying: the buffers that nobody reads afterwards; an all-reduce works over `source` if it is one.
+  func carryOut(
+    from source: BufferID, to destination: BufferID, dying: [BufferID], memory: ProgramMemory, groups: MeshGroups
+  ) throws(ExecutionError) {
+    guard let group = groups.communicator(over: axes) else { return memory.share(destination, with: source) }
+    switch action {
+    case .none: memory.share(destination, with: source)
+    case .slice(let transfer): transfer.copy(memory.floats(source), into: try memory.allocate(destination))
+    case .allReduce:
+      let result = try memory.allocate(destination, over: source, dying: dying)
+      if result != memory.floats(source) { result.update(from: memory.floats(source), count: memory.count(source)) }
+      try group.allReduce(result, count: memory.count(destination))
+    case .allGather(let counts, let unpack):
+      let result = try memory.allocate(destination)
+      guard let unpack else { return try group.allGather(memory.floats(source), counts: counts, into: result) }
+      let staging = try memory.take(count: memory.count(destination))
+      defer { memory.release(staging) }
+      try group.allGather(memory.floats(source), counts: counts, into: memory.floats(in: staging))
+      Self.forEachPart(counts, unpack) { start, transfer in transfer.copy(memory.floats(in: staging) + start, into: result) }
+    case .reduceScatter(let counts, let pack):
+      let result = try memory.allocate(destination)
+      guard let pack else { return try group.reduceScatter(memory.floats(source), counts: counts, into: result) }
+      let staging = try memory.take(count: memory.count(source))
+      defer { memory.release(staging) }
+      Self.forEachPart(counts, pack) { start, transfer in transfer.copy(memory.floats(source), into: memory.floats(in: staging) + start) }
+      try group.reduceScatter(memory.floats(in: staging), counts: counts, into: result)
+    case .allToAll(let sent, let pack, let received, let unpack):
+      let result = try memory.allocate(destination)
+      let outgoing = try memory.take(count: memory.count(source))
+      defer { memory.release(outgoing) }
+      let incoming = try memory.take(count: memory.count(destination))
+      defer { memory.release(incoming) }
+      Self.forEachPart(sent, pack) { start, transfer in transfer.copy(memory.floats(source), into: memory.floats(in: outgoing) + start) }
+      try group.allToAll(memory.floats(in: outgoing), counts: sent, into: memory.floats(in: incoming), counts: received)
+      Self.forEachPart(received, unpack) { start, transfer in transfer.copy(memory.floats(in: incoming) + start, into: result) }
+    }
+  }
+
+  private static func forEachPart(_ counts: [Int], _ transfers: [RegionTransfer], _ body: (Int, RegionTransfer) -> Void) {
+    var start = 0
+    for (count, transfer) in zip(counts, transfers) {
+      body(start, transfer)
+      start += count
+    }
+  }
+}

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Kernels
+import Lowering
+import ModelGraph
+import Plans
+
+/// Carries out one rank's program, step by step, with the parameters that this rank holds.
+///
+/// Every rank of a plan makes one, with its own program, and calls the same methods in the same order.
+package final class Executor {
+  package let program: Program
+  let memory: ProgramMemory
+  let groups: MeshGroups
+  private let world: Communicator
+  private let inputs: StepInputs
+  private let optimizer: Optimizer
+  private let constants = OperatorConstants()
+  private let faults: FaultInjection?
+  private let microBatchSize: Int
+  private let lossScale: Float
+  private let outputSites: [OperatorSite]
+  private var steps: [Step] = []
+  private var sends = PendingSends()
+  /// Results of the last step that were to outlive it.
+  private(set) var retained: [RetainedResult] = []
+
+  /// One instruction and what is known of it beforehand.
+  private struct Step {
+    let instruction: Instruction
+    /// Buffers that nobody reads after this instruction.
+    var dying: [BufferID] = []
+    var transfer: ReshardingTransfer?
+  }
+
+  /// Which forward results are kept after a step.
+  enum Retention {
+    case nothing
+    case outputs
+    case everything
+  }
+
+  /// A forward result that outlives its step.
+  struct RetainedResult {
+    let op: OperatorID
+    let copy: Int
+    let microBatch: Int
+    let block: ProgramMemory.BlockID
+  }
+
+  /// Collective over `world`, which has one rank for each of the plan's.
+  ///
+  /// - Throws: `wrongRankCount`; what reading the parameters throws; `outOfMemory`; `mpi`.
+  package init(
+    _ decision: Decision, world: Communicator, hyperparameters: Hyperparameters, parameters: ParameterValues, inputs: StepInputs,
+    faults: FaultInjection? = nil
+  ) throws(ExecutionError) {
+    guard world.size == decision.ranks else { throw .wrongRankCount(planned: decision.ranks, found: world.size) }
+    program = Lowering.program(for: decision, rank: world.rank)
+    self.world = world
+    self.inputs = inputs
+    self.faults = faults
+    memory = ProgramMemory(program)
+    groups = try MeshGroups(program, world: world)
+    optimizer = Optimizer(hyperparameters, memory: memory, parameters: program.parameters)
+    microBatchSize = decision.job.batch / decision.job.microBatches
+    outputSites = decision.graph.outputs.compactMap { decision.graph.site(producing: $0.tensor) }
+    lossScale = 1 / Float(max(1, inputs.countedLabels))
+    try allocateParameters(parameters)
+    load()
+  }
+
+  private func allocateParameters(_ values: ParameterValues) throws(ExecutionError) {
+    for parameter in program.parameters {
+      guard let source = program.graph.tensors[parameter.tensor].parameter else { preconditionFailure("not a parameter") }
+      try values.fill(source, copy: parameter.copy, region: parameter.region, into: try memory.allocate(parameter.value))
+      if let gradient = parameter.gradient { try memory.allocate(gradient) }
+    }
+  }
+
+  /// Attaches each `free` to the instruction that it follows, and prepares the exchanges.
+  private func load() {
+    for instruction in program.instructions {
+      switch instruction {
+      case .free(let buffer) where !steps.isEmpty: steps[steps.count - 1].dying.append(buffer)
+      case .reshard(let step, let from, let to):
+        steps.append(Step(instruction: instruction, transfer: ReshardingTransfer(step, from: from, to: to, in: program)))
+      default: steps.append(Step(instruction: instruction))
+      }
+    }
+  }
+
+  /// Bytes of buffers, parameters and optimizer state: the most at any time so far.
+  package var peakBytes: Int { memory.peakBytes }
+
+  /// Carries out one step.
+  /// - Returns: this rank's addend of the step's loss; 0 where another rank counts it.
+  func step(retaining retention: Retention = .nothing) throws(ExecutionError) -> Double {
+    for result in retained { memory.release(result.block) }
+    retained = []
+    optimizer.beginStep()
+    faults?.beginStep()
+    var loss = 0.0
+    for step in steps {
+      try carryOut(step)
+      if case .kernel(let call) = step.instruction, call.phase == .forward {
+        if program.graph.operators[call.op].result == program.graph.loss, countsLoss(of: call.op) {
+          loss += Double(memory.floats(call.result).pointee)
+        }
+        if retains(call, retention) {
+          retained.append(RetainedResult(op: call.op, copy: call.copy, microBatch: call.microBatch, block: memory.hold(call.result)))
+        }
+      }
+      for buffer in step.dying { memory.free(buffer) }
+    }
+    try sends.waitAll(memory)
+    return loss
+  }
+
+  private func retains(_ call: KernelCall, _ retention: Retention) -> Bool {
+    switch retention {
+    case .nothing: false
+    case .outputs: outputSites.contains(OperatorSite(op: call.op, copy: call.copy))
+    case .everything: true
+    }
+  }
+
+  /// Where the loss is not partial, all ranks along a mesh axis have the same, and the first counts it.
+  private func countsLoss(of op: OperatorID) -> Bool {
+    let layout = program.strategies[op].result
+    return program.mesh.indices.allSatisfy { layout[$0] == .partial || program.coordinates[$0] == 0 }
+  }
+
+  private func carryOut(_ step: Step) throws(ExecutionError) {
+    switch step.instruction {
+    case .load(let buffer, let microBatch): try loadInput(buffer, microBatch: microBatch)
+    case .kernel(let call): try carryOut(call, dying: step.dying)
+    case .reshard(let reshard, let source, let destination):
+      if reshard.action == .allReduce, faults?.dropsNextAllReduce() == true { return memory.share(destination, with: source) }
+      try step.transfer?.carryOut(from: source, to: destination, dying: step.dying, memory: memory, groups: groups)
+    case .accumulate(let from, let to):
+      Elementwise.accumulate(memory.floats(from), into: try memory.writable(to), count: memory.count(to))
+    case .send(let buffer, let rank, let tag): try sends.send(buffer, to: rank, tag: Self.passTag(tag), memory: memory, world: world)
+    case .receive(let buffer, let rank, let tag):
+      try world.receive(try memory.allocate(buffer), count: memory.count(buffer), from: rank, tag: Self.passTag(tag)).wait()
+    case .zero(let buffer): memory.setZero(buffer)
+    case .reduceGradient(let parameter, let axes):
+      guard let buffer = program.parameters[parameter].gradient, let group = groups.communicator(over: axes) else { return }
+      try group.allReduce(memory.filledAccumulator(buffer), count: memory.count(buffer))
+    case .reduceTied(let parameter, let ranks): try reduceTied(program.parameters[parameter], over: ranks)
+    case .update(let parameter): try optimizer.update(parameter)
+    case .free(let buffer): memory.free(buffer)
+    }
+  }
+
+  private func carryOut(_ call: KernelCall, dying: [BufferID]) throws(ExecutionError) {
+    let kernel = OperatorCall(
+      call: call, op: program.graph.operators[call.op], program: program, memory: memory, groups: groups, dying: dying, constants: constants,
+      lossScale: lossScale)
+    switch call.phase {
+    case .forward:
+      try kernel.forward()
+      try faults?.disturb(kernel)
+    case .backward: try kernel.backward()
+    }
+  }
+
+  /// Micro-batch j is the rows j·b ..< (j + 1)·b of the global batch.
+  private func loadInput(_ buffer: BufferID, microBatch: Int) throws(ExecutionError) {
+    guard case .input(let kind) = program.buffers[buffer].role else { preconditionFailure("buffer \(buffer) is not an input") }
+    let region = program.globalRegion(of: buffer, microBatch: microBatch, microBatchSize: microBatchSize)
+    let values = try memory.allocate(buffer)
+    if kind.isInteger { inputs.load(kind, region: region, into: memory.integers(buffer)) } else { inputs.load(kind, region: region, into: values) }
+  }
+
+  /// Sums a tied parameter's gradient over the stages that hold it, in the order of their ranks, so that all get the same bits.
+  private func reduceTied(_ parameter: LocalParameter, over ranks: [Int]) throws(ExecutionError) {
+    guard let buffer = parameter.gradient else { return }
+    let count = memory.count(buffer)
+    let own = memory.filledAccumulator(buffer)
+    let tag = Self.tiedTag(parameter.tensor)
+    var pending = RequestList()
+    var parts: [ProgramMemory.BlockID] = []
+    for rank in ranks where rank != world.rank {
+      parts.append(try memory.take(count: count))
+      pending.append(try world.receive(memory.floats(in: parts[parts.count - 1]), count: count, from: rank, tag: tag))
+      pending.append(try world.send(own, count: count, to: rank, tag: tag))
+    }
+    try pending.waitAll()
+    let place = ranks.firstIndex(of: world.rank) ?? 0
+    var others = parts.map { memory.floats(in: $0) }[...]
+    if place > 0 {
+      // Those before this rank come first; a sum of two does not depend on the order.
+      let before = others.removeFirst()
+      for _ in 1..<place { Elementwise.accumulate(others.removeFirst(), into: before, count: count) }
+      Elementwise.accumulate(before, into: own, count: count)
+    }
+    for part in others { Elementwise.accumulate(part, into: own, count: count) }
+    for part in parts { memory.release(part) }
+  }
+
+  /// Messages between a pair of ranks arrive in the order in which they are sent, so tags may come round.
+  private static func passTag(_ tag: Int) -> Int { tag & 0x3fff }
+  private static func tiedTag(_ tensor: TensorID) -> Int { 0x4000 | tensor & 0x3fff }
+}
+
+extension Program {
+  /// A buffer's region with the rows of a micro-batch in place in the global batch.
+  func globalRegion(of buffer: BufferID, microBatch: Int, microBatchSize: Int) -> Region {
+    globalRegion(buffers[buffer].region, of: buffers[buffer].tensor, microBatch: microBatch, microBatchSize: microBatchSize)
+  }
+
+  func globalRegion(_ region: Region, of tensor: TensorID, microBatch: Int, microBatchSize: Int) -> Region {
+    zip(graph.tensors[tensor].dimensions, region).map { axis, range in
+      let start = graph.axes[axis].role == .batch ? microBatch * microBatchSize : 0
+      return range.lowerBound + start..<range.upperBound + start
+    }
+  }
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Kernels
+import Lowering
+import ModelGraph
+
+/// Attention and the rotation of its queries and keys.
+extension OperatorCall {
+  /// The kernel for this rank's part: its samples, query positions, key-value groups and query heads of a group; keys are always whole.
+  private func kernel(causal: Bool) -> Attention {
+    let (query, key) = (region(0), region(1))
+    let (groups, headsPerGroup, headSize) = (query[2].count, query[3].count, query[4].count)
+    return Attention(
+      batch: query[0].count, queries: query[1].count, keys: key[1].count, heads: groups * headsPerGroup, kvHeads: groups, headDim: headSize,
+      scale: 1 / Float(headSize).squareRoot(),
+      visibility: causal ? .causal(queryStart: query[1].lowerBound, keyStart: key[1].lowerBound) : .all)
+  }
+
+  /// Calls `body` with the key mask in the kernel's bytes; nil where the operator has none.
+  private func withKeyMask(_ body: (UnsafePointer<UInt8>?) throws(ExecutionError) -> Void) throws(ExecutionError) {
+    guard call.operands.count == 4 else { return try body(nil) }
+    let count = memory.count(call.operands[3])
+    let isToken = wholeNumbers(3)
+    try withScratch(count) { (scratch) throws(ExecutionError) in
+      let mask = UnsafeMutableRawPointer(scratch).bindMemory(to: UInt8.self, capacity: count)
+      for i in 0..<count { mask[i] = isToken[i] == 0 ? 0 : 1 }
+      try body(mask)
+    }
+  }
+
+  func attentionForward(causal: Bool) throws(ExecutionError) {
+    let kernel = kernel(causal: causal)
+    let (out, lse) = (try newResult(), try newExtra(0))
+    try withKeyMask { (mask) throws(ExecutionError) in
+      try withScratch(kernel.forwardScratchCount) { (scratch) throws(ExecutionError) in
+        kernel.forward(q: operand(0), k: operand(1), v: operand(2), keyMask: mask, out: out, lse: lse, scratch: scratch)
+      }
+    }
+  }
+
+  func attentionBackward(causal: Bool) throws(ExecutionError) {
+    let kernel = kernel(causal: causal)
+    guard let dq = try newGradient(0), let dk = try newGradient(1), let dv = try newGradient(2) else {
+      preconditionFailure("\(op.name): queries, keys and values are all learned or none is")
+    }
+    try withKeyMask { (mask) throws(ExecutionError) in
+      try withScratch(kernel.backwardScratchCount) { (scratch) throws(ExecutionError) in
+        kernel.backward(
+          q: operand(0), k: operand(1), v: operand(2), keyMask: mask, out: result, lse: extra(0), dout: resultGradient, dq: dq, dk: dk,
+          dv: dv, scratch: scratch)
+      }
+    }
+  }
+
+  /// Samples, first position, positions and heads of x [b, s, …, d].
+  private var rotated: (batch: Int, start: Int, count: Int, heads: Int) {
+    let region = region(0)
+    return (region[0].count, region[1].lowerBound, region[1].count, region[2..<region.count - 1].reduce(1) { $0 * $1.count })
+  }
+
+  func rotaryForward() throws(ExecutionError) {
+    let (batch, start, count, heads) = rotated
+    constants.rotaryTable(call.op, program).rotate(
+      operand(0), into: try newResult(over: 0), batch: batch, start: start, count: count, heads: heads)
+  }
+
+  func rotaryBackward() throws(ExecutionError) {
+    guard let dx = try newGradientOverResultGradient(0) else { return }
+    let (batch, start, count, heads) = rotated
+    constants.rotaryTable(call.op, program).rotateBack(resultGradient, into: dx, batch: batch, start: start, count: count, heads: heads)
+  }
+}
+
+/// What operators need beside their operands and is the same at every call: made at the first, kept for the run.
+final class OperatorConstants {
+  private var tables: [(parameters: RotaryParameters, table: RotaryTable)] = []
+
+  /// The angles for this rank's positions of a rotary operator; one table for all that have the same.
+  func rotaryTable(_ id: OperatorID, _ program: Program) -> RotaryTable {
+    let op = program.graph.operators[id]
+    guard case .rotary(let parameters) = op.kind else { preconditionFailure("\(op.name) is not a rotary embedding") }
+    let (region, headSize) = (program.iterationRegions[id], program.graph.shape(op.result).last ?? 0)
+    let positions = region[program.rules[id].result[1]]
+    if let known = tables.first(where: { $0.parameters == parameters && $0.table.positions == positions && $0.table.headDim == headSize }) {
+      return known.table
+    }
+    let table = RotaryTable(positions: positions, inverseFrequencies: parameters.inverseFrequencies(headSize: headSize))
+    tables.append((parameters, table))
+    return table
+  }
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Kernels
+
+/// Normalisation over the last dimension. A parameter that is not learned has no gradient; the kernels then write into scratch.
+extension OperatorCall {
+  func layerNormForward(epsilon: Float) throws(ExecutionError) {
+    let (rows, columns) = rowsAndColumns
+    LayerNorm.forward(
+      operand(0), weight: operand(1), bias: operand(2), epsilon: epsilon, into: try newResult(), mean: try newExtra(0), rstd: try newExtra(1),
+      rows: rows, columns: columns)
+  }
+
+  func layerNormBackward() throws(ExecutionError) {
+    let (rows, columns) = rowsAndColumns
+    try withScratch(columns) { (scratch) throws(ExecutionError) in
+      let dx = try gradientOrScratch()
+      LayerNorm.backward(
+        x: operand(0), weight: operand(1), mean: extra(0), rstd: extra(1), dy: resultGradient, dx: dx, dweight: try accumulator(1) ?? scratch,
+        dbias: try accumulator(2), rows: rows, columns: columns)
+    }
+  }
+
+  func rmsNormForward(epsilon: Float) throws(ExecutionError) {
+    let (rows, columns) = rowsAndColumns
+    RMSNorm.forward(
+      operand(0), weight: operand(1), epsilon: epsilon, into: try newResult(), rstd: try newExtra(0), rows: rows, columns: columns)
+  }
+
+  func rmsNormBackward() throws(ExecutionError) {
+    let (rows, columns) = rowsAndColumns
+    try withScratch(columns) { (scratch) throws(ExecutionError) in
+      let dx = try gradientOrScratch()
+      RMSNorm.backward(
+        x: operand(0), weight: operand(1), rstd: extra(0), dy: resultGradient, dx: dx, dweight: try accumulator(1) ?? scratch, rows: rows,
+        columns: columns)
+    }
+  }
+
+  /// The gradient of x, over that of y where it dies. A norm's operand is always computed from something learned.
+  private func gradientOrScratch() throws(ExecutionError) -> UnsafeMutablePointer<Float> {
+    guard let dx = try newGradientOverResultGradient(0) else { preconditionFailure("\(op.name) normalises an input of the model") }
+    return dx
+  }
+}

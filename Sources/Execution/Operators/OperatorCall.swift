@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Lowering
+import ModelGraph
+
+/// One kernel call while it is carried out: the operator, its local extents, and the memory of its tensors.
+///
+/// The families of operators extend it, one file each; `forward` and `backward` choose among them.
+struct OperatorCall {
+  let call: KernelCall
+  let op: Operator
+  let program: Program
+  let memory: ProgramMemory
+  let groups: MeshGroups
+  /// Buffers that are freed right after this call: their memory may be taken over.
+  let dying: [BufferID]
+  let constants: OperatorConstants
+  /// What the labels' sum of losses is multiplied by: 1 / the global number of labels that count.
+  let lossScale: Float
+
+  func forward() throws(ExecutionError) {
+    switch op.kind {
+    case .embedding: try embeddingForward()
+    case .positionEmbedding(let offset): try positionEmbeddingForward(offset: offset)
+    case .linear: try linearForward()
+    case .bias: try biasForward()
+    case .attention(let causal): try attentionForward(causal: causal)
+    case .rotary: try rotaryForward()
+    case .layerNorm(let epsilon): try layerNormForward(epsilon: Float(epsilon))
+    case .rmsNorm(let epsilon): try rmsNormForward(epsilon: Float(epsilon))
+    case .activation(let function): try activationForward(function)
+    case .dropout: memory.share(call.result, with: call.operands[0])
+    case .add: try addForward()
+    case .multiply: try multiplyForward()
+    case .patches(let size): try patchesForward(size: size)
+    case .prependToken: try prependTokenForward()
+    case .selectToken(let position): try selectTokenForward(position: position)
+    case .crossEntropy: try crossEntropyForward()
+    }
+  }
+
+  func backward() throws(ExecutionError) {
+    switch op.kind {
+    case .embedding: try embeddingBackward()
+    case .positionEmbedding(let offset): try positionEmbeddingBackward(offset: offset)
+    case .linear: try linearBackward()
+    case .bias: try biasBackward()
+    case .attention(let causal): try attentionBackward(causal: causal)
+    case .rotary: try rotaryBackward()
+    case .layerNorm: try layerNormBackward()
+    case .rmsNorm: try rmsNormBackward()
+    case .activation(let function): try activationBackward(function)
+    case .dropout: if let gradient = call.operandGradients[0] { memory.share(gradient, with: resultGradientBuffer) }
+    case .add: try addBackward()
+    case .multiply: try multiplyBackward()
+    case .patches: break
+    case .prependToken: try prependTokenBackward()
+    case .selectToken(let position): try selectTokenBackward(position: position)
+    case .crossEntropy: try crossEntropyBackward()
+    }
+  }
+
+  // MARK: - Operands and results
+
+  func operand(_ index: Int) -> UnsafePointer<Float> { UnsafePointer(memory.floats(call.operands[index])) }
+  func wholeNumbers(_ index: Int) -> UnsafePointer<Int32> { UnsafePointer(memory.integers(call.operands[index])) }
+
+  /// The result's memory, fresh.
+  func newResult() throws(ExecutionError) -> UnsafeMutablePointer<Float> { try memory.allocate(call.result) }
+
+  /// The result's memory for a kernel that may overwrite an operand.
+  func newResult(over operand: Int) throws(ExecutionError) -> UnsafeMutablePointer<Float> {
+    try memory.allocate(call.result, over: call.operands[operand], dying: dying)
+  }
+
+  func newExtra(_ index: Int) throws(ExecutionError) -> UnsafeMutablePointer<Float> { try memory.allocate(call.extras[index]) }
+  func extra(_ index: Int) -> UnsafePointer<Float> { UnsafePointer(memory.floats(call.extras[index])) }
+  /// The values that forward gave, where the operator's rule keeps them.
+  var result: UnsafePointer<Float> { UnsafePointer(memory.floats(call.result)) }
+
+  // MARK: - Gradients
+
+  var resultGradientBuffer: BufferID {
+    guard let buffer = call.resultGradient else { preconditionFailure("\(op.name) has no result gradient") }
+    return buffer
+  }
+  var resultGradient: UnsafePointer<Float> { UnsafePointer(memory.floats(resultGradientBuffer)) }
+
+  /// Memory for an operand's gradient that the kernel overwrites; nil where none is wanted.
+  func newGradient(_ operand: Int) throws(ExecutionError) -> UnsafeMutablePointer<Float>? {
+    guard let buffer = call.operandGradients[operand] else { return nil }
+    return try memory.allocate(buffer)
+  }
+
+  /// Memory for an operand's gradient that may overwrite the result's gradient.
+  func newGradientOverResultGradient(_ operand: Int) throws(ExecutionError) -> UnsafeMutablePointer<Float>? {
+    guard let buffer = call.operandGradients[operand] else { return nil }
+    return try memory.allocate(buffer, over: resultGradientBuffer, dying: dying)
+  }
+
+  /// An operand's gradient for a kernel that adds to it: a parameter's, or new zeros. Nil where none is wanted.
+  func accumulator(_ operand: Int) throws(ExecutionError) -> UnsafeMutablePointer<Float>? {
+    guard let buffer = call.operandGradients[operand] else { return nil }
+    if !isParameter(operand) {
+      try memory.allocate(buffer)
+      memory.setZero(buffer)
+    }
+    return memory.filledAccumulator(buffer)
+  }
+
+  func isParameter(_ operand: Int) -> Bool { program.graph.tensors[op.operands[operand]].isParameter }
+
+  // MARK: - Extents
+
+  /// This rank's part of each iteration axis of the operator's rule.
+  var iteration: [Range<Int>] { program.iterationRegions[call.op] }
+
+  func region(_ operand: Int) -> Region { program.buffers[call.operands[operand]].region }
+  func extents(_ operand: Int) -> [Int] { region(operand).map(\.count) }
+  var resultExtents: [Int] { program.buffers[call.result].region.map(\.count) }
+  var resultCount: Int { memory.count(call.result) }
+  /// The result as rows of its last dimension.
+  var rowsAndColumns: (rows: Int, columns: Int) {
+    let extents = resultExtents
+    return (extents.dropLast().reduce(1, *), extents.last ?? 1)
+  }
+
+  /// Calls `body` with scratch memory for `count` floats.
+  func withScratch(_ count: Int, _ body: (UnsafeMutablePointer<Float>) throws(ExecutionError) -> Void) throws(ExecutionError) {
+    let block = try memory.take(count: count)
+    defer { memory.release(block) }
+    try body(memory.floats(in: block))
+  }
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Kernels
+import ModelGraph
+
+/// Matrix products and their biases. x is [rows, inputs], y [rows, outputs]; the weight stands as the checkpoint has it, inputs or
+/// outputs first, and the product takes it as it is.
+extension OperatorCall {
+  private struct Product {
+    let rows: Int
+    let inputs: Int
+    let outputs: Int
+    /// Whether the weight is [inputs, outputs], not [outputs, inputs].
+    let isInputFirst: Bool
+  }
+
+  private var product: Product {
+    let (x, weight) = (program.graph.tensors[op.operands[0]].dimensions, program.graph.tensors[op.operands[1]].dimensions)
+    let extents = extents(1)
+    let isInput = weight.map(x.contains)
+    let inputs = zip(extents, isInput).reduce(1) { $1.1 ? $0 * $1.0 : $0 }
+    return Product(
+      rows: memory.count(call.operands[0]) / inputs, inputs: inputs, outputs: extents.reduce(1, *) / inputs, isInputFirst: isInput[0])
+  }
+
+  /// y = x W
+  func linearForward() throws(ExecutionError) {
+    let p = product
+    BLAS.gemm(
+      .no, p.isInputFirst ? .no : .yes, m: p.rows, n: p.outputs, k: p.inputs, a: operand(0), lda: p.inputs, b: operand(1),
+      ldb: p.isInputFirst ? p.outputs : p.inputs, c: try newResult(), ldc: p.outputs)
+  }
+
+  /// dx = dy Wᵀ, dW += xᵀ dy
+  func linearBackward() throws(ExecutionError) {
+    let p = product
+    let dy = resultGradient
+    if let buffer = call.operandGradients[1] {
+      if !isParameter(1) {
+        try memory.allocate(buffer)
+        memory.setZero(buffer)
+      }
+      let (dw, isZero) = memory.accumulator(buffer)
+      if p.isInputFirst {
+        BLAS.gemm(
+          .yes, .no, m: p.inputs, n: p.outputs, k: p.rows, a: operand(0), lda: p.inputs, b: dy, ldb: p.outputs, beta: isZero ? 0 : 1, c: dw,
+          ldc: p.outputs)
+      } else {
+        BLAS.gemm(
+          .yes, .no, m: p.outputs, n: p.inputs, k: p.rows, a: dy, lda: p.outputs, b: operand(0), ldb: p.inputs, beta: isZero ? 0 : 1, c: dw,
+          ldc: p.inputs)
+      }
+    }
+    if let dx = try newGradient(0) {
+      BLAS.gemm(
+        .no, p.isInputFirst ? .yes : .no, m: p.rows, n: p.inputs, k: p.outputs, a: dy, lda: p.outputs, b: operand(1),
+        ldb: p.isInputFirst ? p.outputs : p.inputs, c: dx, ldc: p.inputs)
+    }
+  }
+
+  /// y = x + b, b along the last dimensions
+  func biasForward() throws(ExecutionError) {
+    let columns = memory.count(call.operands[1])
+    Elementwise.addBias(operand(0), operand(1), into: try newResult(over: 0), rows: resultCount / columns, columns: columns)
+  }
+
+  /// dx = dy, db += Σ dy
+  func biasBackward() throws(ExecutionError) {
+    let columns = memory.count(call.operands[1])
+    if let db = try accumulator(1) {
+      Elementwise.accumulateBiasGradient(resultGradient, into: db, rows: resultCount / columns, columns: columns)
+    }
+    if let dx = call.operandGradients[0] { memory.share(dx, with: resultGradientBuffer) }
+  }
+}

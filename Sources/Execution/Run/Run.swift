@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Kernels
+import ModelGraph
+import Plans
+
+/// What a run of a plan is to do and to report.
+package struct RunRequest {
+  package var decision: Decision
+  package var steps = 1
+  package var hyperparameters: Hyperparameters
+  package var parameters: ParameterValues
+  package var inputs: StepInputs
+  /// Whether rank 0 collects the model's outputs in the first step.
+  package var collectsOutputs = false
+  /// Whether rank 0 collects the parameters' gradients in the first step.
+  package var collectsGradients = false
+  /// The same model and job on one rank, to compare the first step with.
+  package var verification: Decision?
+  package var faults: FaultInjection?
+
+  /// - Parameters:
+  ///   - decision: with the mode that is to be run: a plan for training can also be run forward.
+  package init(_ decision: Decision, hyperparameters: Hyperparameters, parameters: ParameterValues, inputs: StepInputs) {
+    self.decision = decision
+    self.hyperparameters = hyperparameters
+    self.parameters = parameters
+    self.inputs = inputs
+  }
+}
+
+/// A whole tensor with its name in files.
+package struct NamedArray: Sendable, Equatable {
+  package let name: String
+  package let shape: [Int]
+  /// Row-major.
+  package internal(set) var values: [Float]
+}
+
+/// What a run measured; the same on every rank but for `outputs`, `gradients` and `verification`, which rank 0 has.
+package struct RunReport: Sendable {
+  /// For each step, the longest time of a rank, from a barrier to its own end of the step.
+  package internal(set) var stepSeconds: [Double] = []
+  /// The loss in each step, before its update; nil where the model has no loss or no label counts.
+  package internal(set) var losses: [Double?] = []
+  /// For each rank, the most memory that its process has had resident (VmHWM), and the most that its buffers, parameters and optimizer state
+  /// have taken.
+  package internal(set) var peakResidentBytes: [Int] = []
+  package internal(set) var peakBufferBytes: [Int] = []
+  /// For each rank, what it sent in the first step, and what its program says that it sends.
+  package internal(set) var traffic: [Traffic] = []
+  package internal(set) var expectedTraffic: [Traffic] = []
+  /// By their Hugging Face names.
+  package internal(set) var outputs: [NamedArray] = []
+  /// As the checkpoint's tensors.
+  package internal(set) var gradients: [NamedArray] = []
+  package internal(set) var verification: VerificationReport?
+
+  /// The median over the steps, the first two left out where there are more.
+  package var medianStepSeconds: Double {
+    let sorted = (stepSeconds.count > 2 ? Array(stepSeconds.dropFirst(2)) : stepSeconds).sorted()
+    guard !sorted.isEmpty else { return 0 }
+    return (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2]) / 2
+  }
+}
+
+/// One rank's side of a run.
+package struct Run {
+  private let request: RunRequest
+  private let world: Communicator
+  private let executor: Executor
+
+  /// Collective over `world`.
+  /// - Throws: as `Executor.init`.
+  package init(_ request: RunRequest, world: Communicator) throws(ExecutionError) {
+    self.request = request
+    self.world = world
+    executor = try Executor(
+      request.decision, world: world, hyperparameters: request.hyperparameters, parameters: request.parameters, inputs: request.inputs,
+      faults: request.faults)
+  }
+
+  /// Carries out the steps. Collective.
+  package func carryOut() throws(ExecutionError) -> RunReport {
+    var report = RunReport()
+    var own = Measurements()
+    let clock = ContinuousClock()
+    for step in 0..<request.steps {
+      let retention: Executor.Retention =
+        step > 0 ? .nothing : request.verification != nil ? .everything : request.collectsOutputs ? .outputs : .nothing
+      try world.barrier()
+      let before = world.ledger.traffic
+      let start = clock.now
+      let loss = try executor.step(retaining: retention)
+      own.seconds.append((clock.now - start) / .seconds(1))
+      own.losses.append(loss)
+      if step == 0 {
+        own.traffic = world.ledger.traffic.since(before)
+        try collect(into: &report)
+      }
+    }
+    own.peakBufferBytes = executor.peakBytes
+    own.peakResidentBytes = ProcessMemory.peakResidentBytes
+    try merge(own, into: &report)
+    return report
+  }
+
+  private func collect(into report: inout RunReport) throws(ExecutionError) {
+    let gathering = TensorGathering(decision: request.decision, executor: executor, world: world)
+    if request.collectsOutputs { report.outputs = try gathering.outputs() }
+    if request.collectsGradients, request.decision.job.mode == .train { report.gradients = try gathering.checkpointGradients() }
+    if let reference = request.verification { report.verification = try verify(gathering, against: reference) }
+  }
+
+  private func verify(_ distributed: TensorGathering, against reference: Decision) throws(ExecutionError) -> VerificationReport? {
+    // Every rank takes part in the split; only rank 0 has something to do in its group of one.
+    let alone = try world.split(color: world.rank, key: 0)
+    var single: TensorGathering?
+    if world.rank == 0 {
+      let executor = try Executor(
+        reference, world: alone, hyperparameters: request.hyperparameters, parameters: request.parameters, inputs: request.inputs)
+      _ = try executor.step(retaining: .everything)
+      single = TensorGathering(decision: reference, executor: executor, world: alone)
+    }
+    let report = try Verification(distributed: distributed, single: single).compare()
+    return world.rank == 0 ? report : nil
+  }
+
+  /// Brings every rank's measurements to every rank.
+  private func merge(_ own: Measurements, into report: inout RunReport) throws(ExecutionError) {
+    let all = try world.shareNumbers(own.numbers + executor.program.expectedTraffic().numbers)
+    let ranks = all.map { Measurements($0, steps: request.steps) }
+    report.stepSeconds = (0..<request.steps).map { step in ranks.map { $0.seconds[step] }.max() ?? 0 }
+    let hasLoss = request.decision.graph.loss != nil && request.inputs.countedLabels > 0
+    report.losses = (0..<request.steps).map { step in hasLoss ? ranks.reduce(0) { $0 + $1.losses[step] } : nil }
+    report.traffic = ranks.map(\.traffic)
+    report.expectedTraffic = all.map { Traffic($0.suffix(Traffic.numberCount)) }
+    report.peakResidentBytes = ranks.map(\.peakResidentBytes)
+    report.peakBufferBytes = ranks.map(\.peakBufferBytes)
+  }
+}
+
+extension TensorGathering {
+  /// The model's outputs, from the step that retained them; empty on ranks other than 0.
+  func outputs() throws(ExecutionError) -> [NamedArray] {
+    var arrays: [NamedArray] = []
+    let graph = decision.graph
+    for output in graph.outputs {
+      guard let site = graph.site(producing: output.tensor), let whole = try result(of: site) else { continue }
+      arrays.append(NamedArray(name: output.name, shape: whole.shape, values: whole.values))
+    }
+    return arrays
+  }
+
+  /// The gradients as the checkpoint's tensors, in the order in which the forward pass reads them; empty on ranks other than 0.
+  func checkpointGradients() throws(ExecutionError) -> [NamedArray] {
+    var arrays: [NamedArray] = []
+    for site in learnedParameters {
+      guard let whole = try gradient(of: site), let source = decision.graph.tensors[site.tensor].parameter else { continue }
+      let name = Graph.name(source.checkpointName, copy: site.copy)
+      let known = arrays.lastIndex { $0.name == name }
+      let place = known ?? arrays.count
+      if known == nil {
+        let zeros = [Float](repeating: 0, count: source.checkpointShape.reduce(1, *))
+        arrays.append(NamedArray(name: name, shape: source.checkpointShape, values: zeros))
+      }
+      whole.accumulate(into: &arrays[place].values, offset: source.offset, strides: source.strides)
+    }
+    return arrays
+  }
+}

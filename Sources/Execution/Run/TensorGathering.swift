@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Lowering
+import ModelGraph
+import Plans
+import Strategies
+
+/// A whole tensor of the global batch, put together from the ranks' shards.
+struct GatheredTensor {
+  /// The part that one rank holds; the values are the sum of all parts.
+  struct Part {
+    let rank: Int
+    let region: Region
+  }
+
+  let shape: [Int]
+  private(set) var values: [Float]
+  private(set) var parts: [Part] = []
+
+  init(shape: [Int]) {
+    self.shape = shape
+    values = [Float](repeating: 0, count: shape.reduce(1, *))
+  }
+
+  fileprivate mutating func add(_ part: UnsafePointer<Float>, _ place: Part) {
+    let transfer = RegionTransfer(place.region, from: place.region, to: shape.map { 0..<$0 })
+    values.withUnsafeMutableBufferPointer { if let base = $0.baseAddress { transfer.accumulate(part, into: base) } }
+    parts.append(place)
+  }
+
+  /// Adds the values into a view of another array, whose element at the tensor's origin is at `offset`.
+  func accumulate(into array: inout [Float], offset: Int, strides: [Int]) {
+    let region = shape.map { 0..<$0 }
+    let transfer = RegionTransfer(region, from: region, toViewAt: offset, strides: strides)
+    values.withUnsafeBufferPointer { source in
+      array.withUnsafeMutableBufferPointer { destination in
+        if let source = source.baseAddress, let destination = destination.baseAddress { transfer.accumulate(source, into: destination) }
+      }
+    }
+  }
+
+  /// The rank whose part holds an element; the first of them where they are added up.
+  func rank(holding index: Int) -> Int {
+    var rest = index
+    var place = [Int](repeating: 0, count: shape.count)
+    for d in shape.indices.reversed() {
+      place[d] = rest % shape[d]
+      rest /= shape[d]
+    }
+    return parts.first { zip($0.region, place).allSatisfy { $0.contains($1) } }?.rank ?? 0
+  }
+}
+
+/// Brings tensors that are spread over the ranks of a plan together on rank 0. Every rank calls the same methods in the same order.
+///
+/// It is bookkeeping, not part of a step: what it sends is entered in the ledger after the step's traffic has been read.
+struct TensorGathering {
+  let decision: Decision
+  let executor: Executor
+  let world: Communicator
+  private static let tag = 0x7fff
+
+  /// One parameter as the stage that holds it first has it.
+  struct ParameterSite {
+    let tensor: TensorID
+    let copy: Int
+    let stage: Int
+    let layout: Layout
+  }
+
+  private var graph: Graph { decision.graph }
+  private var strategies: [Strategy] { executor.program.strategies }
+  private var microBatchSize: Int { decision.job.batch / decision.job.microBatches }
+
+  /// The parameters that the loss depends on, in the order in which the forward pass reads them.
+  var learnedParameters: [ParameterSite] {
+    let needsGradient = graph.reachesLoss()
+    var sites: [ParameterSite] = []
+    var known = Set<[Int]>()
+    for site in graph.operatorSites {
+      for (position, tensor) in graph.operators[site.op].operands.enumerated() where graph.tensors[tensor].isParameter && needsGradient[tensor] {
+        guard known.insert([tensor, site.copy]).inserted else { continue }
+        sites.append(
+          ParameterSite(
+            tensor: tensor, copy: site.copy, stage: stage(holding: site), layout: strategies[site.op].operands[position].forward))
+      }
+    }
+    return sites
+  }
+
+  func layout(of site: OperatorSite) -> Layout { strategies[site.op].result }
+
+  /// An operator's retained result in the last step, over all micro-batches; nil on ranks other than 0.
+  func result(of site: OperatorSite) throws(ExecutionError) -> GatheredTensor? {
+    let tensor = graph.operators[site.op].result
+    let dimensions = graph.tensors[tensor].dimensions
+    let isPerSample = dimensions.contains { graph.axes[$0].role == .batch }
+    let shape = dimensions.map { graph.axes[$0].role == .batch ? decision.job.batch : graph.axes[$0].extent }
+    // A loss has an addend for each micro-batch; positions are the same in all of them.
+    let microBatches = isPerSample || tensor == graph.loss ? decision.job.microBatches : 1
+    var whole: GatheredTensor? = world.rank == 0 ? GatheredTensor(shape: shape) : nil
+    for microBatch in 0..<microBatches {
+      let own = executor.retained.first { $0.op == site.op && $0.copy == site.copy && $0.microBatch == microBatch }
+      try collect(
+        tensor, layout(of: site), stage: stage(holding: site), microBatch: microBatch, own: own.map { executor.memory.floats(in: $0.block) },
+        into: &whole)
+    }
+    return whole
+  }
+
+  /// A parameter's gradient in the last step; nil on ranks other than 0.
+  func gradient(of site: ParameterSite) throws(ExecutionError) -> GatheredTensor? {
+    var whole: GatheredTensor? = world.rank == 0 ? GatheredTensor(shape: graph.shape(site.tensor)) : nil
+    let parameter = executor.program.parameters.first { $0.tensor == site.tensor && $0.copy == site.copy }
+    try collect(
+      site.tensor, site.layout, stage: site.stage, microBatch: 0, own: parameter?.gradient.map { executor.memory.floats($0) }, into: &whole)
+    return whole
+  }
+
+  private func stage(holding site: OperatorSite) -> Int {
+    let segment = graph.segmentOfOperator[site.op]
+    let holder = decision.stages.firstIndex { $0.units.contains { $0.segment == segment && $0.copies.contains(site.copy) } }
+    guard let holder else { preconditionFailure("no stage holds copy \(site.copy) of \(graph.segments[segment].name)") }
+    return holder
+  }
+
+  private func collect(
+    _ tensor: TensorID, _ layout: Layout, stage: Int, microBatch: Int, own: UnsafeMutablePointer<Float>?, into whole: inout GatheredTensor?
+  ) throws(ExecutionError) {
+    for place in 0..<decision.ranksPerStage {
+      let coordinates = decision.coordinates(of: place)
+      // Of equal copies, one is enough.
+      guard coordinates.indices.allSatisfy({ coordinates[$0] == 0 || layout[$0] != .replicated }) else { continue }
+      let rank = stage * decision.ranksPerStage + place
+      let region = Shard.region(shape: graph.shape(tensor), layout: layout, mesh: decision.mesh, coordinates: coordinates)
+      if rank == world.rank {
+        guard let own else { preconditionFailure("\(graph.tensors[tensor].name) was not kept on rank \(rank)") }
+        if rank != 0 { try world.send(own, count: region.elementCount, to: 0, tag: Self.tag).wait() }
+      }
+      guard whole != nil else { continue }
+      let global = executor.program.globalRegion(region, of: tensor, microBatch: microBatch, microBatchSize: microBatchSize)
+      if rank == 0, let own {
+        whole?.add(own, .init(rank: rank, region: global))
+      } else {
+        let received = try executor.memory.take(count: region.elementCount)
+        defer { executor.memory.release(received) }
+        try world.receive(executor.memory.floats(in: received), count: region.elementCount, from: rank, tag: Self.tag).wait()
+        whole?.add(executor.memory.floats(in: received), .init(rank: rank, region: global))
+      }
+    }
+  }
+}
+
+/// One operator of one copy of its segment.
+struct OperatorSite: Hashable {
+  let op: OperatorID
+  let copy: Int
+}
+
+extension Graph {
+  /// Every operator in the order of the forward pass.
+  var operatorSites: [OperatorSite] {
+    segments.flatMap { segment in (0..<segment.repeats).flatMap { copy in segment.operators.map { OperatorSite(op: $0, copy: copy) } } }
+  }
+
+  /// The operator that produces a tensor, in its last copy; for a segment's entry, the one whose result the segment before sends on.
+  func site(producing tensor: TensorID) -> OperatorSite? {
+    if let op = producer[tensor] { return OperatorSite(op: op, copy: segments[segmentOfOperator[op]].repeats - 1) }
+    for (index, segment) in segments.enumerated().dropFirst() {
+      if let position = segment.entries.firstIndex(of: tensor) { return site(producing: segments[index - 1].exits[position]) }
+    }
+    return nil
+  }
+}
+
+extension Decision {
+  /// The place on the mesh of the rank that is number `place` in its stage.
+  func coordinates(of place: Int) -> [Int] {
+    var rest = place
+    var coordinates = [Int](repeating: 0, count: mesh.count)
+    for axis in mesh.indices.reversed() {
+      coordinates[axis] = rest % mesh[axis]
+      rest /= mesh[axis]
+    }
+    return coordinates
+  }
+}

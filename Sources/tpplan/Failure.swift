@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
+import Execution
+import Foundation
+import Hardware
+import ModelGraph
+import Planner
+import Plans
+import Search
+
+/// How a command ends when it does not end well: the exit code that scripts can rely on, and what to say.
+struct Failure: Error {
+  static let verificationFailed: Int32 = 1
+  static let nothingFits: Int32 = 2
+  static let timeLimit: Int32 = 3
+  static let usage: Int32 = 64
+  static let badInput: Int32 = 65
+  static let `internal`: Int32 = 70
+  static let cannotWrite: Int32 = 73
+
+  let code: Int32
+  let message: String
+
+  init(code: Int32, _ message: String) {
+    self.code = code
+    self.message = message
+  }
+
+  /// - Returns: nil for an error that the argument parser reports itself.
+  init?(_ error: any Error) {
+    switch error {
+    case let error as UsageError: self.init(code: Self.usage, error.description)
+    case let error as PlannerError:
+      if case .usage(let text) = error { self.init(code: Self.usage, text) } else { self.init(code: Self.internal, error.description) }
+    case let error as DocumentError: self.init(code: error.exitCode, error.description)
+    case let error as HardwareError: self.init(code: error.exitCode, error.description)
+    case let error as ModelError: self.init(code: Self.badInput, error.description)
+    case let error as PlanError: self.init(code: Self.badInput, error.description)
+    case let error as ExecutionError: self.init(code: Self.code(of: error), error.description)
+    case let error as SearchError: self.init(code: Self.internal, "internal error: \(error)")
+    default: return nil
+    }
+  }
+
+  static func code(of error: ExecutionError) -> Int32 {
+    switch error {
+    case .mpi, .messageTooLong, .outOfMemory: 1
+    case .mpirunNotFound, .cannotStart: Self.internal
+    case .cannotRead, .malformedWeights, .noSuchTensor, .unusableTensor, .unusableInput: Self.badInput
+    case .cannotWrite: Self.cannotWrite
+    case .document(let error): error.exitCode
+    case .wrongRankCount: Self.usage
+    }
+  }
+
+  func report() { FileHandle.standardError.write(Data("tpplan: \(message)\n".utf8)) }
+}

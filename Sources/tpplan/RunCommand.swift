@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ArgumentParser
+import Documents
+import Execution
+import Foundation
+import Hardware
+import Kernels
+import Planner
+import Plans
+import Strategies
+
+/// `tpplan run`: carries a plan out over MPI ranks, one rank for each device.
+///
+/// The process that a person starts reads the plan and starts `mpirun` with this same command line; each rank then finds itself started by
+/// `mpirun`, by that or by a person's own, and runs its program.
+struct RunCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "run", abstract: "Execute a plan across MPI ranks.",
+    discussion: "Example: tpplan run plan.json --steps 3 --verify", aliases: ["execute"])
+
+  @Argument(help: "A plan.")
+  var plan: String
+
+  @Option(help: "train or forward (default: what the plan is for; a plan for training also runs forward).")
+  var mode: Mode?
+  @Option(help: "Steps; each takes the same global batch unless the inputs say otherwise.")
+  var steps = 1
+  @Option(help: "Folder, safetensors file or index to read weights from (default: generated from the seed).")
+  var weights: String?
+  @Option(help: "Inputs as JSON arrays or safetensors: input_ids, attention_mask, token_type_ids, labels, pixel_values (default: generated).")
+  var inputs: String?
+  @Option(help: "Write the model's outputs to this safetensors file.")
+  var outputs: String?
+  @Option(help: "Seed of generated weights and inputs.")
+  var seed: UInt64 = 1
+  @Option(help: "Learning rate.")
+  var lr = 1e-4
+  @Flag(help: "Also run the model on one rank, and compare every tensor of the first step.")
+  var verify = false
+  @Option(help: "BLAS threads per rank.")
+  var threads = 1
+  @Option(help: "Hosts for mpirun, as its --hostfile takes them.")
+  var hostfile: String?
+  @Option(help: "text or json.")
+  var format: OutputFormat = .text
+
+  func run() throws {
+    if steps < 1 { throw UsageError("--steps \(steps): at least one step is needed") }
+    if threads < 1 { throw UsageError("--threads \(threads): at least one thread is needed") }
+    if RankEnvironment.isRank {
+      try RankEnvironment.prepare(kernel: BLAS.kernelName(), threads: threads)
+      BLAS.setThreads(threads)
+      let status = try MPIProcess.run(exitCode: { Failure($0)?.code ?? Failure.internal }) { process in try runRank(process) }
+      throw ExitCode(status)
+    }
+    // Everything that can be refused is refused before a rank is started.
+    let plan = try PlanFile.read(plan)
+    _ = try decision(of: plan)
+    try requireVectorInstructions()
+    let launcher = Launcher(
+      ranks: plan.decision.ranks, threadsPerRank: threads, hostfile: hostfile, arguments: Array(CommandLine.arguments.dropFirst()),
+      environment: BLASEnvironment.variables(kernel: BLAS.kernelName(), threads: threads))
+    let outcome = try launcher.run()
+    if let message = outcome.message { note("tpplan: \(message)") }
+    throw ExitCode(outcome.exitCode)
+  }
+
+  /// The plan's decision in the mode that is asked for.
+  private func decision(of plan: Plan) throws -> Decision {
+    var decision = plan.decision
+    guard let mode, mode != decision.job.mode else { return decision }
+    if mode == .train {
+      throw UsageError("\(self.plan) is a plan for a forward pass and has no backward pass; search one with --mode train")
+    }
+    decision.job.mode = .forward
+    return decision
+  }
+
+  /// The kernels are compiled for AVX2 and FMA.
+  private func requireVectorInstructions() throws {
+    #if arch(x86_64)
+      let flags = BLASEnvironment.processorFlags()
+      if !flags.isEmpty, !flags.isSuperset(of: ["avx2", "fma"]) {
+        throw Failure(code: Failure.usage, "this processor has no AVX2 and FMA instructions, which the executor's kernels need")
+      }
+    #endif
+  }
+
+  // MARK: - One rank
+
+  private func runRank(_ process: borrowing MPIProcess) throws -> Int32 {
+    let plan = try PlanFile.read(plan)
+    let decision = try decision(of: plan)
+    let parameters: ParameterValues = try weights.map { .checkpoint(try Checkpoint(path: $0)) } ?? .generated(seed: seed)
+    let stepInputs =
+      try inputs.map {
+        try StepInputs(
+          graph: decision.graph, batch: decision.job.batch, file: $0, needsLabels: decision.job.mode == .train)
+      } ?? StepInputs(graph: decision.graph, batch: decision.job.batch, seed: seed)
+    var request = RunRequest(
+      decision, hyperparameters: Hyperparameters(optimizer: decision.job.optimizer, learningRate: lr), parameters: parameters,
+      inputs: stepInputs)
+    request.steps = steps
+    request.collectsOutputs = outputs != nil
+    if verify { request.verification = decision.onOneRank() }
+    let report = try Run(request, world: process.world).carryOut()
+    guard process.rank == 0 else { return status(report) }
+
+    if let outputs { try write(report.outputs, to: outputs) }
+    let cluster = try plan.hardware.cluster(devices: decision.ranks)
+    let predicted = try Planner.predict(decision, on: cluster)
+    let text = RunText(decision: decision, report: report, predicted: predicted, kernel: BLAS.kernelName(), outputs: outputs)
+    switch format {
+    case .text: text.printText()
+    case .json: text.json.printLine()
+    }
+    return status(report)
+  }
+
+  /// The run's exit code. Rank 0 alone has compared; the launcher passes on the highest code of any rank.
+  private func status(_ report: RunReport) -> Int32 {
+    guard let verification = report.verification else { return 0 }
+    return verification.firstDifference == nil && report.traffic == report.expectedTraffic ? 0 : Failure.verificationFailed
+  }
+
+  private func write(_ arrays: [NamedArray], to path: String) throws {
+    var writer = SafetensorsWriter()
+    for array in arrays { writer.add(array.name, shape: array.shape, .float32(array.values)) }
+    try writer.write(to: path)
+  }
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ModelGraph
+import Plans
+import Strategies
+
+/// Makes decisions without a search: strategies are given, and conversions are the shortest sequences of resharding steps.
+struct DecisionBuilder {
+  /// With the extents of one micro-batch.
+  let graph: Graph
+  let mesh: [Int]
+  let rules: [OperatorRule]
+
+  init(graph: Graph, mesh: [Int]) {
+    self.graph = graph
+    self.mesh = mesh
+    rules = graph.operators.indices.map { OperatorRules.rule(for: $0, in: graph) }
+  }
+
+  /// - Parameters:
+  ///   - cuts: for each stage but the first, the number of the segment copy, counted through the model, with which it begins.
+  func decision(
+    _ assignments: [[Int?]], batch: Int, microBatches: Int = 1, cuts: [Int] = [], schedule: Schedule = .oneForwardOneBackward,
+    mode: Mode = .train, optimizer: OptimizerKind = .adamw
+  ) -> Decision {
+    let job = Job(batch: batch, microBatches: microBatches, sequence: nil, mode: mode, optimizer: optimizer, precision: .fp32)
+    return Decision(
+      graph: graph, job: job, mesh: mesh, schedule: schedule, stages: stages(cuts), assignments: assignments,
+      conversions: conversions(assignments))
+  }
+
+  private func stages(_ cuts: [Int]) -> [Stage] {
+    let copies = graph.segments.enumerated().flatMap { id, segment in (0..<segment.repeats).map { (segment: id, copy: $0) } }
+    let bounds = [0] + cuts + [copies.count]
+    return zip(bounds, bounds.dropFirst()).map { start, end in
+      var units: [UnitRange] = []
+      for unit in copies[start..<end] {
+        if let last = units.last, last.segment == unit.segment {
+          units[units.count - 1].copies = last.copies.lowerBound..<unit.copy + 1
+        } else {
+          units.append(UnitRange(segment: unit.segment, copies: unit.copy..<unit.copy + 1))
+        }
+      }
+      return Stage(units: units)
+    }
+  }
+
+  /// The operators whose results a tensor may be, as its readers name it.
+  private func producers(of tensor: TensorID) -> [OperatorID] {
+    if let producer = graph.producer[tensor] { return [producer] }
+    var producers: [OperatorID] = []
+    for (index, segment) in graph.segments.enumerated() {
+      guard let position = segment.entries.firstIndex(of: tensor) else { continue }
+      var exits: [TensorID] = []
+      if index > 0 { exits.append(graph.segments[index - 1].exits[position]) }
+      if segment.repeats > 1 { exits.append(segment.exits[position]) }
+      producers += exits.flatMap(self.producers)
+    }
+    return producers
+  }
+
+  private func conversions(_ assignments: [[Int?]]) -> [Conversion] {
+    let strategies = zip(assignments, rules).map { Strategy(assignment: $0, rule: $1) }
+    var known = Set<[Layout]>()
+    var conversions: [Conversion] = []
+    for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation {
+      known = []
+      func convert(_ from: Layout, _ to: Layout) {
+        guard from != to, known.insert([from, to]).inserted else { return }
+        conversions.append(Conversion(tensor: tensor, from: from, to: to, steps: shortestPath(tensor, from, to)))
+      }
+      for producer in producers(of: tensor) {
+        for site in graph.consumers[tensor] {
+          let use = strategies[site.op].operands[site.operand]
+          convert(strategies[producer].result, use.forward)
+          convert(use.gradient, strategies[producer].resultGradient)
+        }
+      }
+    }
+    return conversions
+  }
+
+  /// Breadth first over `ReshardingStep.steps`.
+  private func shortestPath(_ tensor: TensorID, _ from: Layout, _ to: Layout) -> [ReshardingStep] {
+    let shape = graph.shape(tensor)
+    var queue: [(layout: Layout, steps: [ReshardingStep])] = [(from, [])]
+    var seen: Set<Layout> = [from]
+    var next = 0
+    while next < queue.count {
+      let (layout, steps) = queue[next]
+      next += 1
+      if layout == to { return steps }
+      for step in ReshardingStep.steps(from: layout, shape: shape, mesh: mesh) where seen.insert(step.result).inserted {
+        queue.append((step.result, steps + [step]))
+      }
+    }
+    preconditionFailure("\(graph.tensors[tensor].name): no way from \(from.placements) to \(to.placements)")
+  }
+}
+
+extension DecisionBuilder {
+  /// Every operator on every rank.
+  var replicated: [[Int?]] { rules.map { _ in mesh.map { _ in nil } } }
+
+  /// For each mesh axis a preference: for each operator, the first of the words that it understands and that leaves every rank a part.
+  func assignments(_ preferences: [(OperatorID, OperatorRule) -> [String]]) -> [[Int?]] {
+    rules.enumerated().map { id, rule in
+      var assignment = [Int?](repeating: nil, count: mesh.count)
+      for (axis, preference) in preferences.enumerated() {
+        for word in preference(id, rule) {
+          guard let target = rule.iteration.firstIndex(where: { $0.isSplittable && $0.words.contains(word) }) else { continue }
+          let parts = assignment.indices.reduce(mesh[axis]) { $0 * (assignment[$1] == target ? mesh[$1] : 1) }
+          if rule.iteration[target].extent < parts { continue }
+          assignment[axis] = target
+          break
+        }
+      }
+      return assignment
+    }
+  }
+
+  /// Megatron's tensor parallelism (Shoeybi et al. 2019): column then row, heads, vocabulary; the rest replicated.
+  func megatron(_ id: OperatorID, _ rule: OperatorRule) -> [String] {
+    let op = graph.operators[id]
+    switch op.kind {
+    case .embedding: return ["vocab"]
+    case .linear:
+      // The half that leads back to the hidden size is row-parallel.
+      let output = graph.tensors[op.result].dimensions.last.map { graph.axes[$0].name }
+      return output == "hidden" ? ["row"] : ["vocab", "heads", "column"]
+    case .attention, .rotary: return ["heads"]
+    case .activation, .multiply: return ["column"]
+    case .bias:
+      let output = graph.tensors[op.result].dimensions.last.map { graph.axes[$0].name }
+      return output == "hidden" ? [] : ["heads", "column"]
+    case .crossEntropy: return ["vocab"]
+    default: return []
+    }
+  }
+
+  /// The same with norms, residuals and their neighbours split along the sequence (Korthikanti et al. 2022).
+  func sequenceParallel(_ id: OperatorID, _ rule: OperatorRule) -> [String] {
+    let words = megatron(id, rule)
+    return words.isEmpty ? ["sequence"] : words
+  }
+
+  /// Any legal strategy of each operator; readers of one parameter agree on how they use it.
+  func random(using random: inout SplitMix64) -> [[Int?]] {
+    let choices = rules.map { Strategy.all(for: $0, mesh: mesh) }
+    var chosen: [Strategy?] = rules.map { _ in nil }
+    for id in rules.indices {
+      var legal = choices[id]
+      for (operand, tensor) in graph.operators[id].operands.enumerated() where graph.tensors[tensor].isParameter {
+        for site in graph.consumers[tensor] {
+          // The other reader's uses are what this one may choose from.
+          let uses = chosen[site.op].map { [$0.operands[site.operand]] } ?? choices[site.op].map { $0.operands[site.operand] }
+          legal = legal.filter { uses.contains($0.operands[operand]) }
+        }
+      }
+      chosen[id] = legal[Int(random.next() % UInt64(legal.count))]
+    }
+    return chosen.map { $0?.assignment ?? mesh.map { _ in nil } }
+  }
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Execution
+import Foundation
+import ModelGraph
+import Strategies
+
+/// Runs that are compared with what PyTorch computed: Tests/Fixtures/torch, made by the commands in its README.md.
+struct OracleChecks {
+  let world: Communicator
+  let folder: String
+  let model: TinyModel
+
+  private struct Expected: Decodable {
+    let losses: [Double]
+
+    private enum CodingKeys: String, CodingKey {
+      case losses = "train_losses"
+    }
+  }
+
+  /// Five training steps under a strategy by name. Losses must agree to 1e-5, logits and gradients of the first step to 1e-4.
+  func mismatches(strategy: String) throws -> [String] {
+    let names = strategy.split(separator: ",").map(String.init)
+    let microBatches = names.contains("pipeline") ? 2 : 1
+    let graph = try model.graph(batch: 4 / microBatches)
+    let builder = DecisionBuilder(graph: graph, mesh: names.contains("pipeline") ? [1] : names.map { _ in names.count == 1 ? world.size : 2 })
+    let preferences = names.map { name in
+      { (id: OperatorID, rule: OperatorRule) -> [String] in
+        switch name {
+        case "data": ["data"]
+        case "megatron": builder.megatron(id, rule)
+        case "sequence-parallel": builder.sequenceParallel(id, rule)
+        case "sequence": ["sequence"]
+        default: []
+        }
+      }
+    }
+    let cuts = names.contains("pipeline") ? (1..<world.size).map { $0 } : []
+    let decision = builder.decision(builder.assignments(preferences), batch: 4, microBatches: microBatches, cuts: cuts)
+    let weights = folder + "/model.safetensors"
+    let parameters: ParameterValues =
+      FileManager.default.fileExists(atPath: weights) ? .checkpoint(try Checkpoint(path: weights)) : .generated(seed: 1)
+    var request = RunRequest(
+      decision, hyperparameters: Hyperparameters(optimizer: .adamw), parameters: parameters,
+      inputs: try StepInputs(graph: graph, batch: 4, file: folder + "/inputs.safetensors", needsLabels: true))
+    request.steps = 5
+    (request.collectsOutputs, request.collectsGradients) = (true, true)
+    let report = try Run(request, world: world).carryOut()
+    guard world.rank == 0 else { return [] }
+    return try compare(report)
+  }
+
+  private func compare(_ report: RunReport) throws -> [String] {
+    var problems: [String] = []
+    let expected = try JSONDecoder().decode(Expected.self, from: Data(contentsOf: URL(filePath: folder + "/expected.json")))
+    for (loss, value) in zip(report.losses, expected.losses) where abs((loss ?? .nan) / value - 1) > 1e-5 || loss == nil {
+      problems.append("loss \(String(describing: loss)), PyTorch has \(value)")
+    }
+    if report.losses.count != expected.losses.count { problems.append("\(report.losses.count) losses") }
+    let logits = try Safetensors(file: folder + "/expected.safetensors")
+    for output in report.outputs { try compare(output, with: logits, floor: 0, &problems) }
+    let gradients = try Safetensors(file: folder + "/expected_grads.safetensors")
+    var floor: Float = 0
+    for entry in gradients.entries { floor = max(floor, 1e-3 * (try values(entry.name, gradients).map(abs).max() ?? 0)) }
+    for gradient in report.gradients { try compare(gradient, with: gradients, floor: floor, &problems) }
+    if report.gradients.count != gradients.entries.count || report.outputs.count != 1 {
+      problems.append("\(report.outputs.count) outputs and \(report.gradients.count) gradients")
+    }
+    return problems
+  }
+
+  private func values(_ name: String, _ file: Safetensors) throws -> [Float] {
+    let shape = file.entry(named: name)?.shape ?? []
+    var values = [Float](repeating: 0, count: shape.reduce(1, *))
+    try file.read(name, AffineView(whole: shape), into: &values)
+    return values
+  }
+
+  private func compare(_ found: NamedArray, with file: Safetensors, floor: Float, _ problems: inout [String]) throws {
+    let expected = try values(found.name, file)
+    let largest = expected.reduce(floor) { max($0, abs($1)) }
+    let error = zip(found.values, expected).reduce(0) { max($0, abs($1.0 - $1.1)) } / largest
+    if !(error <= 1e-4) || expected.count != found.values.count { problems.append("\(found.name): error \(error)") }
+  }
+}

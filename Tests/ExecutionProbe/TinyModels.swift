@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ModelGraph
+
+/// Models small enough to run many of them, with extents that do not divide.
+enum TinyModel: String, CaseIterable {
+  case gpt2
+  case llama
+  case bert
+  case vit
+
+  /// - Parameter batch: sequences in one micro-batch.
+  func graph(
+    batch: Int, layers: Int = 2, hidden: Int = 32, heads: Int = 4, ffn: Int = 64, vocabulary: Int = 101, sequence: Int = 16
+  ) throws -> Graph {
+    let workload = Workload(batch: batch, sequence: self == .vit ? nil : sequence)
+    switch self {
+    case .gpt2:
+      var model = GPT2Configuration()
+      (model.workload, model.layers, model.hidden, model.heads, model.ffn) = (workload, layers, hidden, heads, ffn)
+      (model.vocabulary, model.positions) = (vocabulary, sequence)
+      return try model.graph()
+    case .llama:
+      var model = LlamaConfiguration()
+      (model.workload, model.layers, model.hidden, model.heads, model.ffn) = (workload, layers, hidden, heads, ffn)
+      (model.vocabulary, model.maximumPositions, model.keyValueHeads, model.headSize) = (vocabulary, sequence, heads / 2, hidden / heads)
+      model.epsilon = 1e-5
+      return try model.graph()
+    case .bert:
+      var model = BertConfiguration()
+      (model.workload, model.layers, model.hidden, model.heads, model.ffn) = (workload, layers, hidden, heads, ffn)
+      (model.vocabulary, model.positions, model.head) = (vocabulary, sequence, .maskedLanguageModel)
+      return try model.graph()
+    case .vit:
+      var model = ViTConfiguration()
+      (model.workload, model.layers, model.hidden, model.heads, model.ffn) = (workload, layers, hidden, heads, ffn)
+      (model.imageSize, model.patchSize, model.head) = (12, 4, .imageClassification(labels: 7))
+      return try model.graph()
+    }
+  }
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Execution
+import Foundation
+import Testing
+
+extension MPIRuns {
+  struct StrategyTests {
+    /// Each case compares every operator's result, the loss and every gradient with one rank's, and the traffic with the program's count.
+    @Test(
+      "differential: any strategy of any operator, on any mesh and pipeline, computes what one rank computes",
+      arguments: ["gpt2", "llama", "bert", "vit"], [(ranks: 1, seed: 3), (ranks: 2, seed: 7), (ranks: 3, seed: 11), (ranks: 4, seed: 17)])
+    func randomStrategies(model: String, run: (ranks: Int, seed: Int)) throws {
+      let probe = try ProbeRun(ranks: run.ranks, ["random", model, "\(run.seed)", "4"])
+      #expect(try probe.ranks == Array(repeating: [], count: run.ranks))
+      #expect(probe.diagnostics == [])
+    }
+
+    @Test(
+      "oracle: five training steps, logits and gradients are PyTorch's under the strategies that have names", arguments: ["gpt2", "llama"],
+      [
+        (ranks: 1, strategies: ["replicate"]), (2, ["data", "megatron", "sequence-parallel", "pipeline"]),
+        (4, ["data,megatron", "sequence,megatron", "megatron,data", "pipeline"]),
+      ])
+    func namedStrategies(model: String, run: (ranks: Int, strategies: [String])) throws {
+      let probe = try ProbeRun(ranks: run.ranks, ["oracle", model, Self.fixture(model)] + run.strategies)
+      #expect(try probe.ranks == Array(repeating: [], count: run.ranks))
+      #expect(probe.diagnostics == [])
+    }
+
+    @Test("golden: verification finds injected faults and names the tensor, its layout and the rank")
+    func faults() throws {
+      let found = try ProbeRun(ranks: 2, ["faults"]).ranks
+      #expect(
+        found == [
+          [
+            "none: nothing, 83 tensors", "all-reduce 2: transformer.h.0.mlp.c_proj.bias [replicated] rank 0",
+            "bias: transformer.h.1.mlp.c_fc.bias [split(ffn)] rank 1", "element: transformer.h.0.mlp.act [split(ffn)] rank 0",
+          ], [],
+        ])
+    }
+
+    static func fixture(_ name: String) -> String {
+      URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../Fixtures/torch/\(name)").standardized.path
+    }
+  }
+}

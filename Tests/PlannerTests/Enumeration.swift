@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import CostModel
+import Hardware
+import ModelGraph
+import Plans
+import Quantities
+import Strategies
+
+@testable import Planner
+
+/// Every decision of the modelled space, written out and priced by `DecisionPricing`: an oracle that shares nothing else with the search.
+struct Enumeration {
+  struct Entry {
+    let decision: Decision
+    let objective: Int64
+    let memory: Bytes
+  }
+
+  let request: SearchRequest
+  private(set) var entries: [Entry] = []
+
+  /// - Parameter copiesAlike: for each operator the one whose assignment it must share; nil leaves all free.
+  init(_ request: SearchRequest, copiesAlike: [OperatorID]? = nil) throws {
+    self.request = request
+    let devices = request.cluster.deviceCount
+    for degree in 1...layerCount where devices % degree == 0 {
+      if let fixed = request.pipelineDegree, fixed != degree { continue }
+      for mesh in meshes(devices / degree) {
+        if let fixed = request.mesh, fixed != mesh { continue }
+        for count in 1...request.batch where request.batch % count == 0 {
+          if let fixed = request.microBatches, fixed != count { continue }
+          try enumerate(stages: degree, mesh: mesh, microBatches: count, copiesAlike: copiesAlike)
+        }
+      }
+    }
+  }
+
+  /// The cheapest entry that needs no more memory than this.
+  func best(memory: Bytes) -> Entry? { entries.filter { $0.memory <= memory }.min { $0.objective < $1.objective } }
+
+  /// The first and the last segment hold no layers: the tiny models' embedding and head.
+  private var layerCount: Int { request.graph.segments.dropFirst().dropLast().reduce(0) { $0 + $1.repeats } }
+
+  private func meshes(_ count: Int) -> [[Int]] {
+    [[count]] + (2..<max(2, count)).filter { count % $0 == 0 }.map { [$0, count / $0] }
+  }
+
+  /// Every cut into stages; for four stages and more the space keeps the inner ones even, which four layers cannot tell from all.
+  private func cuts(_ layers: Int, _ stages: Int) -> [[Int]] {
+    if stages == 1 { return layers > 0 ? [[layers]] : [] }
+    return (1..<max(1, layers)).flatMap { first in cuts(layers - first, stages - 1).map { [first] + $0 } }
+  }
+
+  private mutating func enumerate(stages: Int, mesh: [Int], microBatches: Int, copiesAlike: [OperatorID]?) throws {
+    let pricing = try pricing(stages: stages, mesh: mesh, microBatches: microBatches)
+    let graph = pricing.graph
+    let choices = pricing.rules.map { assignments($0, mesh) }
+    let resharder = Resharder(pricing)
+    let link = stageLink(stages: stages, size: mesh.reduce(1, *))
+    let schedules: [Schedule] = request.mode == .forward ? [.gpipe] : (stages == 1 ? [.oneForwardOneBackward] : Schedule.allCases)
+    var picked = [Int](repeating: 0, count: choices.count)
+    repeat {
+      if let copiesAlike, picked.indices.contains(where: { picked[$0] != picked[copiesAlike[$0]] }) { continue }
+      let assignments = zip(choices, picked).map { $0[$1] }
+      let strategies = zip(assignments, pricing.rules).map { Strategy(assignment: $0, rule: $1) }
+      guard isInSpace(graph, strategies), let conversions = conversions(pricing, resharder, strategies) else { continue }
+      for cut in cuts(layerCount, stages) {
+        for schedule in schedules {
+          let decision = Decision(
+            graph: graph, job: pricing.job, mesh: mesh, schedule: schedule, stages: self.stages(cut, graph), assignments: assignments,
+            conversions: conversions)
+          let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, stageLink: link)
+          entries.append(Entry(decision: decision, objective: objective, memory: prediction.memory))
+        }
+      }
+    } while advance(&picked, choices)
+  }
+
+  private func advance(_ picked: inout [Int], _ choices: [[[Int?]]]) -> Bool {
+    for index in picked.indices {
+      picked[index] += 1
+      if picked[index] < choices[index].count { return true }
+      picked[index] = 0
+    }
+    return false
+  }
+
+  /// Each mesh axis to each splittable iteration axis or to none, as long as every rank gets a part.
+  private func assignments(_ rule: OperatorRule, _ mesh: [Int]) -> [[Int?]] {
+    var all: [[Int?]] = [[]]
+    for size in mesh {
+      all = all.flatMap { prefix in
+        ([nil] + (size > 1 ? rule.iteration.indices.filter { rule.iteration[$0].isSplittable }.map { $0 } : [])).map { prefix + [$0] }
+      }
+    }
+    return all.filter { assignment in
+      rule.iteration.indices.allSatisfy { axis in
+        zip(assignment, mesh).reduce(1) { $1.0 == axis ? $0 * $1.1 : $0 } <= rule.iteration[axis].extent
+      }
+    }
+  }
+
+  /// A tied parameter is used alike by all, and no tensor is held in more than two uses.
+  private func isInSpace(_ graph: Graph, _ strategies: [Strategy]) -> Bool {
+    graph.tensors.indices.allSatisfy { tensor in
+      let uses = Set(graph.consumers[tensor].map { strategies[$0.op].operands[$0.operand] })
+      if graph.tensors[tensor].isParameter { return uses.count == 1 }
+      return !graph.tensors[tensor].isActivation || uses.count <= 2
+    }
+  }
+
+  private func conversions(_ pricing: Pricing, _ resharder: Resharder, _ strategies: [Strategy]) -> [Conversion]? {
+    let graph = pricing.graph
+    var result: [Conversion] = []
+    func add(_ tensor: TensorID, _ from: Layout, _ to: Layout) -> Bool {
+      if from == to { return true }
+      guard let path = resharder.path(tensor, from: from, to: to) else { return false }
+      result.append(Conversion(tensor: tensor, from: from, to: to, steps: path.steps))
+      return true
+    }
+    for (number, segment) in graph.segments.enumerated() {
+      for op in segment.operators {
+        for (position, tensor) in graph.operators[op].operands.enumerated() where graph.tensors[tensor].isActivation {
+          let use = strategies[op].operands[position]
+          var sources = [graph.producer[tensor]]
+          if let carry = segment.entries.firstIndex(of: tensor) {
+            sources = [graph.producer[graph.segments[number - 1].exits[carry]]]
+            if segment.repeats > 1 { sources.append(graph.producer[segment.exits[carry]]) }
+          }
+          for case let source? in sources {
+            guard add(tensor, strategies[source].result, use.forward) else { return nil }
+            if pricing.needsGradient[tensor], !add(tensor, use.gradient, strategies[source].resultGradient) { return nil }
+          }
+        }
+      }
+    }
+    return result
+  }
+
+  private func stages(_ cut: [Int], _ graph: Graph) -> [Stage] {
+    var layers = graph.segments.indices.dropFirst().dropLast().flatMap { id in
+      (0..<graph.segments[id].repeats).map { UnitRange(segment: id, copies: $0..<$0 + 1) }
+    }
+    let last = graph.segments.count - 1
+    return cut.indices.map { index in
+      var units = Array(layers.prefix(cut[index]))
+      layers.removeFirst(cut[index])
+      if index == 0 { units.insert(UnitRange(segment: 0, copies: 0..<1), at: 0) }
+      if index == cut.count - 1 { units.append(UnitRange(segment: last, copies: 0..<1)) }
+      return Stage(units: units)
+    }
+  }
+
+  /// Prices as the frame's devices have it. The tiny clusters are uniform, but groups of later stages may lie worse: the slowest counts.
+  func pricing(stages: Int, mesh: [Int], microBatches: Int) throws -> Pricing {
+    let cluster = request.cluster
+    let size = mesh.reduce(1, *)
+    let placements = (0..<1 << mesh.count).map { set in
+      let axes = mesh.indices.filter { set >> $0 & 1 == 1 }
+      return (0..<stages).map { cluster.placement(ofAxes: axes, in: Mesh(shape: mesh, firstDevice: $0 * size)) }.reversed().max {
+        CollectiveCost.time(.allReduce, bytes: Bytes(1 << 20), on: $0) < CollectiveCost.time(.allReduce, bytes: Bytes(1 << 20), on: $1)
+      }!
+    }
+    let job = Job(
+      batch: request.batch, microBatches: microBatches, sequence: request.sequence, mode: request.mode, optimizer: request.optimizer,
+      precision: request.precision)
+    return Pricing(
+      graph: request.graph.sized(batch: request.batch / microBatches, sequence: request.sequence), mesh: mesh,
+      rates: try DeviceRates(cluster.kind(of: 0), request.precision), job: job, placements: placements)
+  }
+
+  func stageLink(stages: Int, size: Int) -> Link? {
+    (1..<max(1, stages)).map { request.cluster.link(from: ($0 - 1) * size..<$0 * size, to: $0 * size..<($0 + 1) * size) }
+      .min { ($0.bandwidth, $1.latency) < ($1.bandwidth, $0.latency) }
+  }
+}
