@@ -48,7 +48,7 @@ func tinyPipeline() throws -> Plan {
     // Tensor parallelism by itself never pays for so small a model.
     $0.constraints = [
       .init(pattern: "*.mlp.c_fc", words: ["data", "column"], isForbidden: false),
-      .init(pattern: "*.attn.attention", words: ["data", "heads"], isForbidden: false),
+      .init(pattern: "*.attn.core", words: ["data", "heads"], isForbidden: false),
     ]
   }
 }

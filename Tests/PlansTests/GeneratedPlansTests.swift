@@ -12,7 +12,7 @@ import Testing
 /// Golden: what is in plans/ is what the search gives today, and what `inspect` prints of it.
 ///
 /// With the variable TPPLAN_RECORD=1 the files are written again; then look at `git diff`.
-@Suite struct GeneratedPlansTests {
+@Suite(.serialized) struct GeneratedPlansTests {
   struct Recipe: CustomTestStringConvertible, Sendable {
     let name: String
     let model: String

@@ -96,7 +96,11 @@ extension JSON {
     case 4:
       if case .array(let elements) = old { set(path, .array(elements.reversed())) } else { set(path, [old]) }
     default:
-      if case .array(let elements) = old, let one = elements.randomElement(using: &generator) { set(path, .array(elements + [one])) } else { drop(path) }
+      if case .array(let elements) = old, let one = elements.randomElement(using: &generator) {
+        set(path, .array(elements + [one]))
+      } else {
+        drop(path)
+      }
     }
   }
 }

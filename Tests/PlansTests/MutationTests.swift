@@ -38,12 +38,12 @@ import Testing
     Case("no mesh", message: "$.mesh") { $0.set(["mesh"], []) },
     Case("a mesh beyond counting", message: "$.mesh") { $0.set(["mesh"], [1_048_576, 1_048_576, 1_048_576, 1_048_576]) },
     Case("a split of attention's keys", message: "].assignment[1]: found the string \"head_dim\"") { plan in
-      for index in 0..<64 where plan.get(["operators", .index(index), "name"]) == "transformer.h.{i}.attn.attention" {
+      for index in 0..<64 where plan.get(["operators", .index(index), "name"]) == "transformer.h.{i}.attn.core" {
         plan.set(["operators", .index(index), "assignment", 1], "head_dim")
       }
     },
-    Case("a layout that the assignment does not give", message: "$.operators[0].result.layout") {
-      $0.set(["operators", 0, "result", "layout"], "R,R")
+    Case("a layout that the assignment does not give", message: "$.operators[0].result.layout: found") {
+      $0.set(["operators", 0, "result", "layout"], "S1,S1")
     },
     Case("a copy on no stage", message: "$.stages") { $0.drop(["stages", 1, "units", 0]) },
     Case("a copy on two stages", message: "$.stages[1].units[0].first_copy") { $0.set(["stages", 1, "units", 0, "first_copy"], 0) },

@@ -51,7 +51,8 @@ struct DecisionReader {
       // Below the limit of devices, so this cannot overflow.
       parts[index] *= mesh[axis]
       if rule.iteration[index].extent < parts[index] {
-        throw entry.invalid(expected: "an axis of at least \(parts[index]) entries, one for each part; \"\(name)\" has \(rule.iteration[index].extent)")
+        throw entry.invalid(
+          expected: "an axis of at least \(parts[index]) entries, one for each part; \"\(name)\" has \(rule.iteration[index].extent)")
       }
       assignment.append(index)
     }

@@ -43,8 +43,7 @@ extension PlanFile {
 
   private static func hash(_ node: Node) throws(DocumentError) -> String {
     let text = try node.string()
-    let isHash = text.utf8.count == 64 && text.utf8.allSatisfy { UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0 || UInt8(ascii: "a")...UInt8(ascii: "f") ~= $0 }
-    if !isHash { throw node.invalid(expected: "a SHA-256 of 64 digits from 0 to 9 and a to f") }
+    if text.count != 64 || !text.allSatisfy({ "0"..."9" ~= $0 || "a"..."f" ~= $0 }) { throw node.invalid(expected: "a SHA-256 of 64 digits from 0 to 9 and a to f") }
     return text
   }
 
@@ -83,7 +82,7 @@ extension PlanFile {
       default: break
       }
     }
-    if !graph.choosesSequence, let sequence, job.sequence != nil { throw inconsistent(sequence, "the model's number of positions is fixed; leave it out") }
+    if !graph.choosesSequence, let sequence { throw inconsistent(sequence, "the model's number of positions is fixed; leave it out") }
     if job.mode == .train && graph.loss == nil { throw inconsistent(mode, "the model \(graph.name) has no loss, so it cannot be trained") }
     return job
   }

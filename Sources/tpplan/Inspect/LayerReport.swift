@@ -85,7 +85,7 @@ struct LayerReport {
 
   /// Which loop axis each mesh axis splits: tells strategies apart that have one name.
   func split(_ strategy: Strategy) -> String {
-    let axes = strategy.assignment.enumerated().compactMap { axis, iteration in iteration.map { "\(rule.iteration[$0].name)/\(plan.decision.mesh[axis])" } }
+    let axes = zip(strategy.assignment, plan.decision.mesh).compactMap { axis, parts in axis.map { "\(rule.iteration[$0].name)/\(parts)" } }
     return axes.isEmpty ? "nothing" : axes.joined(separator: " ")
   }
 
@@ -97,7 +97,7 @@ struct LayerReport {
 extension Graph {
   /// The operator of a name, or of the name of one of its copies.
   /// - Throws: `UsageError` that suggests a name.
-  fileprivate func op(named layer: String) throws -> OperatorID {
+  func op(named layer: String) throws -> OperatorID {
     for (id, op) in operators.enumerated() {
       let copies = segments[segmentOfOperator[id]].repeats
       if op.name == layer || (op.name.contains("{i}") && (0..<copies).contains { Graph.name(op.name, copy: $0) == layer }) { return id }

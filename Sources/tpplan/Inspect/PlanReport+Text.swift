@@ -16,7 +16,7 @@ extension PlanReport {
     let job = decision.job
     let size = job.sequence.map { "\(job.batch) sequences of \($0)" } ?? "\(job.batch) samples"
     let optimizer = job.mode == .train ? ", \(job.optimizer.rawValue)" : ""
-    let rate = tokensPerSecond.map { "\(rounded($0)) tokens/s" } ?? "\(rounded(sequencesPerSecond)) samples/s"
+    let rate = tokensPerSecond.map { "\(abbreviated($0)) tokens/s" } ?? "\(abbreviated(sequencesPerSecond)) samples/s"
     let share = prediction.memoryLimit > .zero ? " (\(percent(prediction.memory / prediction.memoryLimit)))" : ""
     return [
       style.heading("\(graph.name) on \(decision.ranks) devices of \(plan.hardware.name)"),

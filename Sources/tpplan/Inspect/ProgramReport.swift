@@ -36,7 +36,8 @@ struct ProgramReport {
     for instruction in program.instructions {
       switch instruction {
       case .kernel(let call):
-        for buffer in [call.result] + call.extras + call.operandGradients.compactMap({ $0 }) where copies[buffer] == nil { copies[buffer] = call.copy }
+        let written = [call.result] + call.extras + call.operandGradients.compactMap { $0 }
+        for buffer in written where copies[buffer] == nil { copies[buffer] = call.copy }
       case .reshard(_, let from, let to): copies[to] = copies[from]
       case .receive(let buffer, let rank, _):
         let sender = rank / decision.ranksPerStage
@@ -50,7 +51,7 @@ struct ProgramReport {
   /// One instruction in words: what is done, to what, and with whom.
   struct Line {
     var action: String
-    /// `forward`, `backward` and the micro-batch, where one is worked on.
+    /// Where one is worked on.
     var microBatch: Int?
     var subject: String
     /// The ranks of the group, or the peer.
@@ -89,10 +90,9 @@ struct ProgramReport {
         action: "forward", microBatch: call.microBatch,
         subject: "\(name): \(call.operands.map(text).joined(separator: ", ")) -> \(shape(call.result))")
     case .backward:
-      let gradients = call.operandGradients.compactMap { $0 }.map(text)
+      let gradients = call.operandGradients.compactMap { $0 }.map(text).joined(separator: ", ")
       let incoming = call.resultGradient.map(shape) ?? "1"
-      return Line(
-        action: "backward", microBatch: call.microBatch, subject: "\(name): \(incoming) -> \(gradients.isEmpty ? "nothing" : gradients.joined(separator: ", "))")
+      return Line(action: "backward", microBatch: call.microBatch, subject: "\(name): \(incoming) -> \(gradients.isEmpty ? "nothing" : gradients)")
     }
   }
 

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
+import Lowering
+import ModelGraph
+import Planner
+import Quantities
+import Strategies
+import Testing
+
+@testable import Plans
+@testable import tpplan
+
+@Suite struct InspectTests {
+  @Test("Differential: the collectives that inspect counts are those in the ranks' programs")
+  func callsPerStep() throws {
+    let plan = try tinyPipeline()
+    var inPrograms: [String: Int] = [:]
+    for stage in plan.decision.stages.indices {
+      let program = Lowering.program(for: plan.decision, rank: stage * plan.decision.ranksPerStage)
+      for instruction in program.instructions {
+        switch instruction {
+        case .reshard(let step, _, _): if let kind = step.collective { inPrograms[kind.rawValue, default: 0] += 1 }
+        case .reduceGradient: inPrograms["gradient", default: 0] += 1
+        case .reduceTied: inPrograms["tied", default: 0] += 1
+        case .send: inPrograms["boundary", default: 0] += 1
+        // Three all-reduces inside a loss whose vocabulary is split.
+        case .kernel(let call):
+          let rule = program.rules[call.op]
+          for interior in rule.interior where call.phase == .forward && program.strategies[call.op].assignment.contains(interior.axis) {
+            inPrograms["interior", default: 0] += interior.count
+          }
+        default: break
+        }
+      }
+    }
+    var inReport: [String: Int] = [:]
+    for item in try PlanReport(plan).collectives {
+      switch item.part.cause {
+      case .forward, .backward: inReport[item.part.kind?.rawValue ?? "", default: 0] += item.callsPerStep
+      default: inReport[item.part.cause.rawValue, default: 0] += item.callsPerStep
+      }
+    }
+    #expect(inReport == inPrograms)
+    #expect(Set(inReport.keys).isSuperset(of: ["all-gather", "gradient", "tied", "boundary"]))
+  }
+
+  /// A choice that the search left open, and a plan whose other choices it made.
+  private func mlp() throws -> Plan {
+    try plan(modelDocument("mlp"), hardware: "dgx-a100", devices: 4, batch: 8, sequence: 128) {
+      $0.mesh = [4]
+      $0.microBatches = 1
+    }
+  }
+
+  @Test("Oracle: no strategy of a layer beats the proven one, and the proven one gives the plan's own step")
+  func alternatives() throws {
+    let plan = try mlp()
+    let report = try LayerReport(plan, layer: "mlp.fc_out")
+    let all = Strategy.all(for: report.rule, mesh: plan.decision.mesh)
+    #expect(report.alternatives.count == all.count - 1 && !report.alternatives.contains { $0.strategy.assignment == report.chosen.assignment })
+    for alternative in report.alternatives {
+      guard case .step(let time, let isProven) = alternative.result else {
+        Issue.record("\(alternative) has no step")
+        continue
+      }
+      #expect(isProven && time.value >= plan.prediction.step.value * (1 - 1e-6))
+    }
+    var request = try plan.request()
+    request.constraints = [StrategyConstraint(operator: "mlp.fc_out", strategy: report.chosen, rule: report.rule)]
+    guard case .planned(let again) = try Planner.search(request) else { throw NoPlan() }
+    #expect(again.prediction.step == plan.prediction.step)
+  }
+
+  @Test("Alternatives that are impossible say by how much, or that nothing goes with them")
+  func impossible() throws {
+    // The device is made as small as the plan allows: what keeps more does not fit.
+    let plan = try mlp()
+    let fits = plan.prediction.memory
+    var json = plan.hardware.json
+    json.set(["devices", "a100-80", "reserved_GiB"], 0)
+    json.set(["devices", "a100-80", "memory_GiB"], .double(fits.gibibytes + 1e-6))
+    var tight = plan
+    tight.hardware = try .init(decoding: Document(file: "tight.json", value: json))
+    let report = try LayerReport(tight, layer: "head")
+    let shortfalls = report.alternatives.compactMap { item -> Bytes? in
+      if case .tooMuchMemory(let least, let limit) = item.result { least - limit } else { nil }
+    }
+    #expect(!shortfalls.isEmpty && shortfalls.allSatisfy { $0 > .zero })
+    #expect(report.lines(.plain).contains { $0.contains("does not fit: ") && $0.hasSuffix(" too much") })
+  }
+
+  @Test("A layer is found by its name and by the name of a copy; another is refused with a suggestion")
+  func layerNames() throws {
+    let plan = try tinyPipeline()
+    let name = "transformer.h.{i}.mlp.act"
+    #expect(try plan.decision.graph.op(named: name) == plan.decision.graph.op(named: "transformer.h.1.mlp.act"))
+    for wrong in ["transformer.h.2.mlp.act", "transformer.h.{i}.mlp.ac", "x"] {
+      #expect(throws: UsageError.self) { _ = try plan.decision.graph.op(named: wrong) }
+    }
+    #expect(throws: UsageError.self) { _ = try ProgramReport(plan, rank: 8) }
+  }
+
+  @Test("A rank's program names every buffer by its copy, and peers by their ranks")
+  func rankProgram() throws {
+    let plan = try tinyPipeline()
+    for rank in [0, 5] {
+      let report = try ProgramReport(plan, rank: rank)
+      let lines = report.lines(.plain)
+      #expect(lines.count == report.program.instructions.count + 2)
+      #expect(!lines.contains { $0.contains("{i}") })
+      // Stage 0 has ranks 0 to 3, stage 1 ranks 4 to 7; neighbours across the boundary are four apart.
+      #expect(lines.contains { $0.contains(rank == 0 ? "  to rank 4" : "  to rank 1") })
+    }
+  }
+
+  @Test("JSON keys have their units, and the figures of the text")
+  func json() throws {
+    let plan = try tinyPipeline()
+    let report = try PlanReport(plan)
+    #expect(report.json["step_seconds"] == .double(plan.prediction.step.value))
+    #expect(report.json["memory_bytes_per_device"] == .double(plan.prediction.memory.value))
+    #expect(report.json["tokens_per_second"] == .double(8 * 32 / plan.prediction.step.value))
+    #expect(report.json.get(["collectives", 0, "calls_per_step"]) == .int(report.collectives[0].callsPerStep))
+  }
+}
