@@ -9,13 +9,24 @@ import Strategies
 /// parallelism the operators between them split the sequence (Korthikanti et al. 2022, §4.2.2); without, they are replicated.
 package struct MegatronForm: Hashable, Sendable {
   package var dataAxis: Int?
-  package var tensorAxis: Int?
+  /// One mesh axis, or two where the degree exceeds the key-value heads: the first splits the heads, the second the queries of each.
+  package var tensorAxes: [Int]
   package var isSequenceParallel: Bool
 
-  package init(dataAxis: Int?, tensorAxis: Int?, isSequenceParallel: Bool) {
+  package init(dataAxis: Int?, tensorAxes: [Int], isSequenceParallel: Bool) {
     self.dataAxis = dataAxis
-    self.tensorAxis = tensorAxis
+    self.tensorAxes = tensorAxes
     self.isSequenceParallel = isSequenceParallel
+  }
+
+  /// The mesh of a data and a tensor degree for a model: `[data, tensor]`, without axes of one device.
+  package static func mesh(_ graph: Graph, data: Int, tensor: Int, isSequenceParallel: Bool) -> (mesh: [Int], form: MegatronForm) {
+    let heads = graph.axes.filter { $0.role == .heads }.map(\.extent).min() ?? tensor
+    let factors = tensor > heads && tensor % heads == 0 ? [heads, tensor / heads].filter { $0 > 1 } : [tensor].filter { $0 > 1 }
+    let mesh = [data].filter { $0 > 1 } + factors
+    let form = MegatronForm(
+      dataAxis: data > 1 ? 0 : nil, tensorAxes: Array(mesh.indices.suffix(factors.count)), isSequenceParallel: isSequenceParallel)
+    return (mesh.isEmpty ? [1] : mesh, form)
   }
 
   /// The names of the axes that a block hands on to the next: batch, sequence, hidden.
@@ -25,23 +36,28 @@ package struct MegatronForm: Hashable, Sendable {
     return names
   }
 
-  func allows(_ strategy: Strategy, rule: OperatorRule, carried: Set<String>, degree: Int) -> Bool {
+  func allows(_ strategy: Strategy, rule: OperatorRule, carried: Set<String>, mesh: [Int]) -> Bool {
     if let dataAxis {
       let batch = rule.iteration.firstIndex { $0.role == .batch && $0.isSplittable }
       if strategy.assignment[dataAxis] != batch { return false }
     }
-    guard let tensorAxis else { return true }
     let inner = rule.iteration.indices.filter { axis in
       let iteration = rule.iteration[axis]
       return iteration.isSplittable && !carried.contains(iteration.name) && iteration.role != .batch && iteration.role != .sequence
         && iteration.extent > 1
     }
-    guard let assigned = strategy.assignment[tensorAxis] else {
-      // Replicated: only what has nothing inner to split, and under sequence parallelism no sequence either.
-      if inner.contains(where: { rule.iteration[$0].extent >= degree }) { return false }
-      return !(isSequenceParallel && rule.iteration.contains { $0.role == .sequence && $0.isSplittable && $0.extent >= degree })
+    let sequence = rule.iteration.firstIndex { $0.role == .sequence && $0.isSplittable }
+    func parts(of iteration: Int) -> Int {
+      strategy.assignment.enumerated().reduce(1) { $1.element == iteration ? $0 * mesh[$1.offset] : $0 }
     }
-    if inner.contains(assigned) { return true }
-    return isSequenceParallel && inner.isEmpty && rule.iteration[assigned].role == .sequence
+    return tensorAxes.allSatisfy { axis in
+      func hasRoom(_ iteration: Int) -> Bool { rule.iteration[iteration].extent >= parts(of: iteration) * mesh[axis] }
+      if let assigned = strategy.assignment[axis] {
+        return inner.contains(assigned) || (isSequenceParallel && inner.isEmpty && assigned == sequence)
+      }
+      // Replicated: only where nothing inner is left to split, and under sequence parallelism no sequence either.
+      if inner.contains(where: hasRoom) { return false }
+      return !(isSequenceParallel && inner.isEmpty && (sequence.map(hasRoom) ?? false))
+    }
   }
 }

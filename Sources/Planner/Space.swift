@@ -230,11 +230,7 @@ package struct Space: Sendable {
           let parts = strategy.assignment.enumerated().reduce(1) { $1.element == batch ? $0 * frame.mesh[$1.offset] : $0 }
           if parts != degree { return false }
         }
-        if let form = request.form,
-          !form.allows(strategy, rule: rule, carried: carried, degree: form.tensorAxis.map { frame.mesh[$0] } ?? 1)
-        {
-          return false
-        }
+        if let form = request.form, !form.allows(strategy, rule: rule, carried: carried, mesh: frame.mesh) { return false }
         return constraints.allSatisfy { $0.allows(strategy, rule: rule) }
       }
     }

@@ -54,13 +54,13 @@ struct EstimateCommand: ParsableCommand {
       }
       request.microBatches = 1
     }
-    let mesh = [dp, tp].filter { $0 > 1 }
-    request.mesh = mesh.isEmpty ? [1] : mesh
+    let (mesh, form) = MegatronForm.mesh(request.graph, data: dp, tensor: tp, isSequenceParallel: sp)
+    request.mesh = mesh
+    request.form = form
     request.pipelineDegree = pp
     request.schedule = schedule
     request.stageLayers = try stages.map { try SearchCommand.numbers($0, separator: ",", option: "--stages", example: "11,13,8") }
     if request.stageLayers == nil { request.stageLayers = try Planner.evenStages(request, stages: pp) }
-    request.form = MegatronForm(dataAxis: dp > 1 ? 0 : nil, tensorAxis: tp > 1 ? mesh.count - 1 : nil, isSequenceParallel: sp)
     request.ignoresMemoryLimit = true
 
     let start = ContinuousClock.now
