@@ -25,7 +25,6 @@ package struct OperatorCost: Hashable, Sendable {
   /// Memory that only lives while the operator runs.
   package var transient: Bytes
 
-  package var once: Seconds { gradientSync + update }
   package var resident: Bytes { weights + gradients + optimizerState }
 }
 
@@ -69,10 +68,21 @@ package struct Pricing: Sendable {
     return precision.elementBytes
   }
 
-  /// The bytes of one kept operand. A cross-entropy keeps its logits in fp32, whatever the precision (Megatron-LM and PyTorch both do).
-  package func keptOperand(_ op: OperatorID, _ operand: Int, _ layout: Layout) -> Bytes {
-    let tensor = graph.operators[op].operands[operand]
-    return bytes(tensor, layout, bytesPerElement: rules[op].interior.isEmpty ? nil : 4)
+  /// Whether the backward pass of `op` reads this operand's values, so that they are kept; parameters and inputs are at hand anyway.
+  package func keeps(_ op: OperatorID, operand: Int) -> Bool {
+    hasBackward(op) && rules[op].keepsOperand[operand] && graph.tensors[graph.operators[op].operands[operand]].isActivation
+  }
+
+  /// Whether the backward pass of `op` reads its own result's values.
+  package func keepsResult(_ op: OperatorID) -> Bool { hasBackward(op) && rules[op].keepsResult }
+
+  private func hasBackward(_ op: OperatorID) -> Bool { job.mode == .train && needsGradient[graph.operators[op].result] }
+
+  /// The bytes of a tensor that is kept in a layout. The logits of a cross-entropy are kept in fp32, whatever the precision (Megatron-LM and
+  /// PyTorch both do).
+  package func keptBytes(_ tensor: TensorID, _ layout: Layout) -> Bytes {
+    let isLogits = graph.consumers[tensor].contains { keeps($0.op, operand: $0.operand) && !rules[$0.op].interior.isEmpty }
+    return bytes(tensor, layout, bytesPerElement: isLogits ? 4 : nil)
   }
 
   /// What one strategy of an operator costs. `ownsParameter[k]` is false for a parameter that another operator's cost already counts (a tie).

@@ -322,6 +322,10 @@ package struct Lowering {
   private mutating func lowerUpdates() {
     for (index, parameter) in program.parameters.enumerated() where parameter.gradient != nil {
       if !parameter.gradientAxes.isEmpty { emit(.reduceGradient(parameter: index, axes: parameter.gradientAxes)) }
+    }
+    // In one order on every stage: each of these waits for the other holders.
+    for (index, parameter) in program.parameters.enumerated().sorted(by: { $0.element.tensor < $1.element.tensor })
+    where parameter.gradient != nil {
       let holders = decision.stagesHolding(parameter.tensor)
       if holders.count > 1 && holders.contains(program.stage) {
         let place = program.rank % decision.ranksPerStage

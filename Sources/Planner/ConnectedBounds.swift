@@ -30,35 +30,33 @@ struct ConnectedBounds {
     let rounds = frame.stages == 1 ? Int64(frame.microBatches) : 1
     let copies = graph.segments.map { Int64($0.repeats) }
     // Everything once (or as often as there are micro-batches), and what the smallest first stage does once per step.
-    var weights = graph.segments.indices.map { segment in
+    let weights = graph.segments.indices.map { segment in
       Weights(
         forward: rounds * copies[segment], backward: rounds * copies[segment],
         once: frame.stages == 1 ? copies[segment] : (segment <= space.layerSegments.lowerBound ? 1 : 0))
     }
-    guard let whole = try Self.least(model, weights, seams: rounds) else { return nil }
+    let warm = schedule == .gpipe || !trains ? 1 : Int64(min(frame.microBatches, frame.stages))
+    let m = Int64(frame.microBatches)
+    if frame.stages > 1, space.layerSegments.count == 1 {
+      // Of every cut some stage holds at least this many layers: the chains through it, jointly.
+      let layers = Int64((space.layerCount + frame.stages - 1) / frame.stages)
+      let segment = space.layerSegments.lowerBound
+      var drained = weights
+      drained[segment].forward += (m - warm) * layers
+      var filled = graph.segments.indices.map { Weights(forward: copies[$0], backward: 0, once: 0) }
+      filled[segment] = Weights(forward: copies[segment] + (m - warm) * layers, backward: m * layers, once: layers)
+      if trains { drained[segment].backward += (m - 1) * layers }
+      for weights in trains ? [filled, drained] : [drained] {
+        guard try Self.least(model, weights, seams: 0, cutoff: cutoff) != nil else { return nil }
+      }
+    }
+    guard let whole = try Self.least(model, weights, seams: rounds, cutoff: cutoff) else { return nil }
     self.whole = whole
-    if let cutoff, whole >= cutoff { return nil }
     if frame.stages == 1 {
       let nothing = [Int64](repeating: 0, count: copies.count)
       (both, backward, stage) = (.init(nothing, space), .init(nothing, space), .init(nothing, space))
       forwards = 0
       return
-    }
-    // Of every cut some stage holds at least this many layers: the chains through it, jointly.
-    let warm = schedule == .gpipe || !trains ? 1 : Int64(min(frame.microBatches, frame.stages))
-    let m = Int64(frame.microBatches)
-    if space.layerSegments.count == 1 {
-      let layers = Int64((space.layerCount + frame.stages - 1) / frame.stages)
-      let segment = space.layerSegments.lowerBound
-      var filled = weights
-      weights[segment].forward += (m - warm) * layers
-      if trains { weights[segment].backward += (m - 1) * layers }
-      filled = graph.segments.indices.map { Weights(forward: copies[$0], backward: 0, once: 0) }
-      filled[segment] = Weights(forward: copies[segment] + (m - warm) * layers, backward: m * layers, once: layers)
-      for weights in trains ? [weights, filled] : [weights] {
-        guard let joint = try Self.least(model, weights, seams: 0) else { return nil }
-        if let cutoff, joint >= cutoff { return nil }
-      }
     }
     func part(_ weight: Weights, _ alone: [Int64]) throws -> FrameBounds.Parts {
       // What stands before and after the layers occurs once: its operators alone are close enough.
@@ -101,8 +99,9 @@ struct ConnectedBounds {
     var once: Int64 = 0
   }
 
-  /// The least weighted sum over all strategies; `seams` is how often each seam's conversions count.
-  private static func least(_ model: FoldedModel, _ weights: [Weights], seams: Int64) throws -> Int64? {
+  /// The least weighted sum over all strategies; `seams` is how often each seam's conversions count. Nil where it reaches the cutoff, or there is
+  /// no choice.
+  private static func least(_ model: FoldedModel, _ weights: [Weights], seams: Int64, cutoff: Int64? = nil) throws -> Int64? {
     let graph = model.pricing.graph
     var builder = try ProblemBuilder()
     for node in model.nodes {
@@ -124,8 +123,10 @@ struct ConnectedBounds {
           edge.forward[$0] == Problem.forbidden ? Problem.forbidden : forward * edge.forward[$0] + backward * edge.backward[$0]
         })
     }
-    let outcome = try builder.build().solve()
-    if case .infeasible = outcome.status { return nil }
-    return outcome.lowerBound
+    let outcome = try builder.build().solve(SolveOptions(cutoff: cutoff, reductions: .all.subtracting(.dominance)))
+    switch outcome.status {
+    case .infeasible, .cutoff: return nil
+    case .optimal, .timeLimit: return outcome.lowerBound
+    }
   }
 }

@@ -61,9 +61,18 @@ struct DecisionPricing {
 
   private func splitsTie(_ tensor: TensorID) -> Bool { decision.stagesHolding(tensor).count > 1 }
 
+  /// Whether a reader is the first one of a parameter on its stage: there the stage's copy counts.
+  private func isFirst(_ op: OperatorID, toRead tensor: TensorID) -> Bool {
+    guard splitsTie(tensor) else { return graph.consumers[tensor].first?.op == op }
+    func stage(_ op: OperatorID) -> Int? {
+      decision.stages.firstIndex { $0.units.contains { $0.segment == graph.segmentOfOperator[op] && !$0.copies.isEmpty } }
+    }
+    return graph.consumers[tensor].first { stage($0.op) == stage(op) }?.op == op
+  }
+
   private mutating func priceOperator(_ op: OperatorID) {
     let operands = graph.operators[op].operands
-    let owns = operands.map { splitsTie($0) || graph.consumers[$0].first?.op == op }
+    let owns = operands.indices.map { isFirst(op, toRead: operands[$0]) && operands.firstIndex(of: operands[$0]) == $0 }
     let cost = pricing.cost(op, strategies[op], ownsParameter: owns)
     operators.append(
       Prediction.OperatorPart(
@@ -185,18 +194,16 @@ struct DecisionPricing {
     guard trains else { return }
     for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation {
       var layouts: [Layout] = []
-      func keep(_ layout: Layout, _ bytes: Bytes, at op: OperatorID) {
+      func keep(_ layout: Layout, at op: OperatorID) {
         if layouts.contains(layout) { return }
+        let bytes = pricing.keptBytes(tensor, layout)
         layouts.append(layout)
         operators[op].kept += bytes
         kept[graph.segmentOfOperator[op]] += Bytes(Double(bytes.whole))
       }
-      if let producer = graph.producer[tensor], pricing.rules[producer].keepsResult {
-        keep(strategies[producer].result, pricing.bytes(tensor, strategies[producer].result), at: producer)
-      }
-      for site in graph.consumers[tensor] where pricing.rules[site.op].keepsOperand[site.operand] {
-        let layout = strategies[site.op].operands[site.operand].forward
-        keep(layout, pricing.keptOperand(site.op, site.operand, layout), at: site.op)
+      if let producer = graph.producer[tensor], pricing.keepsResult(producer) { keep(strategies[producer].result, at: producer) }
+      for site in graph.consumers[tensor] where pricing.keeps(site.op, operand: site.operand) {
+        keep(strategies[site.op].operands[site.operand].forward, at: site.op)
       }
     }
   }

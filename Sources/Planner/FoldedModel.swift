@@ -60,6 +60,8 @@ struct FoldedModel {
   private(set) var edges: [Edge] = []
   /// For each operator its node.
   private(set) var nodeOfOperator: [Int] = []
+  /// For each shared tensor's node, what its strategies hold.
+  private var shared: [(node: Int, readers: [Graph.OperandSite], uses: [KeptUse], holdings: [Holding])] = []
 
   /// One set of uses that a shared tensor is held in at once.
   private struct Holding {
@@ -85,14 +87,14 @@ struct FoldedModel {
 
   /// - Parameters:
   ///   - strategies: the strategies allowed for each operator (pins and forbids applied).
+  ///   - ties: which readers of tied parameters hold a copy of their own.
   ///   - send: the time to send so many bytes to another stage; zero with one stage.
-  ///   - splitsTies: whether the readers of a tied parameter are on different stages, so that each holds a copy and gradients are exchanged.
-  init(pricing: Pricing, strategies: [[Strategy]], send: (Bytes) -> Seconds, splitsTies: (TensorID) -> Bool) {
+  init(pricing: Pricing, strategies: [[Strategy]], ties: Ties, send: (Bytes) -> Seconds) {
     self.pricing = pricing
     self.strategies = strategies
     resharder = Resharder(pricing)
     let graph = pricing.graph
-    for op in graph.operators.indices { addOperator(op, send: send, splitsTies: splitsTies) }
+    for op in graph.operators.indices { addOperator(op, ties: ties, send: send) }
   }
 
   /// Adds the shared tensors and the edges; before, the model holds operators alone, which is enough for bounds.
@@ -117,34 +119,35 @@ struct FoldedModel {
 
   // MARK: - Nodes
 
-  private mutating func addOperator(_ op: OperatorID, send: (Bytes) -> Seconds, splitsTies: (TensorID) -> Bool) {
+  private mutating func addOperator(_ op: OperatorID, ties: Ties, send: (Bytes) -> Seconds) {
     let segment = graph.segmentOfOperator[op]
     let operands = graph.operators[op].operands
     let leaves = graph.segments[segment].exits.contains(graph.operators[op].result)
-    let keepsAlone = operands.indices.filter {
-      trains && pricing.rules[op].keepsOperand[$0] && graph.tensors[operands[$0]].isActivation && !isShared(operands[$0])
-    }
-    let owns = operands.map { tensor in splitsTies(tensor) || graph.consumers[tensor].first?.op == op }
+    let keepsAlone = operands.indices.filter { pricing.keeps(op, operand: $0) && !isShared(operands[$0]) }
+    // A result that leaves the segment may have no reader inside.
+    let keepsResultAlone = pricing.keepsResult(op) && graph.consumers[graph.operators[op].result].isEmpty
+    let owns = operands.indices.map { ties.owns(operands[$0], Graph.OperandSite(op: op, operand: $0), graph) }
     var node = Node(
       subject: .op(op), segment: segment, forward: [], backward: [], once: [], resident: [], kept: [], leastKept: [], transient: [],
       sendForward: [], sendBackward: [])
     let keepsFirst = operands.indices.filter { position in
-      trains && pricing.rules[op].keepsOperand[position] && isShared(operands[position])
-        && graph.consumers[operands[position]].first { pricing.rules[$0.op].keepsOperand[$0.operand] }?.op == op
+      pricing.keeps(op, operand: position) && isShared(operands[position])
+        && graph.consumers[operands[position]].first { pricing.keeps($0.op, operand: $0.operand) } == Graph.OperandSite(op: op, operand: position)
     }
     for strategy in strategies[op] {
       let cost = pricing.cost(op, strategy, ownsParameter: owns)
-      var once = cost.once
-      for (position, tensor) in operands.enumerated() where graph.tensors[tensor].isParameter && splitsTies(tensor) && trains {
-        once += send(pricing.bytes(tensor, strategy.operands[position].forward, bytesPerElement: pricing.precision.gradientBytes))
+      var sync = cost.gradientSync
+      for (position, tensor) in operands.enumerated() where owns[position] && ties.isSplit(tensor) && pricing.needsGradient[tensor] {
+        sync += send(pricing.bytes(tensor, strategy.operands[position].forward, bytesPerElement: pricing.precision.gradientBytes))
       }
       node.forward.append(cost.forward.picoseconds)
       node.backward.append(cost.backward.picoseconds)
-      node.once.append(once.picoseconds)
+      node.once.append((sync + cost.update).picoseconds)
       node.resident.append(cost.resident.whole)
-      let kept = keepsAlone.reduce(cost.extras) { $0 + pricing.keptOperand(op, $1, strategy.operands[$1].forward) }
+      var kept = keepsAlone.reduce(cost.extras) { $0 + pricing.keptBytes(operands[$1], strategy.operands[$1].forward) }
+      if keepsResultAlone { kept += pricing.keptBytes(graph.operators[op].result, strategy.result) }
       node.kept.append(kept.whole)
-      node.leastKept.append(keepsFirst.reduce(kept) { $0 + pricing.bytes(operands[$1], strategy.operands[$1].forward) }.whole)
+      node.leastKept.append(keepsFirst.reduce(kept) { $0 + pricing.keptBytes(operands[$1], strategy.operands[$1].forward) }.whole)
       node.transient.append(cost.transient.whole)
       let boundary = pricing.bytes(graph.operators[op].result, strategy.result)
       node.sendForward.append(leaves ? send(boundary).picoseconds : 0)
@@ -160,12 +163,11 @@ struct FoldedModel {
   }
 
   private func producerKeeps(_ tensor: TensorID) -> Bool {
-    guard trains, let producer = graph.producer[tensor] else { return false }
-    return pricing.rules[producer].keepsResult
+    graph.producer[tensor].map { pricing.keepsResult($0) } ?? false
   }
 
   private func keptUse(_ strategy: Strategy, _ site: Graph.OperandSite) -> KeptUse {
-    KeptUse(use: strategy.operands[site.operand], isKept: trains && pricing.rules[site.op].keepsOperand[site.operand])
+    KeptUse(use: strategy.operands[site.operand], isKept: pricing.keeps(site.op, operand: site.operand))
   }
 
   // MARK: - Edges
@@ -205,6 +207,7 @@ struct FoldedModel {
     let segment = graph.segmentOfOperator[readers.first?.op ?? sources[0].op]
     let zeros = [Int64](repeating: 0, count: holdings.count)
     let node = nodes.count
+    shared.append((node, readers, uses, holdings))
     nodes.append(
       Node(
         subject: .tensor(tensor), segment: segment, forward: zeros, backward: zeros, once: zeros, resident: zeros, kept: holdings.map(\.kept),
@@ -240,9 +243,9 @@ struct FoldedModel {
     sets = sets.filter { set in serves.allSatisfy { serves in set.contains { serves[$0] } } }
     let producerLayouts: [Layout?] =
       producerKeeps(tensor) ? Set(strategies[graph.producer[tensor]!].map(\.result)).sorted().map { $0 } : [nil]
-    let bytes = uses.map { pricing.bytes(tensor, $0.use.forward).whole }
+    let bytes = uses.map { pricing.keptBytes(tensor, $0.use.forward).whole }
     return producerLayouts.flatMap { producer in
-      let own = producer.map { pricing.bytes(tensor, $0).whole } ?? 0
+      let own = producer.map { pricing.keptBytes(tensor, $0).whole } ?? 0
       return sets.map { set in
         var kept = own
         for (position, use) in set.enumerated() where uses[use].isKept {
@@ -299,6 +302,22 @@ struct FoldedModel {
       backward += row.backward
     }
     edges.append(Edge(tail: nodeOfOperator[producer], head: head, place: place, forward: forward, backward: backward))
+  }
+
+  /// The choice in which every shared tensor is held in the uses that its readers have, and no other: what a decision with these operators'
+  /// strategies costs. A solver's choice may hold more where that is free of charge in the chains that it looked at.
+  func withoutIdleHoldings(_ choice: [Int]) -> [Int] {
+    var choice = choice
+    for (node, readers, uses, holdings) in shared {
+      let wanted = readers.map { keptUse(strategies[$0.op][choice[nodeOfOperator[$0.op]]], $0) }
+      let needed = uses.indices.filter { index in
+        let isKept = wanted.contains { $0.use == uses[index].use && $0.isKept }
+        return uses[index].isKept == isKept && wanted.contains { $0.use == uses[index].use }
+      }
+      let producer = holdings[choice[node]].producer
+      if let least = holdings.firstIndex(where: { $0.producer == producer && $0.uses == needed }) { choice[node] = least }
+    }
+    return choice
   }
 
   /// All readers of one parameter use it alike, so that one stored shard serves them all and their gradients add.

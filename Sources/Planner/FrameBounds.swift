@@ -39,7 +39,8 @@ struct FrameBounds {
   private let both: Parts
   private let forward: Parts
   private let backward: Parts
-  private var memory: [Int: Parts] = [:]
+  /// By the number of micro-batches in flight, as they are asked for.
+  private var memory: [Parts?]
   private let nodes: [FoldedModel.Node]
   private let space: Space
   private let frame: Space.Frame
@@ -48,6 +49,7 @@ struct FrameBounds {
     nodes = model.nodes
     self.space = space
     self.frame = frame
+    memory = .init(repeating: nil, count: max(frame.stages, frame.microBatches) + 1)
     let graph = model.pricing.graph
     both = Parts(Self.least(nodes, graph) { $0.forward[$1] + $0.backward[$1] }, space)
     forward = Parts(Self.least(nodes, graph) { $0.forward[$1] }, space)
@@ -111,10 +113,14 @@ struct FrameBounds {
     var start = 0
     for (s, count) in cut.enumerated() {
       let inFlight = schedule.inFlight(stage: s, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode)
-      if memory[inFlight] == nil {
-        memory[inFlight] = Parts(Self.least(nodes, space.request.graph) { $0.resident[$1] + Int64(inFlight) * $0.leastKept[$1] }, space)
+      let parts: Parts
+      if let known = memory[inFlight] {
+        parts = known
+      } else {
+        parts = Parts(Self.least(nodes, space.request.graph) { $0.resident[$1] + Int64(inFlight) * $0.leastKept[$1] }, space)
+        memory[inFlight] = parts
       }
-      most = max(most, memory[inFlight]!.stage(start..<start + count))
+      most = max(most, parts.stage(start..<start + count))
       start += count
     }
     return most

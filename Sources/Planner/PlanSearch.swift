@@ -41,7 +41,7 @@ struct PlanSearch {
   private(set) var lowerBound: Int64 = 0
   private(set) var isComplete = false
   private var queue = Queue()
-  private var cachedModel: (frame: Space.Frame, model: FoldedModel)?
+  private var cachedModel: (frame: Space.Frame, ties: Ties, model: FoldedModel)?
   private var placedMeshes: [[Int]: Space.Placed] = [:]
   private var limit: Int64 = 0
 
@@ -146,44 +146,51 @@ struct PlanSearch {
 
   /// Bounds the frame again with its conversions, and then each of its cuts.
   private mutating func expand(_ frame: Space.Frame) throws {
-    guard var bounds = try bounds(frame), let model = try model(frame) else { return }
+    guard var bounds = try bounds(frame) else { return }
+    let cuts = space.cuts(stages: frame.stages)
     for schedule in space.schedules(stages: frame.stages) {
       // Cuts that their operators alone exclude need no closer look.
-      var cuts: [(cut: [Int], bound: Int64)] = []
-      for cut in space.cuts(stages: frame.stages) {
+      var open: [(cut: [Int], bound: Int64)] = []
+      for cut in cuts {
         let bound = bounds.bound(schedule, cut: cut)
-        let least = bounds.leastMemory(schedule, cut: cut)
         if let cutoff, bound >= cutoff {
           pruned += 1
-        } else if least > limit {
+          continue
+        }
+        let least = bounds.leastMemory(schedule, cut: cut)
+        if least > limit {
           infeasible += 1
           note(.memory(row: 0, least: least, limit: limit))
         } else {
-          cuts.append((cut, bound))
+          open.append((cut, bound))
         }
       }
-      if cuts.isEmpty { continue }
+      if open.isEmpty { continue }
+      guard let model = try model(frame, space.certainTies(stages: frame.stages)) else { return }
       guard let closer = try ConnectedBounds(model, space: space, frame: frame, schedule: schedule, cutoff: cutoff) else {
-        pruned += cuts.count
+        pruned += open.count
         continue
       }
-      for (cut, bound) in cuts { queue.push(.cut(frame, schedule, cut), bound: max(bound, closer.bound(cut: cut))) }
+      for (cut, bound) in open {
+        let bound = max(bound, closer.bound(cut: cut))
+        if bound < cutoff ?? .max { queue.push(.cut(frame, schedule, cut), bound: bound) } else { pruned += 1 }
+      }
     }
   }
 
   private mutating func bounds(_ frame: Space.Frame) throws -> FrameBounds? {
-    guard let model = try operators(frame) else { return nil }
+    guard let model = try operators(frame, space.certainTies(stages: frame.stages)) else { return nil }
     return FrameBounds(model, space: space, frame: frame)
   }
 
   /// The operators of a frame, not connected; nil where one has no strategy left.
-  private mutating func operators(_ frame: Space.Frame) throws -> FoldedModel? {
+  private mutating func operators(_ frame: Space.Frame, _ ties: Ties) throws -> FoldedModel? {
     let placed = placed(frame)
     let pricing = try space.pricing(frame, on: placed)
     limit = space.request.ignoresMemoryLimit ? Problem.largestSum : pricing.rates.usable.whole
     let strategies = space.strategies(pricing, frame)
     if strategies.contains(where: \.isEmpty) { return nil }
-    return FoldedModel(pricing: pricing, strategies: strategies, frame: frame, link: placed.stageLink)
+    return FoldedModel(pricing: pricing, strategies: strategies, ties: ties, link: placed.stageLink)
   }
 
   private mutating func placed(_ frame: Space.Frame) -> Space.Placed {
@@ -195,11 +202,11 @@ struct PlanSearch {
   }
 
   /// The folded model of a frame.
-  private mutating func model(_ frame: Space.Frame) throws -> FoldedModel? {
-    if let cachedModel, cachedModel.frame == frame { return cachedModel.model }
-    guard var model = try operators(frame) else { return nil }
+  private mutating func model(_ frame: Space.Frame, _ ties: Ties) throws -> FoldedModel? {
+    if let cachedModel, cachedModel.frame == frame, cachedModel.ties == ties { return cachedModel.model }
+    guard var model = try operators(frame, ties) else { return nil }
     model.connect()
-    cachedModel = (frame, model)
+    cachedModel = (frame, ties, model)
     return model
   }
 
@@ -212,7 +219,7 @@ struct PlanSearch {
   // MARK: - One configuration
 
   private mutating func solve(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws {
-    guard let model = try model(frame) else { return }
+    guard let model = try model(frame, space.ties(cut: cut)) else { return }
     let configuration = configuration(frame, schedule, cut)
     priced += 1
     var paths = [configuration.promisingPath(model)]
@@ -243,6 +250,7 @@ struct PlanSearch {
   private mutating func record(
     _ model: FoldedModel, _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ configuration: Configuration, _ choice: [Int]
   ) -> PipelineTimeline {
+    let choice = model.withoutIdleHoldings(choice)
     let timeline = configuration.timeline(configuration.stageTimes(model, choice))
     if timeline.end < best?.objective ?? .max {
       let strategies = model.strategies.indices.map { model.strategies[$0][choice[model.nodeOfOperator[$0]]] }

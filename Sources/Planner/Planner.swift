@@ -82,7 +82,11 @@ package enum Planner {
     let frame = Space.Frame(stages: decision.stages.count, mesh: decision.mesh, microBatches: decision.job.microBatches)
     let placed = space.placed(stages: frame.stages, mesh: frame.mesh)
     let pricing = try space.pricing(frame, on: placed)
-    var model = FoldedModel(pricing: pricing, strategies: space.strategies(pricing, frame), frame: frame, link: placed.stageLink)
+    let cut = decision.stages.map { stage in
+      stage.units.reduce(0) { space.layerSegments.contains($1.segment) ? $0 + $1.copies.count : $0 }
+    }
+    var model = FoldedModel(
+      pricing: pricing, strategies: space.strategies(pricing, frame), ties: space.ties(cut: cut), link: placed.stageLink)
     model.connect()
     let configuration = Configuration(
       stages: decision.stages.map { $0.units.map { Space.UnitCount($0.segment, $0.copies.count) } }, segments: pricing.graph.segments.count,

@@ -105,7 +105,7 @@ extension DecisionBuilder {
   func assignments(_ preferences: [(OperatorID, OperatorRule) -> [String]]) -> [[Int?]] {
     rules.enumerated().map { id, rule in
       var assignment = [Int?](repeating: nil, count: mesh.count)
-      for (axis, preference) in preferences.enumerated() {
+      for (axis, preference) in preferences.enumerated() where mesh[axis] > 1 {
         for word in preference(id, rule) {
           guard let target = rule.iteration.firstIndex(where: { $0.isSplittable && $0.words.contains(word) }) else { continue }
           let parts = assignment.indices.reduce(mesh[axis]) { $0 * (assignment[$1] == target ? mesh[$1] : 1) }

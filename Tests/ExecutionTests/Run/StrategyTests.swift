@@ -27,6 +27,11 @@ extension MPIRuns {
       #expect(probe.diagnostics == [])
     }
 
+    @Test("oracle: what an attention mask hides changes nothing", arguments: [1, 2])
+    func padding(ranks: Int) throws {
+      #expect(try ProbeRun(ranks: ranks, ["padding"]).ranks == Array(repeating: [], count: ranks))
+    }
+
     @Test("golden: verification finds injected faults and names the tensor, its layout and the rank")
     func faults() throws {
       let found = try ProbeRun(ranks: 2, ["faults"]).ranks
