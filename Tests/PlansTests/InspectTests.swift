@@ -71,21 +71,21 @@ import Testing
     #expect(again.prediction.step == plan.prediction.step)
   }
 
-  @Test("Alternatives that are impossible say by how much, or that nothing goes with them")
+  @Test("Alternatives that do not fit say by how much")
   func impossible() throws {
-    // The device is made as small as the plan allows: what keeps more does not fit.
+    // 16.8 M parameters at 18 bytes (bf16, fp32 gradient, master and two moments) are 0.28 GiB: split over four devices they fit a device of
+    // 0.11 GiB, but not with the head's quarter of them on every device.
     let plan = try mlp()
-    let fits = plan.prediction.memory
     var json = plan.hardware.json
     json.set(["devices", "a100-80", "reserved_GiB"], 0)
-    json.set(["devices", "a100-80", "memory_GiB"], .double(fits.gibibytes + 1e-6))
+    json.set(["devices", "a100-80", "memory_GiB"], 0.11)
     var tight = plan
     tight.hardware = try .init(decoding: Document(file: "tight.json", value: json))
     let report = try LayerReport(tight, layer: "head")
     let shortfalls = report.alternatives.compactMap { item -> Bytes? in
       if case .tooMuchMemory(let least, let limit) = item.result { least - limit } else { nil }
     }
-    #expect(!shortfalls.isEmpty && shortfalls.allSatisfy { $0 > .zero })
+    #expect(shortfalls.count < report.alternatives.count && !shortfalls.isEmpty && shortfalls.allSatisfy { $0 > .zero })
     #expect(report.lines(.plain).contains { $0.contains("does not fit: ") && $0.hasSuffix(" too much") })
   }
 

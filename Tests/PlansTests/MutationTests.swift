@@ -62,11 +62,9 @@ import Testing
     Case("a figure that is no number", message: "$.predicted.step_seconds") { $0.set(["predicted", "step_seconds"], "fast") },
   ]
 
-  static let base = Result { try tinyPipeline() }
-
   @Test("Each edit is refused with the path of what is wrong", arguments: cases)
   func refused(_ edit: Case) throws {
-    let plan = try Self.base.get()
+    let plan = try tinyPipeline()
     let document = edited(plan, edit.edit)
     #expect {
       _ = try PlanFile.decode(document)
@@ -78,7 +76,7 @@ import Testing
   /// 300 mutations: half of them with the hashes made right again, so that they reach what lies behind.
   @Test("Differential: a mutated plan is refused, or can be lowered and written again", arguments: 0..<30)
   func mutated(seed: Int) throws {
-    let base = PlanFile.encode(try Self.base.get())
+    let base = PlanFile.encode(try tinyPipeline())
     var generator = SeededGenerator(seed: UInt64(seed))
     for round in 0..<10 {
       var json = base

@@ -43,7 +43,9 @@ extension PlanFile {
 
   private static func hash(_ node: Node) throws(DocumentError) -> String {
     let text = try node.string()
-    if text.count != 64 || !text.allSatisfy({ "0"..."9" ~= $0 || "a"..."f" ~= $0 }) { throw node.invalid(expected: "a SHA-256 of 64 digits from 0 to 9 and a to f") }
+    if text.count != 64 || !text.allSatisfy({ "0"..."9" ~= $0 || "a"..."f" ~= $0 }) {
+      throw node.invalid(expected: "a SHA-256 of 64 digits from 0 to 9 and a to f")
+    }
     return text
   }
 

@@ -13,11 +13,6 @@ struct InspectCommand: ParsableCommand {
       one rank.
       """)
 
-  enum Format: String, ExpressibleByArgument, CaseIterable {
-    case text
-    case json
-  }
-
   @Argument(help: "A plan that `tpplan search` wrote; - is standard input.")
   var plan: String
 
@@ -28,7 +23,7 @@ struct InspectCommand: ParsableCommand {
   var rank: Int?
 
   @Option(help: "text or json.")
-  var format: Format = .text
+  var format: OutputFormat = .text
 
   func validate() throws {
     if layer != nil && rank != nil { throw ValidationError("--layer and --rank ask for different things; give one of them") }

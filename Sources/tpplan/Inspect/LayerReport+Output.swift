@@ -27,7 +27,8 @@ extension LayerReport {
       ("strategy", .left), ("splits", .left), ("layouts", .left), ("step", .right), ("difference", .right), ("", .left),
     ])
     for item in alternatives {
-      let (time, difference, note) = cells(item.result)
+      var (time, difference, note) = cells(item.result)
+      if item.strategy.assignment == chosen.assignment { note += "; the plan's strategy, the others free" }
       table.add(item.strategy.words(rule).joined(separator: ","), split(item.strategy), layouts(item.strategy), time, difference, note)
     }
     lines += table.lines()

@@ -43,7 +43,7 @@ struct LayerReport {
   let op: OperatorID
   let rule: OperatorRule
   let chosen: Strategy
-  /// The fastest first; the impossible last.
+  /// The fastest first; the impossible last. Where the plan is not proven best, its own strategy is among them: others may do better around it.
   let alternatives: [Alternative]
 
   /// - Parameters:
@@ -61,7 +61,8 @@ struct LayerReport {
     self.chosen = chosen
     var request = try plan.request()
     request.timeLimit = Self.timeLimit
-    let others = Strategy.all(for: rule, mesh: decision.mesh).filter { $0.assignment != chosen.assignment }
+    let isProven = plan.certificate.status == .optimal
+    let others = Strategy.all(for: rule, mesh: decision.mesh).filter { !isProven || $0.assignment != chosen.assignment }
     var priced: [Alternative] = []
     for strategy in others {
       progress(priced.count, others.count)
