@@ -19,7 +19,7 @@ private func folded(_ word: String) -> [Character] {
 }
 
 /// Levenshtein's distance: the fewest insertions, deletions and substitutions that turn one into the other.
-private func editDistance(_ a: [Character], _ b: [Character]) -> Int {
+package func editDistance(_ a: [Character], _ b: [Character]) -> Int {
   var row = Array(0...b.count)
   for i in a.indices {
     var diagonal = row[0]

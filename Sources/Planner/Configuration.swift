@@ -184,6 +184,34 @@ struct Configuration {
     return builder.build()
   }
 
+  /// What a stage needs under a choice while an operator runs.
+  func memory(_ model: FoldedModel, _ choice: [Int], row: (stage: Int, op: Int)) -> Int64 {
+    model.nodes.indices.reduce(0) { $0 + memory(model, node: $1, row: row)[choice[$1]] }
+  }
+
+  /// A node's part of a memory row, for each of its strategies.
+  private func memory(_ model: FoldedModel, node index: Int, row: (stage: Int, op: Int)) -> [Int64] {
+    let node = model.nodes[index]
+    let count = Int64(copies[row.stage][node.segment])
+    let inFlight = Int64(inFlight(row.stage))
+    return node.resident.indices.map { count * (node.resident[$0] + inFlight * node.kept[$0]) + (index == row.op ? node.transient[$0] : 0) }
+  }
+
+  /// The problem whose objective is the largest of some memory rows.
+  func memoryProblem(_ model: FoldedModel, rows: [(stage: Int, op: Int)]) throws -> Problem {
+    var builder = try ProblemBuilder(offsets: [Int64](repeating: 0, count: rows.count))
+    for (index, node) in model.nodes.enumerated() {
+      let parts = rows.map { memory(model, node: index, row: $0) }
+      _ = try builder.addNode(costs: (0..<node.count).flatMap { s in parts.map { $0[s] } })
+    }
+    for edge in model.edges {
+      try builder.addEdge(
+        edge.tail, edge.head,
+        costs: edge.forward.flatMap { [Int64](repeating: $0 == Problem.forbidden ? Problem.forbidden : 0, count: rows.count) })
+    }
+    return builder.build()
+  }
+
   private func addLoads(_ model: FoldedModel, _ rows: [(stage: Int, op: Int)], _ builder: inout ProblemBuilder) throws {
     var start = 0
     while start < rows.count {

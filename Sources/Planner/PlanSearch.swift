@@ -40,6 +40,8 @@ struct PlanSearch {
   /// No plan of the space is better than this; equal to the best plan's objective (within tolerance) once the search is complete.
   private(set) var lowerBound: Int64 = 0
   private(set) var isComplete = false
+  /// The least that a configuration which was looked at, but not solved, may reach.
+  private var open: Int64?
   private var queue = Queue()
   private var cachedModel: (frame: Space.Frame, ties: Ties, model: FoldedModel)?
   private var placedMeshes: [[Int]: Space.Placed] = [:]
@@ -102,15 +104,16 @@ struct PlanSearch {
   /// Runs to the end or to the time limit.
   mutating func run() throws {
     try seed()
+    // What the seeds left open is in the queue.
+    open = nil
+    defer { conclude() }
     while let (item, bound) = queue.pop() {
       if let cutoff, bound >= cutoff {
         pruned += 1 + queue.remaining
-        isComplete = true
-        lowerBound = max(lowerBound, min(bound, best!.objective))
         return
       }
       if isLate {
-        lowerBound = max(lowerBound, bound)
+        leaveOpen(bound)
         return
       }
       switch item {
@@ -118,8 +121,15 @@ struct PlanSearch {
       case .cut(let frame, let schedule, let cut): try solve(frame, schedule, cut, bound: bound)
       }
     }
-    isComplete = !isLate
-    if let best, isComplete { lowerBound = max(lowerBound, best.objective - Outcome.tolerance(of: best.objective)) }
+  }
+
+  private mutating func leaveOpen(_ bound: Int64) { open = min(open ?? .max, bound) }
+
+  /// Everything that was not left open is no better than the cutoff.
+  private mutating func conclude() {
+    isComplete = open.map { open in cutoff.map { open >= $0 } ?? false } ?? true
+    lowerBound = min(open ?? .max, cutoff ?? .max)
+    if lowerBound == .max { lowerBound = 0 }
   }
 
   /// Bounds every frame by its operators alone, and looks for a first plan where memory is plentiful: for each pipeline degree the evenest cut of
@@ -168,7 +178,12 @@ struct PlanSearch {
       if open.isEmpty { continue }
       guard let model = try model(frame, space.certainTies(stages: frame.stages)) else { return }
       guard let closer = try ConnectedBounds(model, space: space, frame: frame, schedule: schedule, cutoff: cutoff) else {
-        pruned += open.count
+        if best == nil {
+          infeasible += open.count
+          note(.forbidden)
+        } else {
+          pruned += open.count
+        }
         continue
       }
       for (cut, bound) in open {
@@ -232,17 +247,17 @@ struct PlanSearch {
       case .cutoff: return
       case .infeasible(let why):
         infeasible += 1
-        note(why)
+        if best == nil { note(try exactly(why, configuration, model)) }
         return
       case .timeLimit:
         if let choice = outcome.choice { _ = record(model, frame, schedule, cut, configuration, choice) }
-        lowerBound = max(lowerBound, bound)
+        leaveOpen(max(bound, outcome.lowerBound))
         return
       case .optimal: break
       }
-      guard let choice = outcome.choice, let objective = outcome.objective else { return }
+      guard let choice = outcome.choice else { return }
       let timeline = record(model, frame, schedule, cut, configuration, choice)
-      if timeline.end <= objective + Outcome.tolerance(of: objective) || paths.contains(timeline.critical) { return }
+      if timeline.end <= outcome.lowerBound + Outcome.tolerance(of: timeline.end) || paths.contains(timeline.critical) { return }
       paths.append(timeline.critical)
     }
   }
@@ -257,6 +272,24 @@ struct PlanSearch {
       best = Candidate(frame: frame, schedule: schedule, cut: cut, choice: choice, strategies: strategies, objective: timeline.end)
     }
     return timeline
+  }
+
+  /// By how much a configuration misses the limit where single memory rows do not tell: the least that its fullest stage can need, by cutting
+  /// planes over the rows.
+  private func exactly(_ why: Outcome.Infeasibility, _ configuration: Configuration, _ model: FoldedModel) throws -> Outcome.Infeasibility {
+    guard why == .memoryTogether || why == .memoryUndetermined else { return why }
+    let rows = configuration.memoryRows(model)
+    var seen = [0]
+    while !isLate {
+      let remaining = deadline.map { max(.zero, ContinuousClock.now.duration(to: $0)) }
+      let outcome = try configuration.memoryProblem(model, rows: seen.map { rows[$0] }).solve(SolveOptions(timeLimit: remaining))
+      guard case .optimal = outcome.status, let choice = outcome.choice else { break }
+      let uses = rows.map { configuration.memory(model, choice, row: $0) }
+      guard let most = uses.indices.max(by: { (uses[$0], $1) < (uses[$1], $0) }) else { break }
+      if seen.contains(most) { return .memory(row: most, least: outcome.lowerBound, limit: limit) }
+      seen.append(most)
+    }
+    return .memory(row: 0, least: limit + 1, limit: limit)
   }
 
   /// Remembers the infeasible configuration that comes closest to fitting.

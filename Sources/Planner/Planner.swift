@@ -22,7 +22,7 @@ package enum PlanOutcome: Sendable {
   }
 
   package struct Infeasible: Sendable {
-    /// What the plan that comes closest needs on a device, and what a device has; nil where the constraints alone exclude everything.
+    /// No plan needs less than `least` on its fullest device, which has `limit`; nil where the constraints alone exclude everything.
     package let memory: (least: Bytes, limit: Bytes)?
   }
 }

@@ -24,6 +24,7 @@ package struct Space: Sendable {
   /// - Throws: `PlannerError.usage` where a fixed choice is impossible.
   init(_ request: SearchRequest) throws {
     self.request = request
+    try Self.check(request)
     let graph = request.graph
     let last = graph.segments.count - 1
     var range = 0..<graph.segments.count
@@ -43,7 +44,7 @@ package struct Space: Sendable {
     }
     if let mesh = request.mesh {
       let size = mesh.reduce(1, *)
-      guard mesh.allSatisfy({ $0 > 0 }), devices % size == 0, degrees.contains(devices / size) else {
+      guard devices % size == 0, degrees.contains(devices / size) else {
         throw PlannerError.usage(
           "a mesh of \(mesh.map(String.init).joined(separator: "×")) = \(size) devices does not divide \(devices) devices into a possible number of stages"
         )
@@ -64,6 +65,9 @@ package struct Space: Sendable {
     if let count = request.microBatches {
       guard count > 0, request.batch % count == 0 else {
         throw PlannerError.usage("\(count) micro-batches do not divide the batch of \(request.batch)")
+      }
+      if let size = request.microBatchSize, request.batch / count % size != 0 {
+        throw PlannerError.usage("\(count) micro-batches of a batch of \(request.batch) do not divide into parts of \(size) sequences")
       }
       microBatchCounts = [count]
     } else {
