@@ -7,6 +7,7 @@ Prints each repetition's median step, the median of those, and the ratio tpplan 
 """
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -16,7 +17,9 @@ WARMUP = 2  # steps that neither side counts
 
 
 def last_line(command):
-    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    # What torchrun sets anyway, with a warning.
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
     return result.stdout.strip().splitlines()[-1]
 
 
