@@ -6,7 +6,7 @@ SWIFT ?= swift
 FLAGS = $(if $(STRICT),-Xswiftc -warnings-as-errors)
 SOURCES := Package.swift Sources Tests Benchmarks
 
-.PHONY: help demo test check build dependencies format lint ranks test-real bench-torch clean
+.PHONY: help demo test check build dependencies format lint ranks plans test-real bench-torch clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\): *[a-z ]*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -19,7 +19,7 @@ test: dependencies  ## all tests
 	scripts/run-tests $(FLAGS)
 
 check: STRICT := 1
-check: lint test ranks  ## format lint, warnings as errors, all tests, and plans on 1, 2 and 4 ranks
+check: lint test ranks plans  ## format lint, warnings as errors, all tests, plans on 1, 2 and 4 ranks, and those in plans/
 
 build: dependencies  ## the release build, .build/release/tpplan
 	$(SWIFT) build --configuration release --product tpplan
@@ -35,6 +35,9 @@ lint: dependencies  ## fail where `make format` would change something
 
 ranks: build  ## search and run a small model on 1, 2 and 4 ranks, each verified against one rank
 	scripts/check-ranks 1 2 4
+
+plans: build  ## search the plans in plans/ again and compare byte for byte (TPPLAN_RECORD=1 writes them)
+	scripts/check-plans
 
 test-real: dependencies  ## sentence embeddings of a published BERT on 1, 2 and 4 ranks, against PyTorch's
 	$(SWIFT) build --build-tests $(FLAGS)

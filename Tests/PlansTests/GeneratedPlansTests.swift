@@ -20,7 +20,7 @@ import Testing
     let devices: Int
     let batch: Int
     let sequence: Int
-    /// Whether the search is short enough for every run of the tests; the others are generated when recording.
+    /// Whether the search is short enough for a debug build; `make plans` compares all of them, with the release build.
     let isQuick: Bool
     var testDescription: String { name }
 
