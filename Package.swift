@@ -62,7 +62,8 @@ let package = Package(
     .testTarget(name: "SearchTests", dependencies: ["Search", "Quantities"]),
     .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
     .testTarget(
-      name: "PlansTests", dependencies: ["Plans", "Planner", "Lowering", "Strategies", "ModelGraph", "Hardware", "Documents", "Quantities", "tpplan"],
+      name: "PlansTests",
+      dependencies: ["Plans", "Planner", "Lowering", "Strategies", "ModelGraph", "Hardware", "Documents", "Quantities", "tpplan"],
       exclude: ["Golden"]),
     .testTarget(
       name: "PlannerTests",

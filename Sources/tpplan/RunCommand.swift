@@ -50,7 +50,8 @@ struct RunCommand: ParsableCommand {
     if RankEnvironment.isRank {
       try RankEnvironment.prepare(kernel: BLAS.kernelName(), threads: threads)
       BLAS.setThreads(threads)
-      let status = try MPIProcess.run(exitCode: { Failure($0)?.code ?? Failure.internal }) { process in try runRank(process) }
+      let exitCode = { (error: any Error) in Failure(error)?.code ?? Failure.internal }
+      let status = try MPIProcess.run(exitCode: exitCode) { process in try runRank(process) }
       throw ExitCode(status)
     }
     // Everything that can be refused is refused before a rank is started.
