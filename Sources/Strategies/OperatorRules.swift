@@ -32,7 +32,7 @@ package enum OperatorRules {
       let produced = dims(1).filter { !dims(0).contains($0) }
       rule.add(dims(0))
       rule.add(produced)
-      for axis in contracted { rule.name(axis, ["row"] + RuleBuilder.words(for: graph.axes[axis].role)) }
+      for axis in contracted { rule.name(axis, ["row"] + RuleBuilder.words(for: graph.axes[axis].role).filter { $0 != "column" }) }
       for axis in produced {
         rule.name(axis, graph.axes[axis].role == .vocabulary ? ["vocab", "column"] : ["column"] + RuleBuilder.words(for: graph.axes[axis].role))
       }
