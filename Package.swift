@@ -36,11 +36,10 @@ let package = Package(
     .target(name: "Search", dependencies: ["Quantities", "CGLPK"]),
     .target(name: "Plans", dependencies: ["Quantities", "Documents", "ModelGraph", "Hardware", "Strategies"]),
     .target(name: "Lowering", dependencies: ["Quantities", "ModelGraph", "Hardware", "Strategies", "Plans"]),
-    .target(name: "Simulation", dependencies: ["Quantities", "ModelGraph", "Hardware", "Strategies", "CostModel", "Plans", "Lowering"]),
     .target(
       name: "Planner",
       dependencies: [
-        "Quantities", "Documents", "ModelGraph", "Hardware", "Strategies", "CostModel", "Search", "Plans", "Lowering", "Simulation",
+        "Quantities", "Documents", "ModelGraph", "Hardware", "Strategies", "CostModel", "Search", "Plans", "Lowering",
       ]),
     .target(name: "Kernels", dependencies: ["COpenBLAS"], swiftSettings: kernelSettings),
     .target(
@@ -51,7 +50,7 @@ let package = Package(
     .executableTarget(
       name: "tpplan",
       dependencies: [
-        "Quantities", "Documents", "ModelGraph", "Hardware", "Strategies", "CostModel", "Search", "Plans", "Lowering", "Simulation",
+        "Quantities", "Documents", "ModelGraph", "Hardware", "Strategies", "CostModel", "Search", "Plans", "Lowering",
         "Planner", "Execution", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .executableTarget(name: "KernelBenchmark", dependencies: ["Kernels"], path: "Benchmarks/KernelBenchmark"),

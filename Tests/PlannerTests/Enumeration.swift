@@ -35,6 +35,25 @@ struct Enumeration {
     }
   }
 
+  /// One decision, carried over to a graph in which copies are written out.
+  ///
+  /// - Parameter original: for each operator of the request's graph, its operator in the decision's.
+  init(_ request: SearchRequest, exactly decision: Decision, original: (OperatorID) -> OperatorID) throws {
+    self.request = request
+    let stages = decision.stages.count
+    let pricing = try pricing(stages: stages, mesh: decision.mesh, microBatches: decision.job.microBatches)
+    let assignments = request.graph.operators.indices.map { decision.assignments[original($0)] }
+    let strategies = zip(assignments, pricing.rules).map { Strategy(assignment: $0, rule: $1) }
+    guard let conversions = conversions(pricing, Resharder(pricing), strategies) else { return }
+    let cut = decision.stages.map { $0.units.reduce(0) { $0 + ($1.segment == 1 ? $1.copies.count : 0) } }
+    let written = Decision(
+      graph: pricing.graph, job: pricing.job, mesh: decision.mesh, schedule: decision.schedule, stages: self.stages(cut, pricing.graph),
+      assignments: assignments, conversions: conversions)
+    let link = stageLink(stages: stages, size: decision.ranksPerStage)
+    let (prediction, objective, _) = try DecisionPricing.predict(written, pricing: pricing, stageLink: link)
+    entries = [Entry(decision: written, objective: objective, memory: prediction.memory)]
+  }
+
   /// The cheapest entry that needs no more memory than this.
   func best(memory: Bytes) -> Entry? { entries.filter { $0.memory <= memory }.min { $0.objective < $1.objective } }
 
@@ -55,13 +74,14 @@ struct Enumeration {
     let pricing = try pricing(stages: stages, mesh: mesh, microBatches: microBatches)
     let graph = pricing.graph
     let choices = pricing.rules.map { assignments($0, mesh) }
+    // An operator that follows another has one choice of its own.
+    let counts = choices.indices.map { (copiesAlike?[$0] ?? $0) == $0 ? choices[$0].count : 1 }
     let resharder = Resharder(pricing)
     let link = stageLink(stages: stages, size: mesh.reduce(1, *))
     let schedules: [Schedule] = request.mode == .forward ? [.gpipe] : (stages == 1 ? [.oneForwardOneBackward] : Schedule.allCases)
     var picked = [Int](repeating: 0, count: choices.count)
     repeat {
-      if let copiesAlike, picked.indices.contains(where: { picked[$0] != picked[copiesAlike[$0]] }) { continue }
-      let assignments = zip(choices, picked).map { $0[$1] }
+      let assignments = choices.indices.map { choices[$0][picked[copiesAlike?[$0] ?? $0]] }
       let strategies = zip(assignments, pricing.rules).map { Strategy(assignment: $0, rule: $1) }
       guard isInSpace(graph, strategies), let conversions = conversions(pricing, resharder, strategies) else { continue }
       for cut in cuts(layerCount, stages) {
@@ -73,13 +93,13 @@ struct Enumeration {
           entries.append(Entry(decision: decision, objective: objective, memory: prediction.memory))
         }
       }
-    } while advance(&picked, choices)
+    } while advance(&picked, counts)
   }
 
-  private func advance(_ picked: inout [Int], _ choices: [[[Int?]]]) -> Bool {
+  private func advance(_ picked: inout [Int], _ counts: [Int]) -> Bool {
     for index in picked.indices {
       picked[index] += 1
-      if picked[index] < choices[index].count { return true }
+      if picked[index] < counts[index] { return true }
       picked[index] = 0
     }
     return false

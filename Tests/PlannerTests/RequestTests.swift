@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Hardware
+import ModelGraph
+import Plans
+import Quantities
+import Strategies
+import Testing
+
+@testable import Planner
+
+/// Requests that nothing satisfies, make no sense, or are as small as can be.
+@Suite struct RequestTests {
+  private func request(_ model: TinyModel = TinyModel(layers: 4), devices: Int = 4, change: (inout SearchRequest) -> Void = { _ in }) throws
+    -> SearchRequest
+  {
+    var request = SearchRequest(
+      graph: try model.graph(), cluster: try TinyHardware(devices: devices).cluster(), batch: model.batch, sequence: nil, precision: .fp32,
+      mode: .train, optimizer: .adamw)
+    change(&request)
+    return request
+  }
+
+  private func pin(_ pattern: String, _ words: String..., forbid: Bool = false) -> StrategyConstraint {
+    StrategyConstraint(pattern: pattern, words: words, isForbidden: forbid)
+  }
+
+  /// Each with a part of the message that says what is wrong.
+  @Test func senselessRequestsAreUsageErrors() throws {
+    try expectUsage("3 micro-batches do not divide the batch of 4") { $0.microBatches = 3 }
+    try expectUsage("micro-batches of 3 do not divide") { $0.microBatchSize = 3 }
+    try expectUsage("--micro-batch 0") { $0.microBatchSize = 0 }
+    try expectUsage("parts of 4 sequences") { ($0.microBatches, $0.microBatchSize) = (2, 4) }
+    try expectUsage("3 stages do not divide 4 devices") { $0.pipelineDegree = 3 }
+    try expectUsage("--pp 0") { $0.pipelineDegree = 0 }
+    try expectUsage("--pp -2") { $0.pipelineDegree = -2 }
+    try expectUsage("--stages 3,2: the model has 4 layers") { $0.stageLayers = [3, 2] }
+    try expectUsage("--stages 4,0") { $0.stageLayers = [4, 0] }
+    try expectUsage("--stages names no stage") { $0.stageLayers = [] }
+    try expectUsage("--stages names 2 stages and --pp 4") { ($0.stageLayers, $0.pipelineDegree) = ([2, 2], 4) }
+    try expectUsage("--mesh 8x3") { $0.mesh = [8, 3] }
+    try expectUsage("--mesh :") { $0.mesh = [] }
+    try expectUsage("--mesh 0x4") { $0.mesh = [0, 4] }
+    try expectUsage("a mesh of 3 = 3 devices") { $0.mesh = [3] }
+    try expectUsage("--batch 0") { $0.batch = 0 }
+    try expectUsage("--forbid lm_head=row: no operator of tiny") { $0.constraints = [pin("lm_head", "row", forbid: true)] }
+    try expectUsage("--pin block.*.upp=row: no operator of tiny has such a name; near: block.{i}.up") { $0.constraints = [pin("block.*.upp", "row")] }
+  }
+
+  private func expectUsage(_ message: String, change: (inout SearchRequest) -> Void) throws {
+    let request = try request(change: change)
+    do {
+      _ = try Planner.search(request)
+      Issue.record("accepted; expected: \(message)")
+    } catch PlannerError.usage(let text) {
+      #expect(text.contains(message))
+    }
+  }
+
+  @Test func moreStagesThanLayersAreAUsageError() throws {
+    let request = try request(TinyModel(layers: 2)) { $0.pipelineDegree = 4 }
+    #expect(throws: PlannerError.self) { try Planner.search(request) }
+  }
+
+  @Test func aModelWithoutLossCannotBeTrained() throws {
+    var builder = GraphBuilder(name: "lossless")
+    let (b, h) = (builder.axis("batch", 4, .batch), builder.axis("hidden", 4, .feature))
+    let v = builder.axis("vocab", 8, .vocabulary)
+    builder.begin(segment: "all")
+    _ = builder.embedding("embedding", ids: builder.input(.inputIDs, [b]), rows: v, features: h)
+    builder.end()
+    let graph = try builder.finish()
+    var request = try request { $0.graph = graph }
+    #expect(throws: PlannerError.self) { try Planner.search(request) }
+    // A model of one operator has a plan, on one device and on several.
+    request.mode = .forward
+    #expect(try Planner.search(request).plan != nil)
+    request.cluster = try TinyHardware(devices: 1).cluster()
+    let plan = try #require(try Planner.search(request).plan)
+    #expect(plan.decision.assignments == [[nil]] && plan.decision.ranks == 1)
+  }
+
+  @Test func pinsThatContradictLeaveNothing() throws {
+    let pins = [pin("block.{i}.up", "row"), pin("block.*", "column")]
+    guard case .infeasible(let why) = try Planner.search(try request { ($0.constraints, $0.mesh) = (pins, [4]) }) else {
+      Issue.record("a strategy is row and column at once")
+      return
+    }
+    #expect(why.memory == nil)
+  }
+
+  @Test func pinsAndForbidsAreObeyedAndNeverHelp() throws {
+    let free = try #require(try Planner.search(try request { $0.mesh = [4] }).plan)
+    for word in ["row", "column", "data", "replicate"] {
+      let pinned = try #require(try Planner.search(try request { ($0.constraints, $0.mesh) = ([pin("block.{i}.up", word)], [4]) }).plan)
+      #expect(pinned.words("block.{i}.up") == [word])
+      #expect(pinned.prediction.step >= free.prediction.step)
+      let other = try #require(
+        try Planner.search(try request { ($0.constraints, $0.mesh) = ([pin("block.{i}.up", word, forbid: true)], [4]) }).plan)
+      #expect(other.words("block.{i}.up") != [word])
+      #expect(min(pinned.prediction.step, other.prediction.step) == free.prediction.step)
+    }
+  }
+
+  @Test func noTimeMeansNoPlanButABound() throws {
+    let limited = try request { $0.timeLimit = 0 }
+    let free = try #require(try Planner.search(try request()).plan)
+    switch try Planner.search(limited) {
+    case .timeLimit(let bound): #expect(bound <= free.prediction.step)
+    case .planned(let plan):
+      #expect(plan.certificate.lowerBound <= free.prediction.step)
+      #expect(plan.prediction.step >= free.prediction.step)
+    case .infeasible: Issue.record("there is a plan")
+    }
+  }
+
+  @Test func whatDoesNotFitIsReportedWithFigures() throws {
+    var hardware = TinyHardware(devices: 2)
+    hardware.memory = 100
+    let small = try hardware.cluster()
+    guard case .infeasible(let why) = try Planner.search(try request { $0.cluster = small }), let memory = why.memory else {
+      Issue.record("100 bytes are enough")
+      return
+    }
+    #expect(memory.limit == Bytes(100))
+    // With just what is reported missing there is still no plan with a byte less.
+    hardware.memory = memory.least.value - 1
+    let less = try hardware.cluster()
+    #expect(try Planner.search(try request { $0.cluster = less }).plan == nil)
+  }
+}
