@@ -55,7 +55,8 @@ import Testing
       }
       guard let entry = try Enumeration(request, frame: plan.decision, assignments: assignments).entries.first else { continue }
       compared += 1
-      #expect(entry.objective + Outcome.tolerance(of: entry.objective) >= plan.prediction.step.picoseconds || entry.memory > plan.prediction.memoryLimit)
+      #expect(
+        entry.objective + Outcome.tolerance(of: entry.objective) >= plan.prediction.step.picoseconds || entry.memory > plan.prediction.memoryLimit)
     }
     #expect(compared > 20)
   }

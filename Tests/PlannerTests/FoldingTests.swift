@@ -22,6 +22,7 @@ import Testing
         graph: try model.graph(), cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: .fp32, mode: .train,
         optimizer: .adamw)
       request.mesh = [2]
+      request.microBatches = 2
       return request
     }
     let folded = try request(model)

@@ -156,6 +156,7 @@ func tinyRequest(seed: Int, hardware: inout TinyHardware) throws -> SearchReques
     let degrees = (1...model.layers).filter { hardware.devices % $0 == 0 }
     let degree = random.pick(degrees)
     request.mesh = [hardware.devices / degree]
+    request.microBatches = random.pick([nil, 1, request.batch])
   }
   return request
 }
