@@ -5,7 +5,8 @@ import ModelGraph
 ///
 /// Only parameters that segments without repeats read can be apart, so each reader stands on one stage.
 struct Ties: Hashable {
-  /// For each tensor, and each of its readers in the graph's order, a number that readers on one stage share; empty for all others.
+  /// For each tied parameter, and each of its readers in the graph's order, the number of the first reader on the same stage; empty for all other
+  /// tensors. Equal ties compare equal, whatever the stages are called.
   private let places: [[Int]]
 
   /// - Parameter place: for a parameter and one of the segments that read it, a number that segments on one stage share.
@@ -13,14 +14,15 @@ struct Ties: Hashable {
     places = graph.tensors.indices.map { tensor in
       let segments = graph.consumers[tensor].map { graph.segmentOfOperator[$0.op] }
       guard graph.tensors[tensor].isParameter, Set(segments).count > 1 else { return [] }
-      return segments.map { place(tensor, $0) }
+      let named = segments.map { place(tensor, $0) }
+      return named.map { name in named.firstIndex(of: name) ?? 0 }
     }
   }
 
   /// Whether the copy that this reader uses counts at this reader.
   func owns(_ tensor: TensorID, _ site: Graph.OperandSite, _ graph: Graph) -> Bool {
     guard let position = graph.consumers[tensor].firstIndex(of: site) else { return false }
-    return places[tensor].isEmpty ? position == 0 : !places[tensor][..<position].contains(places[tensor][position])
+    return places[tensor].isEmpty ? position == 0 : places[tensor][position] == position
   }
 
   /// Whether several stages hold the parameter.

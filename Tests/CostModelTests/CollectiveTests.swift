@@ -28,7 +28,9 @@ func cluster(devices: Int) throws -> Cluster {
     return CollectiveCost.time(kind, bytes: Bytes(megabytes * 1e6), on: placement).value * 1e6
   }
 
-  private func expect(_ found: Double, _ expected: Double) { #expect(abs(found - expected) <= 1e-9 * expected, "\(found) µs, by hand \(expected) µs") }
+  private func expect(_ found: Double, _ expected: Double) {
+    #expect(abs(found - expected) <= 1e-9 * expected, "\(found) µs, by hand \(expected) µs")
+  }
 
   /// Four devices, 4 MB: one way 2 steps of 1 µs and ¾ · 4 MB / 100 GB/s = 30 µs.
   @Test func insideANode() throws {
@@ -119,7 +121,8 @@ func cluster(devices: Int) throws -> Cluster {
   /// Oracle: each step on numbers, rank by rank: the parts of the result are what the parts before hold between them.
   @Test(arguments: [([2, 2], [5, 7]), ([3], [4, 5]), ([2, 3], [6, 8])]) func aStepMovesWhatItsNameSays(mesh: [Int], shape: [Int]) throws {
     let ranks = Mesh(shape: mesh)
-    for from in layouts(mesh.count, shape.count) where shape.indices.allSatisfy({ d in from.axesSplitting(d).reduce(1) { $0 * mesh[$1] } <= shape[d] }) {
+    for from in layouts(mesh.count, shape.count)
+    where shape.indices.allSatisfy({ d in from.axesSplitting(d).reduce(1) { $0 * mesh[$1] } <= shape[d] }) {
       for step in ReshardingStep.steps(from: from, shape: shape, mesh: mesh) {
         for axis in mesh.indices where !step.axes.contains(axis) { #expect(step.result[axis] == from[axis]) }
         for device in 0..<ranks.deviceCount {

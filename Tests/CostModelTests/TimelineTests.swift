@@ -117,7 +117,10 @@ struct SeededGenerator: RandomNumberGenerator {
 
   /// Worked by hand: where Σt + (m−1)·max t says 42, neither exact nor a bound.
   @Test func unevenStagesUnderOneForwardOneBackward() {
-    let times = [Times(forward: 10, backward: 10, once: 0, sendForward: 0, sendBackward: 0), Times(forward: 1, backward: 1, once: 0, sendForward: 0, sendBackward: 0)]
+    let times = [
+      Times(forward: 10, backward: 10, once: 0, sendForward: 0, sendBackward: 0),
+      Times(forward: 1, backward: 1, once: 0, sendForward: 0, sendBackward: 0),
+    ]
     #expect(PipelineTimeline(times, schedule: .oneForwardOneBackward, microBatches: 2, mode: .train).end == 40)
   }
 

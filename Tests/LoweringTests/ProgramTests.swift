@@ -42,7 +42,8 @@ import Testing
     }
     let job = Job(batch: 2 * microBatches, microBatches: microBatches, sequence: nil, mode: .train, optimizer: .adamw, precision: .fp32)
     return Decision(
-      graph: graph, job: job, mesh: [mesh], schedule: schedule, stages: stages, assignments: assignments, conversions: [reduced(down), reduced(entry)])
+      graph: graph, job: job, mesh: [mesh], schedule: schedule, stages: stages, assignments: assignments,
+      conversions: [reduced(down), reduced(entry)])
   }
 
   private func programs(_ decision: Decision) -> [Program] { (0..<decision.ranks).map { Lowering.program(for: decision, rank: $0) } }

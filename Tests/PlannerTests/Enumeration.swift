@@ -35,17 +35,15 @@ struct Enumeration {
     }
   }
 
-  /// One decision, carried over to a graph in which copies are written out.
-  ///
-  /// - Parameter original: for each operator of the request's graph, its operator in the decision's.
-  init(_ request: SearchRequest, exactly decision: Decision, original: (OperatorID) -> OperatorID) throws {
+  /// One decision's frame with other assignments, or carried over to a graph in which copies are written out. No entry where it is outside the space.
+  init(_ request: SearchRequest, frame decision: Decision, assignments: [[Int?]]) throws {
     self.request = request
     let stages = decision.stages.count
     let pricing = try pricing(stages: stages, mesh: decision.mesh, microBatches: decision.job.microBatches)
-    let assignments = request.graph.operators.indices.map { decision.assignments[original($0)] }
     let strategies = zip(assignments, pricing.rules).map { Strategy(assignment: $0, rule: $1) }
-    guard let conversions = conversions(pricing, Resharder(pricing), strategies) else { return }
-    let cut = decision.stages.map { $0.units.reduce(0) { $0 + ($1.segment == 1 ? $1.copies.count : 0) } }
+    guard isInSpace(pricing.graph, strategies), let conversions = conversions(pricing, Resharder(pricing), strategies) else { return }
+    let last = decision.graph.segments.count - 1
+    let cut = decision.stages.map { $0.units.reduce(0) { $0 + (1..<last ~= $1.segment ? $1.copies.count : 0) } }
     let written = Decision(
       graph: pricing.graph, job: pricing.job, mesh: decision.mesh, schedule: decision.schedule, stages: self.stages(cut, pricing.graph),
       assignments: assignments, conversions: conversions)
@@ -106,7 +104,7 @@ struct Enumeration {
   }
 
   /// Each mesh axis to each splittable iteration axis or to none, as long as every rank gets a part.
-  private func assignments(_ rule: OperatorRule, _ mesh: [Int]) -> [[Int?]] {
+  func assignments(_ rule: OperatorRule, _ mesh: [Int]) -> [[Int?]] {
     var all: [[Int?]] = [[]]
     for size in mesh {
       all = all.flatMap { prefix in

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import CostModel
 import Hardware
 import Plans
 import Quantities
 import Search
+import Strategies
 import Testing
 
 @testable import Planner
@@ -19,6 +21,68 @@ import Testing
     for limit in limits {
       try expectSame(request, hardware, all, limit: limit)
     }
+  }
+
+  /// Which stages hold a weight that several layers share follows from the cut.
+  @Test(arguments: [2, 3, 4], [Mode.train, .forward]) func layersThatShareAWeight(layers: Int, mode: Mode) throws {
+    var model = TinyModel(layers: layers)
+    (model.sharesWeights, model.isUnfolded) = (true, true)
+    for devices in 2...layers {
+      let hardware = TinyHardware(devices: devices, innerBandwidth: 1e9)
+      var request = SearchRequest(
+        graph: try model.graph(), cluster: try hardware.cluster(), batch: 4, sequence: nil, precision: .fp32, mode: mode, optimizer: .adamw)
+      request.mesh = [1]
+      let all = try Enumeration(request)
+      for limit in Set(all.entries.map(\.memory)).sorted() { try expectSame(request, hardware, all, limit: limit) }
+    }
+  }
+
+  /// On a real model, no plan that differs in one or two operators from the one found is better.
+  @Test(arguments: 0..<2) func noNeighbourOfGPT2sPlanIsBetter(seed: Int) throws {
+    var random = SeededGenerator(seed: seed)
+    var request = try Shipped.request("gpt2", on: Shipped.hardware("derecho"), devices: 4, batch: 4, sequence: 256)
+    (request.mesh, request.microBatches) = ([[4], [2, 2]][seed], 1)
+    let plan = try #require(try Planner.search(request).plan)
+    let rules = plan.decision.graph.operators.indices.map { OperatorRules.rule(for: $0, in: plan.decision.graph) }
+    let same = try Enumeration(request, frame: plan.decision, assignments: plan.decision.assignments)
+    #expect(same.entries.first?.objective == plan.prediction.step.picoseconds)
+    var compared = 0
+    for _ in 0..<60 {
+      var assignments = plan.decision.assignments
+      for _ in 0..<Int.random(in: 1...2, using: &random) {
+        let op = Int.random(in: assignments.indices, using: &random)
+        assignments[op] = random.pick(same.assignments(rules[op], plan.decision.mesh))
+      }
+      guard let entry = try Enumeration(request, frame: plan.decision, assignments: assignments).entries.first else { continue }
+      compared += 1
+      #expect(
+        entry.objective + Outcome.tolerance(of: entry.objective) >= plan.prediction.step.picoseconds || entry.memory > plan.prediction.memoryLimit)
+    }
+    #expect(compared > 20)
+  }
+
+  /// What the search checks its answer with is not blind: another decision has another price, and one that cannot be carried out has none.
+  @Test func pricingADecisionNoticesWhatIsWrongWithIt() throws {
+    var request = try Shipped.request("gpt2", on: Shipped.hardware("derecho"), devices: 4, batch: 1, sequence: 1024)
+    (request.pipelineDegree, request.mesh) = (1, [4])
+    let plan = try #require(try Planner.search(request).plan)
+    let space = try Space(request)
+    let pricing = try space.pricing(.init(stages: 1, mesh: [4], microBatches: 1), on: space.placed(stages: 1, mesh: [4]))
+    func objective(_ decision: Decision) throws -> Int64 { try DecisionPricing.predict(decision, pricing: pricing, stageLink: nil).objective }
+    #expect(try objective(plan.decision) == plan.prediction.step.picoseconds)
+    #expect(plan.decision.conversions.count > 2)
+    for index in plan.decision.conversions.indices {
+      var lacking = plan.decision
+      lacking.conversions.remove(at: index)
+      #expect(throws: PlannerError.self) { try objective(lacking) }
+      var cut = plan.decision
+      cut.conversions[index].steps.removeLast()
+      #expect(throws: PlannerError.self) { try objective(cut) }
+    }
+    var other = plan.decision
+    other.schedule = .gpipe
+    other.job.microBatches = 2
+    #expect(try objective(other) > plan.prediction.step.picoseconds)
   }
 
   private func expectSame(_ request: SearchRequest, _ hardware: TinyHardware, _ all: Enumeration, limit: Bytes) throws {

@@ -22,6 +22,7 @@ import Testing
         graph: try model.graph(), cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: .fp32, mode: .train,
         optimizer: .adamw)
       request.mesh = [2]
+      request.microBatches = 2
       return request
     }
     let folded = try request(model)
@@ -51,11 +52,10 @@ import Testing
     let (folded, unfolded) = try requests(TinyModel.Block.allCases[seed % 5], layers: 4, seed: seed)
     let plan = try #require(try Planner.search(folded).plan)
     let perCopy = folded.graph.segments[1].operators.count
-    let names = unfolded.graph.operators.map(\.name)
-    let all = try Enumeration(unfolded, exactly: plan.decision) { op in
-      op == 0 ? 0 : (op > 4 * perCopy ? op - 3 * perCopy : 1 + (op - 1) % perCopy)
+    let assignments = unfolded.graph.operators.indices.map { op in
+      plan.decision.assignments[op == 0 ? 0 : (op > 4 * perCopy ? op - 3 * perCopy : 1 + (op - 1) % perCopy)]
     }
-    let written = try #require(all.entries.first, "\(names)")
+    let written = try #require(try Enumeration(unfolded, frame: plan.decision, assignments: assignments).entries.first)
     #expect(written.objective == plan.prediction.step.picoseconds)
     #expect(written.memory == plan.prediction.memory)
   }

@@ -82,8 +82,10 @@ import Testing
     #expect(degrees.max() == 4)
     let fast = try llamaOnStagesOfTwoNodes {
       let nodes = "\"bandwidth_GBps\": 25,"
-      $0 = $0.replacingOccurrences(of: nodes, with: "\"bandwidth_GBps\": 100000,").replacingOccurrences(of: "\"startup_us\": 15", with: "\"startup_us\": 0")
-        .replacingOccurrences(of: "\"latency_us\": 6", with: "\"latency_us\": 0")
+      $0 = $0.replacingOccurrences(of: nodes, with: "\"bandwidth_GBps\": 100000,").replacingOccurrences(
+        of: "\"startup_us\": 15", with: "\"startup_us\": 0"
+      )
+      .replacingOccurrences(of: "\"latency_us\": 6", with: "\"latency_us\": 0")
     }
     #expect(fast.decision.graph.operators.indices.filter { isProductOfALayer(fast, $0) }.contains { fast.tensorDegree($0) == 8 })
   }
@@ -114,7 +116,8 @@ import Testing
     #expect(small.decision.graph.operators.indices.allSatisfy { small.tensorDegree($0) == 1 })
     let fast = try gpt2OnEthernet(batch: 8, microBatches: 1) {
       $0 = $0.replacingOccurrences(of: "\"bandwidth_GBps\": 1.25", with: "\"bandwidth_GBps\": 300")
-        .replacingOccurrences(of: "\"startup_us\": 50", with: "\"startup_us\": 5").replacingOccurrences(of: "\"latency_us\": 30", with: "\"latency_us\": 2")
+        .replacingOccurrences(of: "\"startup_us\": 50", with: "\"startup_us\": 5").replacingOccurrences(
+          of: "\"latency_us\": 30", with: "\"latency_us\": 2")
     }
     #expect(fast.decision.graph.operators.indices.contains { fast.decision.graph.operators[$0].kind == .linear && fast.tensorDegree($0) == 8 })
   }

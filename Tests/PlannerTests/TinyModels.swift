@@ -47,6 +47,8 @@ struct TinyModel {
   /// A projection to the vocabulary before the loss; tied: with the embedding's table.
   var hasProjection = false
   var isTied = false
+  /// All copies use one weight for the first product, where they are written out.
+  var sharesWeights = false
   /// Writes the copies of the block out as segments of their own, so that each may choose for itself.
   var isUnfolded = false
 
@@ -60,10 +62,18 @@ struct TinyModel {
     builder.begin(segment: "embedding")
     let (x, table) = builder.embedding("embedding", ids: ids, rows: v, features: h)
     builder.end(exits: [x])
+    var sharedWeight: TensorID?
     for copy in isUnfolded ? Array(0..<layers) : [0] {
       let path = isUnfolded ? "block.\(copy)" : "block.{i}"
       let entry = builder.begin(segment: "block\(copy)", repeats: isUnfolded ? 1 : layers, path: path, carry: [b, h])
-      builder.end(exits: [add(block, path, entry, h, f, to: &builder)])
+      if sharesWeights {
+        let weight = sharedWeight ?? builder.parameter("shared.weight", stored: [[h], [f]])
+        sharedWeight = weight
+        let up = builder.linear("\(path).up", entry, from: [h], to: [f], bias: false, tied: weight)
+        builder.end(exits: [builder.linear("\(path).down", up, from: [f], to: [h], bias: false)])
+      } else {
+        builder.end(exits: [add(block, path, entry, h, f, to: &builder)])
+      }
     }
     let last = builder.begin(segment: "head", path: "head", carry: [b, h])
     if hasProjection {
@@ -146,6 +156,7 @@ func tinyRequest(seed: Int, hardware: inout TinyHardware) throws -> SearchReques
     let degrees = (1...model.layers).filter { hardware.devices % $0 == 0 }
     let degree = random.pick(degrees)
     request.mesh = [hardware.devices / degree]
+    request.microBatches = random.pick([nil, 1, request.batch])
   }
   return request
 }
