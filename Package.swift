@@ -19,7 +19,8 @@ let package = Package(
     .executable(name: "tpplan", targets: ["tpplan"])
   ],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
   ],
   targets: [
     // GLPK has no pkg-config file; the module map links it.
@@ -40,6 +41,7 @@ let package = Package(
       name: "Planner",
       dependencies: [
         "Quantities", "Documents", "ModelGraph", "Hardware", "Strategies", "CostModel", "Search", "Plans", "Lowering",
+        .product(name: "HeapModule", package: "swift-collections"),
       ]),
     .target(name: "Kernels", dependencies: ["COpenBLAS"], swiftSettings: kernelSettings),
     .target(

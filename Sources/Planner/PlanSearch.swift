@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import CostModel
+import HeapModule
 import ModelGraph
 import Plans
 import Quantities
@@ -54,41 +55,27 @@ struct PlanSearch {
 
   /// Items by their lower bounds; of equal ones the earlier first.
   private struct Queue {
-    private var items: [(bound: Int64, order: Int, item: Item)] = []
-    private var count = 0
+    private struct Entry: Comparable {
+      let bound: Int64
+      let order: Int
+      let item: Item
 
-    var isEmpty: Bool { items.isEmpty }
-    var remaining: Int { items.count }
-    var least: Int64? { items.first?.bound }
+      static func == (a: Entry, b: Entry) -> Bool { a.order == b.order }
+      static func < (a: Entry, b: Entry) -> Bool { (a.bound, a.order) < (b.bound, b.order) }
+    }
+
+    private var heap = Heap<Entry>()
+    private var pushed = 0
+
+    var remaining: Int { heap.count }
+    var least: Int64? { heap.min?.bound }
 
     mutating func push(_ item: Item, bound: Int64) {
-      items.append((bound, count, item))
-      count += 1
-      var index = items.count - 1
-      while index > 0, precedes(index, (index - 1) / 2) {
-        items.swapAt(index, (index - 1) / 2)
-        index = (index - 1) / 2
-      }
+      heap.insert(Entry(bound: bound, order: pushed, item: item))
+      pushed += 1
     }
 
-    mutating func pop() -> (item: Item, bound: Int64)? {
-      guard let first = items.first else { return nil }
-      let last = items.removeLast()
-      if !items.isEmpty {
-        items[0] = last
-        var index = 0
-        while true {
-          var least = index
-          for child in [2 * index + 1, 2 * index + 2] where child < items.count && precedes(child, least) { least = child }
-          if least == index { break }
-          items.swapAt(index, least)
-          index = least
-        }
-      }
-      return (first.item, first.bound)
-    }
-
-    private func precedes(_ a: Int, _ b: Int) -> Bool { (items[a].bound, items[a].order) < (items[b].bound, items[b].order) }
+    mutating func pop() -> (item: Item, bound: Int64)? { heap.popMin().map { ($0.item, $0.bound) } }
   }
 
   init(_ space: Space) {
