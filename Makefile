@@ -19,7 +19,7 @@ test: dependencies  ## all tests
 	scripts/run-tests $(FLAGS)
 
 check: STRICT := 1
-check: lint test ranks plans  ## format lint, warnings as errors, all tests, plans on 1, 2 and 4 ranks, and those in plans/
+check: lint ranks plans test  ## format lint, plans on 1, 2 and 4 ranks, those in plans/ again, all tests without warnings
 
 build: dependencies  ## the release build, .build/release/tpplan
 	$(SWIFT) build --configuration release --product tpplan
