@@ -44,12 +44,14 @@ struct PlanSearch {
   /// The least that a configuration which was looked at, but not solved, may reach.
   private var open: Int64?
   private var queue = Queue()
-  private var cachedModel: (frame: Space.Frame, ties: Ties, model: FoldedModel)?
+  /// Connected models, the one used last at the end. Configurations of few frames alternate at the head of the queue.
+  private var recentModels: [(frame: Space.Frame, ties: Ties, model: FoldedModel)] = []
+  private static let mostRecentModels = 16
   private var placedMeshes: [[Int]: Space.Placed] = [:]
   private var limit: Int64 = 0
 
   private enum Item {
-    case frame(Space.Frame)
+    case frame(Space.Frame, FrameBounds)
     case cut(Space.Frame, Schedule, [Int])
   }
 
@@ -104,7 +106,7 @@ struct PlanSearch {
         return
       }
       switch item {
-      case .frame(let frame): try expand(frame)
+      case .frame(let frame, let bounds): try expand(frame, bounds)
       case .cut(let frame, let schedule, let cut): try solve(frame, schedule, cut, bound: bound)
       }
     }
@@ -130,7 +132,7 @@ struct PlanSearch {
         continue
       }
       let schedules = space.schedules(stages: frame.stages)
-      queue.push(.frame(frame), bound: schedules.map { bounds.bound($0) }.min() ?? 0)
+      queue.push(.frame(frame, bounds), bound: schedules.map { bounds.bound($0) }.min() ?? 0)
       let cut = space.evenCut(stages: frame.stages)
       let bound = bounds.bound(schedules[0], cut: cut)
       if bound < first[frame.stages]?.bound ?? .max, bounds.leastMemory(schedules[0], cut: cut) <= limit / 2 { first[frame.stages] = (frame, bound) }
@@ -142,8 +144,8 @@ struct PlanSearch {
   }
 
   /// Bounds the frame again with its conversions, and then each of its cuts.
-  private mutating func expand(_ frame: Space.Frame) throws {
-    guard var bounds = try bounds(frame) else { return }
+  private mutating func expand(_ frame: Space.Frame, _ bounds: FrameBounds) throws {
+    var bounds = bounds
     let cuts = space.cuts(stages: frame.stages)
     for schedule in space.schedules(stages: frame.stages) {
       // Cuts that their operators alone exclude need no closer look.
@@ -205,10 +207,15 @@ struct PlanSearch {
 
   /// The folded model of a frame.
   private mutating func model(_ frame: Space.Frame, _ ties: Ties) throws -> FoldedModel? {
-    if let cachedModel, cachedModel.frame == frame, cachedModel.ties == ties { return cachedModel.model }
+    if let known = recentModels.lastIndex(where: { $0.frame == frame && $0.ties == ties }) {
+      let entry = recentModels.remove(at: known)
+      recentModels.append(entry)
+      return entry.model
+    }
     guard var model = try operators(frame, ties) else { return nil }
     model.connect()
-    cachedModel = (frame, ties, model)
+    if recentModels.count == Self.mostRecentModels { recentModels.removeFirst() }
+    recentModels.append((frame, ties, model))
     return model
   }
 
