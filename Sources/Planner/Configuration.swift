@@ -151,11 +151,11 @@ struct Configuration {
     inFlight(a) >= inFlight(b) && zip(copies[a], copies[b]).allSatisfy { $0 >= $1 }
   }
 
-  /// The problem whose objective rows are these chains.
-  func problem(_ model: FoldedModel, paths: [PipelineTimeline.Path], limit: Int64) throws -> Problem {
-    let rows = memoryRows(model)
+  /// The problem whose objective rows are these chains; without a limit, with memory relaxed.
+  func problem(_ model: FoldedModel, paths: [PipelineTimeline.Path], limit: Int64?) throws -> Problem {
+    let rows = limit == nil ? [] : memoryRows(model)
     var builder = try ProblemBuilder(
-      offsets: [Int64](repeating: 0, count: paths.count), limits: [Int64](repeating: limit, count: rows.count))
+      offsets: [Int64](repeating: 0, count: paths.count), limits: [Int64](repeating: limit ?? 0, count: rows.count))
     let weights = paths.map { nodeWeights($0, segments: model.pricing.graph.segments.count) }
     for node in model.nodes {
       var costs: [Int64] = []

@@ -41,12 +41,14 @@ struct FrameBounds {
   private let backward: Parts
   /// By the number of micro-batches in flight, as they are asked for.
   private var memory: [Parts?]
-  private let nodes: [FoldedModel.Node]
+  /// The frame's operators, not connected.
+  let operators: FoldedModel
   private let space: Space
   private let frame: Space.Frame
 
   init(_ model: FoldedModel, space: Space, frame: Space.Frame) {
-    nodes = model.nodes
+    operators = model
+    let nodes = model.nodes
     self.space = space
     self.frame = frame
     memory = .init(repeating: nil, count: max(frame.stages, frame.microBatches) + 1)
@@ -117,7 +119,7 @@ struct FrameBounds {
       if let known = memory[inFlight] {
         parts = known
       } else {
-        parts = Parts(Self.least(nodes, space.request.graph) { $0.resident[$1] + Int64(inFlight) * $0.leastKept[$1] }, space)
+        parts = Parts(Self.least(operators.nodes, space.request.graph) { $0.resident[$1] + Int64(inFlight) * $0.leastKept[$1] }, space)
         memory[inFlight] = parts
       }
       most = max(most, parts.stage(start..<start + count))

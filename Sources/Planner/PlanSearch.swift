@@ -148,6 +148,10 @@ struct PlanSearch {
     var bounds = bounds
     let cuts = space.cuts(stages: frame.stages)
     for schedule in space.schedules(stages: frame.stages) {
+      if let cutoff, bounds.bound(schedule) >= cutoff {
+        pruned += cuts.count
+        continue
+      }
       // Cuts that their operators alone exclude need no closer look.
       var open: [(cut: [Int], bound: Int64)] = []
       for cut in cuts {
@@ -165,7 +169,7 @@ struct PlanSearch {
         }
       }
       if open.isEmpty { continue }
-      guard let model = try model(frame, space.certainTies(stages: frame.stages)) else { return }
+      guard let model = try model(frame, space.certainTies(stages: frame.stages), bounds.operators) else { return }
       guard let closer = try ConnectedBounds(model, space: space, frame: frame, schedule: schedule, cutoff: cutoff) else {
         if best == nil {
           infeasible += open.count
@@ -205,14 +209,14 @@ struct PlanSearch {
     return placed
   }
 
-  /// The folded model of a frame.
-  private mutating func model(_ frame: Space.Frame, _ ties: Ties) throws -> FoldedModel? {
+  /// The folded model of a frame; `unconnected` are its operators under these ties, where they are at hand.
+  private mutating func model(_ frame: Space.Frame, _ ties: Ties, _ unconnected: FoldedModel? = nil) throws -> FoldedModel? {
     if let known = recentModels.lastIndex(where: { $0.frame == frame && $0.ties == ties }) {
       let entry = recentModels.remove(at: known)
       recentModels.append(entry)
       return entry.model
     }
-    guard var model = try operators(frame, ties) else { return nil }
+    guard var model = try unconnected ?? operators(frame, ties) else { return nil }
     model.connect()
     if recentModels.count == Self.mostRecentModels { recentModels.removeFirst() }
     recentModels.append((frame, ties, model))
@@ -232,6 +236,12 @@ struct PlanSearch {
     let configuration = configuration(frame, schedule, cut)
     priced += 1
     var paths = [configuration.promisingPath(model)]
+    // Most configurations are out of the question whatever memory they need.
+    if let cutoff {
+      let relaxed = try configuration.problem(model, paths: paths, limit: nil)
+      let outcome = try relaxed.solve(SolveOptions(cutoff: cutoff, reductions: .all.subtracting(.dominance)))
+      if outcome.lowerBound >= cutoff { return }
+    }
     while true {
       let problem = try configuration.problem(model, paths: paths, limit: limit)
       programs += 1
