@@ -121,21 +121,32 @@ extension Presolve {
   ) {
     let count = costs.count
     let n = fromSecond.count / count
-    var own = costs
+    // Most entries of a shared tensor's edges are forbidden: only what p allows is looked at.
+    var own = [Int64](repeating: 0, count: count)
+    var allowed = [Int](repeating: 0, count: count)
     fromSecond.withUnsafeBufferPointer { fromSecond in
       for p in 0..<fromFirst.count / count {
-        for q in 0..<count { own[q] = sum(costs[q], fromFirst[p * count + q]) }
+        var size = 0
+        for q in 0..<count {
+          let total = sum(costs[q], fromFirst[p * count + q])
+          guard total < Problem.forbidden else { continue }
+          own[size] = total
+          allowed[size] = q
+          size += 1
+        }
         own.withUnsafeBufferPointer { own in
-          for s in 0..<n {
-            var (least, best) = (Int64.max, 0)
-            for q in 0..<count {
-              // Two forbidden entries stay within 64 bits.
-              let total = own[q] &+ fromSecond[s * count + q]
-              if total < least { (least, best) = (total, q) }
+          allowed.withUnsafeBufferPointer { allowed in
+            for s in 0..<n {
+              var (least, best) = (Int64.max, 0)
+              for index in 0..<size {
+                // Two forbidden entries stay within 64 bits.
+                let total = own[index] &+ fromSecond[s * count + allowed[index]]
+                if total < least { (least, best) = (total, allowed[index]) }
+              }
+              guard least < Problem.blocked else { continue }
+              folded[p * n + s] = least
+              responses[p * n + s] = Int32(best)
             }
-            guard least < Problem.blocked else { continue }
-            folded[p * n + s] = least
-            responses[p * n + s] = Int32(best)
           }
         }
       }
