@@ -39,16 +39,26 @@ package struct Pricing: Sendable {
   /// For each set of mesh axes (bit a: axis a), how the groups over it lie on the hardware's levels.
   package let placements: [AxisPlacement]
 
-  package init(graph: Graph, mesh: [Int], rates: DeviceRates, job: Job, placements: [AxisPlacement]) {
+  /// The unit in which times enter a search: a picosecond, or a power of ten of it where a step is so long that sums would not fit.
+  package let tick: Seconds
+
+  package init(
+    graph: Graph, mesh: [Int], rates: DeviceRates, job: Job, placements: [AxisPlacement], tick: Seconds = Seconds(picoseconds: 1)
+  ) {
     precondition(placements.count == 1 << mesh.count)
     self.graph = graph
     self.mesh = mesh
     self.rates = rates
     self.job = job
     self.placements = placements
+    self.tick = tick
     rules = graph.operators.indices.map { OperatorRules.rule(for: $0, in: graph) }
     needsGradient = job.mode == .train ? graph.reachesLoss() : [Bool](repeating: false, count: graph.tensors.count)
   }
+
+  /// A time in whole ticks, rounded to nearest.
+  package func ticks(_ time: Seconds) -> Int64 { Int64((time.value * (1e-12 / tick.value) * 1e12).rounded()) }
+  package func seconds(_ ticks: Int64) -> Seconds { Seconds(Double(ticks) * tick.value) }
 
   package var precision: Precision { job.precision }
 

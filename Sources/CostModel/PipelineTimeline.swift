@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Strategies
 
-/// The time line of a pipeline's schedule, in integer picoseconds: when each pass of each micro-batch runs on each stage, and the longest
+/// The time line of a pipeline's schedule, in whole ticks: when each pass of each micro-batch runs on each stage, and the longest
 /// chain of passes, which is why the step takes as long as it does.
 ///
 /// A pass starts when the stage has finished the pass before it in the schedule's order, and when what it reads has arrived from the

@@ -29,7 +29,7 @@ struct DecisionPricing {
     let to: SegmentID
   }
 
-  /// - Returns: the prediction and the objective in picoseconds.
+  /// - Returns: the prediction and the objective in ticks.
   static func predict(_ decision: Decision, pricing: Pricing, stageLink: Link?) throws -> (
     prediction: Prediction, objective: Int64, timeline: PipelineTimeline
   ) {
@@ -80,8 +80,8 @@ struct DecisionPricing {
     once.append((cost.gradientSync, cost.update))
     memory.append((cost.weights, cost.gradients, cost.optimizerState, cost.transient))
     let segment = graph.segmentOfOperator[op]
-    inside[segment].forward += cost.forward.picoseconds
-    inside[segment].backward += cost.backward.picoseconds
+    inside[segment].forward += pricing.ticks(cost.forward)
+    inside[segment].backward += pricing.ticks(cost.backward)
     kept[segment] += Bytes(Double(cost.extras.whole))
     let rule = pricing.rules[op]
     let local = strategies[op].localExtents(rule, mesh: decision.mesh)
@@ -139,7 +139,7 @@ struct DecisionPricing {
         if !seen.contains(use.forward) {
           seen.append(use.forward)
           let time = try price(tensor, from: producer.result, to: use.forward, cause: .forward, op: site.op, copies: copies)
-          forward += time.picoseconds
+          forward += pricing.ticks(time)
           operators[site.op].communication += isLast ? time : .zero
         }
       }
@@ -150,7 +150,7 @@ struct DecisionPricing {
           if !seen.contains(use.gradient) {
             seen.append(use.gradient)
             let time = try price(tensor, from: use.gradient, to: producer.resultGradient, cause: .backward, op: site.op, copies: copies)
-            backward += time.picoseconds
+            backward += pricing.ticks(time)
             operators[site.op].communication += isLast ? time : .zero
           }
         }
@@ -232,7 +232,7 @@ struct DecisionPricing {
           }
           previous = unit.segment
           for op in graph.segments[unit.segment].operators {
-            t.once += (once[op].sync + once[op].update).picoseconds
+            t.once += pricing.ticks(once[op].sync + once[op].update)
             sync += once[op].sync
             update += once[op].update
             communication += operators[op].communication
@@ -249,9 +249,10 @@ struct DecisionPricing {
           guard let producer = graph.producer[exit] else { continue }
           let bytes = pricing.bytes(exit, strategies[producer].result)
           let forward = stageLink.latency + bytes / stageLink.bandwidth
-          t.sendForward += forward.picoseconds
+          t.sendForward += pricing.ticks(forward)
           if trains {
-            t.sendBackward += (stageLink.latency + pricing.bytes(exit, strategies[producer].resultGradient) / stageLink.bandwidth).picoseconds
+            t.sendBackward += pricing.ticks(
+              stageLink.latency + pricing.bytes(exit, strategies[producer].resultGradient) / stageLink.bandwidth)
           }
           if index == 0 {
             collectives.append(
@@ -263,12 +264,12 @@ struct DecisionPricing {
       times.append(t)
       stages.append(
         .init(
-          forward: Seconds(picoseconds: t.forward), backward: Seconds(picoseconds: t.backward), gradientSync: sync, update: update,
+          forward: pricing.seconds(t.forward), backward: pricing.seconds(t.backward), gradientSync: sync, update: update,
           communication: communication, memory: part))
     }
     let timeline = PipelineTimeline(times, schedule: decision.schedule, microBatches: decision.job.microBatches, mode: decision.job.mode)
     let prediction = Prediction(
-      step: Seconds(picoseconds: timeline.end), bubble: timeline.bubble, stages: stages, operators: operators, collectives: collectives,
+      step: pricing.seconds(timeline.end), bubble: timeline.bubble, stages: stages, operators: operators, collectives: collectives,
       memoryLimit: pricing.rates.usable)
     return (prediction, timeline.end, timeline)
   }

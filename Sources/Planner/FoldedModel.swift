@@ -9,7 +9,7 @@ import Strategies
 ///
 /// A node is an operator, or a tensor that several readers share (its strategies are the sets of uses that are held at once). An edge joins
 /// a producer and a reader. Segments occur once, however often they repeat; where a segment follows itself, an edge from its exit's producer
-/// to its entry's readers keeps the seam. Times are per micro-batch and copy in picoseconds, sizes in bytes: `Configuration` weighs them
+/// to its entry's readers keeps the seam. Times are per micro-batch and copy in ticks, sizes in bytes: `Configuration` weighs them
 /// with the number of copies on each stage.
 struct FoldedModel {
   struct Node {
@@ -140,9 +140,9 @@ struct FoldedModel {
       for (position, tensor) in operands.enumerated() where owns[position] && ties.isSplit(tensor) && pricing.needsGradient[tensor] {
         sync += send(pricing.bytes(tensor, strategy.operands[position].forward, bytesPerElement: pricing.precision.gradientBytes))
       }
-      node.forward.append(cost.forward.picoseconds)
-      node.backward.append(cost.backward.picoseconds)
-      node.once.append((sync + cost.update).picoseconds)
+      node.forward.append(pricing.ticks(cost.forward))
+      node.backward.append(pricing.ticks(cost.backward))
+      node.once.append(pricing.ticks(sync + cost.update))
       node.resident.append(cost.resident.whole)
       var kept = keepsAlone.reduce(cost.extras) { $0 + pricing.keptBytes(operands[$1], strategy.operands[$1].forward) }
       if keepsResultAlone { kept += pricing.keptBytes(graph.operators[op].result, strategy.result) }
@@ -150,8 +150,8 @@ struct FoldedModel {
       node.leastKept.append(keepsFirst.reduce(kept) { $0 + pricing.keptBytes(operands[$1], strategy.operands[$1].forward) }.whole)
       node.transient.append(cost.transient.whole)
       let boundary = pricing.bytes(graph.operators[op].result, strategy.result)
-      node.sendForward.append(leaves ? send(boundary).picoseconds : 0)
-      node.sendBackward.append(leaves && trains ? send(pricing.bytes(graph.operators[op].result, strategy.resultGradient)).picoseconds : 0)
+      node.sendForward.append(leaves ? pricing.ticks(send(boundary)) : 0)
+      node.sendBackward.append(leaves && trains ? pricing.ticks(send(pricing.bytes(graph.operators[op].result, strategy.resultGradient))) : 0)
     }
     nodeOfOperator.append(nodes.count)
     nodes.append(node)
@@ -276,9 +276,9 @@ struct FoldedModel {
       if number == nil {
         number = rows.count
         rows.append((strategy.result, [], []))
-        let there = uses.map { resharder.time(tensor, from: strategy.result, to: $0.use.forward)?.picoseconds ?? Problem.forbidden }
+        let there = uses.map { resharder.time(tensor, from: strategy.result, to: $0.use.forward).map(pricing.ticks) ?? Problem.forbidden }
         let back = uses.map { use -> Int64 in
-          carriesGradient ? resharder.time(tensor, from: use.use.gradient, to: strategy.resultGradient)?.picoseconds ?? Problem.forbidden : 0
+          carriesGradient ? resharder.time(tensor, from: use.use.gradient, to: strategy.resultGradient).map(pricing.ticks) ?? Problem.forbidden : 0
         }
         for set in sets {
           // A conversion is paid once, whoever shares it.

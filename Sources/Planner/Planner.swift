@@ -32,11 +32,20 @@ package enum Planner {
   ///
   /// - Throws: `PlannerError`, `HardwareError` for an impossible request; `SearchError` where the solver failed.
   package static func search(_ request: SearchRequest) throws -> PlanOutcome {
-    let space = try Space(request)
+    var space = try Space(request)
     var search = PlanSearch(space)
-    try search.run()
+    while true {
+      do {
+        try search.run()
+        break
+      } catch SearchError.sumOutOfRange where space.tick.value < 1 {
+        // Slow links can make sums larger than the estimate: a coarser unit holds them.
+        space = try Space(request, tick: space.tick * 100)
+        search = PlanSearch(space)
+      }
+    }
     guard let best = search.best else {
-      if !search.isComplete { return .timeLimit(lowerBound: Seconds(picoseconds: search.lowerBound)) }
+      if !search.isComplete { return .timeLimit(lowerBound: space.tick * Double(search.lowerBound)) }
       if case .memory(let least, let limit) = search.shortfall {
         return .infeasible(.init(memory: (Bytes(Double(least)), Bytes(Double(limit)))))
       }
@@ -47,15 +56,16 @@ package enum Planner {
     let decision = decide(best, pricing, space)
     let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, stageLink: placed.stageLink)
     guard objective == best.objective else {
-      throw PlannerError.inconsistent("the search says \(best.objective) ps, pricing its plan from scratch gives \(objective) ps")
+      throw PlannerError.inconsistent("the search says \(best.objective) ticks, pricing its plan from scratch gives \(objective)")
     }
     guard prediction.memory <= prediction.memoryLimit || request.ignoresMemoryLimit else {
       throw PlannerError.inconsistent("the plan needs \(prediction.memory), more than the \(prediction.memoryLimit) that the search allowed")
     }
     let certificate = Certificate(
       status: request.form != nil ? .given : search.isComplete ? .optimal : .timeLimit, objective: prediction.step,
-      lowerBound: Seconds(picoseconds: search.lowerBound),
-      priced: search.priced, pruned: search.pruned, infeasible: search.infeasible, tolerance: "max(1 ps, 10^-6 × objective)",
+      lowerBound: pricing.seconds(search.lowerBound),
+      priced: search.priced, pruned: search.pruned, infeasible: search.infeasible,
+      tolerance: "max(\(space.tick.value <= 1e-12 ? "1 ps" : "\(space.tick)"), 10^-6 × objective)",
       space: space.dimensions)
     return .planned(.init(decision: decision, prediction: prediction, certificate: certificate))
   }

@@ -15,6 +15,8 @@ package struct Space: Sendable {
   }
 
   let request: SearchRequest
+  /// The unit of times; the same for every frame, so that frames compare.
+  let tick: Seconds
   /// Segments whose copies are layers that a cut may fall between; the ones before stay with the first layer, the ones after with the last.
   let layerSegments: Range<SegmentID>
   package let pipelineDegrees: [Int]
@@ -22,8 +24,9 @@ package struct Space: Sendable {
   package let schedules: [Schedule]
 
   /// - Throws: `PlannerError.usage` where a fixed choice is impossible.
-  init(_ request: SearchRequest) throws {
+  init(_ request: SearchRequest, tick: Seconds? = nil) throws {
     self.request = request
+    self.tick = try tick ?? Self.tick(for: request)
     try Self.check(request)
     let graph = request.graph
     let last = graph.segments.count - 1
@@ -71,7 +74,7 @@ package struct Space: Sendable {
       }
       microBatchCounts = [count]
     } else {
-      var counts = (1...request.batch).filter { request.batch % $0 == 0 }
+      var counts = Self.divisors(request.batch)
       if let size = request.microBatchSize {
         counts = counts.filter { request.batch / $0 % size == 0 }
         if counts.isEmpty { throw PlannerError.usage("micro-batches of \(size) do not divide the batch of \(request.batch)") }
@@ -83,6 +86,48 @@ package struct Space: Sendable {
     } else {
       schedules = request.mode == .train ? [.oneForwardOneBackward, .gpipe] : [.gpipe]
     }
+  }
+
+  /// In ascending order.
+  private static func divisors(_ n: Int) -> [Int] {
+    var (low, high): ([Int], [Int]) = ([], [])
+    var candidate = 1
+    while candidate <= n / candidate {
+      if n % candidate == 0 {
+        low.append(candidate)
+        if candidate != n / candidate { high.append(n / candidate) }
+      }
+      candidate += 1
+    }
+    return low + high.reversed()
+  }
+
+  /// A picosecond, or the power of ten of it in which the whole step on one device, with every tensor sent over the slowest link, stays far
+  /// from the largest sum that a problem may hold.
+  private static func tick(for request: SearchRequest) throws -> Seconds {
+    let cluster = request.cluster
+    let graph = request.graph.sized(batch: request.batch, sequence: request.sequence)
+    let job = Job(
+      batch: request.batch, microBatches: 1, sequence: request.sequence, mode: request.mode, optimizer: request.optimizer,
+      precision: request.precision)
+    let alone = cluster.placement(ofAxes: [0], in: Mesh(shape: [1]))
+    let pricing = try Pricing(
+      graph: graph, mesh: [1], rates: DeviceRates(cluster.kind(of: 0), request.precision), job: job, placements: [alone, alone])
+    let perNode = Double(cluster.deviceCount) / Double(cluster.nodeCount)
+    let slowest = cluster.levels.map { $0.bandwidth * $0.efficiency / perNode }.min() ?? Bandwidth(1)
+    var total = Seconds.zero
+    for (op, rule) in pricing.rules.enumerated() {
+      let strategy = Strategy(assignment: [nil], rule: rule)
+      let cost = pricing.cost(op, strategy, ownsParameter: graph.operators[op].operands.map { _ in true })
+      let moved = graph.operators[op].operands.reduce(pricing.bytes(graph.operators[op].result, strategy.result)) {
+        $0 + pricing.bytes($1, Layout(replicatedOn: 1))
+      }
+      let copies = graph.segments[graph.segmentOfOperator[op]].repeats
+      total += (cost.forward + cost.backward + cost.gradientSync + cost.update + moved / slowest) * copies
+    }
+    var tick = 1e-12
+    while total.value / tick > 1e17 { tick *= 10 }
+    return Seconds(tick)
   }
 
   var layerCount: Int { layerSegments.reduce(0) { $0 + request.graph.segments[$1].repeats } }
@@ -192,7 +237,7 @@ package struct Space: Sendable {
       batch: request.batch, microBatches: frame.microBatches, sequence: request.sequence, mode: request.mode, optimizer: request.optimizer,
       precision: request.precision)
     return try Pricing(
-      graph: graph, mesh: frame.mesh, rates: slowestRates(), job: job, placements: placed.placements)
+      graph: graph, mesh: frame.mesh, rates: slowestRates(), job: job, placements: placed.placements, tick: tick)
   }
 
   /// The rates of the slowest device, with the memory of the smallest.

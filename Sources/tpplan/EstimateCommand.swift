@@ -35,7 +35,9 @@ struct EstimateCommand: ParsableCommand {
   var format: OutputFormat = .text
 
   func run() throws {
-    for (name, value) in [("--tp", tp), ("--pp", pp), ("--dp", dp)] where value < 1 { throw UsageError("\(name) \(value): at least 1 is needed") }
+    for (name, value) in [("--tp", tp), ("--pp", pp), ("--dp", dp)] where !(1...1_048_576).contains(value) {
+      throw UsageError("\(name) \(value): expected a number from 1 to 1048576")
+    }
     if sp && tp == 1 { throw UsageError("--sp splits the sequence over tensor-parallel ranks; it needs --tp of at least 2") }
     let devices = tp * pp * dp
     if let given = workload.devices, given != devices { throw UsageError("--devices \(given): --tp \(tp) × --pp \(pp) × --dp \(dp) is \(devices)") }

@@ -46,6 +46,7 @@ struct RunCommand: ParsableCommand {
 
   func run() throws {
     if steps < 1 { throw UsageError("--steps \(steps): at least one step is needed") }
+    if !lr.isFinite || lr < 0 { throw UsageError("--lr \(lr): a number of at least 0 is needed") }
     if threads < 1 { throw UsageError("--threads \(threads): at least one thread is needed") }
     if RankEnvironment.isRank {
       try RankEnvironment.prepare(kernel: BLAS.kernelName(), threads: threads)

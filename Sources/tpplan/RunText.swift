@@ -73,7 +73,7 @@ struct RunText {
     object["step_seconds"] = (.array(report.stepSeconds.map { .double($0) }))
     object["median_step_seconds"] = (.double(report.medianStepSeconds))
     object["predicted_step_seconds"] = (.double(predicted.step.value))
-    object["losses"] = (.array(report.losses.map { $0.map { .double($0) } ?? .null }))
+    object["losses"] = (.array(report.losses.map { $0.flatMap { $0.isFinite ? .double($0) : nil } ?? .null }))
     object["peak_rss_bytes"] = (.array(report.peakResidentBytes.map { .int($0) }))
     object["predicted_memory_bytes"] = (.double(predicted.memory.value))
     object["blas_kernel"] = (.string(kernel))

@@ -52,7 +52,7 @@ struct WorkloadOptions: ParsableArguments {
     }
     let sequences = batch ?? graph.workload.batch ?? cluster.deviceCount
     if batch == nil && graph.workload.batch == nil { assumptions.append("batch \(sequences): one sequence per device (--batch)") }
-    if sequences < 1 { throw UsageError("--batch \(sequences): at least one sequence is needed") }
+    if !(1...1_000_000_000).contains(sequences) { throw UsageError("--batch \(sequences): expected a number from 1 to 1000000000") }
     var length: Int?
     if graph.choosesSequence {
       guard let chosen = seq ?? graph.workload.sequence ?? graph.maximumSequence else {
