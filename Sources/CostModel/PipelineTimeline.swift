@@ -179,7 +179,7 @@ package struct PipelineTimeline: Sendable {
         fill.forward[s] += Int64(m - 1)
         return [fill]
       }
-      let warm = schedule == .gpipe ? 1 : min(m, stages - s)
+      let warm = schedule.passesBeforeBackward(stage: s, stages: stages, microBatches: m, mode: mode)
       fill.forward[s] += Int64(m - warm)
       for r in s..<stages {
         fill.backward[r] = r == s ? Int64(m) : 1

@@ -9,6 +9,9 @@ package struct Link: Hashable, Sendable {
   package let bandwidth: Bandwidth
   /// α of one message, the level's startup included.
   package let latency: Seconds
+
+  /// From the start of a message to its last byte.
+  package func time(_ bytes: Bytes) -> Seconds { latency + bytes / bandwidth }
 }
 
 extension Cluster {

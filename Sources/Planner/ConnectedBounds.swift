@@ -35,7 +35,8 @@ struct ConnectedBounds {
         forward: rounds * copies[segment], backward: rounds * copies[segment],
         once: frame.stages == 1 ? copies[segment] : (segment <= space.layerSegments.lowerBound ? 1 : 0))
     }
-    let warm = schedule == .gpipe || !trains ? 1 : Int64(min(frame.microBatches, frame.stages))
+    let warm = Int64(
+      schedule.passesBeforeBackward(stage: 0, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode))
     let m = Int64(frame.microBatches)
     if frame.stages > 1, space.layerSegments.count == 1 {
       // Of every cut some stage holds at least this many layers: the chains through it, jointly.
@@ -86,8 +87,8 @@ struct ConnectedBounds {
       let layers = start..<start + count
       start += count
       fullest = max(fullest, stage.stage(layers))
-      let warm =
-        schedule == .gpipe || space.request.mode == .forward ? 1 : Int64(min(frame.microBatches, frame.stages - s))
+      let warm = Int64(
+        schedule.passesBeforeBackward(stage: s, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode))
       most = max(most, (Int64(frame.microBatches) - warm) * both.stage(layers) + (warm - 1) * backward.stage(layers))
     }
     return max(whole + most, forwards + fullest)

@@ -106,7 +106,7 @@ struct DecisionPricing {
             time: pricing.collective(.allReduce, bytes: bytes, axes: axes), calls: 1, copies: graph.segments[segment].repeats))
       }
       if splitsTie(tensor), let stageLink {
-        let time = stageLink.latency + bytes / stageLink.bandwidth
+        let time = stageLink.time(bytes)
         once[op].sync += time
         collectives.append(.init(cause: .tied, op: op, tensor: tensor, kind: nil, axes: [], bytes: bytes, time: time, calls: 1, copies: 1))
       }
@@ -248,11 +248,10 @@ struct DecisionPricing {
         for exit in graph.segments[segment].exits {
           guard let producer = graph.producer[exit] else { continue }
           let bytes = pricing.bytes(exit, strategies[producer].result)
-          let forward = stageLink.latency + bytes / stageLink.bandwidth
+          let forward = stageLink.time(bytes)
           t.sendForward += pricing.ticks(forward)
           if trains {
-            t.sendBackward += pricing.ticks(
-              stageLink.latency + pricing.bytes(exit, strategies[producer].resultGradient) / stageLink.bandwidth)
+            t.sendBackward += pricing.ticks(stageLink.time(pricing.bytes(exit, strategies[producer].resultGradient)))
           }
           if index == 0 {
             collectives.append(

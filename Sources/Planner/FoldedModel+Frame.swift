@@ -7,6 +7,6 @@ import Strategies
 extension FoldedModel {
   /// The folded model of a frame of the space.
   init(pricing: Pricing, strategies: [[Strategy]], ties: Ties, link: Link?) {
-    self.init(pricing: pricing, strategies: strategies, ties: ties) { bytes in link.map { $0.latency + bytes / $0.bandwidth } ?? .zero }
+    self.init(pricing: pricing, strategies: strategies, ties: ties) { bytes in link?.time(bytes) ?? .zero }
   }
 }

@@ -80,9 +80,8 @@ struct FrameBounds {
     (Int64(frame.microBatches) - warm) * t + (warm - 1) * b
   }
 
-  /// How many forward passes a chain through stage s spares; a GPipe chain goes through all of them.
   private func warm(_ schedule: Schedule, stage: Int) -> Int64 {
-    schedule == .gpipe ? 1 : Int64(min(frame.microBatches, frame.stages - stage))
+    Int64(schedule.passesBeforeBackward(stage: stage, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode))
   }
 
   /// A lower bound of the step under every cut: some stage holds at least as many layers as the evenest cut's largest.

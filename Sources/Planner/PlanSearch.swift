@@ -36,7 +36,6 @@ struct PlanSearch {
   private(set) var priced = 0
   private(set) var pruned = 0
   private(set) var infeasible = 0
-  private(set) var programs = 0
   private(set) var shortfall: Shortfall?
   /// No plan of the space is better than this; equal to the best plan's objective (within tolerance) once the search is complete.
   private(set) var lowerBound: Int64 = 0
@@ -244,7 +243,6 @@ struct PlanSearch {
     }
     while true {
       let problem = try configuration.problem(model, paths: paths, limit: limit)
-      programs += 1
       let remaining = deadline.map { max(.zero, ContinuousClock.now.duration(to: $0)) }
       let outcome = try problem.solve(SolveOptions(timeLimit: remaining, cutoff: cutoff))
       switch outcome.status {

@@ -32,6 +32,12 @@ extension Schedule {
     }
   }
 
+  /// How many forward passes a chain of passes spares that comes back to a stage with the first backward pass: those that the schedule lets the
+  /// stage do before it, the chain's own included. A GPipe chain goes through all of them, and a forward run has no way back.
+  package func passesBeforeBackward(stage: Int, stages: Int, microBatches: Int, mode: Mode) -> Int {
+    mode == .forward || self == .gpipe ? 1 : min(microBatches, stages - stage)
+  }
+
   /// The most micro-batches whose activations a stage holds at once.
   package func inFlight(stage: Int, stages: Int, microBatches: Int, mode: Mode) -> Int {
     switch (mode, self) {

@@ -70,7 +70,11 @@ struct SearchCommand: ParsableCommand {
     case .planned(let planned):
       if let programFile {
         let (problem, names) = try Planner.program(of: planned, request)
-        try problem.writeLP(to: programFile) { names[$0] }
+        do {
+          try problem.writeLP(to: programFile) { names[$0] }
+        } catch {
+          throw Failure(code: Failure.cannotWrite, "\(programFile): the program cannot be written: \(error)")
+        }
       }
       let plan = context.plan(planned)
       try PlanFile.write(plan, to: output)
