@@ -40,7 +40,7 @@ package final class Resharder {
 
   /// The time of one step on a tensor.
   package func time(_ step: ReshardingStep, shape: [Int], bytesPerElement: Int, from: Layout) -> Seconds {
-    func bytes(_ layout: Layout) -> Bytes { Bytes(Shard.largestCount(shape, layout: layout, mesh: pricing.mesh) * bytesPerElement) }
+    func bytes(_ layout: Layout) -> Bytes { Bytes(pricing.largestCount(shape, layout) * Double(bytesPerElement)) }
     let (before, after) = (bytes(from), bytes(step.result))
     guard let kind = step.collective else { return pricing.rates.stream(after * 2) }
     // A collective's payload: the larger side; equal for all-reduce and all-to-all.

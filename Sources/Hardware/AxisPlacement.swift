@@ -28,6 +28,22 @@ package struct AxisPlacement: Hashable, Sendable {
   /// True if the groups lie unevenly on the levels (7 devices on nodes of 4, say): then one step, at the outermost level that
   /// any group spans, stands for all. This is conservative: a hierarchical algorithm would do part of the work further in.
   package let isFlat: Bool
+
+  /// A device by itself.
+  package static let alone = AxisPlacement(size: 1, steps: [], isFlat: false)
+
+  /// For lower bounds: without latencies, and at each level with the most bandwidth that any of `others` has there.
+  /// - Returns: nil where a placement is flat.
+  package func relaxed(by others: [AxisPlacement]) -> AxisPlacement? {
+    if isFlat || others.contains(where: \.isFlat) { return nil }
+    let steps = steps.map { step in
+      let alike = others.flatMap(\.steps).filter { $0.level == step.level }
+      return Step(
+        level: step.level, factor: step.factor, bandwidth: alike.reduce(step.bandwidth) { max($0, $1.bandwidth) },
+        ringBandwidth: alike.reduce(step.ringBandwidth) { max($0, $1.ringBandwidth) }, latency: .zero, startup: .zero)
+    }
+    return AxisPlacement(size: size, steps: steps, isFlat: false)
+  }
 }
 
 extension Cluster {

@@ -11,8 +11,11 @@ struct FrameBounds {
     private(set) var prefix: [Int64] = [0]
     let before: Int64
     let after: Int64
+    /// What a stage takes less than the sum of its layers.
+    private let lessPerStage: Int64
 
-    init(_ perSegment: [Int64], _ space: Space) {
+    init(_ perSegment: [Int64], _ space: Space, lessPerStage: Int64 = 0) {
+      self.lessPerStage = lessPerStage
       before = perSegment[..<space.layerSegments.lowerBound].reduce(0, +)
       after = perSegment[space.layerSegments.upperBound...].reduce(0, +)
       for segment in space.layerSegments {
@@ -22,7 +25,7 @@ struct FrameBounds {
 
     /// A stage that holds `layers`, with what stands before and after all layers on the outer stages.
     func stage(_ layers: Range<Int>) -> Int64 {
-      prefix[layers.upperBound] - prefix[layers.lowerBound] + (layers.lowerBound == 0 ? before : 0)
+      prefix[layers.upperBound] - prefix[layers.lowerBound] - lessPerStage + (layers.lowerBound == 0 ? before : 0)
         + (layers.upperBound == prefix.count - 1 ? after : 0)
     }
 

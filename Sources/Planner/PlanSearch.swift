@@ -31,7 +31,7 @@ struct PlanSearch {
   }
 
   private let space: Space
-  private let deadline: ContinuousClock.Instant?
+  private let monitor: SearchMonitor
   private(set) var best: Candidate?
   private(set) var priced = 0
   private(set) var pruned = 0
@@ -47,10 +47,15 @@ struct PlanSearch {
   private var recentModels: [(frame: Space.Frame, ties: Ties, model: FoldedModel)] = []
   private static let mostRecentModels = 16
   private var placedMeshes: [[Int]: Space.Placed] = [:]
-  private var limit: Int64 = 0
+  private let rates: DeviceRates
+  private let limit: Int64
+  private var models: [Int: Pricing.Model] = [:]
+  private var axes: [[Int]: AxisBounds] = [:]
 
   private enum Item {
-    case frame(Space.Frame, FrameBounds)
+    /// All meshes of a pipeline degree and a number of micro-batches.
+    case meshes(stages: Int, microBatches: Int)
+    case frame(Space.Frame)
     case cut(Space.Frame, Schedule, [Int])
   }
 
@@ -79,12 +84,14 @@ struct PlanSearch {
     mutating func pop() -> (item: Item, bound: Int64)? { heap.popMin().map { ($0.item, $0.bound) } }
   }
 
-  init(_ space: Space) {
+  init(_ space: Space, _ monitor: SearchMonitor) throws {
     self.space = space
-    deadline = space.request.timeLimit.map { ContinuousClock.now + .seconds($0) }
+    rates = try space.slowestRates()
+    limit = space.request.ignoresMemoryLimit ? Problem.largestSum : rates.usable.whole
+    self.monitor = monitor
   }
 
-  private var isLate: Bool { deadline.map { ContinuousClock.now >= $0 } ?? false }
+  private var isLate: Bool { monitor.stop.isReached }
 
   /// The least objective that is of no more interest.
   private var cutoff: Int64? { best.map { $0.objective - Outcome.tolerance(of: $0.objective) } }
@@ -96,6 +103,9 @@ struct PlanSearch {
     open = nil
     defer { conclude() }
     while let (item, bound) = queue.pop() {
+      monitor.report?(
+        SearchProgress(
+          open: queue.remaining + 1, priced: priced, objective: (best?.objective).map { space.tick * Double($0) }, lowerBound: space.tick * Double(bound)))
       if let cutoff, bound >= cutoff {
         pruned += 1 + queue.remaining
         return
@@ -105,7 +115,8 @@ struct PlanSearch {
         return
       }
       switch item {
-      case .frame(let frame, let bounds): try expand(frame, bounds)
+      case .meshes(let stages, let microBatches): try expand(stages: stages, microBatches: microBatches)
+      case .frame(let frame): try expand(frame)
       case .cut(let frame, let schedule, let cut): try solve(frame, schedule, cut, bound: bound)
       }
     }
@@ -120,31 +131,71 @@ struct PlanSearch {
     if lowerBound == .max { lowerBound = 0 }
   }
 
-  /// Bounds every frame by its operators alone, and looks for a first plan where memory is plentiful: for each pipeline degree the evenest cut of
-  /// the frame with the lowest bound that would fill at most half of a device. The search is exact without it, but prunes less.
+  /// Bounds every pipeline degree and micro-batch count, and looks for a first plan where memory is plentiful: for each pipeline degree the evenest
+  /// cut of the frame with the lowest bound that would fill at most half of a device. The search is exact without it, but prunes less.
   private mutating func seed() throws {
-    var first: [Int: (frame: Space.Frame, bound: Int64)] = [:]
-    for frame in space.frames() {
-      guard var bounds = try bounds(frame) else {
-        infeasible += 1
-        if shortfall == nil { shortfall = .constraints }
-        continue
+    var byDegree: [Int: [(microBatches: Int, bound: Int64)]] = [:]
+    for stages in space.pipelineDegrees {
+      for microBatches in space.microBatchCounts where !space.frames(stages: stages, microBatches: microBatches).isEmpty {
+        let bound = try axisBounds(stages, microBatches).withoutConversions.min() ?? 0
+        queue.push(.meshes(stages: stages, microBatches: microBatches), bound: bound)
+        byDegree[stages, default: []].append((microBatches, bound))
       }
-      let schedules = space.schedules(stages: frame.stages)
-      queue.push(.frame(frame, bounds), bound: schedules.map { bounds.bound($0) }.min() ?? 0)
-      let cut = space.evenCut(stages: frame.stages)
-      let bound = bounds.bound(schedules[0], cut: cut)
-      if bound < first[frame.stages]?.bound ?? .max, bounds.leastMemory(schedules[0], cut: cut) <= limit / 2 { first[frame.stages] = (frame, bound) }
     }
     for stages in space.pipelineDegrees {
-      guard let (frame, bound) = first[stages], bound < cutoff ?? .max else { continue }
-      try solve(frame, space.schedules(stages: stages)[0], space.evenCut(stages: stages), bound: bound)
+      let promising = (byDegree[stages] ?? []).sorted { ($0.bound, $0.microBatches) < ($1.bound, $1.microBatches) }.prefix(Self.seedsPerDegree)
+      let frames = try promising.flatMap { try boundedFrames(stages: stages, microBatches: $0.microBatches) }.sorted { $0.bound < $1.bound }
+      let schedule = space.schedules(stages: stages)[0]
+      let cut = space.evenCut(stages: stages)
+      for (frame, bound) in frames {
+        if bound >= cutoff ?? .max || isLate { break }
+        guard var bounds = try bounds(frame), bounds.leastMemory(schedule, cut: cut) <= limit / 2 else { continue }
+        try solve(frame, schedule, cut, bound: bound)
+        break
+      }
     }
   }
 
+  private static let seedsPerDegree = 3
+
+  /// The bounds of a pipeline degree and a number of micro-batches.
+  private mutating func axisBounds(_ stages: Int, _ microBatches: Int) throws -> AxisBounds {
+    let key = [stages, microBatches]
+    if let known = axes[key] { return known }
+    let link = placed(stages: stages, mesh: [space.request.cluster.deviceCount / stages]).stageLink
+    let bounds = try AxisBounds(
+      space, stages: stages, microBatches: microBatches, model: model(microBatches: microBatches), rates: rates, link: link)
+    axes[key] = bounds
+    return bounds
+  }
+
+  private mutating func model(microBatches: Int) -> Pricing.Model {
+    if let known = models[microBatches] { return known }
+    let model = space.model(microBatches: microBatches)
+    models[microBatches] = model
+    return model
+  }
+
+  /// The frames of a pipeline degree and a number of micro-batches, with lower bounds.
+  private mutating func boundedFrames(stages: Int, microBatches: Int) throws -> [(frame: Space.Frame, bound: Int64)] {
+    var bounds = try axisBounds(stages, microBatches)
+    defer { axes[[stages, microBatches]] = bounds }
+    return try space.frames(stages: stages, microBatches: microBatches).map { frame in
+      (frame, try bounds.bound(placed(stages: stages, mesh: frame.mesh), mesh: frame.mesh))
+    }
+  }
+
+  private mutating func expand(stages: Int, microBatches: Int) throws {
+    for (frame, bound) in try boundedFrames(stages: stages, microBatches: microBatches) { queue.push(.frame(frame), bound: bound) }
+  }
+
   /// Bounds the frame again with its conversions, and then each of its cuts.
-  private mutating func expand(_ frame: Space.Frame, _ bounds: FrameBounds) throws {
-    var bounds = bounds
+  private mutating func expand(_ frame: Space.Frame) throws {
+    guard var bounds = try bounds(frame) else {
+      infeasible += 1
+      if shortfall == nil { shortfall = .constraints }
+      return
+    }
     let cuts = space.cuts(stages: frame.stages)
     for schedule in space.schedules(stages: frame.stages) {
       if let cutoff, bounds.bound(schedule) >= cutoff {
@@ -192,18 +243,17 @@ struct PlanSearch {
 
   /// The operators of a frame, not connected; nil where one has no strategy left.
   private mutating func operators(_ frame: Space.Frame, _ ties: Ties) throws -> FoldedModel? {
-    let placed = placed(frame)
-    let pricing = try space.pricing(frame, on: placed)
-    limit = space.request.ignoresMemoryLimit ? Problem.largestSum : pricing.rates.usable.whole
+    let placed = placed(stages: frame.stages, mesh: frame.mesh)
+    let pricing = try space.pricing(frame, on: placed, model: model(microBatches: frame.microBatches))
     let strategies = space.strategies(pricing, frame)
     if strategies.contains(where: \.isEmpty) { return nil }
     return FoldedModel(pricing: pricing, strategies: strategies, ties: ties, link: placed.stageLink)
   }
 
-  private mutating func placed(_ frame: Space.Frame) -> Space.Placed {
-    let key = [frame.stages] + frame.mesh
+  private mutating func placed(stages: Int, mesh: [Int]) -> Space.Placed {
+    let key = [stages] + mesh
     if let known = placedMeshes[key] { return known }
-    let placed = space.placed(stages: frame.stages, mesh: frame.mesh)
+    let placed = space.placed(stages: stages, mesh: mesh)
     placedMeshes[key] = placed
     return placed
   }
@@ -243,8 +293,7 @@ struct PlanSearch {
     }
     while true {
       let problem = try configuration.problem(model, paths: paths, limit: limit)
-      let remaining = deadline.map { max(.zero, ContinuousClock.now.duration(to: $0)) }
-      let outcome = try problem.solve(SolveOptions(timeLimit: remaining, cutoff: cutoff))
+      let outcome = try problem.solve(SolveOptions(stop: monitor.stop, cutoff: cutoff))
       switch outcome.status {
       case .cutoff: return
       case .infeasible(let why):
@@ -283,8 +332,7 @@ struct PlanSearch {
     let rows = configuration.memoryRows(model)
     var seen = [0]
     while !isLate {
-      let remaining = deadline.map { max(.zero, ContinuousClock.now.duration(to: $0)) }
-      let outcome = try configuration.memoryProblem(model, rows: seen.map { rows[$0] }).solve(SolveOptions(timeLimit: remaining))
+      let outcome = try configuration.memoryProblem(model, rows: seen.map { rows[$0] }).solve(SolveOptions(stop: monitor.stop))
       guard case .optimal = outcome.status, let choice = outcome.choice else { break }
       let uses = rows.map { configuration.memory(model, choice, row: $0) }
       guard let most = uses.indices.max(by: { (uses[$0], $1) < (uses[$1], $0) }) else { break }

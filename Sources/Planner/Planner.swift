@@ -30,10 +30,12 @@ package enum PlanOutcome: Sendable {
 package enum Planner {
   /// Searches the modelled space.
   ///
+  /// - Parameter monitor: hears how the search gets on, and may end it.
   /// - Throws: `PlannerError`, `HardwareError` for an impossible request; `SearchError` where the solver failed.
-  package static func search(_ request: SearchRequest) throws -> PlanOutcome {
+  package static func search(_ request: SearchRequest, _ monitor: SearchMonitor? = nil) throws -> PlanOutcome {
+    let monitor = monitor ?? SearchMonitor(stop: StopCondition(after: request.timeLimit.map { .seconds($0) }))
     var space = try Space(request)
-    var search = PlanSearch(space)
+    var search = try PlanSearch(space, monitor)
     while true {
       do {
         try search.run()
@@ -41,7 +43,7 @@ package enum Planner {
       } catch SearchError.sumOutOfRange where space.tick.value < 1 {
         // Slow links can make sums larger than the estimate: a coarser unit holds them.
         space = try Space(request, tick: space.tick * 100)
-        search = PlanSearch(space)
+        search = try PlanSearch(space, monitor)
       }
     }
     guard let best = search.best else {

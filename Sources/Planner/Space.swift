@@ -111,8 +111,8 @@ package struct Space: Sendable {
       batch: request.batch, microBatches: 1, sequence: request.sequence, mode: request.mode, optimizer: request.optimizer,
       precision: request.precision)
     let alone = cluster.placement(ofAxes: [0], in: Mesh(shape: [1]))
-    let pricing = try Pricing(
-      graph: graph, mesh: [1], rates: DeviceRates(cluster.kind(of: 0), request.precision), job: job, placements: [alone, alone])
+    let pricing = Pricing(
+      graph: graph, mesh: [1], rates: try DeviceRates(cluster.kind(of: 0), request.precision), job: job, placements: [alone, alone])
     let perNode = Double(cluster.deviceCount) / Double(cluster.nodeCount)
     let slowest = cluster.levels.map { $0.bandwidth * $0.efficiency / perNode }.min() ?? Bandwidth(1)
     var total = Seconds.zero
@@ -143,10 +143,13 @@ package struct Space: Sendable {
 
   /// Every frame, in a fixed order.
   func frames() -> [Frame] {
-    pipelineDegrees.flatMap { stages in
-      meshes(stages: stages).flatMap { mesh in
-        microBatchCounts.filter { count in isPossible(mesh: mesh, microBatches: count) }.map { Frame(stages: stages, mesh: mesh, microBatches: $0) }
-      }
+    pipelineDegrees.flatMap { stages in microBatchCounts.flatMap { frames(stages: stages, microBatches: $0) } }
+  }
+
+  /// The frames of a pipeline degree and a number of micro-batches: one for each mesh.
+  func frames(stages: Int, microBatches: Int) -> [Frame] {
+    meshes(stages: stages).filter { isPossible(mesh: $0, microBatches: microBatches) }.map {
+      Frame(stages: stages, mesh: $0, microBatches: microBatches)
     }
   }
 
@@ -228,20 +231,33 @@ package struct Space: Sendable {
     let placements: [AxisPlacement]
     /// The slowest link between neighbouring stages, while all of their devices send; nil with one stage.
     let stageLink: Link?
+
+    /// One mesh axis by itself, no dearer than its part of any collective that it takes part in; nil where groups lie unevenly on the levels.
+    func relaxed(_ axis: Int) -> AxisPlacement? {
+      placements[1 << axis].relaxed(by: placements.indices.filter { $0 >> axis & 1 == 1 }.map { placements[$0] })
+    }
+  }
+
+  /// The graph at the sizes of one micro-batch, with its rules.
+  func model(microBatches: Int) -> Pricing.Model {
+    Pricing.Model(request.graph.sized(batch: request.batch / microBatches, sequence: request.sequence), request.mode)
+  }
+
+  func job(microBatches: Int) -> Job {
+    Job(
+      batch: request.batch, microBatches: microBatches, sequence: request.sequence, mode: request.mode, optimizer: request.optimizer,
+      precision: request.precision)
   }
 
   /// What prices operators and conversions in a frame.
-  func pricing(_ frame: Frame, on placed: Placed) throws -> Pricing {
-    let graph = request.graph.sized(batch: request.batch / frame.microBatches, sequence: request.sequence)
-    let job = Job(
-      batch: request.batch, microBatches: frame.microBatches, sequence: request.sequence, mode: request.mode, optimizer: request.optimizer,
-      precision: request.precision)
-    return try Pricing(
-      graph: graph, mesh: frame.mesh, rates: slowestRates(), job: job, placements: placed.placements, tick: tick)
+  func pricing(_ frame: Frame, on placed: Placed, model: Pricing.Model? = nil) throws -> Pricing {
+    Pricing(
+      model: model ?? self.model(microBatches: frame.microBatches), mesh: frame.mesh, rates: try slowestRates(),
+      job: job(microBatches: frame.microBatches), placements: placed.placements, tick: tick)
   }
 
   /// The rates of the slowest device, with the memory of the smallest.
-  private func slowestRates() throws -> DeviceRates {
+  func slowestRates() throws -> DeviceRates {
     let kinds = Set(request.cluster.kindOfDevice).sorted().map { request.cluster.kinds[$0] }
     let rates = try kinds.map { try DeviceRates($0, request.precision) }
     let slowest = rates.min { $0.peak < $1.peak }!

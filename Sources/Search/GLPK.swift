@@ -74,11 +74,11 @@ struct GLPK: ~Copyable {
   }
 
   /// The program without integrality: `glp_simplex`, from the last basis.
-  mutating func solveRelaxation(milliseconds: Int) throws(SearchError) -> Solution {
+  mutating func solveRelaxation(stop: StopCondition) throws(SearchError) -> Solution {
     var parameters = glp_smcp()
     glp_init_smcp(&parameters)
     parameters.msg_lev = GLP_MSG_OFF
-    parameters.tm_lim = Int32(clamping: max(1, milliseconds))
+    parameters.tm_lim = Int32(clamping: stop.millisecondsLeft)
     var code: Int32 = 0
     try check(cglpk_simplex(problem, &parameters, &code), "glp_simplex")
     let status = glp_get_status(problem)
@@ -96,25 +96,25 @@ struct GLPK: ~Copyable {
 
   /// `glp_intopt` with GLPK's presolver and default options.
   /// - Parameter stopsAt: the search ends, with status stopped or feasible, once nothing below this objective is left.
-  mutating func solveInteger(milliseconds: Int, stopsAt: Double, presolves: Bool = true) throws(SearchError) -> Solution {
-    guard hasInteger else { return try solveRelaxation(milliseconds: milliseconds) }
+  mutating func solveInteger(stop: StopCondition, stopsAt: Double, presolves: Bool = true) throws(SearchError) -> Solution {
+    guard hasInteger else { return try solveRelaxation(stop: stop) }
     if !presolves {
-      let root = try solveRelaxation(milliseconds: milliseconds)
+      let root = try solveRelaxation(stop: stop)
       guard root.status == .optimal else { return root }
     }
-    var progress = Progress(stopsAt: stopsAt)
+    var progress = Progress(stopsAt: stopsAt, stop: stop)
     var parameters = glp_iocp()
     glp_init_iocp(&parameters)
     parameters.msg_lev = GLP_MSG_OFF
     parameters.presolve = presolves ? GLP_ON : GLP_OFF
-    parameters.tm_lim = Int32(clamping: max(1, milliseconds))
+    parameters.tm_lim = Int32(clamping: stop.millisecondsLeft)
     parameters.cb_func = { tree, info in
       guard let progress = info?.assumingMemoryBound(to: Progress.self), glp_ios_reason(tree) == GLP_ISELECT else { return }
       progress.pointee.branchNodes += 1
       let node = glp_ios_best_node(tree)
       guard node != 0 else { return }
       progress.pointee.bound = glp_ios_node_bound(tree, node)
-      if progress.pointee.bound >= progress.pointee.stopsAt { glp_ios_terminate(tree) }
+      if progress.pointee.bound >= progress.pointee.stopsAt || progress.pointee.stop.isReached { glp_ios_terminate(tree) }
     }
     var code: Int32 = 0
     let failed = withUnsafeMutablePointer(to: &progress) { progress in
@@ -152,6 +152,7 @@ struct GLPK: ~Copyable {
   /// What `glp_intopt` tells on its way.
   private struct Progress {
     let stopsAt: Double
+    let stop: StopCondition
     var bound = -Double.infinity
     var branchNodes = 0
   }

@@ -2,15 +2,15 @@
 
 /// How to solve a problem.
 package struct SolveOptions: Sendable {
-  /// The time after which the best choice and bound so far are returned; nil: none.
-  package var timeLimit: Duration?
+  /// When the best choice and bound so far are returned.
+  package var stop: StopCondition
   /// Only choices with an objective below it are of interest.
   package var cutoff: Int64?
   package var reductions: Reductions
   package var bounds: Bounds
 
-  package init(timeLimit: Duration? = nil, cutoff: Int64? = nil, reductions: Reductions = .all, bounds: Bounds = .all) {
-    self.timeLimit = timeLimit
+  package init(stop: StopCondition = StopCondition(), cutoff: Int64? = nil, reductions: Reductions = .all, bounds: Bounds = .all) {
+    self.stop = stop
     self.cutoff = cutoff
     self.reductions = reductions
     self.bounds = bounds

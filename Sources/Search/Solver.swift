@@ -16,9 +16,9 @@ extension Problem {
 
   /// The least that any choice without forbidden entries uses of a memory row; nil where there is no such choice. Where the time limit strikes,
   /// a lower bound of it.
-  package func minimumUsage(ofRow row: Int, timeLimit: Duration? = nil) throws(SearchError) -> Int64? {
+  package func minimumUsage(ofRow row: Int, stop: StopCondition = StopCondition()) throws(SearchError) -> Int64? {
     precondition(limits.indices.contains(row), "the memory row exists")
-    let outcome = try minimisingUsage(ofRow: row).solve(SolveOptions(timeLimit: timeLimit))
+    let outcome = try minimisingUsage(ofRow: row).solve(SolveOptions(stop: stop))
     if case .infeasible = outcome.status { return nil }
     return outcome.lowerBound
   }
@@ -29,7 +29,6 @@ struct Solver {
   private let original: Problem
   private let options: SolveOptions
   private let start = ContinuousClock.now
-  private let deadline: ContinuousClock.Instant?
   private var statistics = SolveStatistics()
   private var incumbent: (choice: [Int], objective: Int64)?
   private var lowerBound: Int64
@@ -43,7 +42,6 @@ struct Solver {
   init(_ problem: Problem, _ options: SolveOptions) {
     original = problem
     self.options = options
-    deadline = options.timeLimit.map { ContinuousClock.now + $0 }
     current = problem
     incidence = problem.incidence()
     lowerBound = problem.sumOfMinima()
@@ -53,7 +51,8 @@ struct Solver {
 
   /// Only choices below it are still of interest.
   private var target: Int64 { min(incumbent?.objective ?? Problem.forbidden, options.cutoff ?? Problem.forbidden) }
-  private var isLate: Bool { deadline.map { ContinuousClock.now >= $0 } ?? false }
+  private var stop: StopCondition { options.stop }
+  private var isLate: Bool { stop.isReached }
 
   mutating func run() throws(SearchError) -> Outcome {
     guard presolve(cutoff: options.cutoff) else { return try exhausted() }
@@ -68,7 +67,7 @@ struct Solver {
   /// Reduces `current`; false where nothing below the target is left.
   private mutating func presolve(cutoff: Int64?) -> Bool {
     var presolve = Presolve(current, reductions: options.reductions, cutoff: cutoff)
-    guard presolve.run(until: deadline) else { return false }
+    guard presolve.run(until: stop) else { return false }
     let result = presolve.result()
     current = result.problem
     incidence = current.incidence()
@@ -84,7 +83,7 @@ struct Solver {
       guard let relaxation = Relaxation(current) else { return nil }
       var dual = LagrangianDual(relaxation, incidence: incidence)
       let limit = options.bounds.contains(.lagrangian) ? 40 : 0
-      try dual.run(limit: limit, deadline: deadline, target: { target }, offer: { offer($0) })
+      try dual.run(limit: limit, stop: stop, target: { target }, offer: { offer($0) })
       statistics.eliminations += dual.iterations
       activeRows = dual.violatedRows
       lowerBound = max(lowerBound, min(dual.bound, target))
@@ -107,7 +106,7 @@ struct Solver {
   private mutating func searchLabels() throws(SearchError) -> Outcome? {
     guard let relaxation = Relaxation(current) else { return nil }
     var dual = LagrangianDual(relaxation, incidence: incidence)
-    try dual.run(limit: options.bounds.contains(.lagrangian) ? 40 : 0, deadline: deadline, target: { target }, offer: { offer($0) })
+    try dual.run(limit: options.bounds.contains(.lagrangian) ? 40 : 0, stop: stop, target: { target }, offer: { offer($0) })
     statistics.eliminations += dual.iterations
     lowerBound = max(lowerBound, min(dual.bound, target))
     if dual.bound >= target { return try exhausted() }
@@ -119,7 +118,7 @@ struct Solver {
       if isLate { return outcome(.timeLimit) }
       let goal = min(target, lowerBound + step)
       var search = LabelSearch(
-        relaxation, solution, objectiveRows: objectiveRows, memoryRows: memoryRows, target: goal, deadline: deadline)
+        relaxation, solution, objectiveRows: objectiveRows, memoryRows: memoryRows, target: goal, stop: stop)
       statistics.labelSearches += 1
       switch search.run() {
       case .tooMany: return isLate ? outcome(.timeLimit) : nil
@@ -168,12 +167,12 @@ struct Solver {
       let goal = target
       let stopsAt = goal < Problem.forbidden ? (Double(goal - program.origin) - 0.5) / program.unit : .infinity
       guard !isLate else { return outcome(.timeLimit) }
-      var solution = try glpk.solveInteger(milliseconds: millisecondsLeft(), stopsAt: stopsAt)
+      var solution = try glpk.solveInteger(stop: stop, stopsAt: stopsAt)
       statistics.programsSolved += 1
       statistics.branchNodes += solution.branchNodes
       if solution.status == .failed {
         // Perhaps it was the presolver: once more without.
-        solution = try glpk.solveInteger(milliseconds: millisecondsLeft(), stopsAt: stopsAt, presolves: false)
+        solution = try glpk.solveInteger(stop: stop, stopsAt: stopsAt, presolves: false)
         if solution.status == .failed { throw .solverFailed(function: "glp_intopt", code: 0) }
       }
       let error = 1e-7 * (1 + abs(solution.objective.isFinite ? solution.objective : stopsAt)) * program.unit
@@ -210,12 +209,6 @@ struct Solver {
   }
 
   private func loads(of row: Int) -> [Int] { current.loads.indices.filter { current.loads[$0].rows.contains(row) } }
-
-  private func millisecondsLeft() -> Int {
-    guard let deadline else { return Int(Int32.max) }
-    let left = (deadline - ContinuousClock.now) / .milliseconds(1)
-    return Int(max(1, min(left.rounded(.up), Double(Int32.max))))
-  }
 
   /// Raises the lower bound to a value that GLPK proved, up to its tolerance; whole costs make the next whole number a bound.
   private mutating func raiseBound(_ value: Double, from origin: Int64) {
@@ -256,7 +249,7 @@ struct Solver {
     let rows = original.limits.indices.prefix(16)
     for row in rows {
       if isLate { return .memoryUndetermined }
-      guard let least = try original.minimumUsage(ofRow: row, timeLimit: deadline.map { $0 - ContinuousClock.now }) else { return .forbidden }
+      guard let least = try original.minimumUsage(ofRow: row, stop: stop) else { return .forbidden }
       guard least > original.limits[row] else { continue }
       if let known = worst, known.least - original.limits[known.row] >= least - original.limits[row] { continue }
       worst = (row, least)

@@ -38,7 +38,7 @@ import Testing
         let problem = try BlockProblem(
           blocks: blocks, choicesPerAxis: choices, axes: axes, objectiveRows: rows, memoryRows: memoryRows, tightness: tightness
         ).problem()
-        let outcome = try problem.solve(SolveOptions(timeLimit: .seconds(20)))
+        let outcome = try problem.solve(SolveOptions(stop: StopCondition(after: .seconds(20))))
         #expect(outcome.status == .optimal)
         print(
           "\(problem.nodeCount) nodes × \(problem.strategyCount(of: 0)), K \(rows), \(memoryRows) memory rows, tightness \(tightness):",

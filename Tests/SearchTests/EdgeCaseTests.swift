@@ -64,7 +64,7 @@ import Testing
 
   @Test func aTimeLimitOfZeroReturnsAValidBound() throws {
     let problem = try BlockProblem(blocks: 2, tightness: 0.3).problem()
-    let limited = try problem.solve(SolveOptions(timeLimit: .zero))
+    let limited = try problem.solve(SolveOptions(stop: StopCondition(after: .zero)))
     let optimum = try #require(problem.solve().objective)
     #expect(limited.status == .timeLimit)
     #expect(limited.lowerBound <= optimum)
@@ -131,6 +131,6 @@ import Testing
     #expect(throws: SearchError.solverFailed(function: "glp_load_matrix", code: 1)) { _ = try GLPK(program) }
     program.rows = [.equal(1, [(x, 1)])]
     var glpk = try GLPK(program)
-    #expect(try glpk.solveInteger(milliseconds: 1000, stopsAt: .infinity).objective == 1)
+    #expect(try glpk.solveInteger(stop: StopCondition(), stopsAt: .infinity).objective == 1)
   }
 }

@@ -48,7 +48,7 @@ struct LabelSearch {
   private let largestCount: Int
   /// Sums and comparisons that may still be made.
   private var workLeft: Int
-  private let deadline: ContinuousClock.Instant?
+  private let stop: StopCondition
 
   /// - Parameters:
   ///   - solution: the relaxation at good multipliers.
@@ -59,13 +59,13 @@ struct LabelSearch {
   ///   - mostWork: how many sums and comparisons all buckets together may take.
   init(
     _ relaxation: Relaxation, _ solution: Relaxation.Solution, objectiveRows: [Int], memoryRows: [Int], target: Int64, largestCount: Int = 1 << 19,
-    mostWork: Int = 1 << 29, deadline: ContinuousClock.Instant?
+    mostWork: Int = 1 << 29, stop: StopCondition
   ) {
     problem = relaxation.problem
     plan = relaxation.plan
     self.largestCount = largestCount
     workLeft = mostWork
-    self.deadline = deadline
+    self.stop = stop
     let problem = problem
     var measures = [Measure(solution.elimination, most: target - 1 - solution.constant)]
     self.objectiveRows = objectiveRows
@@ -102,7 +102,7 @@ struct LabelSearch {
     var labels = Labels()
     var isTooMany = false
     let tables = tables
-    let (largestCount, deadline) = (largestCount, deadline)
+    let (largestCount, stop) = (largestCount, stop)
     var workLeft = workLeft
     bucket.forEachCombination { combination, outer in
       guard !isTooMany else { return }
@@ -131,7 +131,7 @@ struct LabelSearch {
       workLeft -= candidates.strategies.count * width
       LabelSearch.append(candidates, width: width, parts: children.count, to: &labels, workLeft: &workLeft)
       if labels.strategies.count > largestCount || workLeft < 0 { isTooMany = true }
-      if let deadline, combination & 15 == 0, ContinuousClock.now >= deadline { isTooMany = true }
+      if combination & 15 == 0, stop.isReached { isTooMany = true }
     }
     self.tables.append(labels)
     self.workLeft = workLeft

@@ -38,14 +38,14 @@ struct LagrangianDual {
   /// Runs up to `limit` eliminations, offering each choice found; stops once the bound reaches what `target` returns (the value of the best
   /// choice known or the cutoff).
   mutating func run(
-    limit: Int, deadline: ContinuousClock.Instant?, target: () -> Int64, offer: (Assignment) -> Void
+    limit: Int, stop: StopCondition, target: () -> Int64, offer: (Assignment) -> Void
   ) throws(SearchError) {
     for row in problem.offsets.indices {
       try step(weights: problem.offsets.indices.map { $0 == row ? 1 : 0 }, multipliers: [], offer: offer)
       if bound >= target() { return }
     }
     while iterations < limit {
-      if let deadline, ContinuousClock.now >= deadline { return }
+      if stop.isReached { return }
       activateViolatedRows()
       guard problem.objectiveRowCount > 1 || !activeRows.isEmpty else { return }
       guard let next = try master() else { return }
@@ -101,7 +101,7 @@ struct LagrangianDual {
       program.rows.append(.atMost(0, terms.filter { $0.value != 0 }))
     }
     var glpk = try GLPK(program)
-    let solution = try glpk.solveRelaxation(milliseconds: 1000)
+    let solution = try glpk.solveRelaxation(stop: StopCondition())
     guard solution.status == .optimal else { return nil }
     return (
       solution.values[height] * unit + Double(origin), weights.map { max(0, solution.values[$0]) },

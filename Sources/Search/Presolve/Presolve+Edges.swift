@@ -20,7 +20,7 @@ extension Presolve {
     edges[edge].isSeparated = false
   }
 
-  private func transposed(_ matrix: [Int64], rows count: Int, columns: Int) -> [Int64] {
+  func transposed(_ matrix: [Int64], rows count: Int, columns: Int) -> [Int64] {
     var result: [Int64] = []
     result.reserveCapacity(matrix.count)
     for q in 0..<columns {

@@ -121,32 +121,28 @@ extension Presolve {
   ) {
     let count = costs.count
     let n = fromSecond.count / count
-    // Most entries of a shared tensor's edges are forbidden: only what p allows is looked at.
-    var own = [Int64](repeating: 0, count: count)
-    var allowed = [Int](repeating: 0, count: count)
-    fromSecond.withUnsafeBufferPointer { fromSecond in
-      for p in 0..<fromFirst.count / count {
-        var size = 0
-        for q in 0..<count {
-          let total = sum(costs[q], fromFirst[p * count + q])
-          guard total < Problem.forbidden else { continue }
-          own[size] = total
-          allowed[size] = q
-          size += 1
-        }
-        own.withUnsafeBufferPointer { own in
-          allowed.withUnsafeBufferPointer { allowed in
-            for s in 0..<n {
-              var (least, best) = (Int64.max, 0)
-              for index in 0..<size {
+    // Rows of equal q are neighbours, so that the innermost loop runs over memory in order.
+    let bySecond = transposed(fromSecond, rows: n, columns: count)
+    bySecond.withUnsafeBufferPointer { bySecond in
+      folded.withUnsafeMutableBufferPointer { folded in
+        responses.withUnsafeMutableBufferPointer { responses in
+          for p in 0..<fromFirst.count / count {
+            let (least, best) = (folded.baseAddress! + p * n, responses.baseAddress! + p * n)
+            // Most entries of a shared tensor's edges are forbidden: only what p allows is looked at.
+            for q in 0..<count {
+              let own = sum(costs[q], fromFirst[p * count + q])
+              guard own < Problem.forbidden else { continue }
+              let added = bySecond.baseAddress! + q * n
+              for s in 0..<n {
                 // Two forbidden entries stay within 64 bits.
-                let total = own[index] &+ fromSecond[s * count + allowed[index]]
-                if total < least { (least, best) = (total, allowed[index]) }
+                let total = own &+ added[s]
+                if total < least[s] {
+                  least[s] = total
+                  best[s] = Int32(truncatingIfNeeded: q)
+                }
               }
-              guard least < Problem.blocked else { continue }
-              folded[p * n + s] = least
-              responses[p * n + s] = Int32(best)
             }
+            for s in 0..<n where least[s] >= Problem.blocked { least[s] = Problem.forbidden }
           }
         }
       }

@@ -4,7 +4,7 @@ extension Presolve {
   /// What is left as a problem of its own, and the way back from its choices.
   func result() -> (problem: Problem, reconstruction: Reconstruction, rowOrigins: [Int]) {
     var problem = Problem(offsets: offsets, limits: limits)
-    // Empty unless the deadline came between two rounds.
+    // Empty unless the search was stopped between two rounds.
     var change: Int64 = 0
     for row in limits.indices {
       change += limitChanges[row]

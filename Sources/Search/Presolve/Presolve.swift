@@ -115,18 +115,18 @@ struct Presolve {
   }
 
   /// Reduces until nothing changes. False where the problem turned out infeasible (or, with a cutoff, without a choice below it).
-  mutating func run(until deadline: ContinuousClock.Instant? = nil) -> Bool {
+  mutating func run(until stop: StopCondition? = nil) -> Bool {
     for node in nodes.indices { enqueue(node) }
     repeat {
       while let node = dequeue(), !isInfeasible {
         visit(node)
-        if let deadline, queueStart & 63 == 0, ContinuousClock.now >= deadline { break }
+        if let stop, queueStart & 63 == 0, stop.isReached { break }
       }
       guard !isInfeasible else { return false }
       for node in nodes.indices where nodes[node].isAlive && reductions.contains(.separation) { settleCosts(node) }
       examineMemory()
       if reductions.isSuperset(of: [.costFixing, .separation]), let cutoff { dropWhatReaches(cutoff) }
-      if let deadline, ContinuousClock.now >= deadline { break }
+      if let stop, stop.isReached { break }
     } while queueStart < queue.count && !isInfeasible
     return !isInfeasible
   }

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Hardware
+import ModelGraph
+import Quantities
+import Strategies
+
+/// Prices operators, conversions and boundaries for one graph, mesh and device.
+package final class Pricing: Sendable {
+  /// A graph at its sizes, with what its operators' rules say.
+  package struct Model: Sendable {
+    package let graph: Graph
+    package let rules: [OperatorRule]
+    package let needsGradient: [Bool]
+
+    package init(_ graph: Graph, _ mode: Mode) {
+      self.graph = graph
+      rules = graph.operators.indices.map { OperatorRules.rule(for: $0, in: graph) }
+      needsGradient = mode == .train ? graph.reachesLoss() : [Bool](repeating: false, count: graph.tensors.count)
+    }
+  }
+
+  package let graph: Graph
+  package let mesh: [Int]
+  package let rates: DeviceRates
+  package let job: Job
+  package let rules: [OperatorRule]
+  package let needsGradient: [Bool]
+  /// For each set of mesh axes (bit a: axis a), how the groups over it lie on the hardware's levels.
+  package let placements: [AxisPlacement]
+  /// The unit in which times enter a search: a picosecond, or a power of ten of it where a step is so long that sums would not fit.
+  package let tick: Seconds
+  /// For lower bounds: so many further devices share all work and all data perfectly, and every extent divides. Nil for true prices.
+  package let sharers: Int?
+
+  package init(
+    model: Model, mesh: [Int], rates: DeviceRates, job: Job, placements: [AxisPlacement], tick: Seconds = Seconds(picoseconds: 1),
+    sharers: Int? = nil
+  ) {
+    precondition(placements.count == 1 << mesh.count)
+    graph = model.graph
+    rules = model.rules
+    needsGradient = model.needsGradient
+    self.mesh = mesh
+    self.rates = rates
+    self.job = job
+    self.placements = placements
+    self.tick = tick
+    self.sharers = sharers
+  }
+
+  package convenience init(graph: Graph, mesh: [Int], rates: DeviceRates, job: Job, placements: [AxisPlacement]) {
+    self.init(model: Model(graph, job.mode), mesh: mesh, rates: rates, job: job, placements: placements)
+  }
+
+  /// A time in whole ticks, rounded to nearest.
+  package func ticks(_ time: Seconds) -> Int64 { Int64((time.value * (1e-12 / tick.value) * 1e12).rounded()) }
+  package func seconds(_ ticks: Int64) -> Seconds { Seconds(Double(ticks) * tick.value) }
+
+  package var precision: Precision { job.precision }
+
+  /// The time of a collective over some mesh axes.
+  package func collective(_ kind: CollectiveKind, bytes: Bytes, axes: [Int]) -> Seconds {
+    CollectiveCost.time(kind, bytes: bytes, on: placements[axes.reduce(0) { $0 | 1 << $1 }])
+  }
+
+  /// The bytes of a tensor's largest shard.
+  package func bytes(_ tensor: TensorID, _ layout: Layout, bytesPerElement: Int? = nil) -> Bytes {
+    Bytes(largestCount(graph.shape(tensor), layout) * Double(bytesPerElement ?? elementBytes(tensor)))
+  }
+
+  /// The number of elements of a tensor's largest shard.
+  package func largestCount(_ shape: [Int], _ layout: Layout) -> Double {
+    guard let sharers else { return Double(Shard.largestCount(shape, layout: layout, mesh: mesh)) }
+    var count = shape.reduce(1.0) { $0 * Double($1) } / Double(sharers)
+    for axis in 0..<layout.axes { if case .split = layout[axis] { count /= Double(mesh[axis]) } }
+    return count
+  }
+
+  /// Whole numbers take 4 bytes, everything else what the precision says.
+  package func elementBytes(_ tensor: TensorID) -> Int {
+    if case .input(let kind) = graph.tensors[tensor].kind, kind.isInteger { return 4 }
+    return precision.elementBytes
+  }
+
+  /// Whether the backward pass of `op` reads this operand's values, so that they are kept; parameters and inputs are at hand anyway.
+  package func keeps(_ op: OperatorID, operand: Int) -> Bool {
+    hasBackward(op) && rules[op].keepsOperand[operand] && graph.tensors[graph.operators[op].operands[operand]].isActivation
+  }
+
+  /// Whether the backward pass of `op` reads its own result's values.
+  package func keepsResult(_ op: OperatorID) -> Bool { hasBackward(op) && rules[op].keepsResult }
+
+  private func hasBackward(_ op: OperatorID) -> Bool { job.mode == .train && needsGradient[graph.operators[op].result] }
+
+  /// The bytes of a tensor that is kept in a layout. The logits of a cross-entropy are kept in fp32, whatever the precision (Megatron-LM and
+  /// PyTorch both do).
+  package func keptBytes(_ tensor: TensorID, _ layout: Layout) -> Bytes {
+    let isLogits = graph.consumers[tensor].contains { keeps($0.op, operand: $0.operand) && !rules[$0.op].interior.isEmpty }
+    return bytes(tensor, layout, bytesPerElement: isLogits ? 4 : nil)
+  }
+
+  /// What one strategy of an operator costs. `ownsParameter[k]` is false for a parameter that another operator's cost already counts (a tie).
+  package func cost(_ op: OperatorID, _ strategy: Strategy, ownsParameter: [Bool]) -> OperatorCost {
+    let rule = rules[op]
+    let operands = graph.operators[op].operands
+    let result = graph.operators[op].result
+    let local = localExtents(rule, strategy)
+    let share = 1 / Double(sharers ?? 1)
+    let trains = job.mode == .train && needsGradient[result]
+    var cost = OperatorCost(
+      forward: .zero, backward: .zero, interior: .zero, gradientSync: .zero, update: .zero, weights: .zero, gradients: .zero,
+      optimizerState: .zero, extras: .zero, transient: .zero)
+
+    let operandBytes = zip(operands, strategy.operands).map { bytes($0, $1.forward) }
+    let resultBytes = bytes(result, strategy.result)
+    let moved = operandBytes.reduce(resultBytes, +)
+
+    switch rule.work {
+    case .product(let m, let n, let k):
+      let work = FLOPs(2 * (m + n + k).reduce(share) { $0 * local[$1] })
+      let inner = depth(k, rule, local)
+      cost.forward = rates.product(work, depth: inner, moving: moved)
+      if trains {
+        // dX contracts what forward produced, dW what it spread over.
+        for (position, extents) in [n, m].enumerated() where needsGradient[operands[position]] {
+          cost.backward += rates.product(work, depth: depth(extents, rule, local), moving: moved)
+        }
+      }
+    case .attention(let causal, let queries, _):
+      let work = FLOPs(4 * local.reduce(share, *) * causalShare(causal, queries: queries, strategy: strategy))
+      cost.forward = rates.attention(work, moving: moved)
+      // Two products forward (QKᵀ, PV), five backward (QKᵀ again, dV, dP, dQ, dK): Dao 2023, FlashAttention-2, §3.
+      if trains { cost.backward = rates.attention(work * 2.5, moving: (moved + resultBytes) * 2) }
+    case .stream:
+      cost.forward = rates.stream(moved)
+      let keptBytes = zip(operandBytes, rule.keepsOperand).reduce(resultBytes) { $1.1 ? $0 + $1.0 : $0 }
+      let written = zip(operands, operandBytes).reduce(Bytes.zero) { needsGradient[$1.0] ? $0 + $1.1 : $0 }
+      if trains { cost.backward = rates.stream(keptBytes + written) }
+    case .gather:
+      cost.forward = rates.stream(resultBytes * 2)
+      if trains { cost.backward = rates.stream(resultBytes * 3) }
+    case .free: break
+    }
+
+    for interior in rule.interior {
+      let axes = strategy.assignment.indices.filter { strategy.assignment[$0] == interior.axis }
+      if axes.isEmpty { continue }
+      let size = Bytes(interior.spans.reduce(4 * share) { $0 * local[$1] })
+      cost.interior += collective(.allReduce, bytes: size, axes: axes) * interior.count
+    }
+    cost.forward += cost.interior
+
+    for (position, tensor) in operands.enumerated() where graph.tensors[tensor].isParameter && ownsParameter[position] {
+      let use = strategy.operands[position]
+      let count = largestCount(graph.shape(tensor), use.forward)
+      cost.weights += Bytes(count * Double(precision.elementBytes))
+      guard trains, needsGradient[tensor] else { continue }
+      cost.gradients += Bytes(count * Double(precision.gradientBytes))
+      let state = precision.masterBytes + (job.optimizer == .adamw ? 8 : 0)
+      cost.optimizerState += Bytes(count * Double(state))
+      // The optimizer reads the gradient and its state, and writes state and weight.
+      cost.update += rates.stream(Bytes(count * Double(precision.gradientBytes + 2 * state + 2 * precision.elementBytes)))
+      let axes = use.gradient.partialAxes
+      if !axes.isEmpty { cost.gradientSync += collective(.allReduce, bytes: Bytes(count * Double(precision.gradientBytes)), axes: axes) }
+    }
+
+    if trains {
+      for extra in rule.keepsExtra { cost.extras += Bytes(extra.spans.reduce(share * Double(extra.bytesPerElement)) { $0 * local[$1] }) }
+    }
+    cost.transient = resultBytes
+    if trains {
+      cost.transient += resultBytes
+      for (position, tensor) in operands.enumerated() where needsGradient[tensor] && !graph.tensors[tensor].isParameter {
+        cost.transient += bytes(tensor, strategy.operands[position].gradient)
+      }
+    }
+    return cost
+  }
+
+  /// The extents of the largest local iteration space.
+  private func localExtents(_ rule: OperatorRule, _ strategy: Strategy) -> [Double] {
+    guard sharers != nil else { return strategy.localExtents(rule, mesh: mesh).map(Double.init) }
+    var extents = rule.iteration.map { Double($0.extent) }
+    for (axis, iterationAxis) in strategy.assignment.enumerated() { if let iterationAxis { extents[iterationAxis] /= Double(mesh[axis]) } }
+    return extents
+  }
+
+  /// The inner extent of a product, on which its efficiency depends; whole in a lower bound.
+  private func depth(_ axes: [Int], _ rule: OperatorRule, _ local: [Double]) -> Double {
+    axes.reduce(1) { $0 * (sharers == nil ? local[$1] : Double(rule.iteration[$1].extent)) }
+  }
+
+  /// The part of the score matrix that the rank with most of it computes: all of it, or under a causal mask 1/2 for whole sequences and
+  /// 1 − 1/(2p) for the last of p contiguous chunks of queries.
+  private func causalShare(_ causal: Bool, queries: Int, strategy: Strategy) -> Double {
+    guard causal else { return 1 }
+    if sharers != nil { return 0.5 }
+    let parts = strategy.assignment.enumerated().reduce(1) { $1.element == queries ? $0 * mesh[$1.offset] : $0 }
+    return 1 - 1 / (2 * Double(parts))
+  }
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import CostModel
+import Hardware
+import ModelGraph
+import Quantities
+import Strategies
+
+/// Lower bounds of all meshes of one pipeline degree and micro-batch count, from problems of one mesh axis each.
+///
+/// With every other axis sharing all work and data perfectly, an axis by itself costs some excess over the time at which nothing is idle and
+/// nothing is sent. The excesses add up: work that is repeated on several axes multiplies, a collective over several axes is no cheaper than one
+/// after the other on perfectly shared data, and a way between two layouts holds the way on each axis. So
+///
+///     least(mesh) ≥ base + Σ_axes (least(axis) − base)
+///
+/// Start-up times do not add up (one collective over two axes starts once), so they are left out.
+struct AxisBounds {
+  private struct Axis: Hashable {
+    let size: Int
+    let placement: AxisPlacement
+  }
+
+  private let space: Space
+  private let stages: Int
+  private let microBatches: Int
+  private let model: Pricing.Model
+  private let rates: DeviceRates
+  private let link: Link?
+  private let ties: Ties
+  private let size: Int
+  /// For each schedule.
+  private let chains: [[Chain]]
+  private let bases: [[Int64]]
+  private let slacks: [[Int64]]
+  /// The least of each schedule whatever the mesh, with no conversions at all.
+  let withoutConversions: [Int64]
+  private var excesses: [Axis: [[Int64]]] = [:]
+
+  init(_ space: Space, stages: Int, microBatches: Int, model: Pricing.Model, rates: DeviceRates, link: Link?) throws {
+    self.space = space
+    self.stages = stages
+    self.microBatches = microBatches
+    self.model = model
+    self.rates = rates
+    self.link = link
+    size = space.request.cluster.deviceCount / stages
+    ties = space.certainTies(stages: stages)
+    let schedules = space.schedules(stages: stages)
+    let chains = schedules.map { Chain.bounds(space, stages: stages, microBatches: microBatches, schedule: $0) }
+    let alone = AxisPlacement.alone
+    let pricing = Pricing(
+      model: model, mesh: [1], rates: rates, job: space.job(microBatches: microBatches), placements: [alone, alone], tick: space.tick, sharers: size)
+    let base = FoldedModel(pricing: pricing, strategies: pricing.rules.map { Strategy.all(for: $0, mesh: [1]) }, ties: ties, link: link)
+    self.chains = chains
+    bases = chains.map { $0.map(base.leastOfOperators) }
+    // Each cost is rounded to a whole tick.
+    let nodes = Int64(base.nodes.count)
+    slacks = chains.map { chains in chains.map { 4 * nodes * $0.totalWeight } }
+    let frame = FrameBounds(base, space: space, frame: Space.Frame(stages: stages, mesh: [1], microBatches: microBatches))
+    let (bases, slacks) = (bases, slacks)
+    withoutConversions = schedules.indices.map { number in
+      let alone = zip(bases[number], slacks[number]).map { $0 - $1 }.max() ?? 0
+      return max(frame.bound(schedules[number]) - (slacks[number].max() ?? 0), alone, 0)
+    }
+  }
+
+  /// A lower bound of the step on a mesh, whatever the schedule and the cut.
+  mutating func bound(_ placed: Space.Placed, mesh: [Int]) throws -> Int64 {
+    var total = [[Int64]](repeating: [], count: chains.count)
+    for number in chains.indices { total[number] = bases[number].indices.map { bases[number][$0] - slacks[number][$0] } }
+    for axis in mesh.indices where mesh[axis] > 1 {
+      guard let placement = placed.relaxed(axis) else { return withoutConversions.min() ?? 0 }
+      let excess = try excess(Axis(size: mesh[axis], placement: placement))
+      for number in chains.indices { for chain in total[number].indices { total[number][chain] += excess[number][chain] } }
+    }
+    return zip(total, withoutConversions).map { max($0.max() ?? 0, $1) }.min() ?? 0
+  }
+
+  /// What an axis costs over the base, for each schedule and chain.
+  private mutating func excess(_ axis: Axis) throws -> [[Int64]] {
+    if let known = excesses[axis] { return known }
+    let alone = AxisPlacement.alone
+    let pricing = Pricing(
+      model: model, mesh: [axis.size], rates: rates, job: space.job(microBatches: microBatches), placements: [alone, axis.placement],
+      tick: space.tick, sharers: size / axis.size)
+    var folded = FoldedModel(
+      pricing: pricing, strategies: pricing.rules.map { Strategy.all(for: $0, mesh: [axis.size]) }, ties: ties, link: link)
+    folded.connect()
+    let excess = try chains.indices.map { number in
+      try chains[number].indices.map { max(0, (try folded.least(chains[number][$0]) ?? 0) - bases[number][$0]) }
+    }
+    excesses[axis] = excess
+    return excess
+  }
+}

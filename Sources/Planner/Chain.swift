@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Search
+import Strategies
+
+/// How often a chain of passes through a pipeline carries out each segment: a weighted sum of a folded model's costs that no step is shorter than,
+/// however the layers are cut into stages.
+struct Chain {
+  struct Weights {
+    var forward: Int64 = 0
+    var backward: Int64 = 0
+    var once: Int64 = 0
+  }
+
+  /// For each segment its operators, and the conversions inside it.
+  var segments: [Weights]
+  /// For each segment the conversions between a copy of it and the next copy.
+  var repeats: [Weights]
+  /// For each segment the conversions at its first copy, from the segment before.
+  var entries: [Weights]
+
+  /// Of a single segment's copies.
+  init(_ segment: Int, of count: Int, _ weights: Weights, repeats: Weights = Weights()) {
+    segments = .init(repeating: Weights(), count: count)
+    self.repeats = segments
+    entries = segments
+    segments[segment] = weights
+    self.repeats[segment] = repeats
+  }
+
+  /// Each segment's copies so many times forward and backward.
+  private init(_ copies: [Int64], forward: Int64, backward: Int64) {
+    segments = copies.map { Weights(forward: forward * $0, backward: backward * $0) }
+    repeats = copies.map { Weights(forward: forward * ($0 - 1), backward: backward * ($0 - 1)) }
+    entries = copies.indices.map { $0 == 0 ? Weights() : Weights(forward: forward, backward: backward) }
+  }
+
+  /// Everything once (with one stage as often as there are micro-batches), and what the smallest first stage does once per step.
+  static func whole(_ space: Space, stages: Int, microBatches: Int) -> Chain {
+    let copies = space.request.graph.segments.map { Int64($0.repeats) }
+    let rounds = stages == 1 ? Int64(microBatches) : 1
+    var chain = Chain(copies, forward: rounds, backward: rounds)
+    for segment in copies.indices {
+      chain.segments[segment].once = stages == 1 ? copies[segment] : segment <= space.layerSegments.lowerBound ? 1 : 0
+    }
+    return chain
+  }
+
+  /// The chains of `PipelineTimeline.bounds` through a stage that holds so many layers as some stage of every cut does.
+  static func bounds(_ space: Space, stages: Int, microBatches: Int, schedule: Schedule) -> [Chain] {
+    let whole = whole(space, stages: stages, microBatches: microBatches)
+    guard stages > 1, space.layerSegments.count == 1 else { return [whole] }
+    let mode = space.request.mode
+    let copies = space.request.graph.segments.map { Int64($0.repeats) }
+    let segment = space.layerSegments.lowerBound
+    let layers = Int64((space.layerCount + stages - 1) / stages)
+    let m = Int64(microBatches)
+    let warm = Int64(schedule.passesBeforeBackward(stage: 0, stages: stages, microBatches: microBatches, mode: mode))
+    var drained = whole
+    drained.segments[segment].forward += (m - warm) * layers
+    drained.repeats[segment].forward += (m - warm) * (layers - 1)
+    guard mode == .train else { return [drained] }
+    drained.segments[segment].backward += (m - 1) * layers
+    drained.repeats[segment].backward += (m - 1) * (layers - 1)
+    var filled = Chain(copies, forward: 1, backward: 0)
+    filled.segments[segment].forward += (m - warm) * layers
+    filled.repeats[segment].forward += (m - warm) * (layers - 1)
+    filled.segments[segment].backward = m * layers
+    filled.repeats[segment].backward = m * (layers - 1)
+    filled.segments[segment].once = layers
+    return [drained, filled]
+  }
+
+  var totalWeight: Int64 {
+    [segments, repeats, entries].joined().reduce(0) { $0 + $1.forward + $1.backward + $1.once }
+  }
+
+  func weights(_ place: FoldedModel.Place) -> Weights {
+    switch place {
+    case .inside(let segment): segments[segment]
+    case .seam(let from, let to): from == to ? repeats[to] : entries[to]
+    }
+  }
+}
+
+extension FoldedModel {
+  /// A chain's length where every operator takes what is least for it, conversions free.
+  func leastOfOperators(_ chain: Chain) -> Int64 {
+    nodes.reduce(0) { sum, node in
+      let w = chain.segments[node.segment]
+      var least = Int64.max
+      for s in 0..<node.count { least = min(least, w.forward * node.forward[s] + w.backward * node.backward[s] + w.once * node.once[s]) }
+      return sum + least
+    }
+  }
+
+  /// The least length of a chain over all strategies, memory relaxed; nil where it reaches the cutoff, or there is no choice.
+  func least(_ chain: Chain, cutoff: Int64? = nil) throws -> Int64? {
+    var builder = try ProblemBuilder()
+    for node in nodes {
+      let w = chain.segments[node.segment]
+      _ = try builder.addNode(
+        costs: node.forward.indices.map { w.forward * node.forward[$0] + w.backward * node.backward[$0] + w.once * node.once[$0] })
+    }
+    for edge in edges {
+      let w = chain.weights(edge.place)
+      try builder.addEdge(
+        edge.tail, edge.head,
+        costs: edge.forward.indices.map {
+          edge.forward[$0] == Problem.forbidden ? Problem.forbidden : w.forward * edge.forward[$0] + w.backward * edge.backward[$0]
+        })
+    }
+    let outcome = try builder.build().solve(SolveOptions(cutoff: cutoff, reductions: .all.subtracting(.dominance)))
+    switch outcome.status {
+    case .infeasible, .cutoff: return nil
+    case .optimal, .timeLimit: return outcome.lowerBound
+    }
+  }
+}

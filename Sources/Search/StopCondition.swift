@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Synchronization
+
+/// When a search must end with the best that it has: at an instant, or as soon as it is asked to.
+package final class StopCondition: Sendable {
+  private let deadline: ContinuousClock.Instant?
+  private let isAsked = Atomic(false)
+
+  /// - Parameter limit: the time from now on; nil: none.
+  package init(after limit: Duration? = nil) { deadline = limit.map { ContinuousClock.now + $0 } }
+
+  /// Asks for the end. Safe to call from a signal handler's queue.
+  package func ask() { isAsked.store(true, ordering: .relaxed) }
+
+  package var isReached: Bool { isAsked.load(ordering: .relaxed) || deadline.map { ContinuousClock.now >= $0 } ?? false }
+
+  /// Whole milliseconds until the deadline, at least 1.
+  var millisecondsLeft: Int {
+    guard let deadline else { return Int(Int32.max) }
+    let left = (deadline - ContinuousClock.now) / .milliseconds(1)
+    return Int(max(1, min(left.rounded(.up), Double(Int32.max))))
+  }
+}

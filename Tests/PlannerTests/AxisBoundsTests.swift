@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Quantities
+import Search
+import Strategies
+import Testing
+
+@testable import Planner
+
+/// Oracle: the bound of a mesh from its axes against the best plan on that mesh.
+@Suite struct AxisBoundsTests {
+  @Test(arguments: 0..<16) func noPlanOfATinyModelIsBelowItsBound(seed: Int) throws {
+    var hardware = TinyHardware()
+    let request = try tinyRequest(seed: seed, hardware: &hardware)
+    try expectBounds(request)
+  }
+
+  /// Levels of several kinds, extents that do not divide, and a batch that makes micro-batches of several sizes.
+  @Test(arguments: [("derecho", Mode.train), ("aws-p3", .train), ("ethernet", .forward), ("dgx-a100", .train)])
+  func noPlanOfARealModelIsBelowItsBound(hardware: String, mode: Mode) throws {
+    try expectBounds(try Shipped.request("gpt2", on: Shipped.hardware(hardware), devices: 8, batch: 6, sequence: 96, mode: mode))
+  }
+
+  private func expectBounds(_ request: SearchRequest) throws {
+    let space = try Space(request)
+    var compared = 0
+    for stages in space.pipelineDegrees {
+      for microBatches in space.microBatchCounts {
+        let size = request.cluster.deviceCount / stages
+        var bounds = try AxisBounds(
+          space, stages: stages, microBatches: microBatches, model: space.model(microBatches: microBatches), rates: space.slowestRates(),
+          link: space.placed(stages: stages, mesh: [size]).stageLink)
+        for frame in space.frames(stages: stages, microBatches: microBatches) {
+          var fixed = request
+          (fixed.pipelineDegree, fixed.mesh, fixed.microBatches, fixed.ignoresMemoryLimit) = (stages, frame.mesh, microBatches, true)
+          // The evenest cut alone keeps this quick; the bound holds for all.
+          fixed.stageLayers = space.evenCut(stages: stages)
+          guard let plan = try Planner.search(fixed).plan else { continue }
+          let bound = try bounds.bound(space.placed(stages: stages, mesh: frame.mesh), mesh: frame.mesh)
+          #expect(bound > 0)
+          #expect(bound <= plan.prediction.step.picoseconds, "\(frame)")
+          compared += 1
+        }
+      }
+    }
+    #expect(compared > 0)
+  }
+}
