@@ -105,7 +105,8 @@ struct PlanSearch {
     while let (item, bound) = queue.pop() {
       monitor.report?(
         SearchProgress(
-          open: queue.remaining + 1, priced: priced, objective: (best?.objective).map { space.tick * Double($0) }, lowerBound: space.tick * Double(bound)))
+          open: queue.remaining + 1, priced: priced, objective: best.map { space.tick * Double($0.objective) },
+          lowerBound: space.tick * Double(bound)))
       if let cutoff, bound >= cutoff {
         pruned += 1 + queue.remaining
         return
