@@ -15,6 +15,8 @@ struct RunDiagnostics {
   }
 
   private(set) var endedStatus: Int32?
+  /// Whether mpirun said that it has too few places for the ranks.
+  private(set) var hasTooFewSlots = false
   private var reported: Failure?
   private var observed: Failure?
   private var banner: [String]?
@@ -62,6 +64,10 @@ struct RunDiagnostics {
   private mutating func take(_ lines: [String]) -> Bool {
     let text = lines.joined(separator: " ")
     if text.contains("Primary job  terminated normally") { return true }
+    if text.contains("There are not enough slots available in the system") {
+      hasTooFewSlots = true
+      return true
+    }
     guard let failure = Self.failure(in: text) else { return false }
     observed = observed ?? failure
     return true
