@@ -88,7 +88,7 @@ extension ExecutionError: CustomStringConvertible {
   private static func notEnoughMemory(_ ranks: Int, _ bytes: Bytes, verification: Bytes, available: Bytes, _ dtype: String) -> String {
     let format = dtype == "fp32" ? "" : " (the plan is for \(dtype); ranks compute in fp32)"
     let comparison = verification > .zero ? ", and \(verification) more for comparing with one rank" : ""
-    let remedy = verification > .zero ? "leave out --verify, " : ""
+    let remedy = verification > .zero && bytes <= available ? "leave out --verify, " : ""
     return "the plan's \(counted(ranks, "rank")) on this machine \(ranks == 1 ? "needs" : "need") \(bytes) for tensors\(format)\(comparison);"
       + " \(available) of its memory is available; \(remedy)search a plan for a smaller --batch or --seq, or spread the ranks over machines"
       + " with --hostfile"

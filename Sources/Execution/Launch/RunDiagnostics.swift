@@ -93,10 +93,12 @@ struct RunDiagnostics {
     return nil
   }
 
-  /// What Open MPI says about its own banners: that there were more, and that an abort left one half said.
+  /// What Open MPI says about its own banners: that there were more, and that an abort left one half said; and what its event library
+  /// says of a rank's pipe that closed when the rank was ended.
   private static func isNoise(_ line: String) -> Bool {
     line.contains("has sent help message help-") || line.contains("have sent help message help-")
       || (line.contains("ORTE_ERROR_LOG:") && line.contains("/show_help.c at line"))
+      || (line.hasPrefix("[warn] Epoll ") && line.hasSuffix("Bad file descriptor"))
       || line.contains("Set MCA parameter \"orte_base_help_aggregate\"")
   }
 }

@@ -44,7 +44,7 @@ extension PlanFile {
     throw .inconsistent(
       file: file, path: "$.job.dtype",
       problem: "found \"\(precision.rawValue)\", but the device \"\(kind.name)\" has a peak rate only for "
-        + "\(known.map(\.rawValue).joined(separator: ", ")); set one of these, or make the plan again with `tpplan search --dtype`")
+        + "\(known.map(\.rawValue).joined(separator: ", ")); make the plan again with `tpplan search --dtype` and one of these")
   }
 
   /// Every change of layout between a producer and a reader, and of gradients on their way back, is listed.

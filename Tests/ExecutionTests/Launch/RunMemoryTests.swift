@@ -59,11 +59,11 @@ struct RunMemoryTests {
       error
         == .notEnoughMemory(
           ranks: 4, bytes: ranks, verificationBytes: verification, available: ranks + verification - 1, dtype: plan.decision.job.precision.rawValue))
-    let text = ExecutionError.notEnoughMemory(ranks: 1, bytes: 3 << 30, verificationBytes: 1 << 30, available: 2 << 30, dtype: "bf16").description
+    let text = ExecutionError.notEnoughMemory(ranks: 1, bytes: 2 << 30, verificationBytes: 3 << 30, available: 4 << 30, dtype: "bf16").description
     #expect(
       text.hasPrefix(
-        "the plan's 1 rank on this machine needs 3.00 GiB for tensors (the plan is for bf16; ranks compute in fp32), and 1.00 GiB more for comparing"
-          + " with one rank; 2.00 GiB of its memory is available; leave out --verify, "))
+        "the plan's 1 rank on this machine needs 2.00 GiB for tensors (the plan is for bf16; ranks compute in fp32), and 3.00 GiB more for comparing"
+          + " with one rank; 4.00 GiB of its memory is available; leave out --verify, "))
   }
 }
 
