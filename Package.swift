@@ -73,7 +73,9 @@ let package = Package(
     .executableTarget(
       name: "execution-probe", dependencies: ["Execution", "Lowering", "Plans", "Strategies", "ModelGraph", "Kernels"],
       path: "Tests/ExecutionProbe"),
-    .testTarget(name: "ExecutionTests", dependencies: ["Execution", "execution-probe", "Planner", "Lowering", "Plans", "ModelGraph", "Hardware"]),
+    .testTarget(
+      name: "ExecutionTests",
+      dependencies: ["Execution", "execution-probe", "tpplan", "Planner", "Lowering", "Plans", "ModelGraph", "Hardware", "Documents", "Quantities"]),
     // Runs tpplan on a published checkpoint, which `make test-real` fetches.
     .testTarget(name: "RealModelTests", dependencies: ["Execution", "tpplan"]),
   ]

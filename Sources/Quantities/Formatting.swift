@@ -8,6 +8,9 @@ public func rounded(_ value: Double) -> String {
   return String(format: "%.\(min(digits, 12))f", value)
 }
 
+/// A number with its noun: `1 rank`, `2 ranks`.
+public func counted(_ number: Int, _ noun: String) -> String { "\(number) \(noun)\(number == 1 ? "" : "s")" }
+
 extension Bytes {
   /// Binary units, as memory is sold and limited: `512 B`, `1.50 MiB`, `35.2 GiB`.
   static func format(_ value: Double) -> String {

@@ -44,9 +44,10 @@ struct Failure: Error {
 
   static func code(of error: ExecutionError) -> Int32 {
     switch error {
-    case .mpi, .messageTooLong, .outOfMemory: 1
+    case .mpi, .messageTooLong, .outOfMemory, .lossNotFinite: 1
+    case .notEnoughMemory: nothingFits
     case .mpirunNotFound, .cannotStart: Self.internal
-    case .cannotRead, .malformedWeights, .noSuchTensor, .unusableTensor, .unusableInput: Self.badInput
+    case .cannotRead, .malformedWeights, .noSuchTensor, .unusableTensor, .unusableInput, .unusableHostfile, .tooFewSlots: Self.badInput
     case .cannotWrite: Self.cannotWrite
     case .document(let error): error.exitCode
     case .wrongRankCount: Self.usage

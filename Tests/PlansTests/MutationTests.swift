@@ -35,6 +35,9 @@ import Testing
       $0.set(["hardware", "document", "levels", 1, "joins"], 1)
       $0.rehash()
     },
+    Case("a number format that the devices lack", message: "$.job.dtype: found \"fp8\", but the device \"a100-40\" has a peak rate only for") {
+      $0.set(["job", "dtype"], "fp8")
+    },
     Case("no mesh", message: "$.mesh") { $0.set(["mesh"], []) },
     Case("a mesh beyond counting", message: "$.mesh") { $0.set(["mesh"], [1_048_576, 1_048_576, 1_048_576, 1_048_576]) },
     Case("a split of attention's keys", message: "].assignment[1]: found the string \"head_dim\"") { plan in
