@@ -47,7 +47,7 @@ struct InspectCommand: ParsableCommand {
   private func emit(text: @autoclosure () -> [String], json: @autoclosure () -> JSON) {
     switch format {
     case .text: print(text().joined(separator: "\n"))
-    case .json: print(json().prettyText, terminator: "")
+    case .json: json().printLine()
     }
   }
 
