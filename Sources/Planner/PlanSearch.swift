@@ -126,7 +126,7 @@ struct PlanSearch {
     var first: [Int: (frame: Space.Frame, bound: Int64)] = [:]
     for frame in space.frames() {
       guard var bounds = try bounds(frame) else {
-        infeasible += 1
+        // The choices exclude it: it is no part of the space.
         if shortfall == nil { shortfall = .constraints }
         continue
       }
@@ -171,7 +171,6 @@ struct PlanSearch {
       guard let model = try model(frame, space.certainTies(stages: frame.stages), bounds.operators) else { return }
       guard let closer = try ConnectedBounds(model, space: space, frame: frame, schedule: schedule, cutoff: cutoff) else {
         if best == nil {
-          infeasible += open.count
           note(.forbidden)
         } else {
           pruned += open.count
@@ -217,6 +216,10 @@ struct PlanSearch {
     }
     guard var model = try unconnected ?? operators(frame, ties) else { return nil }
     model.connect()
+    if !model.isPossible {
+      note(.forbidden)
+      return nil
+    }
     if recentModels.count == Self.mostRecentModels { recentModels.removeFirst() }
     recentModels.append((frame, ties, model))
     return model
@@ -248,7 +251,7 @@ struct PlanSearch {
       switch outcome.status {
       case .cutoff: return
       case .infeasible(let why):
-        infeasible += 1
+        if why != .forbidden { infeasible += 1 }
         if best == nil { note(try exactly(why, configuration, model)) }
         return
       case .timeLimit:

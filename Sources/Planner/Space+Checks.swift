@@ -29,12 +29,10 @@ extension Space {
   /// A pattern must mean some operator.
   private static func check(_ constraint: StrategyConstraint, _ graph: Graph) throws {
     if graph.operators.contains(where: { constraint.matches($0.name) }) { return }
-    let option = constraint.isForbidden ? "--forbid" : "--pin"
     let near = graph.operators.map(\.name).enumerated()
       .map { (distance: editDistance(Array($0.element), Array(constraint.pattern)), order: $0.offset, name: $0.element) }
       .sorted { ($0.distance, $0.order) < ($1.distance, $1.order) }.prefix(3).map(\.name)
     throw PlannerError.usage(
-      "\(option) \(constraint.pattern)=\(constraint.words.joined(separator: ",")): no operator of \(graph.name) has such a name; near: "
-        + near.joined(separator: ", "))
+      "\(constraint.option): no operator of \(graph.name) has such a name; near: \(near.joined(separator: ", "))")
   }
 }

@@ -81,13 +81,17 @@ struct SearchCommand: ParsableCommand {
       let summary = PlanSummary(plan: plan, seconds: elapsed / .seconds(1))
       if output == "-" { return }
       switch format {
-      case .text:
-        summary.printText()
-        print("  plan         \(output)")
-      case .json: summary.json.printLine()
+      case .text: print((summary.lines + ["  plan         \(output)"]).joined(separator: "\n"))
+      case .json: summary.json(output: output).printLine()
       }
-    case .infeasible(let shortfall): throw Failure(code: Failure.nothingFits, Infeasibility(request, shortfall).text)
+    case .infeasible(let shortfall):
+      let infeasibility = try Infeasibility(request, shortfall)
+      if format == .json, output != "-" { infeasibility.json.printLine() }
+      throw Failure(code: Failure.nothingFits, infeasibility.text)
     case .timeLimit(let bound):
+      if format == .json, output != "-" {
+        (["status": "time_limit", "lower_bound_seconds": .double(bound.value), "search_seconds": .double(elapsed / .seconds(1))] as JSON).printLine()
+      }
       throw Failure(
         code: Failure.timeLimit,
         "no plan was found within \(timeLimit ?? "the time limit"); no plan takes less than \(bound). Give more time with --time-limit.")
