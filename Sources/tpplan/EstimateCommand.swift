@@ -13,16 +13,16 @@ struct EstimateCommand: ParsableCommand {
 
   @OptionGroup var workload: WorkloadOptions
 
-  @Option(help: "Tensor-parallel degree.")
+  @Option(parsing: .unconditional, help: "Tensor-parallel degree.")
   var tp = 1
-  @Option(help: "Pipeline stages.")
+  @Option(parsing: .unconditional, help: "Pipeline stages.")
   var pp = 1
-  @Option(help: "Data-parallel replicas.")
+  @Option(parsing: .unconditional, help: "Data-parallel replicas.")
   var dp = 1
   @Flag(help: "Split the sequence between tensor-parallel regions (Megatron's sequence parallelism).")
   var sp = false
 
-  @Option(help: "Sequences per micro-batch and data replica (default: 1 with several stages, else all that a replica has).")
+  @Option(parsing: .unconditional, help: "Sequences per micro-batch and data replica (default: 1 with several stages, else all that a replica has).")
   var microBatch: Int?
   @Option(help: "gpipe or 1f1b.")
   var schedule: Schedule = .oneForwardOneBackward
@@ -37,7 +37,7 @@ struct EstimateCommand: ParsableCommand {
   func run() throws {
     let degrees = try degrees()
     if let given = workload.devices, given != degrees.devices {
-      throw UsageError("--devices \(given): --tp \(tp) × --pp \(pp) × --dp \(dp) is \(degrees.devices)")
+      throw UsageError("--devices \(given): --tp \(tp) × --pp \(pp) × --dp \(dp) is \(degrees.devices); leave --devices out or change a degree")
     }
     var (request, context) = try workload.request(deviceCount: degrees.devices)
     context.assumptions += degrees.assumptions(request)

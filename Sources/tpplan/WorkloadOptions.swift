@@ -16,13 +16,13 @@ struct WorkloadOptions: ParsableArguments {
   @Argument(help: "A hardware file, for example hardware/dgx-a100.json.")
   var hardware: String
 
-  @Option(help: "Use the first N devices in file order (default: all).")
+  @Option(parsing: .unconditional, help: "Use the first N devices in file order (default: all).")
   var devices: Int?
 
-  @Option(help: "Sequences or images in one global batch (default: the model's workload, else one per device).")
+  @Option(parsing: .unconditional, help: "Sequences or images in one global batch (default: the model's workload, else one per device).")
   var batch: Int?
 
-  @Option(help: "Positions in one sequence (default: the model's workload, else its longest).")
+  @Option(parsing: .unconditional, help: "Positions in one sequence (default: the model's workload, else its longest).")
   var seq: Int?
 
   @Option(help: "bf16, fp16 or fp32 (default: the device's).")

@@ -100,7 +100,7 @@ import Testing
       ("transformer.h.{i}.mlp.ac", "did you mean transformer.h.{i}.mlp.act?"),
       ("transformer.h.1.mlp.cfc", "did you mean transformer.h.1.mlp.c_fc?"),
       ("mlp.c_fc", "did you mean transformer.h.{i}.mlp.c_fc?"),
-      ("x", "`tpplan inspect` prints the names"),
+      ("x", "`tpplan inspect` prints the names"), ("transformer.h.1.attn.c_attn.qq", "did you mean transformer.h.1.attn.c_attn.q?"),
     ]
     for (wrong, message) in refused {
       do {

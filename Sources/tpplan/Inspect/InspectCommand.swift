@@ -19,7 +19,7 @@ struct InspectCommand: ParsableCommand {
   @Option(help: "Compare every strategy of this operator: its name as printed, or with a copy's index in place of {i}.")
   var layer: String?
 
-  @Option(help: "Print the program of this rank.")
+  @Option(parsing: .unconditional, help: "Print the program of this rank.")
   var rank: Int?
 
   @Option(help: "text or json.")
