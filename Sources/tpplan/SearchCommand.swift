@@ -94,7 +94,7 @@ struct SearchCommand: ParsableCommand {
       }
       throw Failure(
         code: Failure.timeLimit,
-        "no plan was found within \(timeLimit ?? "the time limit"); no plan takes less than \(bound). Give more time with --time-limit.")
+        "no plan was found within \(Seconds(request.timeLimit ?? 0)); no plan takes less than \(bound). Give more time with --time-limit.")
     }
   }
 
