@@ -54,5 +54,9 @@ struct Failure: Error {
     }
   }
 
-  func report() { FileHandle.standardError.write(Data("tpplan: \(message)\n".utf8)) }
+  /// Says on standard error what went wrong, after what was printed before.
+  func report() {
+    fflush(nil)
+    FileHandle.standardError.write(Data("tpplan: \(message)\n".utf8))
+  }
 }

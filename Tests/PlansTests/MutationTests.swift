@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Documents
 import Lowering
+import TestSupport
 import Testing
 
 @testable import Plans
@@ -80,7 +81,7 @@ import Testing
   @Test("Differential: a mutated plan is refused, or can be lowered and written again", arguments: 0..<30)
   func mutated(seed: Int) throws {
     let base = PlanFile.encode(try tinyPipeline())
-    var generator = SeededGenerator(seed: UInt64(seed))
+    var generator = SeededGenerator(seed: seed)
     for round in 0..<10 {
       var json = base
       for _ in 0..<Int.random(in: 1...3, using: &generator) { json.mutate(&generator) }

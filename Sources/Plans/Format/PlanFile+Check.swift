@@ -2,6 +2,7 @@
 import Documents
 import Hardware
 import ModelGraph
+import Quantities
 import Strategies
 
 extension PlanFile {
@@ -14,7 +15,9 @@ extension PlanFile {
     if let available = hardware.deviceCount, decision.ranks > available {
       throw PlanError.inconsistent(
         file: file, path: "$.mesh",
-        problem: "\(decision.stages.count) stages of \(decision.ranksPerStage) devices need \(decision.ranks); \(hardware.name) has \(available)")
+        problem:
+          "\(counted(decision.stages.count, "stage")) of \(counted(decision.ranksPerStage, "device")) need \(decision.ranks); \(hardware.name) has \(available)"
+      )
     }
     let cluster = try hardware.cluster(devices: decision.ranks)
     for kind in cluster.kinds where cluster.kindOfDevice.contains(where: { cluster.kinds[$0] == kind }) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Execution
@@ -69,7 +70,7 @@ struct MalformedWeightsTests {
   func damaged(seed: Int) throws {
     let header = "{\(Self.entry("w", "F32", "[2,3]", 0, 24)),\(Self.entry("h", "F16", "[4]", 24, 32)),\"__metadata__\":{\"k\":\"v\"}}"
     let valid = safetensors(header, (0..<32).map { UInt8($0) })
-    var random = SeededGenerator(seed: UInt64(seed))
+    var random = SeededGenerator(seed: seed)
     var refused = 0
     for _ in 0..<50 {
       let file = try directory.write(mutated(valid, using: &random), as: "m.safetensors")
