@@ -17,6 +17,7 @@ struct Failure: Error {
   static let badInput: Int32 = 65
   static let `internal`: Int32 = 70
   static let cannotWrite: Int32 = 73
+  static let interrupted: Int32 = 130
 
   let code: Int32
   let message: String

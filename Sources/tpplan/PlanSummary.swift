@@ -46,7 +46,7 @@ struct PlanSummary {
     let proof: String
     switch certificate.status {
     case .optimal: proof = "optimal, gap 0 (bound \(certificate.lowerBound))"
-    case .timeLimit: proof = "time limit, gap \(percent(certificate.gap)) (bound \(certificate.lowerBound))"
+    case .timeLimit: proof = "stopped early, gap \(percent(certificate.gap)) (bound \(certificate.lowerBound))"
     case .given: return [heading + "the configuration was given; nothing was compared"]
     }
     let counts =

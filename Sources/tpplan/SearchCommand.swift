@@ -64,7 +64,9 @@ struct SearchCommand: ParsableCommand {
     request.timeLimit = try timeLimit.map(Self.seconds)
 
     let start = ContinuousClock.now
-    let outcome = try Planner.search(request)
+    let watch = SearchWatch(limit: request.timeLimit)
+    let outcome = try Planner.search(request, watch.monitor)
+    watch.end()
     let elapsed = ContinuousClock.now - start
     switch outcome {
     case .planned(let planned):
@@ -84,6 +86,9 @@ struct SearchCommand: ParsableCommand {
       case .text: print((summary.lines + ["  plan         \(output)"]).joined(separator: "\n"))
       case .json: summary.json(output: output).printLine()
       }
+      if watch.wasInterrupted, planned.certificate.status == .timeLimit {
+        throw Failure(code: Failure.interrupted, "interrupted: the plan written is the best so far, and not proven optimal")
+      }
     case .infeasible(let shortfall):
       let infeasibility = try Infeasibility(request, shortfall)
       if format == .json, output != "-" { infeasibility.json.printLine() }
@@ -92,6 +97,7 @@ struct SearchCommand: ParsableCommand {
       if format == .json, output != "-" {
         (["status": "time_limit", "lower_bound_seconds": .double(bound.value), "search_seconds": .double(elapsed / .seconds(1))] as JSON).printLine()
       }
+      if watch.wasInterrupted { throw Failure(code: Failure.interrupted, "interrupted before any plan was found; no plan takes less than \(bound)") }
       throw Failure(
         code: Failure.timeLimit,
         "no plan was found within \(Seconds(request.timeLimit ?? 0)); no plan takes less than \(bound). Give more time with --time-limit.")
