@@ -143,7 +143,9 @@ struct Configuration {
       }
     }
     return decisive.flatMap { stage in
-      model.nodes.indices.filter { copies[stage][model.nodes[$0].segment] > 0 && (model.nodes[$0].transient.max() ?? 0) > 0 }.map { (stage, $0) }
+      model.nodes.indices.filter { node in
+        copies[stage][model.nodes[node].segment] > 0 && model.runningWith(node).contains { (model.nodes[$0].transient.max() ?? 0) > 0 }
+      }.map { (stage, $0) }
     }
   }
 
@@ -194,7 +196,8 @@ struct Configuration {
     let node = model.nodes[index]
     let count = Int64(copies[row.stage][node.segment])
     let inFlight = Int64(inFlight(row.stage))
-    return node.resident.indices.map { count * (node.resident[$0] + inFlight * node.kept[$0]) + (index == row.op ? node.transient[$0] : 0) }
+    let isRunning = model.runningWith(row.op).contains(index)
+    return node.resident.indices.map { count * (node.resident[$0] + inFlight * node.kept[$0]) + (isRunning ? node.transient[$0] : 0) }
   }
 
   /// The problem whose objective is the largest of some memory rows.
@@ -224,7 +227,9 @@ struct Configuration {
         try builder.addLoad(
           node: index, rows: start..<end, usages: node.resident.indices.map { count * (node.resident[$0] + inFlight * node.kept[$0]) })
       }
-      for row in start..<end { try builder.addLoad(node: rows[row].op, rows: row..<row + 1, usages: model.nodes[rows[row].op].transient) }
+      for row in start..<end {
+        for node in model.runningWith(rows[row].op) { try builder.addLoad(node: node, rows: row..<row + 1, usages: model.nodes[node].transient) }
+      }
       start = end
     }
   }

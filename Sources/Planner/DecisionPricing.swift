@@ -73,15 +73,17 @@ struct DecisionPricing {
   private mutating func priceOperator(_ op: OperatorID) {
     let operands = graph.operators[op].operands
     let owns = operands.indices.map { isFirst(op, toRead: operands[$0]) && operands.firstIndex(of: operands[$0]) == $0 }
-    let cost = pricing.cost(op, strategies[op], ownsParameter: owns)
+    let cost = pricing.cost(op, strategies[op])
+    let weights = pricing.weights(op, strategies[op], decision.zero[op], ownsParameter: owns)
     operators.append(
       Prediction.OperatorPart(
-        op: op, forward: cost.forward, backward: cost.backward, communication: cost.interior, resident: cost.resident, kept: cost.extras))
-    once.append((cost.gradientSync, cost.update))
-    memory.append((cost.weights, cost.gradients, cost.optimizerState, cost.transient))
+        op: op, forward: cost.forward + weights.forward, backward: cost.backward + weights.backward,
+        communication: cost.interior + weights.forward + weights.backward, resident: weights.resident, kept: cost.extras))
+    once.append((weights.gradientSync, weights.update))
+    memory.append((weights.weights, weights.gradients, weights.optimizerState, cost.transient + weights.transient))
     let segment = graph.segmentOfOperator[op]
-    inside[segment].forward += pricing.ticks(cost.forward)
-    inside[segment].backward += pricing.ticks(cost.backward)
+    inside[segment].forward += pricing.ticks(cost.forward) + pricing.ticks(weights.forward)
+    inside[segment].backward += pricing.ticks(cost.backward) + pricing.ticks(weights.backward)
     kept[segment] += Bytes(Double(cost.extras.whole))
     let rule = pricing.rules[op]
     let local = strategies[op].localExtents(rule, mesh: decision.mesh)
@@ -95,16 +97,21 @@ struct DecisionPricing {
           time: pricing.collective(.allReduce, bytes: bytes, axes: axes), calls: interior.count,
           copies: graph.segments[segment].repeats))
     }
+    for part in weights.collectives {
+      let cause: Prediction.CollectivePart.Cause =
+        switch part.occasion {
+        case .beforeUpdate: .gradient
+        case .afterUpdate: .updated
+        case .forward: .weights
+        case .backward: part.kind == .allGather ? .weights : .parts
+        }
+      collectives.append(
+        .init(
+          cause: cause, op: op, tensor: operands[part.operand], kind: part.kind, axes: part.axes, bytes: part.bytes, time: part.time, calls: 1,
+          copies: graph.segments[segment].repeats))
+    }
     for (position, tensor) in operands.enumerated() where graph.tensors[tensor].isParameter && owns[position] && pricing.needsGradient[tensor] {
-      let use = strategies[op].operands[position]
-      let bytes = pricing.bytes(tensor, use.forward, bytesPerElement: pricing.precision.gradientBytes)
-      let axes = use.gradient.partialAxes.filter { decision.mesh[$0] > 1 }
-      if !axes.isEmpty {
-        collectives.append(
-          .init(
-            cause: .gradient, op: op, tensor: tensor, kind: .allReduce, axes: axes, bytes: bytes,
-            time: pricing.collective(.allReduce, bytes: bytes, axes: axes), calls: 1, copies: graph.segments[segment].repeats))
-      }
+      let bytes = pricing.bytes(tensor, strategies[op].operands[position].forward, bytesPerElement: pricing.precision.gradientBytes)
       if splitsTie(tensor), let stageLink {
         let time = stageLink.time(bytes)
         once[op].sync += time

@@ -15,6 +15,8 @@ struct FoldedModel {
   struct Node {
     enum Subject {
       case op(OperatorID)
+      /// The weights that an operator owns: how they are shared out (its strategies are pairs of layouts and ZeRO stages).
+      case weights(OperatorID)
       case tensor(TensorID)
     }
     let subject: Subject
@@ -28,7 +30,7 @@ struct FoldedModel {
     var kept: [Int64]
     /// A lower bound of what the operator makes the stage keep, with what it shares with other readers: counted at the first that keeps it.
     var leastKept: [Int64]
-    /// Only while the operator runs.
+    /// Only while the operator runs (for weights: their operator).
     var transient: [Int64]
     /// For an operator whose result leaves the segment: the time to send it, and its gradient back, to another stage.
     var sendForward: [Int64]
@@ -60,8 +62,19 @@ struct FoldedModel {
   private(set) var edges: [Edge] = []
   /// For each operator its node.
   private(set) var nodeOfOperator: [Int] = []
+  /// For each operator the node of its weights, if these have a choice of their own.
+  private(set) var nodeOfWeights: [Int?] = []
+  /// For each operator, what its weights may choose from.
+  private var weightsOptions: [[WeightsOption]] = []
   /// For each shared tensor's node, what its strategies hold.
   private var shared: [(node: Int, readers: [Graph.OperandSite], uses: [KeptUse], holdings: [Holding])] = []
+
+  /// How the weights of an operator may be held.
+  private struct WeightsOption {
+    /// The uses of the operator's parameters, in order.
+    let uses: [Strategy.Use]
+    let zero: ZeROStage
+  }
 
   /// One set of uses that a shared tensor is held in at once.
   private struct Holding {
@@ -89,17 +102,19 @@ struct FoldedModel {
   ///   - strategies: the strategies allowed for each operator (pins and forbids applied).
   ///   - ties: which readers of tied parameters hold a copy of their own.
   ///   - send: the time to send so many bytes to another stage; zero with one stage.
-  init(pricing: Pricing, strategies: [[Strategy]], ties: Ties, send: (Bytes) -> Seconds) {
+  ///   - zero: the ZeRO stage of all weights that can have it; nil leaves it to the search.
+  init(pricing: Pricing, strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, send: (Bytes) -> Seconds) {
     self.pricing = pricing
     self.strategies = strategies
     resharder = Resharder(pricing)
     let graph = pricing.graph
-    for op in graph.operators.indices { addOperator(op, ties: ties, send: send) }
+    for op in graph.operators.indices { addOperator(op, ties: ties, zero: zero, send: send) }
   }
 
   /// Adds the shared tensors and the edges; before, the model holds operators alone, which is enough for bounds.
   mutating func connect() {
     precondition(edges.isEmpty, "the model is connected already")
+    for op in graph.operators.indices { connectWeights(of: op) }
     for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation { connect(tensor) }
     for tensor in graph.tensors.indices where graph.tensors[tensor].isParameter { tie(tensor) }
   }
@@ -109,6 +124,7 @@ struct FoldedModel {
     nodes.map { node in
       switch node.subject {
       case .op(let op): graph.operators[op].name
+      case .weights(let op): "weights of " + graph.operators[op].name
       case .tensor(let tensor): "layouts of " + graph.tensors[tensor].name
       }
     }
@@ -119,14 +135,13 @@ struct FoldedModel {
 
   // MARK: - Nodes
 
-  private mutating func addOperator(_ op: OperatorID, ties: Ties, send: (Bytes) -> Seconds) {
+  private mutating func addOperator(_ op: OperatorID, ties: Ties, zero: ZeROStage?, send: (Bytes) -> Seconds) {
     let segment = graph.segmentOfOperator[op]
     let operands = graph.operators[op].operands
     let leaves = graph.segments[segment].exits.contains(graph.operators[op].result)
     let keepsAlone = operands.indices.filter { pricing.keeps(op, operand: $0) && !isShared(operands[$0]) }
     // A result that leaves the segment may have no reader inside.
     let keepsResultAlone = pricing.keepsResult(op) && graph.consumers[graph.operators[op].result].isEmpty
-    let owns = operands.indices.map { ties.owns(operands[$0], Graph.OperandSite(op: op, operand: $0), graph) }
     var node = Node(
       subject: .op(op), segment: segment, forward: [], backward: [], once: [], resident: [], kept: [], leastKept: [], transient: [],
       sendForward: [], sendBackward: [])
@@ -135,15 +150,11 @@ struct FoldedModel {
         && graph.consumers[operands[position]].first { pricing.keeps($0.op, operand: $0.operand) } == Graph.OperandSite(op: op, operand: position)
     }
     for strategy in strategies[op] {
-      let cost = pricing.cost(op, strategy, ownsParameter: owns)
-      var sync = cost.gradientSync
-      for (position, tensor) in operands.enumerated() where owns[position] && ties.isSplit(tensor) && pricing.needsGradient[tensor] {
-        sync += send(pricing.bytes(tensor, strategy.operands[position].forward, bytesPerElement: pricing.precision.gradientBytes))
-      }
+      let cost = pricing.cost(op, strategy)
       node.forward.append(pricing.ticks(cost.forward))
       node.backward.append(pricing.ticks(cost.backward))
-      node.once.append(pricing.ticks(sync + cost.update))
-      node.resident.append(cost.resident.whole)
+      node.once.append(0)
+      node.resident.append(0)
       var kept = keepsAlone.reduce(cost.extras) { $0 + pricing.keptBytes(operands[$1], strategy.operands[$1].forward) }
       if keepsResultAlone { kept += pricing.keptBytes(graph.operators[op].result, strategy.result) }
       node.kept.append(kept.whole)
@@ -155,6 +166,92 @@ struct FoldedModel {
     }
     nodeOfOperator.append(nodes.count)
     nodes.append(node)
+    addWeights(of: op, ties: ties, zero: zero, send: send)
+  }
+
+  /// Adds a node for the weights of an operator, or, where they have no choice, their costs to the operator's node.
+  private mutating func addWeights(of op: OperatorID, ties: Ties, zero: ZeROStage?, send: (Bytes) -> Seconds) {
+    let operands = graph.operators[op].operands
+    let owns = operands.indices.map { ties.owns(operands[$0], Graph.OperandSite(op: op, operand: $0), graph) }
+    nodeOfWeights.append(nil)
+    weightsOptions.append([])
+    guard operands.indices.contains(where: { owns[$0] && graph.tensors[operands[$0]].isParameter }) else { return }
+    func cost(_ strategy: Strategy, _ stage: ZeROStage) -> WeightsCost {
+      var cost = pricing.weights(op, strategy, stage, ownsParameter: owns)
+      for (position, tensor) in operands.enumerated() where owns[position] && ties.isSplit(tensor) && pricing.needsGradient[tensor] {
+        cost.gradientSync += send(pricing.bytes(tensor, strategy.operands[position].forward, bytesPerElement: pricing.precision.gradientBytes))
+      }
+      return cost
+    }
+    func stages(_ strategy: Strategy) -> [ZeROStage] {
+      let possible = pricing.zeroStages(op, strategy)
+      return zero.map { zero in [possible.last { $0 <= zero } ?? .none] } ?? possible
+    }
+    if strategies[op].allSatisfy({ stages($0).count == 1 }) {
+      let node = nodeOfOperator[op]
+      for (s, strategy) in strategies[op].enumerated() {
+        let stage = stages(strategy)[0]
+        let cost = cost(strategy, stage)
+        nodes[node].forward[s] += pricing.ticks(cost.forward)
+        nodes[node].backward[s] += pricing.ticks(cost.backward)
+        nodes[node].once[s] += pricing.ticks(cost.gradientSync + cost.update)
+        nodes[node].resident[s] += cost.resident.whole
+        nodes[node].transient[s] += cost.transient.whole
+        weightsOptions[op].append(WeightsOption(uses: [], zero: stage))
+      }
+      return
+    }
+    var node = Node(
+      subject: .weights(op), segment: graph.segmentOfOperator[op], forward: [], backward: [], once: [], resident: [], kept: [], leastKept: [],
+      transient: [], sendForward: [], sendBackward: [])
+    for strategy in strategies[op] {
+      let uses = parameterUses(of: op, strategy)
+      if weightsOptions[op].contains(where: { $0.uses == uses }) { continue }
+      for stage in stages(strategy) {
+        let cost = cost(strategy, stage)
+        weightsOptions[op].append(WeightsOption(uses: uses, zero: stage))
+        node.forward.append(pricing.ticks(cost.forward))
+        node.backward.append(pricing.ticks(cost.backward))
+        node.once.append(pricing.ticks(cost.gradientSync + cost.update))
+        node.resident.append(cost.resident.whole)
+        node.transient.append(cost.transient.whole)
+      }
+    }
+    let zeros = [Int64](repeating: 0, count: node.count)
+    (node.kept, node.leastKept, node.sendForward, node.sendBackward) = (zeros, zeros, zeros, zeros)
+    nodeOfWeights[op] = nodes.count
+    nodes.append(node)
+  }
+
+  private func parameterUses(of op: OperatorID, _ strategy: Strategy) -> [Strategy.Use] {
+    graph.operators[op].operands.indices.filter { graph.tensors[graph.operators[op].operands[$0]].isParameter }.map { strategy.operands[$0] }
+  }
+
+  /// An operator and its weights agree on the weights' layouts.
+  private mutating func connectWeights(of op: OperatorID) {
+    guard let node = nodeOfWeights[op] else { return }
+    let forward = strategies[op].flatMap { strategy in
+      let uses = parameterUses(of: op, strategy)
+      return weightsOptions[op].map { $0.uses == uses ? Int64(0) : Problem.forbidden }
+    }
+    edges.append(
+      Edge(
+        tail: nodeOfOperator[op], head: node, place: .inside(graph.segmentOfOperator[op]), forward: forward,
+        backward: [Int64](repeating: 0, count: forward.count)))
+  }
+
+  /// The nodes whose transient memory lives while a node's operator runs: itself and its weights. Empty for a node that runs nothing.
+  func runningWith(_ node: Int) -> [Int] {
+    guard case .op(let op) = nodes[node].subject else { return [] }
+    return [node] + (nodeOfWeights[op].map { [$0] } ?? [])
+  }
+
+  /// The ZeRO stage of each operator's weights under a choice.
+  func zeroStages(_ choice: [Int]) -> [ZeROStage] {
+    graph.operators.indices.map { op in
+      if weightsOptions[op].isEmpty { return .none }
+      return weightsOptions[op][choice[nodeOfWeights[op] ?? nodeOfOperator[op]]].zero
+    }
   }
 
   /// Whether a tensor has several readers, its producer's backward pass counted, so that its conversions and its kept copies are shared.

@@ -20,6 +20,7 @@ struct PlanSearch {
     let cut: [Int]
     let choice: [Int]
     let strategies: [Strategy]
+    let zero: [ZeROStage]
     let objective: Int64
   }
 
@@ -247,7 +248,7 @@ struct PlanSearch {
     let pricing = try space.pricing(frame, on: placed, model: model(microBatches: frame.microBatches))
     let strategies = space.strategies(pricing, frame)
     if strategies.contains(where: \.isEmpty) { return nil }
-    return FoldedModel(pricing: pricing, strategies: strategies, ties: ties, link: placed.stageLink)
+    return FoldedModel(pricing: pricing, strategies: strategies, ties: ties, zero: space.request.zero, link: placed.stageLink)
   }
 
   private mutating func placed(stages: Int, mesh: [Int]) -> Space.Placed {
@@ -324,7 +325,8 @@ struct PlanSearch {
     let timeline = configuration.timeline(configuration.stageTimes(model, choice))
     if timeline.end < best?.objective ?? .max {
       let strategies = model.strategies.indices.map { model.strategies[$0][choice[model.nodeOfOperator[$0]]] }
-      best = Candidate(frame: frame, schedule: schedule, cut: cut, choice: choice, strategies: strategies, objective: timeline.end)
+      best = Candidate(
+        frame: frame, schedule: schedule, cut: cut, choice: choice, strategies: strategies, zero: model.zeroStages(choice), objective: timeline.end)
     }
     return timeline
   }

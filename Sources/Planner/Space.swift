@@ -118,12 +118,13 @@ package struct Space: Sendable {
     var total = Seconds.zero
     for (op, rule) in pricing.rules.enumerated() {
       let strategy = Strategy(assignment: [nil], rule: rule)
-      let cost = pricing.cost(op, strategy, ownsParameter: graph.operators[op].operands.map { _ in true })
+      let cost = pricing.cost(op, strategy)
+      let weights = pricing.weights(op, strategy, .none, ownsParameter: graph.operators[op].operands.map { _ in true })
       let moved = graph.operators[op].operands.reduce(pricing.bytes(graph.operators[op].result, strategy.result)) {
         $0 + pricing.bytes($1, Layout(replicatedOn: 1))
       }
       let copies = graph.segments[graph.segmentOfOperator[op]].repeats
-      total += (cost.forward + cost.backward + cost.gradientSync + cost.update + moved / slowest) * copies
+      total += (cost.forward + cost.backward + weights.gradientSync + weights.update + moved / slowest) * copies
     }
     var tick = 1e-12
     while total.value / tick > 1e17 { tick *= 10 }

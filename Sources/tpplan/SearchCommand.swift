@@ -35,6 +35,9 @@ struct SearchCommand: ParsableCommand {
   @Option(help: "gpipe or 1f1b.")
   var schedule: Schedule?
 
+  @Option(parsing: .unconditional, help: "ZeRO stage of the weights that several replicas hold: 0, 1, 2 or 3 (FSDP).")
+  var zero: Int?
+
   @Option(help: "PATTERN=STRATEGY: the operators must be split so, for example 'transformer.h.*.mlp.c_fc=column'. Repeatable.")
   var pin: [String] = []
 
@@ -58,6 +61,7 @@ struct SearchCommand: ParsableCommand {
     request.microBatches = microBatches
     request.microBatchSize = microBatch
     request.schedule = schedule
+    request.zero = try zero.map(Self.zeroStage)
     request.stageLayers = try stages.map { try Self.numbers($0, separator: ",", option: "--stages", example: "11,13,8") }
     request.constraints =
       try pin.map { try StrategyConstraint(parsing: $0, isForbidden: false) } + forbid.map { try StrategyConstraint(parsing: $0, isForbidden: true) }
@@ -102,6 +106,11 @@ struct SearchCommand: ParsableCommand {
         code: Failure.timeLimit,
         "no plan was found within \(Seconds(request.timeLimit ?? 0)); no plan takes less than \(bound). Give more time with --time-limit.")
     }
+  }
+
+  static func zeroStage(_ number: Int) throws -> ZeROStage {
+    guard let stage = ZeROStage(rawValue: number) else { throw UsageError("--zero \(number): expected 0, 1, 2 or 3") }
+    return stage
   }
 
   static func numbers(_ text: String, separator: Character, option: String, example: String) throws -> [Int] {

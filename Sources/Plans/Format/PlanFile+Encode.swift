@@ -49,14 +49,17 @@ extension PlanFile {
     func use(_ tensor: TensorID, _ layout: Layout, _ gradient: Layout) -> JSON {
       ["tensor": .string(graph.tensors[tensor].name), "layout": .string(layout.notation), "gradient": .string(gradient.notation)]
     }
-    return [
-      "name": .string(op.name),
-      "strategy": .string(strategy.words(rule).joined(separator: ",")),
-      "assignment": .array(strategy.assignment.map { axis in axis.map { .string(rule.iteration[$0].name) } ?? .null }),
-      "operands": .array(zip(op.operands, strategy.operands).map { use($0, $1.forward, $1.gradient) }),
-      "result": use(op.result, strategy.result, strategy.resultGradient),
-      "predicted": plan.prediction.operators[id].json,
-    ]
+    var object = JSON.Object([
+      ("name", .string(op.name)),
+      ("strategy", .string(strategy.words(rule).joined(separator: ","))),
+      ("assignment", .array(strategy.assignment.map { axis in axis.map { .string(rule.iteration[$0].name) } ?? .null })),
+      ("operands", .array(zip(op.operands, strategy.operands).map { use($0, $1.forward, $1.gradient) })),
+      ("result", use(op.result, strategy.result, strategy.resultGradient)),
+      ("predicted", plan.prediction.operators[id].json),
+    ])
+    let zero = plan.decision.zero[id]
+    if zero != .none { object["zero"] = .int(zero.rawValue) }
+    return .object(object)
   }
 
   private static func json(conversion: Conversion, in graph: Graph) -> JSON {
