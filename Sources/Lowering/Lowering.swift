@@ -9,6 +9,8 @@ import Strategies
 /// operators in reverse: contributions of one gradient layout are added before they are converted to the layout that the producer takes.
 package struct Lowering {
   private let decision: Decision
+  /// For each tensor, whether training needs its gradient, and whether this program computes it.
+  private let isLearned: [Bool]
   private let needsGradient: [Bool]
   private var program: Program
   private var parameterIndex: [ParameterKey: Int] = [:]
@@ -67,7 +69,8 @@ package struct Lowering {
       }
       return region
     }
-    needsGradient = decision.job.mode == .train ? graph.reachesLoss() : [Bool](repeating: false, count: graph.tensors.count)
+    isLearned = graph.reachesLoss()
+    needsGradient = decision.job.mode == .train ? isLearned : [Bool](repeating: false, count: graph.tensors.count)
   }
 
   private var graph: Graph { decision.graph }
@@ -108,12 +111,17 @@ package struct Lowering {
         guard parameterIndex[key] == nil else { continue }
         let use = program.strategies[op].operands[position]
         let index = program.parameters.count
-        let value = buffer(.parameter(index), tensor, use.forward)
-        let gradient = needsGradient[tensor] ? buffer(.parameterGradient(index), tensor, use.forward) : nil
+        let region = Shard.region(shape: graph.shape(tensor), layout: use.forward, mesh: program.mesh, coordinates: program.coordinates)
+        let sharing = ParameterSharing(of: tensor, readBy: op, use, in: decision, isLearned: isLearned[tensor])
+        let part = sharing.part(of: region.reduce(1) { $0 * $1.count }, mesh: program.mesh, coordinates: program.coordinates)
+        func count(inPartsFrom stage: ZeROStage) -> Int? { sharing.stage >= stage ? part.count : nil }
+        let value = buffer(.parameter(index), tensor, use.forward, count: count(inPartsFrom: .weights))
+        let gradient =
+          needsGradient[tensor] ? buffer(.parameterGradient(index), tensor, use.forward, count: count(inPartsFrom: .gradients)) : nil
         program.parameters.append(
           LocalParameter(
             tensor: tensor, copy: copy, value: value, gradient: gradient, gradientAxes: use.gradient.partialAxes, layout: use.forward,
-            region: program.buffers[value].region))
+            region: region, sharing: sharing, part: part))
         parameterIndex[key] = index
       }
     }
@@ -123,6 +131,22 @@ package struct Lowering {
   private func parameterKey(_ tensor: TensorID, copy: Int) -> ParameterKey {
     let isRepeated = graph.tensors[tensor].parameter?.checkpointName.contains("{i}") ?? false
     return ParameterKey(tensor: tensor, copy: isRepeated ? copy : 0)
+  }
+
+  private func parameter(_ tensor: TensorID, copy: Int) -> Int {
+    guard let index = parameterIndex[parameterKey(tensor, copy: copy)] else {
+      preconditionFailure("\(graph.tensors[tensor].name) is not on stage \(program.stage)")
+    }
+    return index
+  }
+
+  /// The buffer in which a kernel reads a parameter: gathered for it where only a part is resident.
+  private mutating func wholeParameter(_ index: Int) -> BufferID {
+    let parameter = program.parameters[index]
+    guard parameter.sharing.stage == .weights else { return parameter.value }
+    let whole = buffer(.gatheredParameter(index), parameter.tensor, parameter.layout)
+    emit(.gatherParameter(parameter: index, axes: parameter.sharing.axes, into: whole))
+    return whole
   }
 
   private mutating func inputBuffer(_ tensor: TensorID, _ layout: Layout, _ microBatch: Int) -> BufferID {
@@ -181,7 +205,7 @@ package struct Lowering {
       for (position, tensor) in graph.operators[op].operands.enumerated() {
         let layout = strategy.operands[position].forward
         switch graph.tensors[tensor].kind {
-        case .parameter: operands.append(program.parameters[parameterIndex[parameterKey(tensor, copy: copy)]!].value)
+        case .parameter: operands.append(wholeParameter(parameter(tensor, copy: copy)))
         case .input: operands.append(inputBuffer(tensor, layout, microBatch))
         case .activation:
           guard let source = produced[tensor] else { preconditionFailure("\(graph.tensors[tensor].name) is read before it is produced") }
@@ -269,22 +293,26 @@ package struct Lowering {
         guard let parts = contributions.removeValue(forKey: op.result) else { continue }
         resultGradient = sum(parts, tensor: op.result, to: strategy.resultGradient)
       }
+      var operands = call.operands
       var gradients: [BufferID?] = []
       for (position, tensor) in op.operands.enumerated() {
-        let use = strategy.operands[position]
-        if !needsGradient[tensor] {
-          gradients.append(nil)
-        } else if graph.tensors[tensor].isParameter {
-          gradients.append(program.parameters[parameterIndex[parameterKey(tensor, copy: record.copy)]!].gradient)
+        if graph.tensors[tensor].isParameter {
+          let index = parameter(tensor, copy: record.copy)
+          operands[position] = wholeParameter(index)
+          gradients.append(gradientBuffer(index))
         } else {
-          gradients.append(buffer(.gradient, tensor, use.gradient))
+          gradients.append(needsGradient[tensor] ? buffer(.gradient, tensor, strategy.operands[position].gradient) : nil)
         }
       }
       emit(
         .kernel(
           KernelCall(
-            op: call.op, copy: record.copy, microBatch: microBatch, phase: .backward, operands: call.operands, result: call.result,
+            op: call.op, copy: record.copy, microBatch: microBatch, phase: .backward, operands: operands, result: call.result,
             extras: call.extras, resultGradient: resultGradient, operandGradients: gradients)))
+      for gradient in gradients.compactMap({ $0 }) {
+        guard case .wholeGradient(let index) = program.buffers[gradient].role else { continue }
+        emit(.scatterGradient(parameter: index, axes: program.parameters[index].sharing.axes, from: gradient))
+      }
       for (position, tensor) in op.operands.enumerated() where graph.tensors[tensor].isActivation {
         guard let gradient = gradients[position] else { continue }
         contribute(gradient, layout: strategy.operands[position].gradient, to: tensor, in: &contributions)
@@ -294,6 +322,13 @@ package struct Lowering {
       guard let parts = contributions[entry] else { return nil }
       return sum(parts, tensor: entry, to: program.strategies[carried.producer].resultGradient)
     }
+  }
+
+  /// Where a kernel puts a parameter's gradient: on top of the resident one, or on its own where only a part is resident.
+  private mutating func gradientBuffer(_ index: Int) -> BufferID? {
+    let parameter = program.parameters[index]
+    guard parameter.gradient != nil, parameter.sharing.stage >= .gradients else { return parameter.gradient }
+    return buffer(.wholeGradient(index), parameter.tensor, parameter.layout)
   }
 
   /// Adds a contribution to the one of the same layout, if there is one.
@@ -320,8 +355,13 @@ package struct Lowering {
   // MARK: - Once per step
 
   private mutating func lowerUpdates() {
-    for (index, parameter) in program.parameters.enumerated() where parameter.gradient != nil {
-      if !parameter.gradientAxes.isEmpty { emit(.reduceGradient(parameter: index, axes: parameter.gradientAxes)) }
+    for (index, parameter) in program.parameters.enumerated() {
+      guard let gradient = parameter.gradient, !parameter.gradientAxes.isEmpty else { continue }
+      switch parameter.sharing.stage {
+      case .none: emit(.reduceGradient(parameter: index, axes: parameter.gradientAxes))
+      case .optimizer: emit(.scatterGradient(parameter: index, axes: parameter.sharing.axes, from: gradient))
+      case .gradients, .weights: break
+      }
     }
     // In one order on every stage: each of these waits for the other holders.
     for (index, parameter) in program.parameters.enumerated().sorted(by: { $0.element.tensor < $1.element.tensor })
@@ -332,6 +372,10 @@ package struct Lowering {
         emit(.reduceTied(parameter: index, ranks: holders.map { $0 * decision.ranksPerStage + place }))
       }
     }
-    for (index, parameter) in program.parameters.enumerated() where parameter.gradient != nil { emit(.update(parameter: index)) }
+    for (index, parameter) in program.parameters.enumerated() where parameter.gradient != nil {
+      emit(.update(parameter: index))
+      guard [.optimizer, .gradients].contains(parameter.sharing.stage) else { continue }
+      emit(.gatherParameter(parameter: index, axes: parameter.sharing.axes, into: parameter.value))
+    }
   }
 }
