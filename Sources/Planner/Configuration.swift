@@ -197,7 +197,10 @@ struct Configuration {
     let count = Int64(copies[row.stage][node.segment])
     let inFlight = Int64(inFlight(row.stage))
     let isRunning = model.runningWith(row.op).contains(index)
-    return node.resident.indices.map { count * (node.resident[$0] + inFlight * node.kept[$0]) + (isRunning ? node.transient[$0] : 0) }
+    let isRevived = model.nodes[row.op].segment == node.segment
+    return node.resident.indices.map {
+      count * (node.resident[$0] + inFlight * node.kept[$0]) + (isRunning ? node.transient[$0] : 0) + (isRevived ? node.revived[$0] : 0)
+    }
   }
 
   /// The problem whose objective is the largest of some memory rows.
@@ -226,6 +229,15 @@ struct Configuration {
         if count == 0 { continue }
         try builder.addLoad(
           node: index, rows: start..<end, usages: node.resident.indices.map { count * (node.resident[$0] + inFlight * node.kept[$0]) })
+      }
+      // Each segment's operators are neighbours.
+      for segment in copies[stage].indices {
+        guard let first = rows[start..<end].firstIndex(where: { model.nodes[$0.op].segment == segment }),
+          let last = rows[start..<end].lastIndex(where: { model.nodes[$0.op].segment == segment })
+        else { continue }
+        for (index, node) in model.nodes.enumerated() where node.segment == segment && node.revived.contains(where: { $0 > 0 }) {
+          try builder.addLoad(node: index, rows: first..<last + 1, usages: node.revived)
+        }
       }
       for row in start..<end {
         for node in model.runningWith(rows[row].op) { try builder.addLoad(node: node, rows: row..<row + 1, usages: model.nodes[node].transient) }

@@ -30,6 +30,8 @@ struct FoldedModel {
     var kept: [Int64]
     /// A lower bound of what the operator makes the stage keep, with what it shares with other readers: counted at the first that keeps it.
     var leastKept: [Int64]
+    /// Computed again for the backward pass of one copy of the segment, and alive during it.
+    var revived: [Int64]
     /// Only while the operator runs (for weights: their operator).
     var transient: [Int64]
     /// For an operator whose result leaves the segment: the time to send it, and its gradient back, to another stage.
@@ -58,6 +60,8 @@ struct FoldedModel {
   let resharder: Resharder
   /// For each operator, the strategies that may be chosen, in order.
   let strategies: [[Strategy]]
+  /// For each segment.
+  let recompute: [Recompute]
   private(set) var nodes: [Node] = []
   private(set) var edges: [Edge] = []
   /// For each operator its node.
@@ -103,8 +107,12 @@ struct FoldedModel {
   ///   - ties: which readers of tied parameters hold a copy of their own.
   ///   - send: the time to send so many bytes to another stage; zero with one stage.
   ///   - zero: the ZeRO stage of all weights that can have it; nil leaves it to the search.
-  init(pricing: Pricing, strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, send: (Bytes) -> Seconds) {
+  ///   - recompute: for each segment; nil is none.
+  init(
+    pricing: Pricing, strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil, send: (Bytes) -> Seconds
+  ) {
     self.pricing = pricing
+    self.recompute = recompute ?? pricing.graph.segments.map { _ in .none }
     self.strategies = strategies
     resharder = Resharder(pricing)
     let graph = pricing.graph
@@ -139,25 +147,35 @@ struct FoldedModel {
     let segment = graph.segmentOfOperator[op]
     let operands = graph.operators[op].operands
     let leaves = graph.segments[segment].exits.contains(graph.operators[op].result)
-    let keepsAlone = operands.indices.filter { pricing.keeps(op, operand: $0) && !isShared(operands[$0]) }
+    let keepsAlone = operands.indices.filter { isKept(operands[$0], by: op, operand: $0) && !isShared(operands[$0]) }
+    let repeats = isRecomputed(op)
     // A result that leaves the segment may have no reader inside.
     let keepsResultAlone = pricing.keepsResult(op) && graph.consumers[graph.operators[op].result].isEmpty
     var node = Node(
-      subject: .op(op), segment: segment, forward: [], backward: [], once: [], resident: [], kept: [], leastKept: [], transient: [],
+      subject: .op(op), segment: segment, forward: [], backward: [], once: [], resident: [], kept: [], leastKept: [], revived: [], transient: [],
       sendForward: [], sendBackward: [])
     let keepsFirst = operands.indices.filter { position in
-      pricing.keeps(op, operand: position) && isShared(operands[position])
-        && graph.consumers[operands[position]].first { pricing.keeps($0.op, operand: $0.operand) } == Graph.OperandSite(op: op, operand: position)
+      let tensor = operands[position]
+      return isKept(tensor, by: op, operand: position) && isShared(tensor) && !isRevived(tensor)
+        && graph.consumers[tensor].first { isKept(tensor, by: $0.op, operand: $0.operand) } == Graph.OperandSite(op: op, operand: position)
     }
     for strategy in strategies[op] {
       let cost = pricing.cost(op, strategy)
       node.forward.append(pricing.ticks(cost.forward))
-      node.backward.append(pricing.ticks(cost.backward))
+      node.backward.append(pricing.ticks(cost.backward) + (repeats ? pricing.ticks(cost.forward) : 0))
       node.once.append(0)
       node.resident.append(0)
-      var kept = keepsAlone.reduce(cost.extras) { $0 + pricing.keptBytes(operands[$1], strategy.operands[$1].forward) }
-      if keepsResultAlone { kept += pricing.keptBytes(graph.operators[op].result, strategy.result) }
+      var (kept, revived) = repeats ? (Bytes.zero, cost.extras) : (cost.extras, .zero)
+      for position in keepsAlone {
+        let bytes = pricing.keptBytes(operands[position], strategy.operands[position].forward)
+        if isRevived(operands[position]) { revived += bytes } else { kept += bytes }
+      }
+      if keepsResultAlone {
+        let bytes = pricing.keptBytes(graph.operators[op].result, strategy.result)
+        if repeats { revived += bytes } else { kept += bytes }
+      }
       node.kept.append(kept.whole)
+      node.revived.append(revived.whole)
       node.leastKept.append(keepsFirst.reduce(kept) { $0 + pricing.keptBytes(operands[$1], strategy.operands[$1].forward) }.whole)
       node.transient.append(cost.transient.whole)
       let boundary = pricing.bytes(graph.operators[op].result, strategy.result)
@@ -173,6 +191,7 @@ struct FoldedModel {
   private mutating func addWeights(of op: OperatorID, ties: Ties, zero: ZeROStage?, send: (Bytes) -> Seconds) {
     let operands = graph.operators[op].operands
     let owns = operands.indices.map { ties.owns(operands[$0], Graph.OperandSite(op: op, operand: $0), graph) }
+    let repeats = isRecomputed(op)
     nodeOfWeights.append(nil)
     weightsOptions.append([])
     guard operands.indices.contains(where: { owns[$0] && graph.tensors[operands[$0]].isParameter }) else { return }
@@ -193,7 +212,7 @@ struct FoldedModel {
         let stage = stages(strategy)[0]
         let cost = cost(strategy, stage)
         nodes[node].forward[s] += pricing.ticks(cost.forward)
-        nodes[node].backward[s] += pricing.ticks(cost.backward)
+        nodes[node].backward[s] += pricing.ticks(cost.backward) + (repeats ? pricing.ticks(cost.forward) : 0)
         nodes[node].once[s] += pricing.ticks(cost.gradientSync + cost.update)
         nodes[node].resident[s] += cost.resident.whole
         nodes[node].transient[s] += cost.transient.whole
@@ -203,7 +222,7 @@ struct FoldedModel {
     }
     var node = Node(
       subject: .weights(op), segment: graph.segmentOfOperator[op], forward: [], backward: [], once: [], resident: [], kept: [], leastKept: [],
-      transient: [], sendForward: [], sendBackward: [])
+      revived: [], transient: [], sendForward: [], sendBackward: [])
     for strategy in strategies[op] {
       let uses = parameterUses(of: op, strategy)
       if weightsOptions[op].contains(where: { $0.uses == uses }) { continue }
@@ -211,14 +230,14 @@ struct FoldedModel {
         let cost = cost(strategy, stage)
         weightsOptions[op].append(WeightsOption(uses: uses, zero: stage))
         node.forward.append(pricing.ticks(cost.forward))
-        node.backward.append(pricing.ticks(cost.backward))
+        node.backward.append(pricing.ticks(cost.backward) + (repeats ? pricing.ticks(cost.forward) : 0))
         node.once.append(pricing.ticks(cost.gradientSync + cost.update))
         node.resident.append(cost.resident.whole)
         node.transient.append(cost.transient.whole)
       }
     }
     let zeros = [Int64](repeating: 0, count: node.count)
-    (node.kept, node.leastKept, node.sendForward, node.sendBackward) = (zeros, zeros, zeros, zeros)
+    (node.kept, node.leastKept, node.revived, node.sendForward, node.sendBackward) = (zeros, zeros, zeros, zeros, zeros)
     nodeOfWeights[op] = nodes.count
     nodes.append(node)
   }
@@ -254,6 +273,18 @@ struct FoldedModel {
     }
   }
 
+  /// Whether the backward pass of its segment carries an operator's forward pass out again.
+  private func isRecomputed(_ op: OperatorID) -> Bool { trains && recompute[graph.segmentOfOperator[op]].repeats(pricing.rules[op]) }
+
+  /// Whether a tensor is computed again before it is read in the backward pass.
+  private func isRevived(_ tensor: TensorID) -> Bool { graph.producer[tensor].map(isRecomputed) ?? false }
+
+  /// Whether an operand is needed again: for the operator's own backward pass, or, as what comes into a segment, to compute everything again.
+  private func isKept(_ tensor: TensorID, by op: OperatorID, operand: Int) -> Bool {
+    if pricing.keeps(op, operand: operand) { return true }
+    return trains && recompute[graph.segmentOfOperator[op]] == .full && graph.tensors[tensor].isActivation && graph.producer[tensor] == nil
+  }
+
   /// Whether a tensor has several readers, its producer's backward pass counted, so that its conversions and its kept copies are shared.
   private func isShared(_ tensor: TensorID) -> Bool {
     graph.consumers[tensor].count + (producerKeeps(tensor) ? 1 : 0) > 1
@@ -264,7 +295,7 @@ struct FoldedModel {
   }
 
   private func keptUse(_ strategy: Strategy, _ site: Graph.OperandSite) -> KeptUse {
-    KeptUse(use: strategy.operands[site.operand], isKept: pricing.keeps(site.op, operand: site.operand))
+    KeptUse(use: strategy.operands[site.operand], isKept: isKept(graph.operators[site.op].operands[site.operand], by: site.op, operand: site.operand))
   }
 
   // MARK: - Edges
@@ -305,10 +336,12 @@ struct FoldedModel {
     let zeros = [Int64](repeating: 0, count: holdings.count)
     let node = nodes.count
     shared.append((node, readers, uses, holdings))
+    let held = holdings.map(\.kept)
     nodes.append(
       Node(
-        subject: .tensor(tensor), segment: segment, forward: zeros, backward: zeros, once: zeros, resident: zeros, kept: holdings.map(\.kept),
-        leastKept: zeros, transient: zeros, sendForward: zeros, sendBackward: zeros))
+        subject: .tensor(tensor), segment: segment, forward: zeros, backward: zeros, once: zeros, resident: zeros,
+        kept: isRevived(tensor) ? zeros : held, leastKept: zeros, revived: isRevived(tensor) ? held : zeros, transient: zeros, sendForward: zeros,
+        sendBackward: zeros))
     let own = producerKeeps(tensor) ? holdings.map(\.producer) : nil
     for source in sources { addEdge(tensor, source.op, to: node, place: source.place, uses: uses, sets: holdings.map(\.uses), own: own) }
     for (site, wanted) in zip(readers, wanted) {
@@ -363,6 +396,7 @@ struct FoldedModel {
   ) {
     let produced = strategies[producer]
     let carriesGradient = trains && pricing.needsGradient[tensor]
+    let repeats = isRevived(tensor)
     var rows: [(layout: Layout, forward: [Int64], backward: [Int64])] = []
     var forward: [Int64] = []
     var backward: [Int64] = []
@@ -386,6 +420,7 @@ struct FoldedModel {
             if second.gradient != first.gradient { b = min(Problem.forbidden, b + back[set[1]]) }
           }
           let isPossible = f < Problem.forbidden && b < Problem.forbidden
+          if isPossible && repeats { b += f }
           rows[number!].forward.append(isPossible ? f : Problem.forbidden)
           rows[number!].backward.append(isPossible ? b : 0)
         }

@@ -149,7 +149,7 @@ struct PlanSearch {
       let frames = try promising.flatMap { try boundedFrames(stages: stages, microBatches: $0.microBatches) }.sorted { $0.bound < $1.bound }
       let schedule = space.schedules(stages: stages)[0]
       let cut = space.evenCut(stages: stages)
-      for (frame, bound) in frames {
+      for (frame, bound) in frames.flatMap({ frame in space.recomputes.map { (frame.frame.recomputing($0), frame.bound) } }) {
         if bound >= cutoff ?? .max || isLate { break }
         guard var bounds = try bounds(frame), bounds.leastMemory(schedule, cut: cut) <= limit / 2 else { continue }
         try solve(frame, schedule, cut, bound: bound)
@@ -191,8 +191,12 @@ struct PlanSearch {
     for (frame, bound) in try boundedFrames(stages: stages, microBatches: microBatches) { queue.push(.frame(frame), bound: bound) }
   }
 
-  /// Bounds the frame again with its conversions, and then each of its cuts.
+  /// Bounds a mesh's frames, one for each kind of recompute, with their conversions, and then each of their cuts.
   private mutating func expand(_ frame: Space.Frame) throws {
+    for recompute in space.recomputes { try expandCuts(frame.recomputing(recompute)) }
+  }
+
+  private mutating func expandCuts(_ frame: Space.Frame) throws {
     guard var bounds = try bounds(frame) else {
       // The choices exclude it: it is no part of the space.
       if shortfall == nil { shortfall = .constraints }
@@ -248,7 +252,9 @@ struct PlanSearch {
     let pricing = try space.pricing(frame, on: placed, model: model(microBatches: frame.microBatches))
     let strategies = space.strategies(pricing, frame)
     if strategies.contains(where: \.isEmpty) { return nil }
-    return FoldedModel(pricing: pricing, strategies: strategies, ties: ties, zero: space.request.zero, link: placed.stageLink)
+    return FoldedModel(
+      pricing: pricing, strategies: strategies, ties: ties, zero: space.request.zero, recompute: space.recompute(frame.recompute),
+      link: placed.stageLink)
   }
 
   private mutating func placed(stages: Int, mesh: [Int]) -> Space.Placed {

@@ -98,7 +98,8 @@ package enum Planner {
       stage.units.reduce(0) { space.layerSegments.contains($1.segment) ? $0 + $1.copies.count : $0 }
     }
     var model = FoldedModel(
-      pricing: pricing, strategies: space.strategies(pricing, frame), ties: space.ties(cut: cut), zero: request.zero, link: placed.stageLink)
+      pricing: pricing, strategies: space.strategies(pricing, frame), ties: space.ties(cut: cut), zero: request.zero, recompute: decision.recompute,
+      link: placed.stageLink)
     model.connect()
     let configuration = Configuration(
       stages: decision.stages.map { $0.units.map { Space.UnitCount($0.segment, $0.copies.count) } }, segments: pricing.graph.segments.count,
@@ -122,7 +123,8 @@ package enum Planner {
     }
     var decision = Decision(
       graph: pricing.graph, job: pricing.job, mesh: best.frame.mesh, schedule: best.schedule, stages: stages,
-      assignments: best.strategies.map(\.assignment), zero: best.zero, conversions: [])
+      assignments: best.strategies.map(\.assignment), zero: best.zero,
+      recompute: space.recompute(best.frame.recompute), conversions: [])
     decision.conversions = conversions(of: best.strategies, pricing)
     return decision
   }
@@ -178,6 +180,7 @@ extension Space {
         values: request.stageLayers.map { "given: " + list($0) }
           ?? "any number of layers on the first and the last stage, as even as possible between"),
       .init(name: "ZeRO stages", values: request.zero.map { "given: \($0.rawValue)" } ?? "0 1 2 3, each operator's weights by themselves"),
+      .init(name: "recompute", values: list(recomputes.map(\.rawValue)) + ", all layers alike"),
       .init(name: "layouts of one tensor held at once", values: "at most \(FoldedModel.mostUses)"),
     ]
   }

@@ -25,6 +25,8 @@ package struct SearchRequest: Sendable {
   package var constraints: [StrategyConstraint] = []
   /// The ZeRO stage of all weights that can have it (others have the next lower one that they can); nil leaves it to the search.
   package var zero: ZeROStage?
+  /// What every layer computes again in its backward pass; nil leaves it to the search.
+  package var recompute: Recompute?
   /// The split of a fixed configuration; nil leaves it to the search.
   package var form: MegatronForm?
   /// Whether plans that do not fit a device's memory are priced all the same.

@@ -49,11 +49,13 @@ package struct Decision: Hashable, Sendable {
   package var assignments: [[Int?]]
   /// For each operator, how the weights that it owns are shared out over data replicas.
   package var zero: [ZeROStage]
+  /// For each segment, what its backward pass computes again.
+  package var recompute: [Recompute]
   package var conversions: [Conversion]
 
   package init(
     graph: Graph, job: Job, mesh: [Int], schedule: Schedule, stages: [Stage], assignments: [[Int?]], zero: [ZeROStage]? = nil,
-    conversions: [Conversion]
+    recompute: [Recompute]? = nil, conversions: [Conversion]
   ) {
     self.graph = graph
     self.job = job
@@ -62,6 +64,7 @@ package struct Decision: Hashable, Sendable {
     self.stages = stages
     self.assignments = assignments
     self.zero = zero ?? assignments.map { _ in .none }
+    self.recompute = recompute ?? graph.segments.map { _ in .none }
     self.conversions = conversions
   }
 

@@ -38,6 +38,9 @@ struct SearchCommand: ParsableCommand {
   @Option(parsing: .unconditional, help: "ZeRO stage of the weights that several replicas hold: 0, 1, 2 or 3 (FSDP).")
   var zero: Int?
 
+  @Option(help: "What every layer computes again in its backward pass: none, selective (attention) or full.")
+  var recompute: Recompute?
+
   @Option(help: "PATTERN=STRATEGY: the operators must be split so, for example 'transformer.h.*.mlp.c_fc=column'. Repeatable.")
   var pin: [String] = []
 
@@ -61,6 +64,7 @@ struct SearchCommand: ParsableCommand {
     request.microBatches = microBatches
     request.microBatchSize = microBatch
     request.schedule = schedule
+    request.recompute = recompute
     request.zero = try zero.map(Self.zeroStage)
     request.stageLayers = try stages.map { try Self.numbers($0, separator: ",", option: "--stages", example: "11,13,8") }
     request.constraints =

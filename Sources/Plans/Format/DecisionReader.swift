@@ -93,6 +93,21 @@ struct DecisionReader {
     try object.finish()
   }
 
+  // MARK: - Recompute
+
+  /// What the segments named compute again; the others nothing.
+  func recompute(_ node: Node) throws(DocumentError) -> [Recompute] {
+    let object = try node.object()
+    var result = graph.segments.map { _ in Recompute.none }
+    for (id, segment) in graph.segments.enumerated() {
+      guard let entry = object.nodeIfPresent(segment.name) else { continue }
+      if job.mode == .forward { throw entry.invalid(expected: "nothing: a forward plan has no backward pass") }
+      result[id] = try entry.choice(of: Recompute.self)
+    }
+    try object.finish()
+    return result
+  }
+
   // MARK: - Stages
 
   /// Stages that hold every copy of every segment once, in the model's order.

@@ -18,6 +18,11 @@ extension PlanFile {
       "schedule": .string(decision.schedule.rawValue),
       "stages": .array(decision.stages.indices.map { json(stage: $0, of: decision) }),
       "operators": .array(graph.operators.indices.map { json(operator: $0, of: plan) }),
+      "recompute": .object(
+        JSON.Object(
+          graph.segments.indices.filter { decision.recompute[$0] != .none }.map {
+            (graph.segments[$0].name, .string(decision.recompute[$0].rawValue))
+          })),
       "conversions": .array(decision.conversions.map { json(conversion: $0, in: graph) }),
       "predicted": plan.prediction.json(graph),
       "certificate": plan.certificate.json,
