@@ -174,6 +174,7 @@ package final class Executor {
     case .forward:
       try kernel.forward()
       try faults?.disturb(kernel)
+    case .recompute: try kernel.forward()
     case .backward: try kernel.backward()
     }
   }

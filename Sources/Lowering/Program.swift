@@ -32,6 +32,8 @@ package struct Buffer: Hashable, Sendable {
 package struct KernelCall: Hashable, Sendable {
   package enum Phase: Hashable, Sendable {
     case forward
+    /// The forward pass once more, before the backward pass, of what was not kept for it.
+    case recompute
     case backward
   }
 

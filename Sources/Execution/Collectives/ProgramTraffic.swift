@@ -18,7 +18,7 @@ extension Program {
         case .reduceScatter: traffic.add(.reduceScatter, bytes: bytes(source))
         case .allToAll: traffic.add(.allToAll, bytes: bytes(source))
         }
-      case .kernel(let call) where call.phase == .forward:
+      case .kernel(let call) where call.phase != .backward:
         for interior in rules[call.op].interior where isGroup(meshAxes(of: call.op, on: interior.axis)) {
           let elements = interior.spans.reduce(1) { $0 * iterationRegions[call.op][$1].count }
           for _ in 0..<interior.count { traffic.add(.allReduce, bytes: elements * MemoryLayout<Float>.stride) }

@@ -78,7 +78,7 @@ struct MemoryPlan {
   private mutating func carryOut(_ instruction: Instruction, dying: [BufferID]) {
     switch instruction {
     case .load(let buffer, _), .receive(let buffer, _, _): allocate(buffer)
-    case .kernel(let call) where call.phase == .forward:
+    case .kernel(let call) where call.phase != .backward:
       allocate(call.result, over: dying)
       for extra in call.extras { allocate(extra) }
     case .kernel(let call):

@@ -95,9 +95,9 @@ struct ProgramReport {
   private func line(_ call: KernelCall) -> Line {
     let name = Graph.name(program.graph.operators[call.op].name, copy: call.copy)
     switch call.phase {
-    case .forward:
+    case .forward, .recompute:
       return Line(
-        action: "forward", microBatch: call.microBatch,
+        action: call.phase == .forward ? "forward" : "recompute", microBatch: call.microBatch,
         subject: "\(name): \(call.operands.map(text).joined(separator: ", ")) -> \(shape(call.result))")
     case .backward:
       let gradients = call.operandGradients.compactMap { $0 }.map(text).joined(separator: ", ")
