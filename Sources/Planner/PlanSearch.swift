@@ -203,6 +203,7 @@ struct PlanSearch {
       return
     }
     let cuts = space.cuts(stages: frame.stages)
+    var connected: ConnectedBounds?
     for schedule in space.schedules(stages: frame.stages) {
       if let cutoff, bounds.bound(schedule) >= cutoff {
         pruned += cuts.count
@@ -225,19 +226,19 @@ struct PlanSearch {
         }
       }
       if open.isEmpty { continue }
-      guard let model = try model(frame, space.certainTies(stages: frame.stages), bounds.operators) else { return }
-      guard let closer = try ConnectedBounds(model, space: space, frame: frame, schedule: schedule, cutoff: cutoff) else {
-        if best == nil {
-          note(.forbidden)
-        } else {
-          pruned += open.count
-        }
+      if connected == nil {
+        guard let model = try model(frame, space.certainTies(stages: frame.stages), bounds.operators) else { return }
+        connected = try ConnectedBounds(model, space: space, frame: frame, cutoff: cutoff)
+      }
+      guard var closer = connected, try closer.allows(schedule, cutoff: cutoff) else {
+        if best == nil { note(.forbidden) } else { pruned += open.count }
         continue
       }
       for (cut, bound) in open {
-        let bound = max(bound, closer.bound(cut: cut))
+        let bound = max(bound, try closer.bound(schedule, cut: cut))
         if bound < cutoff ?? .max { queue.push(.cut(frame, schedule, cut), bound: bound) } else { pruned += 1 }
       }
+      connected = closer
     }
   }
 
