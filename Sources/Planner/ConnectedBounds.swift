@@ -26,48 +26,61 @@ struct ConnectedBounds {
     let forwards: Int64
   }
 
-  /// - Returns: nil where no cut can be below the cutoff, or no choice of strategies is possible.
+  /// What copies compute again that the model does not.
+  private var recomputed: FrameBounds.Parts
+
+  /// - Returns: nil where no cut can be below the cutoff, under any schedule, or no choice of strategies is possible.
   init?(_ model: FoldedModel, space: Space, frame: Space.Frame, cutoff: Int64?) throws {
     (self.space, self.frame, self.model) = (space, frame, model)
+    recomputed = .init(model.pricing.graph.segments.map { _ in 0 }, space)
+    // A schedule that lets a stage do more forward passes before its first backward pass has no longer chains.
+    let schedules = space.schedules(stages: frame.stages)
+    if frame.stages > 1, let schedule = schedules.max(by: { Self.warm($0, frame, space) < Self.warm($1, frame, space) }) {
+      for chain in Chain.bounds(space, stages: frame.stages, microBatches: frame.microBatches, schedule: schedule) {
+        guard try model.least(chain, cutoff: cutoff) != nil else { return nil }
+      }
+    }
     guard let whole = try model.least(.whole(space, stages: frame.stages, microBatches: frame.microBatches), cutoff: cutoff) else { return nil }
     self.whole = whole
   }
 
-  /// Whether some cut may be below the cutoff under a schedule.
-  func allows(_ schedule: Schedule, cutoff: Int64?) throws -> Bool {
-    if frame.stages == 1 { return true }
-    return try Chain.bounds(space, stages: frame.stages, microBatches: frame.microBatches, schedule: schedule).allSatisfy {
-      try model.least($0, cutoff: cutoff) != nil
-    }
+  /// From now on bounds frames that compute so much again.
+  mutating func count(_ recomputed: FrameBounds.Parts, of recompute: Recompute) {
+    self.recomputed = recompute == frame.recompute ? .init(model.pricing.graph.segments.map { _ in 0 }, space) : recomputed
+  }
+
+  private func warm(_ schedule: Schedule, stage: Int) -> Int64 { Self.warm(schedule, frame, space, stage: stage) }
+
+  private static func warm(_ schedule: Schedule, _ frame: Space.Frame, _ space: Space, stage: Int = 0) -> Int64 {
+    Int64(schedule.passesBeforeBackward(stage: stage, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode))
   }
 
   /// A lower bound of the step under a cut.
   mutating func bound(_ schedule: Schedule, cut: [Int]) throws -> Int64 {
-    if frame.stages == 1 { return whole }
+    let m = Int64(frame.microBatches)
+    let again = recomputed.stage(0..<space.layerCount)
+    if frame.stages == 1 { return whole + m * again }
     if parts == nil { parts = try measure() }
     guard let parts else { return whole }
     let filled = try filled(schedule)
-    let m = Int64(frame.microBatches)
     var (most, fullest): (Int64, Int64) = (0, 0)
     var start = 0
     for (s, count) in cut.enumerated() {
       let layers = start..<start + count
       start += count
-      let warm = Int64(
-        schedule.passesBeforeBackward(stage: s, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode))
+      let (warm, more) = (warm(schedule, stage: s), recomputed.stage(layers))
       let (both, backward) = (parts.both.stage(layers), parts.backward.stage(layers))
-      most = max(most, (m - warm) * both + (warm - 1) * backward)
-      fullest = max(fullest, filled.stage(layers))
+      most = max(most, (m - warm) * both + (warm - 1) * backward + (m - 1) * more)
+      fullest = max(fullest, filled.stage(layers) + m * more)
     }
-    return max(whole + most, parts.forwards + fullest)
+    return max(whole + again + most, parts.forwards + fullest)
   }
 
   private mutating func filled(_ schedule: Schedule) throws -> FrameBounds.Parts {
     if let known = filled[schedule] { return known }
-    let mode = space.request.mode
+    let trains = space.request.mode == .train
     let m = Int64(frame.microBatches)
-    let warm = Int64(schedule.passesBeforeBackward(stage: 0, stages: frame.stages, microBatches: frame.microBatches, mode: mode))
-    let weights = Chain.Weights(forward: m - warm, backward: mode == .train ? m : 0, once: mode == .train ? 1 : 0)
+    let weights = Chain.Weights(forward: m - warm(schedule, stage: 0), backward: trains ? m : 0, once: trains ? 1 : 0)
     let alone = FrameBounds.least(model.nodes, model.pricing.graph) {
       weights.forward * $0.forward[$1] + weights.backward * $0.backward[$1] + weights.once * $0.once[$1]
     }

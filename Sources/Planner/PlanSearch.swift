@@ -193,17 +193,25 @@ struct PlanSearch {
 
   /// Bounds a mesh's frames, one for each kind of recompute, with their conversions, and then each of their cuts.
   private mutating func expand(_ frame: Space.Frame) throws {
-    for recompute in space.recomputes { try expandCuts(frame.recomputing(recompute)) }
+    var connected: ConnectedBounds?
+    for recompute in space.recomputes {
+      let frame = frame.recomputing(recompute)
+      guard let bounds = try bounds(frame) else {
+        // The choices exclude it: it is no part of the space.
+        if shortfall == nil { shortfall = .constraints }
+        return
+      }
+      // Attention that is computed again adds to the bounds of the frame without; where everything is, joint bounds are much closer.
+      if recompute == .full { connected = nil }
+      guard try expand(frame, bounds, &connected) else { return }
+    }
   }
 
-  private mutating func expandCuts(_ frame: Space.Frame) throws {
-    guard var bounds = try bounds(frame) else {
-      // The choices exclude it: it is no part of the space.
-      if shortfall == nil { shortfall = .constraints }
-      return
-    }
+  /// Bounds the cuts of a frame.
+  /// - Returns: false where no plan that computes more is of interest either.
+  private mutating func expand(_ frame: Space.Frame, _ bounds: FrameBounds, _ connected: inout ConnectedBounds?) throws -> Bool {
+    var bounds = bounds
     let cuts = space.cuts(stages: frame.stages)
-    var connected: ConnectedBounds?
     for schedule in space.schedules(stages: frame.stages) {
       if let cutoff, bounds.bound(schedule) >= cutoff {
         pruned += cuts.count
@@ -227,19 +235,21 @@ struct PlanSearch {
       }
       if open.isEmpty { continue }
       if connected == nil {
-        guard let model = try model(frame, space.certainTies(stages: frame.stages), bounds.operators) else { return }
+        guard let model = try model(frame, space.certainTies(stages: frame.stages), bounds.operators) else { return false }
         connected = try ConnectedBounds(model, space: space, frame: frame, cutoff: cutoff)
       }
-      guard var closer = connected, try closer.allows(schedule, cutoff: cutoff) else {
+      guard var closer = connected else {
         if best == nil { note(.forbidden) } else { pruned += open.count }
-        continue
+        return false
       }
+      closer.count(bounds.recomputed, of: frame.recompute)
       for (cut, bound) in open {
         let bound = max(bound, try closer.bound(schedule, cut: cut))
         if bound < cutoff ?? .max { queue.push(.cut(frame, schedule, cut), bound: bound) } else { pruned += 1 }
       }
       connected = closer
     }
+    return true
   }
 
   private mutating func bounds(_ frame: Space.Frame) throws -> FrameBounds? {
