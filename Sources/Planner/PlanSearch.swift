@@ -52,6 +52,8 @@ struct PlanSearch {
   private let limit: Int64
   private var models: [Int: Pricing.Model] = [:]
   private var axes: [[Int]: AxisBounds] = [:]
+  /// The price of memory, in ticks per byte, that last excluded a cut of a frame.
+  private var prices: [[Int]: Double] = [:]
 
   private enum Item {
     /// All meshes of a pipeline degree and a number of micro-batches.
@@ -309,9 +311,9 @@ struct PlanSearch {
     var paths = [configuration.promisingPath(model)]
     // Most configurations are out of the question whatever memory they need.
     if let cutoff {
-      let relaxed = try configuration.problem(model, paths: paths, limit: nil)
-      let outcome = try relaxed.solve(SolveOptions(cutoff: cutoff, reductions: .all.subtracting(.dominance)))
-      if outcome.lowerBound >= cutoff { return }
+      let relaxed = try configuration.problem(model, paths: paths, limit: nil).solve(Self.relaxedOptions(cutoff))
+      if relaxed.lowerBound >= cutoff { return }
+      if let choice = relaxed.choice, try pricesOut(configuration, model, paths[0], choice, frame, schedule, cutoff) { return }
     }
     while true {
       let problem = try configuration.problem(model, paths: paths, limit: limit)
@@ -334,6 +336,50 @@ struct PlanSearch {
       paths.append(timeline.critical)
     }
   }
+
+  private static func relaxedOptions(_ cutoff: Int64) -> SolveOptions {
+    SolveOptions(cutoff: cutoff, reductions: .all.subtracting(.dominance))
+  }
+
+  /// Whether a price on the memory row that a relaxed choice exceeds most excludes a configuration: the price that did for another cut of the
+  /// frame, or else the best one, where the lines of two choices meet (the intersection method of Lagrangian relaxation).
+  private mutating func pricesOut(
+    _ configuration: Configuration, _ model: FoldedModel, _ path: PipelineTimeline.Path, _ relaxed: [Int], _ frame: Space.Frame, _ schedule: Schedule,
+    _ cutoff: Int64
+  ) throws -> Bool {
+    let rows = configuration.memoryRows(model)
+    guard let row = rows.max(by: { configuration.memory(model, relaxed, row: $0) < configuration.memory(model, relaxed, row: $1) }) else { return false }
+    /// What a choice takes without a price, and its bytes above the limit.
+    func line(_ choice: [Int]) -> (time: Double, excess: Double) {
+      let time = path.length(configuration.stageTimes(model, choice))
+      return (Double(time), Double(configuration.memory(model, choice, row: row) - limit))
+    }
+    var above = line(relaxed)
+    guard above.excess > 0 else { return false }
+    var below: (time: Double, excess: Double)?
+    let key = [frame.stages, frame.microBatches, row.stage] + frame.mesh
+    var price = Configuration.MemoryPrice(row: row, limit: limit, ticksPerByte: prices[key] ?? 100 * above.time / Double(limit))
+    for _ in 0..<Self.mostPrices {
+      let outcome = try configuration.problem(model, paths: [path], limit: nil, price: price).solve(Self.relaxedOptions(cutoff))
+      if outcome.lowerBound >= cutoff {
+        prices[key] = price.ticksPerByte
+        return true
+      }
+      guard let choice = outcome.choice else { return false }
+      let next = line(choice)
+      if next.excess > 0 { above = next } else { below = next }
+      guard let below else {
+        price.ticksPerByte *= 10
+        continue
+      }
+      let meeting = (below.time - above.time) / (above.excess - below.excess)
+      guard meeting > 0, abs(meeting - price.ticksPerByte) > 1e-3 * price.ticksPerByte else { break }
+      price.ticksPerByte = meeting
+    }
+    return false
+  }
+
+  private static let mostPrices = 5
 
   private mutating func record(
     _ model: FoldedModel, _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ configuration: Configuration, _ choice: [Int]
