@@ -83,7 +83,7 @@ struct Configuration {
   // MARK: - The problem
 
   /// How much a chain weighs the parts of one node or edge.
-  private struct Weights: Hashable {
+  struct Weights: Hashable {
     var forward: Int64 = 0
     var backward: Int64 = 0
     var once: Int64 = 0
@@ -106,6 +106,13 @@ struct Configuration {
       }
       return weights
     }
+  }
+
+  /// How a chain weighs each segment and each place of conversions: chains of one frame that weigh alike are the same problem.
+  func weights(_ model: FoldedModel, _ path: PipelineTimeline.Path) -> [Weights] {
+    var places: [FoldedModel.Place] = []
+    for edge in model.edges where !places.contains(edge.place) { places.append(edge.place) }
+    return nodeWeights(path, segments: model.pricing.graph.segments.count) + places.map { edgeWeights(path, $0) }
   }
 
   /// The chain that is longest when every operator takes what is least for it by itself.

@@ -54,6 +54,14 @@ struct PlanSearch {
   private var axes: [[Int]: AxisBounds] = [:]
   /// The price of memory, in ticks per byte, that last excluded a cut of a frame.
   private var prices: [[Int]: Double] = [:]
+  /// Lower bounds of configurations with memory relaxed.
+  private var relaxedBounds: [RelaxedKey: Int64] = [:]
+
+  private struct RelaxedKey: Hashable {
+    let frame: Space.Frame
+    let ties: Ties
+    let weights: [Configuration.Weights]
+  }
 
   private enum Item {
     /// All meshes of a pipeline degree and a number of micro-batches.
@@ -305,13 +313,18 @@ struct PlanSearch {
   // MARK: - One configuration
 
   private mutating func solve(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws {
-    guard let model = try model(frame, space.ties(cut: cut)) else { return }
+    let ties = space.ties(cut: cut)
+    guard let model = try model(frame, ties) else { return }
     let configuration = configuration(frame, schedule, cut)
     priced += 1
     var paths = [configuration.promisingPath(model)]
     // Most configurations are out of the question whatever memory they need.
     if let cutoff {
+      // Cuts whose chains weigh everything alike are the same problem.
+      let key = RelaxedKey(frame: frame, ties: ties, weights: configuration.weights(model, paths[0]))
+      if let known = relaxedBounds[key], known >= cutoff { return }
       let relaxed = try configuration.problem(model, paths: paths, limit: nil).solve(Self.relaxedOptions(cutoff))
+      relaxedBounds[key] = relaxed.lowerBound
       if relaxed.lowerBound >= cutoff { return }
       if let choice = relaxed.choice, try pricesOut(configuration, model, paths[0], choice, frame, schedule, cutoff) { return }
     }
@@ -348,7 +361,9 @@ struct PlanSearch {
     _ cutoff: Int64
   ) throws -> Bool {
     let rows = configuration.memoryRows(model)
-    guard let row = rows.max(by: { configuration.memory(model, relaxed, row: $0) < configuration.memory(model, relaxed, row: $1) }) else { return false }
+    guard let row = rows.max(by: { configuration.memory(model, relaxed, row: $0) < configuration.memory(model, relaxed, row: $1) }) else {
+      return false
+    }
     /// What a choice takes without a price, and its bytes above the limit.
     func line(_ choice: [Int]) -> (time: Double, excess: Double) {
       let time = path.length(configuration.stageTimes(model, choice))

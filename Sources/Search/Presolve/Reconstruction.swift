@@ -57,7 +57,9 @@ struct Reconstruction: Sendable {
 
     /// The node's strategy where its neighbours have these, in the original numbering.
     func response(_ first: Int, _ second: Int) -> Int {
-      guard let p = origins.first.firstIndex(of: Int32(first)), let s = origins.second.firstIndex(of: Int32(second)) else { return Int(origins.node[0]) }
+      guard let p = origins.first.firstIndex(of: Int32(first)), let s = origins.second.firstIndex(of: Int32(second)) else {
+        return Int(origins.node[0])
+      }
       var (best, least) = (0, Int64.max)
       for q in costs.indices {
         guard let own = own(p, q) else { continue }
