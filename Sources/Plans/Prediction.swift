@@ -48,6 +48,14 @@ package struct Prediction: Hashable, Sendable {
       case tied
       /// A tensor handed to the next stage, per micro-batch.
       case boundary
+
+      /// Whether it moves a parameter or its gradient, not a computed tensor or that one's gradient.
+      package var isOfParameter: Bool {
+        switch self {
+        case .gradient, .updated, .weights, .parts, .tied: true
+        case .forward, .backward, .interior, .boundary: false
+        }
+      }
     }
 
     package var cause: Cause

@@ -78,11 +78,14 @@ struct MemoryPlan {
   private mutating func carryOut(_ instruction: Instruction, dying: [BufferID]) {
     switch instruction {
     case .load(let buffer, _), .receive(let buffer, _, _): allocate(buffer)
-    case .kernel(let call) where call.phase == .forward:
+    case .kernel(let call) where call.phase != .backward:
       allocate(call.result, over: dying)
       for extra in call.extras { allocate(extra) }
     case .kernel(let call):
-      for gradient in call.operandGradients.compactMap({ $0 }) where blocks[gradient] == nil { allocate(gradient, over: dying) }
+      for gradient in call.operandGradients.compactMap({ $0 }) where blocks[gradient] == nil {
+        // Kernels add to a parameter's gradient, so it takes nothing over.
+        if case .wholeGradient = program.buffers[gradient].role { allocate(gradient) } else { allocate(gradient, over: dying) }
+      }
     case .reshard(let step, let source, let destination):
       if program.group(over: step.axes).count == 1 { return share(destination, with: source) }
       allocate(destination, over: dying)
@@ -91,13 +94,14 @@ struct MemoryPlan {
     case .update(let parameter):
       guard !hasState[parameter] else { return }
       hasState[parameter] = true
-      for _ in 0..<stateArrays { _ = take(program.buffers[program.parameters[parameter].value].count) }
+      for _ in 0..<stateArrays { _ = take(program.parameters[parameter].part.count) }
+    case .gatherParameter(_, _, let buffer): if blocks[buffer] == nil { allocate(buffer) }
     case .send(let buffer, _, _):
       endSend()
       guard let block = blocks[buffer] else { return }
       holders[block] += 1
       sent = block
-    case .accumulate, .zero, .reduceGradient, .reduceTied, .free: break
+    case .accumulate, .zero, .scatterGradient, .reduceGradient, .reduceTied, .free: break
     }
   }
 

@@ -97,14 +97,19 @@ struct OperatorCall {
     return try memory.allocate(buffer, over: resultGradientBuffer, dying: dying)
   }
 
-  /// An operand's gradient for a kernel that adds to it: a parameter's, or new zeros. Nil where none is wanted.
+  /// An operand's gradient for a kernel that adds to it: a parameter's resident one, or new zeros. Nil where none is wanted.
   func accumulator(_ operand: Int) throws(ExecutionError) -> UnsafeMutablePointer<Float>? {
+    try gradientToAddTo(operand).map(memory.filledAccumulator)
+  }
+
+  /// The buffer of an operand's gradient for a kernel that adds to it, with memory; it counts as 0 where nothing was added yet.
+  func gradientToAddTo(_ operand: Int) throws(ExecutionError) -> BufferID? {
     guard let buffer = call.operandGradients[operand] else { return nil }
-    if !isParameter(operand) {
+    if !memory.has(buffer) {
       try memory.allocate(buffer)
       memory.setZero(buffer)
     }
-    return memory.filledAccumulator(buffer)
+    return buffer
   }
 
   func isParameter(_ operand: Int) -> Bool { program.graph.tensors[op.operands[operand]].isParameter }

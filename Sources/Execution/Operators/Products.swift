@@ -34,11 +34,7 @@ extension OperatorCall {
   func linearBackward() throws(ExecutionError) {
     let p = product
     let dy = resultGradient
-    if let buffer = call.operandGradients[1] {
-      if !isParameter(1) {
-        try memory.allocate(buffer)
-        memory.setZero(buffer)
-      }
+    if let buffer = try gradientToAddTo(1) {
       let (dw, isZero) = memory.accumulator(buffer)
       if p.isInputFirst {
         BLAS.gemm(
