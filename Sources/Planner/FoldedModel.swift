@@ -274,7 +274,7 @@ struct FoldedModel {
   }
 
   /// Whether the backward pass of its segment carries an operator's forward pass out again.
-  private func isRecomputed(_ op: OperatorID) -> Bool { trains && recompute[graph.segmentOfOperator[op]].repeats(pricing.rules[op]) }
+  func isRecomputed(_ op: OperatorID) -> Bool { trains && recompute[graph.segmentOfOperator[op]].repeats(pricing.rules[op]) }
 
   /// Whether a tensor is computed again before it is read in the backward pass.
   private func isRevived(_ tensor: TensorID) -> Bool { graph.producer[tensor].map(isRecomputed) ?? false }
