@@ -21,12 +21,16 @@ import Testing
         switch instruction {
         case .reshard(let step, _, _): if let kind = step.collective { inPrograms[kind.rawValue, default: 0] += 1 }
         case .reduceGradient: inPrograms["gradient", default: 0] += 1
+        case .gatherParameter(let index, _, let whole):
+          inPrograms[whole == program.parameters[index].value ? "updated" : "weights", default: 0] += 1
+        case .scatterGradient(let index, _, let whole):
+          inPrograms[whole == program.parameters[index].gradient ? "gradient" : "parts", default: 0] += 1
         case .reduceTied: inPrograms["tied", default: 0] += 1
         case .send: inPrograms["boundary", default: 0] += 1
         // Three all-reduces inside a loss whose vocabulary is split.
         case .kernel(let call):
           let rule = program.rules[call.op]
-          for interior in rule.interior where call.phase == .forward && program.strategies[call.op].assignment.contains(interior.axis) {
+          for interior in rule.interior where call.phase != .backward && program.strategies[call.op].assignment.contains(interior.axis) {
             inPrograms["interior", default: 0] += interior.count
           }
         default: break
