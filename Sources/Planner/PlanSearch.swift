@@ -33,7 +33,9 @@ struct PlanSearch {
 
   private let space: Space
   private let monitor: SearchMonitor
-  private(set) var best: Candidate?
+  /// The best plan of each of the best configurations (a frame and a schedule), best first; at most as many as are asked for.
+  private(set) var found: [Candidate] = []
+  var best: Candidate? { found.first }
   private(set) var priced = 0
   private(set) var pruned = 0
   private(set) var infeasible = 0
@@ -105,7 +107,10 @@ struct PlanSearch {
   private var isLate: Bool { monitor.stop.isReached }
 
   /// The least objective that is of no more interest.
-  private var cutoff: Int64? { best.map { $0.objective - Outcome.tolerance(of: $0.objective) } }
+  private var cutoff: Int64? { found.count < space.request.top ? nil : found.last.map(Self.cutoff) }
+
+  /// The least objective that is no better than a candidate's.
+  private static func cutoff(_ candidate: Candidate) -> Int64 { candidate.objective - Outcome.tolerance(of: candidate.objective) }
 
   /// Runs to the end or to the time limit.
   mutating func run() throws {
@@ -136,8 +141,9 @@ struct PlanSearch {
 
   private mutating func leaveOpen(_ bound: Int64) { open = min(open ?? .max, bound) }
 
-  /// Everything that was not left open is no better than the cutoff.
+  /// Everything that was not left open is no better than the best plan.
   private mutating func conclude() {
+    let cutoff = best.map(Self.cutoff)
     isComplete = open.map { open in cutoff.map { open >= $0 } ?? false } ?? true
     lowerBound = min(open ?? .max, cutoff ?? .max)
     if lowerBound == .max { lowerBound = 0 }
@@ -401,10 +407,13 @@ struct PlanSearch {
   ) -> PipelineTimeline {
     let choice = model.withoutIdleHoldings(choice)
     let timeline = configuration.timeline(configuration.stageTimes(model, choice))
-    if timeline.end < best?.objective ?? .max {
+    let known = found.firstIndex { $0.frame == frame && $0.schedule == schedule }
+    if timeline.end < (known ?? (found.count < space.request.top ? nil : found.count - 1)).map({ found[$0].objective }) ?? .max {
       let strategies = model.strategies.indices.map { model.strategies[$0][choice[model.nodeOfOperator[$0]]] }
-      best = Candidate(
+      if let known { found.remove(at: known) } else if found.count == space.request.top { found.removeLast() }
+      let candidate = Candidate(
         frame: frame, schedule: schedule, cut: cut, choice: choice, strategies: strategies, zero: model.zeroStages(choice), objective: timeline.end)
+      found.insert(candidate, at: found.firstIndex { $0.objective > timeline.end } ?? found.count)
     }
     return timeline
   }

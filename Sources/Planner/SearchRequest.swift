@@ -35,6 +35,8 @@ package struct SearchRequest: Sendable {
   package var larger: (@Sendable (_ devices: Int) -> Cluster?)?
   /// Wall-clock seconds after which the best plan so far is returned with its true gap.
   package var timeLimit: Double?
+  /// How many of the best configurations are wanted, each with its own best plan.
+  package var top = 1
 
   package init(
     graph: Graph, cluster: Cluster, batch: Int, sequence: Int?, precision: Precision, mode: Mode, optimizer: OptimizerKind
