@@ -24,14 +24,20 @@ struct Ranking {
     let best = entries[0].prediction.step
     return ["", "  best configurations"]
       + entries.enumerated().map { number, entry in
-        let decision = entry.decision
-        let mesh = decision.mesh.map(String.init).joined(separator: "x")
-        let pipeline = decision.stages.count > 1 ? ", \(decision.schedule.rawValue), layers \(stages(decision).map(String.init).joined(separator: " "))" : ""
-        let again = recompute(decision) == .none ? "" : ", recompute \(recompute(decision).rawValue)"
         let slower = number == 0 ? "" : "   +\(percent(entry.prediction.step / best - 1))"
-        return "  \(number + 1). \(entry.prediction.step)\(slower)   \(entry.prediction.memory)   mesh \(mesh), "
-          + "\(counted(decision.stages.count, "stage"))\(pipeline), \(counted(decision.job.microBatches, "micro-batch", plural: "micro-batches"))\(again)"
+        return "  \(number + 1). \(entry.prediction.step)\(slower)   \(entry.prediction.memory)   \(text(entry.decision))"
       }
+  }
+
+  /// `mesh 2x4, 8 stages, 1f1b, layers 4 4 4 4, 48 micro-batches`.
+  private func text(_ decision: Decision) -> String {
+    var parts = ["mesh " + decision.mesh.map(String.init).joined(separator: "x"), counted(decision.stages.count, "stage")]
+    if decision.stages.count > 1 {
+      parts += [decision.schedule.rawValue, "layers " + stages(decision).map(String.init).joined(separator: " ")]
+    }
+    parts.append(counted(decision.job.microBatches, "micro-batch", plural: "micro-batches"))
+    if recompute(decision) != .none { parts.append("recompute \(recompute(decision).rawValue)") }
+    return parts.joined(separator: ", ")
   }
 
   var json: JSON {
