@@ -5,11 +5,13 @@ import PackageDescription
 // Element-wise and attention kernels are written with SIMD types. x86-64-v3 (AVX2 and FMA, every x86 server since
 // 2013) doubles their vectors and makes a fused multiply-add one instruction; `tpplan run` refuses older processors.
 #if arch(x86_64)
+  let vectorSettings: [SwiftSetting] = [.unsafeFlags(["-Xcc", "-march=x86-64-v3"])]
   let kernelSettings: [SwiftSetting] = [
     .unsafeFlags(["-Ounchecked", "-Xcc", "-march=x86-64-v3"], .when(configuration: .release)),
     .unsafeFlags(["-Xcc", "-march=x86-64-v3"], .when(configuration: .debug)),
   ]
 #else
+  let vectorSettings: [SwiftSetting] = []
   let kernelSettings: [SwiftSetting] = [.unsafeFlags(["-Ounchecked"], .when(configuration: .release))]
 #endif
 
@@ -34,7 +36,7 @@ let package = Package(
     .target(name: "Hardware", dependencies: ["Quantities", "Documents"]),
     .target(name: "Strategies", dependencies: ["Quantities", "ModelGraph", "Hardware"]),
     .target(name: "CostModel", dependencies: ["Quantities", "ModelGraph", "Hardware", "Strategies"]),
-    .target(name: "Search", dependencies: ["Quantities", "CGLPK"]),
+    .target(name: "Search", dependencies: ["Quantities", "CGLPK"], swiftSettings: vectorSettings),
     .target(name: "Plans", dependencies: ["Quantities", "Documents", "ModelGraph", "Hardware", "Strategies"]),
     .target(name: "Lowering", dependencies: ["Quantities", "ModelGraph", "Hardware", "Strategies", "Plans"]),
     .target(

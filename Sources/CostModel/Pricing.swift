@@ -99,8 +99,8 @@ package final class Pricing: Sendable {
     return bytes(tensor, layout, bytesPerElement: isLogits ? 4 : nil)
   }
 
-  /// What one strategy of an operator costs. `ownsParameter[k]` is false for a parameter that another operator's cost already counts (a tie).
-  package func cost(_ op: OperatorID, _ strategy: Strategy, ownsParameter: [Bool]) -> OperatorCost {
+  /// What one strategy of an operator costs, without its weights.
+  package func cost(_ op: OperatorID, _ strategy: Strategy) -> OperatorCost {
     let rule = rules[op]
     let operands = graph.operators[op].operands
     let result = graph.operators[op].result
@@ -108,8 +108,7 @@ package final class Pricing: Sendable {
     let share = 1 / Double(sharers ?? 1)
     let trains = job.mode == .train && needsGradient[result]
     var cost = OperatorCost(
-      forward: .zero, backward: .zero, interior: .zero, gradientSync: .zero, update: .zero, weights: .zero, gradients: .zero,
-      optimizerState: .zero, extras: .zero, transient: .zero)
+      forward: .zero, backward: .zero, interior: .zero, extras: .zero, transient: .zero)
 
     let operandBytes = zip(operands, strategy.operands).map { bytes($0, $1.forward) }
     let resultBytes = bytes(result, strategy.result)
@@ -149,20 +148,6 @@ package final class Pricing: Sendable {
       cost.interior += collective(.allReduce, bytes: size, axes: axes) * interior.count
     }
     cost.forward += cost.interior
-
-    for (position, tensor) in operands.enumerated() where graph.tensors[tensor].isParameter && ownsParameter[position] {
-      let use = strategy.operands[position]
-      let count = largestCount(graph.shape(tensor), use.forward)
-      cost.weights += Bytes(count * Double(precision.elementBytes))
-      guard trains, needsGradient[tensor] else { continue }
-      cost.gradients += Bytes(count * Double(precision.gradientBytes))
-      let state = precision.masterBytes + (job.optimizer == .adamw ? 8 : 0)
-      cost.optimizerState += Bytes(count * Double(state))
-      // The optimizer reads the gradient and its state, and writes state and weight.
-      cost.update += rates.stream(Bytes(count * Double(precision.gradientBytes + 2 * state + 2 * precision.elementBytes)))
-      let axes = use.gradient.partialAxes
-      if !axes.isEmpty { cost.gradientSync += collective(.allReduce, bytes: Bytes(count * Double(precision.gradientBytes)), axes: axes) }
-    }
 
     if trains {
       for extra in rule.keepsExtra { cost.extras += Bytes(extra.spans.reduce(share * Double(extra.bytesPerElement)) { $0 * local[$1] }) }

@@ -72,7 +72,13 @@ package final class Executor {
   private func allocateParameters(_ values: ParameterValues) throws(ExecutionError) {
     for parameter in program.parameters {
       guard let source = program.graph.tensors[parameter.tensor].parameter else { preconditionFailure("not a parameter") }
-      try values.fill(source, copy: parameter.copy, region: parameter.region, into: try memory.allocate(parameter.value))
+      var place = try memory.allocate(parameter.value)
+      // Only what is resident is made or read.
+      let elements = parameter.sharing.stage == .weights ? parameter.part : 0..<parameter.region.elementCount
+      for region in parameter.region.regions(ofElements: elements) {
+        try values.fill(source, copy: parameter.copy, region: region, into: place)
+        place += region.elementCount
+      }
       if let gradient = parameter.gradient { try memory.allocate(gradient) }
     }
   }
@@ -143,6 +149,9 @@ package final class Executor {
     case .receive(let buffer, let rank, let tag):
       try world.receive(try memory.allocate(buffer), count: memory.count(buffer), from: rank, tag: Self.passTag(tag)).wait()
     case .zero(let buffer): memory.setZero(buffer)
+    case .gatherParameter(let parameter, let axes, let buffer): try exchange(of: parameter, over: axes).gather(into: buffer)
+    case .scatterGradient(let parameter, let axes, let buffer):
+      try exchange(of: parameter, over: axes).scatter(from: buffer, isDropped: faults?.dropsNextScatter() ?? false)
     case .reduceGradient(let parameter, let axes):
       guard let buffer = program.parameters[parameter].gradient, let group = groups.communicator(over: axes) else { return }
       try group.allReduce(memory.filledAccumulator(buffer), count: memory.count(buffer))
@@ -150,6 +159,11 @@ package final class Executor {
     case .update(let parameter): try optimizer.update(parameter)
     case .free(let buffer): memory.free(buffer)
     }
+  }
+
+  private func exchange(of parameter: Int, over axes: [Int]) -> ParameterExchange {
+    guard let group = groups.communicator(over: axes) else { preconditionFailure("a parameter is shared out over no axes") }
+    return ParameterExchange(program.parameters[parameter], mesh: program.mesh, memory: memory, group: group)
   }
 
   private func carryOut(_ call: KernelCall, dying: [BufferID]) throws(ExecutionError) {
@@ -160,6 +174,7 @@ package final class Executor {
     case .forward:
       try kernel.forward()
       try faults?.disturb(kernel)
+    case .recompute: try kernel.forward()
     case .backward: try kernel.backward()
     }
   }

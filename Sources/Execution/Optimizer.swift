@@ -35,7 +35,7 @@ final class Optimizer {
   private let hyperparameters: Hyperparameters
   private let memory: ProgramMemory
   private let parameters: [LocalParameter]
-  /// For each parameter the arrays that the optimizer keeps.
+  /// For each parameter the arrays that the optimizer keeps, of the part that this rank owns.
   private var state: [[ProgramMemory.BlockID]]
   /// Counts from 1.
   private var step = 0
@@ -49,12 +49,12 @@ final class Optimizer {
 
   func beginStep() { step += 1 }
 
-  /// Updates one parameter from its gradient.
+  /// Updates what this rank owns of one parameter from its gradient.
   func update(_ index: Int) throws(ExecutionError) {
     guard let gradientBuffer = parameters[index].gradient else { return }
-    let values = memory.floats(parameters[index].value)
+    let values = memory.floats(parameters[index].value) + parameters[index].startInValue
     let gradient = memory.filledAccumulator(gradientBuffer)
-    let count = memory.count(gradientBuffer)
+    let count = parameters[index].part.count
     let h = hyperparameters
     try makeState(index, arrays: h.stateArrays, count: count)
     switch h.optimizer {

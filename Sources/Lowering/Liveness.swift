@@ -2,13 +2,14 @@
 import Plans
 
 extension Instruction {
-  /// The buffers that an instruction reads or writes, parameters and their gradients left out.
+  /// The buffers that an instruction reads or writes; what is resident of parameters and their gradients may be left out.
   func touched() -> [BufferID] {
     switch self {
     case .load(let buffer, _), .send(let buffer, _, _), .receive(let buffer, _, _), .zero(let buffer), .free(let buffer): [buffer]
     case .kernel(let call):
       call.operands + [call.result] + call.extras + [call.resultGradient].compactMap { $0 } + call.operandGradients.compactMap { $0 }
     case .reshard(_, let from, let to), .accumulate(let from, let to): [from, to]
+    case .gatherParameter(_, _, let buffer), .scatterGradient(_, _, let buffer): [buffer]
     case .reduceGradient, .reduceTied, .update: []
     }
   }
@@ -38,7 +39,7 @@ extension Program {
     for (buffer, index) in last.enumerated() {
       switch buffers[buffer].role {
       case .parameter, .parameterGradient: break
-      case .activation, .gradient, .input: if let index { dying[index].append(buffer) }
+      case .activation, .gradient, .input, .gatheredParameter, .wholeGradient: if let index { dying[index].append(buffer) }
       }
     }
     var result: [Instruction] = []

@@ -10,9 +10,12 @@ package struct Buffer: Hashable, Sendable {
   package enum Role: Hashable, Sendable {
     case activation
     case gradient
-    /// A value, or the gradient, of the parameter of this number.
+    /// What is resident of the value, or of the gradient, of the parameter of this number: all of this rank's shard, or its part (ZeRO).
     case parameter(Int)
     case parameterGradient(Int)
+    /// The whole shard of a parameter of which only a part is resident, or its whole gradient: there while one operator runs.
+    case gatheredParameter(Int)
+    case wholeGradient(Int)
     case input(InputKind)
   }
 
@@ -21,7 +24,7 @@ package struct Buffer: Hashable, Sendable {
   package let layout: Layout
   /// The ranges of the tensor's dimensions that are held, within one micro-batch.
   package let region: [Range<Int>]
-  /// Elements; an operator's kept extras have a count that is not the region's.
+  /// Elements; not the region's number for an operator's kept extras, and for a part of a parameter.
   package let count: Int
 }
 
@@ -29,6 +32,8 @@ package struct Buffer: Hashable, Sendable {
 package struct KernelCall: Hashable, Sendable {
   package enum Phase: Hashable, Sendable {
     case forward
+    /// The forward pass once more, before the backward pass, of what was not kept for it.
+    case recompute
     case backward
   }
 
@@ -43,7 +48,8 @@ package struct KernelCall: Hashable, Sendable {
   package let extras: [BufferID]
   /// Backward only: the gradient of the result; nil for the loss itself.
   package let resultGradient: BufferID?
-  /// Backward only: for each operand, where its gradient goes; nil where none is wanted. Those of parameters are added to, others written.
+  /// Backward only: for each operand, where its gradient goes; nil where none is wanted. Resident ones of parameters are added to, others
+  /// written.
   package let operandGradients: [BufferID?]
 }
 
@@ -59,10 +65,17 @@ package enum Instruction: Hashable, Sendable {
   case send(BufferID, rank: Int, tag: Int)
   case receive(BufferID, rank: Int, tag: Int)
   case zero(BufferID)
+  /// All-gathers a parameter from the parts of the ranks that share it out: into a buffer that lives while an operator reads it (ZeRO 3), or in
+  /// place after each has updated its part (ZeRO 1 and 2).
+  case gatherParameter(parameter: Int, axes: [Int], into: BufferID)
+  /// Reduce-scatters a parameter's whole gradient, and adds what this rank owns of it to its part (ZeRO 2 and 3); in place once per step, which
+  /// leaves this rank's part at the start (ZeRO 1).
+  case scatterGradient(parameter: Int, axes: [Int], from: BufferID)
   /// All-reduces a parameter's gradient, in place, over mesh axes on which the ranks saw different data.
   case reduceGradient(parameter: Int, axes: [Int])
   /// Adds up, over the stages that hold a tied parameter, its gradient, in place; `ranks` are this rank's counterparts and itself.
   case reduceTied(parameter: Int, ranks: [Int])
+  /// Updates what this rank owns of a parameter.
   case update(parameter: Int)
   case free(BufferID)
 }
@@ -71,13 +84,21 @@ package enum Instruction: Hashable, Sendable {
 package struct LocalParameter: Hashable, Sendable {
   package let tensor: TensorID
   package let copy: Int
+  /// All of this rank's shard, or its part where weights are shared out (ZeRO 3).
   package let value: BufferID
-  /// Nil in a forward program.
+  /// The same of the gradient, in parts from ZeRO 2 on. Nil in a forward program.
   package let gradient: BufferID?
   /// The mesh axes that the gradient is partial on.
   package let gradientAxes: [Int]
   package let layout: Layout
+  /// The ranges of the dimensions in this rank's shard.
   package let region: [Range<Int>]
+  package let sharing: ParameterSharing
+  /// What this rank owns, and updates, of the shard's elements in row-major order; all of them where nothing is shared out.
+  package let part: Range<Int>
+
+  /// Where the part begins in the resident value. In the gradient that the optimizer reads it begins at the start.
+  package var startInValue: Int { sharing.stage == .weights ? 0 : part.lowerBound }
 }
 
 /// Everything that one rank does in one step.

@@ -83,7 +83,7 @@ struct Configuration {
   // MARK: - The problem
 
   /// How much a chain weighs the parts of one node or edge.
-  private struct Weights: Hashable {
+  struct Weights: Hashable {
     var forward: Int64 = 0
     var backward: Int64 = 0
     var once: Int64 = 0
@@ -106,6 +106,13 @@ struct Configuration {
       }
       return weights
     }
+  }
+
+  /// How a chain weighs each segment and each place of conversions: chains of one frame that weigh alike are the same problem.
+  func weights(_ model: FoldedModel, _ path: PipelineTimeline.Path) -> [Weights] {
+    var places: [FoldedModel.Place] = []
+    for edge in model.edges where !places.contains(edge.place) { places.append(edge.place) }
+    return nodeWeights(path, segments: model.pricing.graph.segments.count) + places.map { edgeWeights(path, $0) }
   }
 
   /// The chain that is longest when every operator takes what is least for it by itself.
@@ -143,7 +150,9 @@ struct Configuration {
       }
     }
     return decisive.flatMap { stage in
-      model.nodes.indices.filter { copies[stage][model.nodes[$0].segment] > 0 && (model.nodes[$0].transient.max() ?? 0) > 0 }.map { (stage, $0) }
+      model.nodes.indices.filter { node in
+        copies[stage][model.nodes[node].segment] > 0 && model.runningWith(node).contains { (model.nodes[$0].transient.max() ?? 0) > 0 }
+      }.map { (stage, $0) }
     }
   }
 
@@ -151,21 +160,34 @@ struct Configuration {
     inFlight(a) >= inFlight(b) && zip(copies[a], copies[b]).allSatisfy { $0 >= $1 }
   }
 
+  /// A price on one memory row: every byte above the limit counts so many ticks, every byte below it as many less. No legal choice takes less
+  /// time than it then costs (Lagrangian relaxation).
+  struct MemoryPrice {
+    let row: (stage: Int, op: Int)
+    let limit: Int64
+    var ticksPerByte: Double
+  }
+
   /// The problem whose objective rows are these chains; without a limit, with memory relaxed.
-  func problem(_ model: FoldedModel, paths: [PipelineTimeline.Path], limit: Int64?) throws -> Problem {
+  func problem(_ model: FoldedModel, paths: [PipelineTimeline.Path], limit: Int64?, price: MemoryPrice? = nil) throws -> Problem {
     let rows = limit == nil ? [] : memoryRows(model)
+    let allowance = price.map { Int64(($0.ticksPerByte * Double($0.limit)).rounded(.up)) } ?? 0
     var builder = try ProblemBuilder(
-      offsets: [Int64](repeating: 0, count: paths.count), limits: [Int64](repeating: limit ?? 0, count: rows.count))
+      offsets: [Int64](repeating: -allowance, count: paths.count), limits: [Int64](repeating: limit ?? 0, count: rows.count))
     let weights = paths.map { nodeWeights($0, segments: model.pricing.graph.segments.count) }
-    for node in model.nodes {
+    for (index, node) in model.nodes.enumerated() {
+      let charged = price.map { price in
+        memory(model, node: index, row: price.row).map { Int64((price.ticksPerByte * Double($0)).rounded(.down)) }
+      }
       var costs: [Int64] = []
       costs.reserveCapacity(node.count * paths.count)
       for s in 0..<node.count {
+        let charge = charged?[s] ?? 0
         for row in weights.indices {
           let w = weights[row][node.segment]
           costs.append(
             w.forward * node.forward[s] + w.backward * node.backward[s] + w.once * node.once[s] + w.sendForward * node.sendForward[s]
-              + w.sendBackward * node.sendBackward[s])
+              + w.sendBackward * node.sendBackward[s] + charge)
         }
       }
       _ = try builder.addNode(costs: costs)
@@ -194,7 +216,11 @@ struct Configuration {
     let node = model.nodes[index]
     let count = Int64(copies[row.stage][node.segment])
     let inFlight = Int64(inFlight(row.stage))
-    return node.resident.indices.map { count * (node.resident[$0] + inFlight * node.kept[$0]) + (index == row.op ? node.transient[$0] : 0) }
+    let isRunning = model.runningWith(row.op).contains(index)
+    let isRevived = model.nodes[row.op].segment == node.segment
+    return node.resident.indices.map {
+      count * (node.resident[$0] + inFlight * node.kept[$0]) + (isRunning ? node.transient[$0] : 0) + (isRevived ? node.revived[$0] : 0)
+    }
   }
 
   /// The problem whose objective is the largest of some memory rows.
@@ -224,7 +250,18 @@ struct Configuration {
         try builder.addLoad(
           node: index, rows: start..<end, usages: node.resident.indices.map { count * (node.resident[$0] + inFlight * node.kept[$0]) })
       }
-      for row in start..<end { try builder.addLoad(node: rows[row].op, rows: row..<row + 1, usages: model.nodes[rows[row].op].transient) }
+      // Each segment's operators are neighbours.
+      for segment in copies[stage].indices {
+        guard let first = rows[start..<end].firstIndex(where: { model.nodes[$0.op].segment == segment }),
+          let last = rows[start..<end].lastIndex(where: { model.nodes[$0.op].segment == segment })
+        else { continue }
+        for (index, node) in model.nodes.enumerated() where node.segment == segment && node.revived.contains(where: { $0 > 0 }) {
+          try builder.addLoad(node: index, rows: first..<last + 1, usages: node.revived)
+        }
+      }
+      for row in start..<end {
+        for node in model.runningWith(rows[row].op) { try builder.addLoad(node: node, rows: row..<row + 1, usages: model.nodes[node].transient) }
+      }
       start = end
     }
   }

@@ -11,75 +11,106 @@ import Strategies
 struct ConnectedBounds {
   private let space: Space
   private let frame: Space.Frame
-  private let schedule: Schedule
+  private let model: FoldedModel
   private let whole: Int64
-  private let both: FrameBounds.Parts
-  private let backward: FrameBounds.Parts
-  /// What a stage does after the pipeline is filled, jointly: m backward and m − w forward passes, and once per step.
-  private let stage: FrameBounds.Parts
-  /// One forward pass through every stage.
-  private let forwards: Int64
+  /// The parts that need all stages' layers, once some cut asks for them.
+  private var parts: Parts?
 
-  /// - Returns: nil where no cut can be below the cutoff, or no choice of strategies is possible.
-  init?(_ model: FoldedModel, space: Space, frame: Space.Frame, schedule: Schedule, cutoff: Int64?) throws {
-    self.space = space
-    self.frame = frame
-    self.schedule = schedule
-    let graph = model.pricing.graph
-    let trains = space.request.mode == .train
-    let copies = graph.segments.map { Int64($0.repeats) }
-    for chain in Chain.bounds(space, stages: frame.stages, microBatches: frame.microBatches, schedule: schedule) {
-      guard try model.least(chain, cutoff: cutoff) != nil else { return nil }
+  /// By schedule, what a stage does after the pipeline is filled, jointly: m backward and m − w forward passes, and once per step.
+  private var filled: [Schedule: FrameBounds.Parts] = [:]
+
+  private struct Parts {
+    let both: FrameBounds.Parts
+    let backward: FrameBounds.Parts
+    /// One forward pass through every stage.
+    let forwards: Int64
+  }
+
+  /// What copies compute again that the model does not.
+  private var recomputed: FrameBounds.Parts
+
+  /// - Returns: nil where no cut can be below the cutoff, under any schedule, or no choice of strategies is possible.
+  init?(_ model: FoldedModel, space: Space, frame: Space.Frame, cutoff: Int64?) throws {
+    (self.space, self.frame, self.model) = (space, frame, model)
+    recomputed = .init(model.pricing.graph.segments.map { _ in 0 }, space)
+    // A schedule that lets a stage do more forward passes before its first backward pass has no longer chains.
+    let schedules = space.schedules(stages: frame.stages)
+    if frame.stages > 1, let schedule = schedules.max(by: { Self.warm($0, frame, space) < Self.warm($1, frame, space) }) {
+      for chain in Chain.bounds(space, stages: frame.stages, microBatches: frame.microBatches, schedule: schedule) {
+        guard try model.least(chain, cutoff: cutoff) != nil else { return nil }
+      }
     }
     guard let whole = try model.least(.whole(space, stages: frame.stages, microBatches: frame.microBatches), cutoff: cutoff) else { return nil }
     self.whole = whole
-    if frame.stages == 1 {
-      let nothing = [Int64](repeating: 0, count: copies.count)
-      (both, backward, stage) = (.init(nothing, space), .init(nothing, space), .init(nothing, space))
-      forwards = 0
-      return
-    }
-    let count = graph.segments.count
-    func part(_ weights: Chain.Weights, _ alone: [Int64]) throws -> FrameBounds.Parts {
-      // What stands before and after the layers occurs once: its operators alone are close enough.
-      let least = try graph.segments.indices.map { segment in
-        guard space.layerSegments.contains(segment) else { return alone[segment] }
-        return try model.least(Chain(segment, of: count, weights)) ?? 0
-      }
-      // A stage of n equal layers has at least n − 1 conversions between them.
-      guard space.layerSegments.count == 1, let segment = space.layerSegments.first else { return .init(least, space) }
-      var repeats = weights
-      repeats.once = 0
-      let joined = try model.least(Chain(segment, of: count, weights, repeats: repeats)) ?? 0
-      return .init(alone.indices.map { $0 == segment ? joined : least[$0] }, space, lessPerStage: joined - least[segment])
-    }
-    let warm = Int64(
-      schedule.passesBeforeBackward(stage: 0, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode))
-    let m = Int64(frame.microBatches)
-    both = try part(Chain.Weights(forward: 1, backward: 1, once: 0), FrameBounds.least(model.nodes, graph) { $0.forward[$1] + $0.backward[$1] })
-    backward = try part(Chain.Weights(forward: 0, backward: 1, once: 0), FrameBounds.least(model.nodes, graph) { $0.backward[$1] })
-    let chain = Chain.Weights(forward: m - warm, backward: trains ? m : 0, once: trains ? 1 : 0)
-    stage = try part(
-      chain,
-      FrameBounds.least(model.nodes, graph) {
-        chain.forward * $0.forward[$1] + chain.backward * $0.backward[$1] + chain.once * $0.once[$1]
-      })
-    forwards = FrameBounds.least(model.nodes, graph) { $0.forward[$1] }.enumerated().reduce(0) { $0 + copies[$1.offset] * $1.element }
+  }
+
+  /// From now on bounds frames that compute so much again.
+  mutating func count(_ recomputed: FrameBounds.Parts, of recompute: Recompute) {
+    self.recomputed = recompute == frame.recompute ? .init(model.pricing.graph.segments.map { _ in 0 }, space) : recomputed
+  }
+
+  private func warm(_ schedule: Schedule, stage: Int) -> Int64 { Self.warm(schedule, frame, space, stage: stage) }
+
+  private static func warm(_ schedule: Schedule, _ frame: Space.Frame, _ space: Space, stage: Int = 0) -> Int64 {
+    Int64(schedule.passesBeforeBackward(stage: stage, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode))
   }
 
   /// A lower bound of the step under a cut.
-  func bound(cut: [Int]) -> Int64 {
-    if frame.stages == 1 { return whole }
+  mutating func bound(_ schedule: Schedule, cut: [Int]) throws -> Int64 {
+    let m = Int64(frame.microBatches)
+    let again = recomputed.stage(0..<space.layerCount)
+    if frame.stages == 1 { return whole + m * again }
+    if parts == nil { parts = try measure() }
+    guard let parts else { return whole }
+    let filled = try filled(schedule)
     var (most, fullest): (Int64, Int64) = (0, 0)
     var start = 0
     for (s, count) in cut.enumerated() {
       let layers = start..<start + count
       start += count
-      fullest = max(fullest, stage.stage(layers))
-      let warm = Int64(
-        schedule.passesBeforeBackward(stage: s, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode))
-      most = max(most, (Int64(frame.microBatches) - warm) * both.stage(layers) + (warm - 1) * backward.stage(layers))
+      let (warm, more) = (warm(schedule, stage: s), recomputed.stage(layers))
+      let (both, backward) = (parts.both.stage(layers), parts.backward.stage(layers))
+      most = max(most, (m - warm) * both + (warm - 1) * backward + (m - 1) * more)
+      fullest = max(fullest, filled.stage(layers) + m * more)
     }
-    return max(whole + most, forwards + fullest)
+    return max(whole + again + most, parts.forwards + fullest)
+  }
+
+  private mutating func filled(_ schedule: Schedule) throws -> FrameBounds.Parts {
+    if let known = filled[schedule] { return known }
+    let trains = space.request.mode == .train
+    let m = Int64(frame.microBatches)
+    let weights = Chain.Weights(forward: m - warm(schedule, stage: 0), backward: trains ? m : 0, once: trains ? 1 : 0)
+    let alone = FrameBounds.least(model.nodes, model.pricing.graph) {
+      weights.forward * $0.forward[$1] + weights.backward * $0.backward[$1] + weights.once * $0.once[$1]
+    }
+    let part = try part(weights, alone)
+    filled[schedule] = part
+    return part
+  }
+
+  private func measure() throws -> Parts {
+    let graph = model.pricing.graph
+    let forward = FrameBounds.least(model.nodes, graph) { $0.forward[$1] }
+    let forwards = zip(graph.segments, forward).reduce(Int64(0)) { $0 + Int64($1.0.repeats) * $1.1 }
+    return Parts(
+      both: try part(Chain.Weights(forward: 1, backward: 1), FrameBounds.least(model.nodes, graph) { $0.forward[$1] + $0.backward[$1] }),
+      backward: try part(Chain.Weights(forward: 0, backward: 1), FrameBounds.least(model.nodes, graph) { $0.backward[$1] }), forwards: forwards)
+  }
+
+  /// - Parameter alone: for a copy of each segment, what its operators take at least by themselves.
+  private func part(_ weights: Chain.Weights, _ alone: [Int64]) throws -> FrameBounds.Parts {
+    let count = alone.count
+    // What stands before and after the layers occurs once: its operators alone are close enough.
+    var least = alone
+    guard space.layerSegments.count == 1, let segment = space.layerSegments.first else {
+      for segment in space.layerSegments { least[segment] = try model.least(Chain(segment, of: count, weights)) ?? 0 }
+      return .init(least, space)
+    }
+    // A stage of n equal layers has at least n − 1 conversions between them.
+    var repeats = weights
+    repeats.once = 0
+    least[segment] = try model.least(Chain(segment, of: count, weights, repeats: repeats)) ?? 0
+    return .init(least, space, lessPerStage: least[segment] - alone[segment])
   }
 }

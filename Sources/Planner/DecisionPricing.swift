@@ -23,6 +23,8 @@ struct DecisionPricing {
   private var seams: [Seam: (forward: Int64, backward: Int64)] = [:]
   private var inside: [(forward: Int64, backward: Int64)] = []
   private var kept: [Bytes] = []
+  /// Of each segment, what the backward pass of one copy has computed again.
+  private var revived: [Bytes] = []
 
   private struct Seam: Hashable {
     let from: SegmentID
@@ -51,6 +53,7 @@ struct DecisionPricing {
   private mutating func run() throws -> (Prediction, Int64, PipelineTimeline) {
     inside = [(Int64, Int64)](repeating: (0, 0), count: graph.segments.count)
     kept = [Bytes](repeating: .zero, count: graph.segments.count)
+    revived = kept
     for op in graph.operators.indices { priceOperator(op) }
     for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation { try priceConversions(of: tensor) }
     priceKept()
@@ -73,16 +76,25 @@ struct DecisionPricing {
   private mutating func priceOperator(_ op: OperatorID) {
     let operands = graph.operators[op].operands
     let owns = operands.indices.map { isFirst(op, toRead: operands[$0]) && operands.firstIndex(of: operands[$0]) == $0 }
-    let cost = pricing.cost(op, strategies[op], ownsParameter: owns)
+    let cost = pricing.cost(op, strategies[op])
+    let weights = pricing.weights(op, strategies[op], decision.zero[op], ownsParameter: owns)
     operators.append(
       Prediction.OperatorPart(
-        op: op, forward: cost.forward, backward: cost.backward, communication: cost.interior, resident: cost.resident, kept: cost.extras))
-    once.append((cost.gradientSync, cost.update))
-    memory.append((cost.weights, cost.gradients, cost.optimizerState, cost.transient))
+        op: op, forward: cost.forward + weights.forward, backward: cost.backward + weights.backward,
+        communication: cost.interior + weights.forward + weights.backward, resident: weights.resident,
+        kept: isRecomputed(op) ? .zero : cost.extras))
+    once.append((weights.gradientSync, weights.update))
+    memory.append((weights.weights, weights.gradients, weights.optimizerState, cost.transient + weights.transient))
     let segment = graph.segmentOfOperator[op]
-    inside[segment].forward += pricing.ticks(cost.forward)
-    inside[segment].backward += pricing.ticks(cost.backward)
-    kept[segment] += Bytes(Double(cost.extras.whole))
+    inside[segment].forward += pricing.ticks(cost.forward) + pricing.ticks(weights.forward)
+    inside[segment].backward += pricing.ticks(cost.backward) + pricing.ticks(weights.backward)
+    if isRecomputed(op) {
+      inside[segment].backward += pricing.ticks(cost.forward) + pricing.ticks(weights.forward)
+      operators[op].backward += cost.forward + weights.forward
+      revived[segment] += Bytes(Double(cost.extras.whole))
+    } else {
+      kept[segment] += Bytes(Double(cost.extras.whole))
+    }
     let rule = pricing.rules[op]
     let local = strategies[op].localExtents(rule, mesh: decision.mesh)
     for interior in rule.interior {
@@ -92,19 +104,25 @@ struct DecisionPricing {
       collectives.append(
         .init(
           cause: .interior, op: op, tensor: graph.operators[op].operands[0], kind: .allReduce, axes: axes, bytes: bytes,
-          time: pricing.collective(.allReduce, bytes: bytes, axes: axes), calls: interior.count,
+          time: pricing.collective(.allReduce, bytes: bytes, axes: axes), calls: interior.count * (isRecomputed(op) ? 2 : 1),
+          copies: graph.segments[segment].repeats))
+    }
+    for part in weights.collectives {
+      let cause: Prediction.CollectivePart.Cause =
+        switch part.occasion {
+        case .beforeUpdate: .gradient
+        case .afterUpdate: .updated
+        case .forward: .weights
+        case .backward: part.kind == .allGather ? .weights : .parts
+        }
+      collectives.append(
+        .init(
+          cause: cause, op: op, tensor: operands[part.operand], kind: part.kind, axes: part.axes, bytes: part.bytes, time: part.time,
+          calls: part.occasion == .forward && isRecomputed(op) ? 2 : 1,
           copies: graph.segments[segment].repeats))
     }
     for (position, tensor) in operands.enumerated() where graph.tensors[tensor].isParameter && owns[position] && pricing.needsGradient[tensor] {
-      let use = strategies[op].operands[position]
-      let bytes = pricing.bytes(tensor, use.forward, bytesPerElement: pricing.precision.gradientBytes)
-      let axes = use.gradient.partialAxes.filter { decision.mesh[$0] > 1 }
-      if !axes.isEmpty {
-        collectives.append(
-          .init(
-            cause: .gradient, op: op, tensor: tensor, kind: .allReduce, axes: axes, bytes: bytes,
-            time: pricing.collective(.allReduce, bytes: bytes, axes: axes), calls: 1, copies: graph.segments[segment].repeats))
-      }
+      let bytes = pricing.bytes(tensor, strategies[op].operands[position].forward, bytesPerElement: pricing.precision.gradientBytes)
       if splitsTie(tensor), let stageLink {
         let time = stageLink.time(bytes)
         once[op].sync += time
@@ -112,6 +130,9 @@ struct DecisionPricing {
       }
     }
   }
+
+  /// Whether the backward pass of its segment carries an operator's forward pass out again.
+  private func isRecomputed(_ op: OperatorID) -> Bool { trains && decision.recompute[graph.segmentOfOperator[op]].repeats(pricing.rules[op]) }
 
   private mutating func priceConversions(of tensor: TensorID) throws {
     let readers = graph.consumers[tensor]
@@ -138,8 +159,11 @@ struct DecisionPricing {
         let use = strategies[site.op].operands[site.operand]
         if !seen.contains(use.forward) {
           seen.append(use.forward)
-          let time = try price(tensor, from: producer.result, to: use.forward, cause: .forward, op: site.op, copies: copies)
+          let repeats = source.seam == nil && isRecomputed(source.op)
+          let time = try price(
+            tensor, from: producer.result, to: use.forward, cause: .forward, op: site.op, copies: copies, calls: repeats ? 2 : 1)
           forward += pricing.ticks(time)
+          if repeats { backward += pricing.ticks(time) }
           operators[site.op].communication += isLast ? time : .zero
         }
       }
@@ -167,7 +191,8 @@ struct DecisionPricing {
 
   /// The time of a conversion that the decision lists.
   private mutating func price(
-    _ tensor: TensorID, from: Layout, to: Layout, cause: Prediction.CollectivePart.Cause, op: OperatorID, copies: Int
+    _ tensor: TensorID, from: Layout, to: Layout, cause: Prediction.CollectivePart.Cause, op: OperatorID, copies: Int,
+    calls: Int = 1
   ) throws -> Seconds {
     if from == to { return .zero }
     guard let conversion = decision.conversions.first(where: { $0.tensor == tensor && $0.from == from && $0.to == to }) else {
@@ -181,7 +206,7 @@ struct DecisionPricing {
       if let kind = step.collective {
         let bytes = max(pricing.bytes(tensor, layout), pricing.bytes(tensor, step.result))
         collectives.append(
-          .init(cause: cause, op: op, tensor: tensor, kind: kind, axes: step.axes, bytes: bytes, time: time, calls: 1, copies: copies))
+          .init(cause: cause, op: op, tensor: tensor, kind: kind, axes: step.axes, bytes: bytes, time: time, calls: calls, copies: copies))
       }
       layout = step.result
     }
@@ -198,11 +223,18 @@ struct DecisionPricing {
         if layouts.contains(layout) { return }
         let bytes = pricing.keptBytes(tensor, layout)
         layouts.append(layout)
-        operators[op].kept += bytes
-        kept[graph.segmentOfOperator[op]] += Bytes(Double(bytes.whole))
+        if graph.producer[tensor].map(isRecomputed) ?? false {
+          revived[graph.segmentOfOperator[op]] += Bytes(Double(bytes.whole))
+        } else {
+          operators[op].kept += bytes
+          kept[graph.segmentOfOperator[op]] += Bytes(Double(bytes.whole))
+        }
       }
       if let producer = graph.producer[tensor], pricing.keepsResult(producer) { keep(strategies[producer].result, at: producer) }
-      for site in graph.consumers[tensor] where pricing.keeps(site.op, operand: site.operand) {
+      // To compute a segment again, all that comes in is kept.
+      let isEntry = graph.producer[tensor] == nil
+      for site in graph.consumers[tensor]
+      where pricing.keeps(site.op, operand: site.operand) || (isEntry && decision.recompute[graph.segmentOfOperator[site.op]] == .full) {
         keep(strategies[site.op].operands[site.operand].forward, at: site.op)
       }
     }
@@ -239,7 +271,7 @@ struct DecisionPricing {
             part.weights += memory[op].weights
             part.gradients += memory[op].gradients
             part.optimizerState += memory[op].state
-            part.transient = max(part.transient, memory[op].transient)
+            part.transient = max(part.transient, memory[op].transient + revived[unit.segment])
           }
           part.activations += kept[unit.segment] * inFlight
         }

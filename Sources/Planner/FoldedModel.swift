@@ -15,6 +15,8 @@ struct FoldedModel {
   struct Node {
     enum Subject {
       case op(OperatorID)
+      /// The weights that an operator owns: how they are shared out (its strategies are pairs of layouts and ZeRO stages).
+      case weights(OperatorID)
       case tensor(TensorID)
     }
     let subject: Subject
@@ -28,7 +30,9 @@ struct FoldedModel {
     var kept: [Int64]
     /// A lower bound of what the operator makes the stage keep, with what it shares with other readers: counted at the first that keeps it.
     var leastKept: [Int64]
-    /// Only while the operator runs.
+    /// Computed again for the backward pass of one copy of the segment, and alive during it.
+    var revived: [Int64]
+    /// Only while the operator runs (for weights: their operator).
     var transient: [Int64]
     /// For an operator whose result leaves the segment: the time to send it, and its gradient back, to another stage.
     var sendForward: [Int64]
@@ -56,12 +60,25 @@ struct FoldedModel {
   let resharder: Resharder
   /// For each operator, the strategies that may be chosen, in order.
   let strategies: [[Strategy]]
+  /// For each segment.
+  let recompute: [Recompute]
   private(set) var nodes: [Node] = []
   private(set) var edges: [Edge] = []
   /// For each operator its node.
   private(set) var nodeOfOperator: [Int] = []
+  /// For each operator the node of its weights, if these have a choice of their own.
+  private(set) var nodeOfWeights: [Int?] = []
+  /// For each operator, what its weights may choose from.
+  private var weightsOptions: [[WeightsOption]] = []
   /// For each shared tensor's node, what its strategies hold.
   private var shared: [(node: Int, readers: [Graph.OperandSite], uses: [KeptUse], holdings: [Holding])] = []
+
+  /// How the weights of an operator may be held.
+  private struct WeightsOption {
+    /// The uses of the operator's parameters, in order.
+    let uses: [Strategy.Use]
+    let zero: ZeROStage
+  }
 
   /// One set of uses that a shared tensor is held in at once.
   private struct Holding {
@@ -89,17 +106,23 @@ struct FoldedModel {
   ///   - strategies: the strategies allowed for each operator (pins and forbids applied).
   ///   - ties: which readers of tied parameters hold a copy of their own.
   ///   - send: the time to send so many bytes to another stage; zero with one stage.
-  init(pricing: Pricing, strategies: [[Strategy]], ties: Ties, send: (Bytes) -> Seconds) {
+  ///   - zero: the ZeRO stage of all weights that can have it; nil leaves it to the search.
+  ///   - recompute: for each segment; nil is none.
+  init(
+    pricing: Pricing, strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil, send: (Bytes) -> Seconds
+  ) {
     self.pricing = pricing
+    self.recompute = recompute ?? pricing.graph.segments.map { _ in .none }
     self.strategies = strategies
     resharder = Resharder(pricing)
     let graph = pricing.graph
-    for op in graph.operators.indices { addOperator(op, ties: ties, send: send) }
+    for op in graph.operators.indices { addOperator(op, ties: ties, zero: zero, send: send) }
   }
 
   /// Adds the shared tensors and the edges; before, the model holds operators alone, which is enough for bounds.
   mutating func connect() {
     precondition(edges.isEmpty, "the model is connected already")
+    for op in graph.operators.indices { connectWeights(of: op) }
     for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation { connect(tensor) }
     for tensor in graph.tensors.indices where graph.tensors[tensor].isParameter { tie(tensor) }
   }
@@ -109,6 +132,7 @@ struct FoldedModel {
     nodes.map { node in
       switch node.subject {
       case .op(let op): graph.operators[op].name
+      case .weights(let op): "weights of " + graph.operators[op].name
       case .tensor(let tensor): "layouts of " + graph.tensors[tensor].name
       }
     }
@@ -119,34 +143,39 @@ struct FoldedModel {
 
   // MARK: - Nodes
 
-  private mutating func addOperator(_ op: OperatorID, ties: Ties, send: (Bytes) -> Seconds) {
+  private mutating func addOperator(_ op: OperatorID, ties: Ties, zero: ZeROStage?, send: (Bytes) -> Seconds) {
     let segment = graph.segmentOfOperator[op]
     let operands = graph.operators[op].operands
     let leaves = graph.segments[segment].exits.contains(graph.operators[op].result)
-    let keepsAlone = operands.indices.filter { pricing.keeps(op, operand: $0) && !isShared(operands[$0]) }
+    let keepsAlone = operands.indices.filter { isKept(operands[$0], by: op, operand: $0) && !isShared(operands[$0]) }
+    let repeats = isRecomputed(op)
     // A result that leaves the segment may have no reader inside.
     let keepsResultAlone = pricing.keepsResult(op) && graph.consumers[graph.operators[op].result].isEmpty
-    let owns = operands.indices.map { ties.owns(operands[$0], Graph.OperandSite(op: op, operand: $0), graph) }
     var node = Node(
-      subject: .op(op), segment: segment, forward: [], backward: [], once: [], resident: [], kept: [], leastKept: [], transient: [],
+      subject: .op(op), segment: segment, forward: [], backward: [], once: [], resident: [], kept: [], leastKept: [], revived: [], transient: [],
       sendForward: [], sendBackward: [])
     let keepsFirst = operands.indices.filter { position in
-      pricing.keeps(op, operand: position) && isShared(operands[position])
-        && graph.consumers[operands[position]].first { pricing.keeps($0.op, operand: $0.operand) } == Graph.OperandSite(op: op, operand: position)
+      let tensor = operands[position]
+      return isKept(tensor, by: op, operand: position) && isShared(tensor) && !isRevived(tensor)
+        && graph.consumers[tensor].first { isKept(tensor, by: $0.op, operand: $0.operand) } == Graph.OperandSite(op: op, operand: position)
     }
     for strategy in strategies[op] {
-      let cost = pricing.cost(op, strategy, ownsParameter: owns)
-      var sync = cost.gradientSync
-      for (position, tensor) in operands.enumerated() where owns[position] && ties.isSplit(tensor) && pricing.needsGradient[tensor] {
-        sync += send(pricing.bytes(tensor, strategy.operands[position].forward, bytesPerElement: pricing.precision.gradientBytes))
-      }
+      let cost = pricing.cost(op, strategy)
       node.forward.append(pricing.ticks(cost.forward))
-      node.backward.append(pricing.ticks(cost.backward))
-      node.once.append(pricing.ticks(sync + cost.update))
-      node.resident.append(cost.resident.whole)
-      var kept = keepsAlone.reduce(cost.extras) { $0 + pricing.keptBytes(operands[$1], strategy.operands[$1].forward) }
-      if keepsResultAlone { kept += pricing.keptBytes(graph.operators[op].result, strategy.result) }
+      node.backward.append(pricing.ticks(cost.backward) + (repeats ? pricing.ticks(cost.forward) : 0))
+      node.once.append(0)
+      node.resident.append(0)
+      var (kept, revived) = repeats ? (Bytes.zero, cost.extras) : (cost.extras, .zero)
+      for position in keepsAlone {
+        let bytes = pricing.keptBytes(operands[position], strategy.operands[position].forward)
+        if isRevived(operands[position]) { revived += bytes } else { kept += bytes }
+      }
+      if keepsResultAlone {
+        let bytes = pricing.keptBytes(graph.operators[op].result, strategy.result)
+        if repeats { revived += bytes } else { kept += bytes }
+      }
       node.kept.append(kept.whole)
+      node.revived.append(revived.whole)
       node.leastKept.append(keepsFirst.reduce(kept) { $0 + pricing.keptBytes(operands[$1], strategy.operands[$1].forward) }.whole)
       node.transient.append(cost.transient.whole)
       let boundary = pricing.bytes(graph.operators[op].result, strategy.result)
@@ -155,6 +184,105 @@ struct FoldedModel {
     }
     nodeOfOperator.append(nodes.count)
     nodes.append(node)
+    addWeights(of: op, ties: ties, zero: zero, send: send)
+  }
+
+  /// Adds a node for the weights of an operator, or, where they have no choice, their costs to the operator's node.
+  private mutating func addWeights(of op: OperatorID, ties: Ties, zero: ZeROStage?, send: (Bytes) -> Seconds) {
+    let operands = graph.operators[op].operands
+    let owns = operands.indices.map { ties.owns(operands[$0], Graph.OperandSite(op: op, operand: $0), graph) }
+    let repeats = isRecomputed(op)
+    nodeOfWeights.append(nil)
+    weightsOptions.append([])
+    guard operands.indices.contains(where: { owns[$0] && graph.tensors[operands[$0]].isParameter }) else { return }
+    func cost(_ strategy: Strategy, _ stage: ZeROStage) -> WeightsCost {
+      var cost = pricing.weights(op, strategy, stage, ownsParameter: owns)
+      for (position, tensor) in operands.enumerated() where owns[position] && ties.isSplit(tensor) && pricing.needsGradient[tensor] {
+        cost.gradientSync += send(pricing.bytes(tensor, strategy.operands[position].forward, bytesPerElement: pricing.precision.gradientBytes))
+      }
+      return cost
+    }
+    func stages(_ strategy: Strategy) -> [ZeROStage] {
+      let possible = pricing.zeroStages(op, strategy)
+      return zero.map { zero in [possible.last { $0 <= zero } ?? .none] } ?? possible
+    }
+    if strategies[op].allSatisfy({ stages($0).count == 1 }) {
+      let node = nodeOfOperator[op]
+      for (s, strategy) in strategies[op].enumerated() {
+        let stage = stages(strategy)[0]
+        let cost = cost(strategy, stage)
+        nodes[node].forward[s] += pricing.ticks(cost.forward)
+        nodes[node].backward[s] += pricing.ticks(cost.backward) + (repeats ? pricing.ticks(cost.forward) : 0)
+        nodes[node].once[s] += pricing.ticks(cost.gradientSync + cost.update)
+        nodes[node].resident[s] += cost.resident.whole
+        nodes[node].transient[s] += cost.transient.whole
+        weightsOptions[op].append(WeightsOption(uses: [], zero: stage))
+      }
+      return
+    }
+    var node = Node(
+      subject: .weights(op), segment: graph.segmentOfOperator[op], forward: [], backward: [], once: [], resident: [], kept: [], leastKept: [],
+      revived: [], transient: [], sendForward: [], sendBackward: [])
+    for strategy in strategies[op] {
+      let uses = parameterUses(of: op, strategy)
+      if weightsOptions[op].contains(where: { $0.uses == uses }) { continue }
+      for stage in stages(strategy) {
+        let cost = cost(strategy, stage)
+        weightsOptions[op].append(WeightsOption(uses: uses, zero: stage))
+        node.forward.append(pricing.ticks(cost.forward))
+        node.backward.append(pricing.ticks(cost.backward) + (repeats ? pricing.ticks(cost.forward) : 0))
+        node.once.append(pricing.ticks(cost.gradientSync + cost.update))
+        node.resident.append(cost.resident.whole)
+        node.transient.append(cost.transient.whole)
+      }
+    }
+    let zeros = [Int64](repeating: 0, count: node.count)
+    (node.kept, node.leastKept, node.revived, node.sendForward, node.sendBackward) = (zeros, zeros, zeros, zeros, zeros)
+    nodeOfWeights[op] = nodes.count
+    nodes.append(node)
+  }
+
+  private func parameterUses(of op: OperatorID, _ strategy: Strategy) -> [Strategy.Use] {
+    graph.operators[op].operands.indices.filter { graph.tensors[graph.operators[op].operands[$0]].isParameter }.map { strategy.operands[$0] }
+  }
+
+  /// An operator and its weights agree on the weights' layouts.
+  private mutating func connectWeights(of op: OperatorID) {
+    guard let node = nodeOfWeights[op] else { return }
+    let forward = strategies[op].flatMap { strategy in
+      let uses = parameterUses(of: op, strategy)
+      return weightsOptions[op].map { $0.uses == uses ? Int64(0) : Problem.forbidden }
+    }
+    edges.append(
+      Edge(
+        tail: nodeOfOperator[op], head: node, place: .inside(graph.segmentOfOperator[op]), forward: forward,
+        backward: [Int64](repeating: 0, count: forward.count)))
+  }
+
+  /// The nodes whose transient memory lives while a node's operator runs: itself and its weights. Empty for a node that runs nothing.
+  func runningWith(_ node: Int) -> [Int] {
+    guard case .op(let op) = nodes[node].subject else { return [] }
+    return [node] + (nodeOfWeights[op].map { [$0] } ?? [])
+  }
+
+  /// The ZeRO stage of each operator's weights under a choice.
+  func zeroStages(_ choice: [Int]) -> [ZeROStage] {
+    graph.operators.indices.map { op in
+      if weightsOptions[op].isEmpty { return .none }
+      return weightsOptions[op][choice[nodeOfWeights[op] ?? nodeOfOperator[op]]].zero
+    }
+  }
+
+  /// Whether the backward pass of its segment carries an operator's forward pass out again.
+  func isRecomputed(_ op: OperatorID) -> Bool { trains && recompute[graph.segmentOfOperator[op]].repeats(pricing.rules[op]) }
+
+  /// Whether a tensor is computed again before it is read in the backward pass.
+  private func isRevived(_ tensor: TensorID) -> Bool { graph.producer[tensor].map(isRecomputed) ?? false }
+
+  /// Whether an operand is needed again: for the operator's own backward pass, or, as what comes into a segment, to compute everything again.
+  private func isKept(_ tensor: TensorID, by op: OperatorID, operand: Int) -> Bool {
+    if pricing.keeps(op, operand: operand) { return true }
+    return trains && recompute[graph.segmentOfOperator[op]] == .full && graph.tensors[tensor].isActivation && graph.producer[tensor] == nil
   }
 
   /// Whether a tensor has several readers, its producer's backward pass counted, so that its conversions and its kept copies are shared.
@@ -167,7 +295,7 @@ struct FoldedModel {
   }
 
   private func keptUse(_ strategy: Strategy, _ site: Graph.OperandSite) -> KeptUse {
-    KeptUse(use: strategy.operands[site.operand], isKept: pricing.keeps(site.op, operand: site.operand))
+    KeptUse(use: strategy.operands[site.operand], isKept: isKept(graph.operators[site.op].operands[site.operand], by: site.op, operand: site.operand))
   }
 
   // MARK: - Edges
@@ -208,10 +336,12 @@ struct FoldedModel {
     let zeros = [Int64](repeating: 0, count: holdings.count)
     let node = nodes.count
     shared.append((node, readers, uses, holdings))
+    let held = holdings.map(\.kept)
     nodes.append(
       Node(
-        subject: .tensor(tensor), segment: segment, forward: zeros, backward: zeros, once: zeros, resident: zeros, kept: holdings.map(\.kept),
-        leastKept: zeros, transient: zeros, sendForward: zeros, sendBackward: zeros))
+        subject: .tensor(tensor), segment: segment, forward: zeros, backward: zeros, once: zeros, resident: zeros,
+        kept: isRevived(tensor) ? zeros : held, leastKept: zeros, revived: isRevived(tensor) ? held : zeros, transient: zeros, sendForward: zeros,
+        sendBackward: zeros))
     let own = producerKeeps(tensor) ? holdings.map(\.producer) : nil
     for source in sources { addEdge(tensor, source.op, to: node, place: source.place, uses: uses, sets: holdings.map(\.uses), own: own) }
     for (site, wanted) in zip(readers, wanted) {
@@ -266,6 +396,7 @@ struct FoldedModel {
   ) {
     let produced = strategies[producer]
     let carriesGradient = trains && pricing.needsGradient[tensor]
+    let repeats = isRevived(tensor)
     var rows: [(layout: Layout, forward: [Int64], backward: [Int64])] = []
     var forward: [Int64] = []
     var backward: [Int64] = []
@@ -289,6 +420,7 @@ struct FoldedModel {
             if second.gradient != first.gradient { b = min(Problem.forbidden, b + back[set[1]]) }
           }
           let isPossible = f < Problem.forbidden && b < Problem.forbidden
+          if isPossible && repeats { b += f }
           rows[number!].forward.append(isPossible ? f : Problem.forbidden)
           rows[number!].backward.append(isPossible ? b : 0)
         }

@@ -9,6 +9,8 @@ package struct MegatronDegrees: Hashable, Sendable {
   package var pipeline = 1
   package var data = 1
   package var isSequenceParallel = false
+  package var zero = ZeROStage.none
+  package var recompute = Recompute.none
   /// Sequences per micro-batch and replica; nil is one with several stages, else all that a replica has.
   package var microBatchSize: Int?
   package var schedule = Schedule.oneForwardOneBackward
@@ -39,6 +41,8 @@ package struct MegatronDegrees: Hashable, Sendable {
     (request.mesh, request.form) = MegatronForm.mesh(request.graph, data: data, tensor: tensor, isSequenceParallel: isSequenceParallel)
     request.pipelineDegree = pipeline
     request.schedule = schedule
+    request.zero = zero
+    request.recompute = recompute
     request.stageLayers = try stageLayers ?? Planner.evenStages(request, stages: pipeline)
     return request
   }
@@ -67,6 +71,8 @@ package struct MegatronDegrees: Hashable, Sendable {
     if pipeline != other.pipeline { options.append("--pp \(pipeline)") }
     if data != other.data { options.append("--dp \(data)") }
     if isSequenceParallel != other.isSequenceParallel { options.append("--sp") }
+    if recompute != other.recompute { options.append("--recompute \(recompute.rawValue)") }
+    if zero != other.zero { options.append("--zero \(zero.rawValue)") }
     if let size = microBatchSize, size != other.microBatchSize { options.append("--micro-batch \(size)") }
     if stageLayers == nil && other.stageLayers != nil { options.append("without --stages") }
     return options.joined(separator: " ")

@@ -20,6 +20,7 @@ struct PlanSearch {
     let cut: [Int]
     let choice: [Int]
     let strategies: [Strategy]
+    let zero: [ZeROStage]
     let objective: Int64
   }
 
@@ -32,7 +33,9 @@ struct PlanSearch {
 
   private let space: Space
   private let monitor: SearchMonitor
-  private(set) var best: Candidate?
+  /// The best plan of each of the best configurations (a frame and a schedule), best first; at most as many as are asked for.
+  private(set) var found: [Candidate] = []
+  var best: Candidate? { found.first }
   private(set) var priced = 0
   private(set) var pruned = 0
   private(set) var infeasible = 0
@@ -51,6 +54,16 @@ struct PlanSearch {
   private let limit: Int64
   private var models: [Int: Pricing.Model] = [:]
   private var axes: [[Int]: AxisBounds] = [:]
+  /// The price of memory, in ticks per byte, that last excluded a cut of a frame.
+  private var prices: [[Int]: Double] = [:]
+  /// Lower bounds of configurations with memory relaxed.
+  private var relaxedBounds: [RelaxedKey: Int64] = [:]
+
+  private struct RelaxedKey: Hashable {
+    let frame: Space.Frame
+    let ties: Ties
+    let weights: [Configuration.Weights]
+  }
 
   private enum Item {
     /// All meshes of a pipeline degree and a number of micro-batches.
@@ -94,7 +107,10 @@ struct PlanSearch {
   private var isLate: Bool { monitor.stop.isReached }
 
   /// The least objective that is of no more interest.
-  private var cutoff: Int64? { best.map { $0.objective - Outcome.tolerance(of: $0.objective) } }
+  private var cutoff: Int64? { found.count < space.request.top ? nil : found.last.map(Self.cutoff) }
+
+  /// The least objective that is no better than a candidate's.
+  private static func cutoff(_ candidate: Candidate) -> Int64 { candidate.objective - Outcome.tolerance(of: candidate.objective) }
 
   /// Runs to the end or to the time limit.
   mutating func run() throws {
@@ -125,8 +141,9 @@ struct PlanSearch {
 
   private mutating func leaveOpen(_ bound: Int64) { open = min(open ?? .max, bound) }
 
-  /// Everything that was not left open is no better than the cutoff.
+  /// Everything that was not left open is no better than the best plan.
   private mutating func conclude() {
+    let cutoff = best.map(Self.cutoff)
     isComplete = open.map { open in cutoff.map { open >= $0 } ?? false } ?? true
     lowerBound = min(open ?? .max, cutoff ?? .max)
     if lowerBound == .max { lowerBound = 0 }
@@ -148,7 +165,7 @@ struct PlanSearch {
       let frames = try promising.flatMap { try boundedFrames(stages: stages, microBatches: $0.microBatches) }.sorted { $0.bound < $1.bound }
       let schedule = space.schedules(stages: stages)[0]
       let cut = space.evenCut(stages: stages)
-      for (frame, bound) in frames {
+      for (frame, bound) in frames.flatMap({ frame in space.recomputes.map { (frame.frame.recomputing($0), frame.bound) } }) {
         if bound >= cutoff ?? .max || isLate { break }
         guard var bounds = try bounds(frame), bounds.leastMemory(schedule, cut: cut) <= limit / 2 else { continue }
         try solve(frame, schedule, cut, bound: bound)
@@ -190,13 +207,26 @@ struct PlanSearch {
     for (frame, bound) in try boundedFrames(stages: stages, microBatches: microBatches) { queue.push(.frame(frame), bound: bound) }
   }
 
-  /// Bounds the frame again with its conversions, and then each of its cuts.
+  /// Bounds a mesh's frames, one for each kind of recompute, with their conversions, and then each of their cuts.
   private mutating func expand(_ frame: Space.Frame) throws {
-    guard var bounds = try bounds(frame) else {
-      // The choices exclude it: it is no part of the space.
-      if shortfall == nil { shortfall = .constraints }
-      return
+    var connected: ConnectedBounds?
+    for recompute in space.recomputes {
+      let frame = frame.recomputing(recompute)
+      guard let bounds = try bounds(frame) else {
+        // The choices exclude it: it is no part of the space.
+        if shortfall == nil { shortfall = .constraints }
+        return
+      }
+      // Attention that is computed again adds to the bounds of the frame without; where everything is, joint bounds are much closer.
+      if recompute == .full { connected = nil }
+      guard try expand(frame, bounds, &connected) else { return }
     }
+  }
+
+  /// Bounds the cuts of a frame.
+  /// - Returns: false where no plan that computes more is of interest either.
+  private mutating func expand(_ frame: Space.Frame, _ bounds: FrameBounds, _ connected: inout ConnectedBounds?) throws -> Bool {
+    var bounds = bounds
     let cuts = space.cuts(stages: frame.stages)
     for schedule in space.schedules(stages: frame.stages) {
       if let cutoff, bounds.bound(schedule) >= cutoff {
@@ -220,20 +250,22 @@ struct PlanSearch {
         }
       }
       if open.isEmpty { continue }
-      guard let model = try model(frame, space.certainTies(stages: frame.stages), bounds.operators) else { return }
-      guard let closer = try ConnectedBounds(model, space: space, frame: frame, schedule: schedule, cutoff: cutoff) else {
-        if best == nil {
-          note(.forbidden)
-        } else {
-          pruned += open.count
-        }
-        continue
+      if connected == nil {
+        guard let model = try model(frame, space.certainTies(stages: frame.stages), bounds.operators) else { return false }
+        connected = try ConnectedBounds(model, space: space, frame: frame, cutoff: cutoff)
       }
+      guard var closer = connected else {
+        if best == nil { note(.forbidden) } else { pruned += open.count }
+        return false
+      }
+      closer.count(bounds.recomputed, of: frame.recompute)
       for (cut, bound) in open {
-        let bound = max(bound, closer.bound(cut: cut))
+        let bound = max(bound, try closer.bound(schedule, cut: cut))
         if bound < cutoff ?? .max { queue.push(.cut(frame, schedule, cut), bound: bound) } else { pruned += 1 }
       }
+      connected = closer
     }
+    return true
   }
 
   private mutating func bounds(_ frame: Space.Frame) throws -> FrameBounds? {
@@ -247,7 +279,9 @@ struct PlanSearch {
     let pricing = try space.pricing(frame, on: placed, model: model(microBatches: frame.microBatches))
     let strategies = space.strategies(pricing, frame)
     if strategies.contains(where: \.isEmpty) { return nil }
-    return FoldedModel(pricing: pricing, strategies: strategies, ties: ties, link: placed.stageLink)
+    return FoldedModel(
+      pricing: pricing, strategies: strategies, ties: ties, zero: space.request.zero, recompute: space.recompute(frame.recompute),
+      link: placed.stageLink)
   }
 
   private mutating func placed(stages: Int, mesh: [Int]) -> Space.Placed {
@@ -285,15 +319,20 @@ struct PlanSearch {
   // MARK: - One configuration
 
   private mutating func solve(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws {
-    guard let model = try model(frame, space.ties(cut: cut)) else { return }
+    let ties = space.ties(cut: cut)
+    guard let model = try model(frame, ties) else { return }
     let configuration = configuration(frame, schedule, cut)
     priced += 1
     var paths = [configuration.promisingPath(model)]
     // Most configurations are out of the question whatever memory they need.
     if let cutoff {
-      let relaxed = try configuration.problem(model, paths: paths, limit: nil)
-      let outcome = try relaxed.solve(SolveOptions(cutoff: cutoff, reductions: .all.subtracting(.dominance)))
-      if outcome.lowerBound >= cutoff { return }
+      // Cuts whose chains weigh everything alike are the same problem.
+      let key = RelaxedKey(frame: frame, ties: ties, weights: configuration.weights(model, paths[0]))
+      if let known = relaxedBounds[key], known >= cutoff { return }
+      let relaxed = try configuration.problem(model, paths: paths, limit: nil).solve(Self.relaxedOptions(cutoff))
+      relaxedBounds[key] = relaxed.lowerBound
+      if relaxed.lowerBound >= cutoff { return }
+      if let choice = relaxed.choice, try pricesOut(configuration, model, paths[0], choice, frame, schedule, cutoff) { return }
     }
     while true {
       let problem = try configuration.problem(model, paths: paths, limit: limit)
@@ -317,14 +356,64 @@ struct PlanSearch {
     }
   }
 
+  private static func relaxedOptions(_ cutoff: Int64) -> SolveOptions {
+    SolveOptions(cutoff: cutoff, reductions: .all.subtracting(.dominance))
+  }
+
+  /// Whether a price on the memory row that a relaxed choice exceeds most excludes a configuration: the price that did for another cut of the
+  /// frame, or else the best one, where the lines of two choices meet (the intersection method of Lagrangian relaxation).
+  private mutating func pricesOut(
+    _ configuration: Configuration, _ model: FoldedModel, _ path: PipelineTimeline.Path, _ relaxed: [Int], _ frame: Space.Frame, _ schedule: Schedule,
+    _ cutoff: Int64
+  ) throws -> Bool {
+    let rows = configuration.memoryRows(model)
+    guard let row = rows.max(by: { configuration.memory(model, relaxed, row: $0) < configuration.memory(model, relaxed, row: $1) }) else {
+      return false
+    }
+    /// What a choice takes without a price, and its bytes above the limit.
+    func line(_ choice: [Int]) -> (time: Double, excess: Double) {
+      let time = path.length(configuration.stageTimes(model, choice))
+      return (Double(time), Double(configuration.memory(model, choice, row: row) - limit))
+    }
+    var above = line(relaxed)
+    guard above.excess > 0 else { return false }
+    var below: (time: Double, excess: Double)?
+    let key = [frame.stages, frame.microBatches, row.stage] + frame.mesh
+    var price = Configuration.MemoryPrice(row: row, limit: limit, ticksPerByte: prices[key] ?? 100 * above.time / Double(limit))
+    for _ in 0..<Self.mostPrices {
+      let outcome = try configuration.problem(model, paths: [path], limit: nil, price: price).solve(Self.relaxedOptions(cutoff))
+      if outcome.lowerBound >= cutoff {
+        prices[key] = price.ticksPerByte
+        return true
+      }
+      guard let choice = outcome.choice else { return false }
+      let next = line(choice)
+      if next.excess > 0 { above = next } else { below = next }
+      guard let below else {
+        price.ticksPerByte *= 10
+        continue
+      }
+      let meeting = (below.time - above.time) / (above.excess - below.excess)
+      guard meeting > 0, abs(meeting - price.ticksPerByte) > 1e-3 * price.ticksPerByte else { break }
+      price.ticksPerByte = meeting
+    }
+    return false
+  }
+
+  private static let mostPrices = 5
+
   private mutating func record(
     _ model: FoldedModel, _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ configuration: Configuration, _ choice: [Int]
   ) -> PipelineTimeline {
     let choice = model.withoutIdleHoldings(choice)
     let timeline = configuration.timeline(configuration.stageTimes(model, choice))
-    if timeline.end < best?.objective ?? .max {
+    let known = found.firstIndex { $0.frame == frame && $0.schedule == schedule }
+    if timeline.end < (known ?? (found.count < space.request.top ? nil : found.count - 1)).map({ found[$0].objective }) ?? .max {
       let strategies = model.strategies.indices.map { model.strategies[$0][choice[model.nodeOfOperator[$0]]] }
-      best = Candidate(frame: frame, schedule: schedule, cut: cut, choice: choice, strategies: strategies, objective: timeline.end)
+      if let known { found.remove(at: known) } else if found.count == space.request.top { found.removeLast() }
+      let candidate = Candidate(
+        frame: frame, schedule: schedule, cut: cut, choice: choice, strategies: strategies, zero: model.zeroStages(choice), objective: timeline.end)
+      found.insert(candidate, at: found.firstIndex { $0.objective > timeline.end } ?? found.count)
     }
     return timeline
   }

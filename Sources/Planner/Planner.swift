@@ -19,6 +19,13 @@ package enum PlanOutcome: Sendable {
     package let decision: Decision
     package let prediction: Prediction
     package let certificate: Certificate
+    /// The next best configurations, each with its own best plan, as many as were asked for.
+    package let others: [Other]
+  }
+
+  package struct Other: Sendable {
+    package let decision: Decision
+    package let prediction: Prediction
   }
 
   package struct Infeasible: Sendable {
@@ -53,24 +60,41 @@ package enum Planner {
       }
       return .infeasible(.init(memory: nil))
     }
-    let placed = space.placed(stages: best.frame.stages, mesh: best.frame.mesh)
-    let pricing = try space.pricing(best.frame, on: placed)
-    let decision = decide(best, pricing, space)
-    let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, stageLink: placed.stageLink)
-    guard objective == best.objective else {
-      throw PlannerError.inconsistent("the search says \(best.objective) ticks, pricing its plan from scratch gives \(objective)")
-    }
-    guard prediction.memory <= prediction.memoryLimit || request.ignoresMemoryLimit else {
-      throw PlannerError.inconsistent("the plan needs \(prediction.memory), more than the \(prediction.memoryLimit) that the search allowed")
-    }
+    let (decision, prediction) = try priced(best, space)
     let certificate = Certificate(
       status: request.form != nil ? .given : search.isComplete ? .optimal : .timeLimit, objective: prediction.step,
-      lowerBound: pricing.seconds(search.lowerBound),
+      lowerBound: space.tick * Double(search.lowerBound),
       priced: search.priced, pruned: search.pruned, infeasible: search.infeasible,
       tolerance: "max(\(space.tick.value <= 1e-12 ? "1 ps" : "\(space.tick)"), 10^-6 × objective)",
       space: space.dimensions)
-    return .planned(.init(decision: decision, prediction: prediction, certificate: certificate))
+    return .planned(
+      .init(
+        decision: decision, prediction: prediction, certificate: certificate,
+        others: try search.found.dropFirst().map { candidate in
+          let (decision, prediction) = try priced(candidate, space)
+          return .init(decision: decision, prediction: prediction)
+        }))
   }
+
+  /// A candidate written out, and priced from scratch.
+  private static func priced(_ candidate: PlanSearch.Candidate, _ space: Space) throws -> (Decision, Prediction) {
+    let placed = space.placed(stages: candidate.frame.stages, mesh: candidate.frame.mesh)
+    let pricing = try space.pricing(candidate.frame, on: placed)
+    let decision = decide(candidate, pricing, space)
+    let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, stageLink: placed.stageLink)
+    guard objective == candidate.objective else {
+      throw PlannerError.inconsistent("the search says \(candidate.objective) ticks, pricing its plan from scratch gives \(objective)")
+    }
+    guard prediction.memory <= prediction.memoryLimit || space.request.ignoresMemoryLimit else {
+      throw PlannerError.inconsistent("the plan needs \(prediction.memory), more than the \(prediction.memoryLimit) that the search allowed")
+    }
+    return (decision, prediction)
+  }
+
+  /// What a search of the request looks at, in words.
+  ///
+  /// - Throws: `PlannerError.usage` for an impossible request.
+  package static func space(_ request: SearchRequest) throws -> [Certificate.Dimension] { try Space(request).dimensions }
 
   /// What a decision takes on the first devices of a cluster.
   ///
@@ -98,7 +122,8 @@ package enum Planner {
       stage.units.reduce(0) { space.layerSegments.contains($1.segment) ? $0 + $1.copies.count : $0 }
     }
     var model = FoldedModel(
-      pricing: pricing, strategies: space.strategies(pricing, frame), ties: space.ties(cut: cut), link: placed.stageLink)
+      pricing: pricing, strategies: space.strategies(pricing, frame), ties: space.ties(cut: cut), zero: request.zero, recompute: decision.recompute,
+      link: placed.stageLink)
     model.connect()
     let configuration = Configuration(
       stages: decision.stages.map { $0.units.map { Space.UnitCount($0.segment, $0.copies.count) } }, segments: pricing.graph.segments.count,
@@ -122,7 +147,8 @@ package enum Planner {
     }
     var decision = Decision(
       graph: pricing.graph, job: pricing.job, mesh: best.frame.mesh, schedule: best.schedule, stages: stages,
-      assignments: best.strategies.map(\.assignment), conversions: [])
+      assignments: best.strategies.map(\.assignment), zero: best.zero,
+      recompute: space.recompute(best.frame.recompute), conversions: [])
     decision.conversions = conversions(of: best.strategies, pricing)
     return decision
   }
@@ -177,6 +203,8 @@ extension Space {
         name: "cuts",
         values: request.stageLayers.map { "given: " + list($0) }
           ?? "any number of layers on the first and the last stage, as even as possible between"),
+      .init(name: "ZeRO stages", values: request.zero.map { "given: \($0.rawValue)" } ?? "0 1 2 3, each operator's weights by themselves"),
+      .init(name: "recompute", values: list(recomputes.map(\.rawValue)) + ", all layers alike"),
       .init(name: "layouts of one tensor held at once", values: "at most \(FoldedModel.mostUses)"),
     ]
   }

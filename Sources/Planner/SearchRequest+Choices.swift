@@ -16,6 +16,8 @@ extension SearchRequest {
       if let option { choices.append(Choice(option: option, constraint: nil, drop: drop)) }
     }
     func list(_ values: [Int], _ separator: String) -> String { values.map(String.init).joined(separator: separator) }
+    add(zero.map { "--zero \($0.rawValue)" }) { $0.zero = nil }
+    add(recompute.map { "--recompute \($0.rawValue)" }) { $0.recompute = nil }
     add(schedule.map { "--schedule \($0.rawValue)" }) { $0.schedule = nil }
     add(stageLayers.map { "--stages " + list($0, ",") }) { $0.stageLayers = nil }
     add(pipelineDegree.map { "--pp \($0)" }) { $0.pipelineDegree = nil }

@@ -23,6 +23,10 @@ package struct SearchRequest: Sendable {
   /// Repeated layers on each stage.
   package var stageLayers: [Int]?
   package var constraints: [StrategyConstraint] = []
+  /// The ZeRO stage of all weights that can have it (others have the next lower one that they can); nil leaves it to the search.
+  package var zero: ZeROStage?
+  /// What every layer computes again in its backward pass; nil leaves it to the search.
+  package var recompute: Recompute?
   /// The split of a fixed configuration; nil leaves it to the search.
   package var form: MegatronForm?
   /// Whether plans that do not fit a device's memory are priced all the same.
@@ -31,6 +35,8 @@ package struct SearchRequest: Sendable {
   package var larger: (@Sendable (_ devices: Int) -> Cluster?)?
   /// Wall-clock seconds after which the best plan so far is returned with its true gap.
   package var timeLimit: Double?
+  /// How many of the best configurations are wanted, each with its own best plan.
+  package var top = 1
 
   package init(
     graph: Graph, cluster: Cluster, batch: Int, sequence: Int?, precision: Precision, mode: Mode, optimizer: OptimizerKind

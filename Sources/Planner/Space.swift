@@ -12,6 +12,14 @@ package struct Space: Sendable {
     let stages: Int
     let mesh: [Int]
     let microBatches: Int
+    /// What the layers compute again in their backward passes.
+    var recompute = Recompute.none
+
+    func recomputing(_ recompute: Recompute) -> Frame {
+      var copy = self
+      copy.recompute = recompute
+      return copy
+    }
   }
 
   let request: SearchRequest
@@ -22,6 +30,8 @@ package struct Space: Sendable {
   package let pipelineDegrees: [Int]
   package let microBatchCounts: [Int]
   package let schedules: [Schedule]
+  /// What layers may compute again, from the least on.
+  package let recomputes: [Recompute]
 
   /// - Throws: `PlannerError.usage` where a fixed choice is impossible.
   init(_ request: SearchRequest, tick: Seconds? = nil) throws {
@@ -64,6 +74,7 @@ package struct Space: Sendable {
       }
     }
     pipelineDegrees = degrees
+    recomputes = request.mode == .forward ? [.none] : request.recompute.map { [$0] } ?? Recompute.allCases
 
     if let count = request.microBatches {
       guard count > 0, request.batch % count == 0 else {
@@ -118,16 +129,22 @@ package struct Space: Sendable {
     var total = Seconds.zero
     for (op, rule) in pricing.rules.enumerated() {
       let strategy = Strategy(assignment: [nil], rule: rule)
-      let cost = pricing.cost(op, strategy, ownsParameter: graph.operators[op].operands.map { _ in true })
+      let cost = pricing.cost(op, strategy)
+      let weights = pricing.weights(op, strategy, .none, ownsParameter: graph.operators[op].operands.map { _ in true })
       let moved = graph.operators[op].operands.reduce(pricing.bytes(graph.operators[op].result, strategy.result)) {
         $0 + pricing.bytes($1, Layout(replicatedOn: 1))
       }
       let copies = graph.segments[graph.segmentOfOperator[op]].repeats
-      total += (cost.forward + cost.backward + cost.gradientSync + cost.update + moved / slowest) * copies
+      total += (cost.forward + cost.backward + weights.gradientSync + weights.update + moved / slowest) * copies
     }
     var tick = 1e-12
     while total.value / tick > 1e17 { tick *= 10 }
     return Seconds(tick)
+  }
+
+  /// For each segment what it computes again: the layers alone do.
+  func recompute(_ recompute: Recompute) -> [Recompute] {
+    request.graph.segments.indices.map { layerSegments.contains($0) ? recompute : .none }
   }
 
   var layerCount: Int { layerSegments.reduce(0) { $0 + request.graph.segments[$1].repeats } }

@@ -47,10 +47,15 @@ package struct Decision: Hashable, Sendable {
   package var stages: [Stage]
   /// For each operator, the iteration axis that each mesh axis goes to.
   package var assignments: [[Int?]]
+  /// For each operator, how the weights that it owns are shared out over data replicas.
+  package var zero: [ZeROStage]
+  /// For each segment, what its backward pass computes again.
+  package var recompute: [Recompute]
   package var conversions: [Conversion]
 
   package init(
-    graph: Graph, job: Job, mesh: [Int], schedule: Schedule, stages: [Stage], assignments: [[Int?]], conversions: [Conversion]
+    graph: Graph, job: Job, mesh: [Int], schedule: Schedule, stages: [Stage], assignments: [[Int?]], zero: [ZeROStage]? = nil,
+    recompute: [Recompute]? = nil, conversions: [Conversion]
   ) {
     self.graph = graph
     self.job = job
@@ -58,6 +63,8 @@ package struct Decision: Hashable, Sendable {
     self.schedule = schedule
     self.stages = stages
     self.assignments = assignments
+    self.zero = zero ?? assignments.map { _ in .none }
+    self.recompute = recompute ?? graph.segments.map { _ in .none }
     self.conversions = conversions
   }
 

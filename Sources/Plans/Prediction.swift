@@ -38,10 +38,24 @@ package struct Prediction: Hashable, Sendable {
       case interior
       /// A parameter's gradient, summed over ranks that saw different data; once per step.
       case gradient
+      /// A parameter that was updated in parts (ZeRO 1 and 2); once per step.
+      case updated
+      /// A parameter that is held in parts (ZeRO 3), before its operator runs, forward and backward.
+      case weights
+      /// The gradient of a parameter, into parts, in every backward pass (ZeRO 2 and 3).
+      case parts
       /// A tied parameter's gradient, exchanged between stages; once per step.
       case tied
       /// A tensor handed to the next stage, per micro-batch.
       case boundary
+
+      /// Whether it moves a parameter or its gradient, not a computed tensor or that one's gradient.
+      package var isOfParameter: Bool {
+        switch self {
+        case .gradient, .updated, .weights, .parts, .tied: true
+        case .forward, .backward, .interior, .boundary: false
+        }
+      }
     }
 
     package var cause: Cause
@@ -55,7 +69,7 @@ package struct Prediction: Hashable, Sendable {
     /// Payload of one call on the rank with the largest part.
     package var bytes: Bytes
     package var time: Seconds
-    /// Calls per micro-batch, or per step for `gradient` and `tied`, of one copy.
+    /// Calls per micro-batch, or per step for `gradient`, `updated` and `tied`, of one copy.
     package var calls: Int
     /// Places at which it occurs: copies of a segment, seams between copies, or boundaries between stages.
     package var copies: Int
@@ -77,8 +91,8 @@ package struct Prediction: Hashable, Sendable {
     /// Calls in a whole step of so many micro-batches, on all stages together.
     package func callsPerStep(microBatches: Int) -> Int {
       switch cause {
-      case .gradient, .tied: calls * copies
-      case .forward, .backward, .interior, .boundary: calls * copies * microBatches
+      case .gradient, .updated, .tied: calls * copies
+      case .forward, .backward, .interior, .weights, .parts, .boundary: calls * copies * microBatches
       }
     }
   }

@@ -22,6 +22,12 @@ struct EstimateCommand: ParsableCommand {
   @Flag(help: "Split the sequence between tensor-parallel regions (Megatron's sequence parallelism).")
   var sp = false
 
+  @Option(parsing: .unconditional, help: "ZeRO stage of the weights that several replicas hold: 0, 1, 2 or 3 (FSDP).")
+  var zero = 0
+
+  @Option(help: "What every layer computes again in its backward pass: none, selective (attention) or full.")
+  var recompute: Recompute = .none
+
   @Option(parsing: .unconditional, help: "Sequences per micro-batch and data replica (default: 1 with several stages, else all that a replica has).")
   var microBatch: Int?
   @Option(help: "gpipe or 1f1b.")
@@ -71,6 +77,8 @@ struct EstimateCommand: ParsableCommand {
     var degrees = MegatronDegrees()
     (degrees.tensor, degrees.pipeline, degrees.data) = (tp, pp, dp)
     degrees.isSequenceParallel = sp
+    degrees.recompute = recompute
+    degrees.zero = try SearchCommand.zeroStage(zero)
     degrees.microBatchSize = microBatch
     degrees.schedule = schedule
     degrees.stageLayers = try stages.map { try SearchCommand.numbers($0, separator: ",", option: "--stages", example: "11,13,8") }

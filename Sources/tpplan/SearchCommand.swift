@@ -35,6 +35,12 @@ struct SearchCommand: ParsableCommand {
   @Option(help: "gpipe or 1f1b.")
   var schedule: Schedule?
 
+  @Option(parsing: .unconditional, help: "ZeRO stage of the weights that several replicas hold: 0, 1, 2 or 3 (FSDP).")
+  var zero: Int?
+
+  @Option(help: "What every layer computes again in its backward pass: none, selective (attention) or full.")
+  var recompute: Recompute?
+
   @Option(help: "PATTERN=STRATEGY: the operators must be split so, for example 'transformer.h.*.mlp.c_fc=column'. Repeatable.")
   var pin: [String] = []
 
@@ -43,6 +49,12 @@ struct SearchCommand: ParsableCommand {
 
   @Option(parsing: .unconditional, help: "Return the best plan found, with its gap, after this time, for example 30s.")
   var timeLimit: String?
+
+  @Option(parsing: .unconditional, help: "Also print the next best configurations, so many in all, each with its own best plan.")
+  var top = 1
+
+  @Flag(help: "Print what would be searched, each dimension with its values, and stop.")
+  var space = false
 
   @Option(name: .customLong("write-lp"), help: "Write the plan's integer linear program to this file, in CPLEX LP format.")
   var programFile: String?
@@ -58,10 +70,16 @@ struct SearchCommand: ParsableCommand {
     request.microBatches = microBatches
     request.microBatchSize = microBatch
     request.schedule = schedule
+    request.recompute = recompute
+    request.zero = try zero.map(Self.zeroStage)
     request.stageLayers = try stages.map { try Self.numbers($0, separator: ",", option: "--stages", example: "11,13,8") }
     request.constraints =
       try pin.map { try StrategyConstraint(parsing: $0, isForbidden: false) } + forbid.map { try StrategyConstraint(parsing: $0, isForbidden: true) }
     request.timeLimit = try timeLimit.map(Self.seconds)
+
+    guard (1...1_000).contains(top) else { throw UsageError("--top \(top): expected a number from 1 to 1000") }
+    request.top = top
+    if space { return try printSpace(request) }
 
     let start = ContinuousClock.now
     let watch = SearchWatch(limit: request.timeLimit)
@@ -83,8 +101,10 @@ struct SearchCommand: ParsableCommand {
       let summary = PlanSummary(plan: plan, seconds: elapsed / .seconds(1))
       if output == "-" { return }
       switch format {
-      case .text: print((summary.lines + ["  plan         \(output)"]).joined(separator: "\n"))
-      case .json: summary.json(output: output).printLine()
+      case .text:
+        print((summary.lines + ["  plan         \(output)"]).joined(separator: "\n"))
+        if top > 1 { print(Ranking(planned).lines.joined(separator: "\n")) }
+      case .json: summary.json(output: output).adding(top > 1 ? ["top": Ranking(planned).json] : [:]).printLine()
       }
       if watch.wasInterrupted, planned.certificate.status == .timeLimit {
         throw Failure(code: Failure.interrupted, "interrupted: the plan written is the best so far, and not proven optimal")
@@ -102,6 +122,20 @@ struct SearchCommand: ParsableCommand {
         code: Failure.timeLimit,
         "no plan was found within \(Seconds(request.timeLimit ?? 0)); no plan takes less than \(bound). Give more time with --time-limit.")
     }
+  }
+
+  private func printSpace(_ request: SearchRequest) throws {
+    let dimensions = try Planner.space(request)
+    switch format {
+    case .text: for dimension in dimensions { print("\(dimension.name): \(dimension.values)") }
+    case .json:
+      JSON.object(JSON.Object([("space", .object(JSON.Object(dimensions.map { ($0.name, .string($0.values)) })))])).printLine()
+    }
+  }
+
+  static func zeroStage(_ number: Int) throws -> ZeROStage {
+    guard let stage = ZeROStage(rawValue: number) else { throw UsageError("--zero \(number): expected 0, 1, 2 or 3") }
+    return stage
   }
 
   static func numbers(_ text: String, separator: Character, option: String, example: String) throws -> [Int] {

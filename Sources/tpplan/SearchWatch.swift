@@ -49,7 +49,9 @@ final class SearchWatch: Sendable {
     guard isDue else { return }
     let best = progress.objective.map { "best \($0)" } ?? "no plan yet"
     let seconds = Int((now - start) / .seconds(1))
-    write("\r\u{1B}[Ksearching, \(seconds) s: \(best), bound \(progress.lowerBound), \(progress.priced) solved, \(progress.open) open (Ctrl-C: best so far)")
+    write(
+      "\r\u{1B}[Ksearching, \(seconds) s: \(best), bound \(progress.lowerBound), \(progress.priced) solved, \(progress.open) open (Ctrl-C: best so far)"
+    )
   }
 
   /// Takes the progress line away, and gives Ctrl-C back its meaning.

@@ -110,3 +110,4 @@ struct UsageError: Error, CustomStringConvertible {
   let description: String
   init(_ text: String) { description = text }
 }
+extension Recompute: ExpressibleByArgument {}

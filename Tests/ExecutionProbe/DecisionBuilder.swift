@@ -18,14 +18,22 @@ struct DecisionBuilder {
 
   /// - Parameters:
   ///   - cuts: for each stage but the first, the number of the segment copy, counted through the model, with which it begins.
+  ///   - zero: for each operator; one that cannot have its stage has the next lower one that it can.
   func decision(
     _ assignments: [[Int?]], batch: Int, microBatches: Int = 1, cuts: [Int] = [], schedule: Schedule = .oneForwardOneBackward,
-    mode: Mode = .train, optimizer: OptimizerKind = .adamw
+    mode: Mode = .train, optimizer: OptimizerKind = .adamw, zero: (OperatorID) -> ZeROStage = { _ in .none },
+    recompute: (SegmentID) -> Recompute = { _ in .none }
   ) -> Decision {
+    let learned = graph.reachesLoss()
+    let stages = graph.operators.indices.map { op -> ZeROStage in
+      let strategy = Strategy(assignment: assignments[op], rule: rules[op])
+      let (possible, wanted) = (ZeROStage.possible(op, strategy, in: graph, mesh: mesh, needsGradient: learned), zero(op))
+      return possible.last { $0 <= wanted } ?? .none
+    }
     let job = Job(batch: batch, microBatches: microBatches, sequence: nil, mode: mode, optimizer: optimizer, precision: .fp32)
     return Decision(
-      graph: graph, job: job, mesh: mesh, schedule: schedule, stages: stages(cuts), assignments: assignments,
-      conversions: conversions(assignments))
+      graph: graph, job: job, mesh: mesh, schedule: schedule, stages: self.stages(cuts), assignments: assignments, zero: stages,
+      recompute: graph.segments.indices.map(recompute), conversions: conversions(assignments))
   }
 
   private func stages(_ cuts: [Int]) -> [Stage] {

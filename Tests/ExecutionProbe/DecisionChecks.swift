@@ -45,7 +45,8 @@ struct DecisionChecks {
     return builder.decision(builder.replicated, batch: decision.job.batch, mode: decision.job.mode, optimizer: decision.job.optimizer)
   }
 
-  /// Random strategies for every operator, on random meshes of the world's ranks, with random pipelines.
+  /// Random strategies for every operator, with random ZeRO stages and recomputation, on random meshes of the world's ranks, with random
+  /// pipelines; forward alone in one of five.
   func random(_ model: TinyModel, seed: UInt64, count: Int) throws -> [String] {
     var problems: [String] = []
     for index in 0..<count {
@@ -61,10 +62,14 @@ struct DecisionChecks {
         batch: batch / microBatches, layers: 2, hidden: 24, heads: 6, ffn: pick([20, 27]), vocabulary: 31, sequence: pick([7, 8]))
       let builder = DecisionBuilder(graph: graph, mesh: mesh)
       let cuts = stages == 1 ? [] : stages == 2 ? [pick([1, 2, 3])] : [1, 2]
+      let assignments = builder.random(using: &random)
+      let zero = graph.operators.map { _ in pick(ZeROStage.allCases) }
+      let recompute = graph.segments.map { _ in pick(Recompute.allCases) }
       let decision = builder.decision(
-        builder.random(using: &random), batch: batch, microBatches: microBatches, cuts: cuts, schedule: pick([.gpipe, .oneForwardOneBackward]),
-        optimizer: pick([.adamw, .sgd]))
-      problems += try mismatches(decision, "\(model) seed \(seed) case \(index) mesh \(mesh) stages \(stages) micro-batches \(microBatches)")
+        assignments, batch: batch, microBatches: microBatches, cuts: cuts, schedule: pick([.gpipe, .oneForwardOneBackward]),
+        mode: pick([.train, .train, .train, .train, .forward]), optimizer: pick([.adamw, .sgd]), zero: { zero[$0] }, recompute: { recompute[$0] })
+      let label = "\(model) seed \(seed) case \(index) mesh \(mesh) stages \(stages) micro-batches \(microBatches)"
+      problems += try mismatches(decision, "\(label) ZeRO \(decision.zero.map(\.rawValue)) recompute \(recompute)")
     }
     return problems
   }

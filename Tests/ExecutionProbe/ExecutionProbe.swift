@@ -42,6 +42,7 @@ enum ExecutionProbe {
     case "memory":
       guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
       try print(try DecisionChecks(world: process.world).memory(model, seed: UInt64(arguments[1]) ?? 0), process)
+    case "lean-memory": try print(try DecisionChecks(world: process.world).leanMemory(), process)
     case "diverge": try DecisionChecks(world: process.world).diverge()
     case "faults": try print(try DecisionChecks(world: process.world).faults(), process)
     case "oracle":

@@ -1,25 +1,35 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Execution
 import ModelGraph
+import Plans
+import Strategies
 
 extension DecisionChecks {
   /// Mistakes made on purpose in a Megatron-parallel GPT-2: what verification says of each.
   func faults() throws -> [String] {
     let graph = try TinyModel.gpt2.graph(batch: 2)
     let builder = DecisionBuilder(graph: graph, mesh: [world.size])
-    let decision = builder.decision(builder.assignments([builder.megatron]), batch: 2)
-    func outcome(_ label: String, _ fault: FaultInjection.Fault?) throws -> [String] {
+    let megatron = builder.decision(builder.assignments([builder.megatron]), batch: 2)
+    // The same with the batch split, and weights in parts.
+    let shared = { (stage: ZeROStage) in
+      builder.decision(builder.assignments([{ _, _ in ["data"] }]), batch: 4, microBatches: 2, zero: { _ in stage })
+    }
+    func outcome(_ label: String, _ fault: FaultInjection.Fault?, in decision: Decision? = nil) throws -> [String] {
+      let decision = decision ?? megatron
       let report = try run(decision, verifies: true, steps: 1, faults: fault.map(FaultInjection.init))
       guard let verification = report.verification else { return [] }
       guard let difference = verification.firstDifference else { return ["\(label): nothing, \(verification.comparedTensors) tensors"] }
       return ["\(label): \(difference.tensor) [\(difference.layout)] rank \(difference.rank)"]
     }
-    let clean = try run(decision, verifies: true, steps: 1)
+    let clean = try run(megatron, verifies: true, steps: 1)
     // Ten times what rounding may do; every rank needs the same number.
     let tolerance = Float(try world.broadcast(clean.verification.map { [$0.forwardTolerance] } ?? [0]))
     return try outcome("none", nil) + outcome("all-reduce 2", .droppedAllReduce(number: 2))
       + outcome("bias", .doubledBias(operator: "transformer.h.{i}.mlp.c_fc.bias", copy: 1))
       + outcome("element", .disturbedResult(operator: "transformer.h.{i}.mlp.act", copy: 0, relative: 10 * tolerance))
+      + outcome("ZeRO 1, reduce-scatter 3", .droppedReduceScatter(number: 3), in: shared(.optimizer))
+      + outcome("ZeRO 3", nil, in: shared(.weights))
+      + outcome("ZeRO 3, reduce-scatter 0", .droppedReduceScatter(number: 0), in: shared(.weights))
   }
 }
 

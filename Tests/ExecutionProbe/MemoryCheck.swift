@@ -2,24 +2,50 @@
 import Execution
 import ModelGraph
 import Plans
+import Strategies
 
 extension DecisionChecks {
   /// The memory that walking a program on paper gives for this rank, over what the run took: `planned measured`.
   func memory(_ model: TinyModel, seed: UInt64) throws -> [String] {
     var random = SplitMix64(state: seed)
     let stages = world.size % 2 == 0 ? 2 : 1
-    // Large enough that attention's blocks, which are not planned, do not count.
-    let graph = try model.graph(batch: 4, layers: 2, hidden: 96, heads: 6, ffn: 260, vocabulary: 331, sequence: 96)
+    // Large enough that what is not planned, the scratch of single rows, does not count.
+    let graph = try model.graph(batch: 4, layers: 2, hidden: 48, heads: 6, ffn: 131, vocabulary: 331, sequence: 40)
     let builder = DecisionBuilder(graph: graph, mesh: [world.size / stages])
-    let decision = builder.decision(
-      builder.random(using: &random), batch: 8, microBatches: 2, cuts: stages == 1 ? [] : [2], schedule: .oneForwardOneBackward, optimizer: .adamw)
-    return try (1...2).map { steps in
-      let report = try run(decision, verifies: false, steps: steps)
-      let planned = RunMemory(
-        decision: decision, hyperparameters: Hyperparameters(optimizer: .adamw), steps: steps, collectsOutputs: false, verification: nil
-      ).bytes(ofRanks: world.rank..<world.rank + 1)
-      return "\(planned.ranks) \(report.peakBufferBytes[world.rank])"
+    let assignments = builder.random(using: &random)
+    let zero = graph.operators.map { _ in ZeROStage.allCases[Int(random.next() % 4)] }
+    let recompute = graph.segments.map { _ in Recompute.allCases[Int(random.next() % 3)] }
+    return try [true, false].flatMap { isPlain in
+      let decision = builder.decision(
+        assignments, batch: 8, microBatches: 2, cuts: stages == 1 ? [] : [2], zero: { isPlain ? .none : zero[$0] },
+        recompute: { isPlain ? .none : recompute[$0] })
+      return try (1...2).map { try memory(decision, steps: $0) }
     }
+  }
+
+  private func memory(_ decision: Decision, steps: Int) throws -> String {
+    let report = try run(decision, verifies: false, steps: steps)
+    let planned = RunMemory(
+      decision: decision, hyperparameters: Hyperparameters(optimizer: .adamw), steps: steps, collectsOutputs: false, verification: nil
+    ).bytes(ofRanks: world.rank..<world.rank + 1)
+    return "\(planned.ranks) \(report.peakBufferBytes[world.rank])"
+  }
+
+  /// The same with the batch split over all ranks: ZeRO 0 to 3, then recomputation of nothing, attention and everything.
+  func leanMemory() throws -> [String] {
+    let graph = try TinyModel.gpt2.graph(batch: world.size * 2, layers: 4, hidden: 64, heads: 4, ffn: 256, vocabulary: 101, sequence: 48)
+    let builder = DecisionBuilder(graph: graph, mesh: [world.size])
+    let data = builder.assignments([{ _, _ in ["data"] }])
+    let wider = try ZeROStage.allCases.map { stage in
+      try memory(builder.decision(data, batch: world.size * 4, microBatches: 2, zero: { _ in stage }), steps: 2)
+    }
+    return try wider
+      + Recompute.allCases.map { recompute in
+        // What the layers keep, not the logits, decides how much it is.
+        let decision = builder.decision(
+          data, batch: world.size * 8, microBatches: 4, schedule: .gpipe, recompute: { graph.segments[$0].repeats > 1 ? recompute : .none })
+        return try memory(decision, steps: 2)
+      }
   }
 
   /// A learning rate with which the second step's loss is no number.

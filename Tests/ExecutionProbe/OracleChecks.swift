@@ -19,11 +19,19 @@ struct OracleChecks {
   }
 
   /// Five training steps under a strategy by name. Losses must agree to 1e-5, logits and gradients of the first step to 1e-4.
+  ///
+  /// A word for each mesh axis, which has 2 ranks where there are several words, and beside them `pipeline` (as many stages as ranks are left,
+  /// and 2 micro-batches), `micro` (2 micro-batches), `zero1` to `zero3`, `selective` or `full` recomputation.
   func mismatches(strategy: String) throws -> [String] {
-    let names = strategy.split(separator: ",").map(String.init)
-    let microBatches = names.contains("pipeline") ? 2 : 1
+    let words = strategy.split(separator: ",").map(String.init)
+    let zero = words.compactMap { word in ZeROStage.allCases.first { "zero\($0.rawValue)" == word } }.first ?? .none
+    let recompute = words.compactMap(Recompute.init).first ?? .none
+    let isPipeline = words.contains("pipeline")
+    let names = words.filter { !["pipeline", "micro"].contains($0) && !$0.hasPrefix("zero") && Recompute(rawValue: $0) == nil }
+    let microBatches = isPipeline || words.contains("micro") ? 2 : 1
     let graph = try model.graph(batch: 4 / microBatches)
-    let builder = DecisionBuilder(graph: graph, mesh: names.contains("pipeline") ? [1] : names.map { _ in names.count == 1 ? world.size : 2 })
+    let mesh = names.isEmpty ? [1] : names.map { _ in names.count == 1 && !isPipeline ? world.size : 2 }
+    let builder = DecisionBuilder(graph: graph, mesh: mesh)
     let preferences = names.map { name in
       { (id: OperatorID, rule: OperatorRule) -> [String] in
         switch name {
@@ -35,8 +43,9 @@ struct OracleChecks {
         }
       }
     }
-    let cuts = names.contains("pipeline") ? (1..<world.size).map { $0 } : []
-    let decision = builder.decision(builder.assignments(preferences), batch: 4, microBatches: microBatches, cuts: cuts)
+    let cuts = isPipeline ? (1..<world.size / mesh.reduce(1, *)).map { $0 } : []
+    let decision = builder.decision(
+      builder.assignments(preferences), batch: 4, microBatches: microBatches, cuts: cuts, zero: { _ in zero }, recompute: { _ in recompute })
     let weights = folder + "/model.safetensors"
     let parameters: ParameterValues =
       FileManager.default.fileExists(atPath: weights) ? .checkpoint(try Checkpoint(path: weights)) : .generated(seed: 1)

@@ -69,6 +69,8 @@ import Testing
       program.instructions.compactMap { instruction in
         switch instruction {
         case .reshard(let step, let from, _): "\(step) of \(program.buffers[from].tensor)"
+        case .gatherParameter(let parameter, let axes, _): "gather \(parameter) \(axes)"
+        case .scatterGradient(let parameter, let axes, _): "scatter \(parameter) \(axes)"
         case .reduceGradient(let parameter, let axes): "gradient \(parameter) \(axes)"
         case .reduceTied(let parameter, _): "tied \(parameter)"
         default: nil
@@ -116,31 +118,7 @@ import Testing
   /// Nothing is read before it is written or after it is freed, and everything but parameters is freed once.
   @Test(arguments: [[3], [1, 2]], Schedule.allCases) func buffersLiveFromTheirWriterToTheirLastReader(cuts: [Int], schedule: Schedule) throws {
     for program in try programs(decision(mesh: 2, cuts: cuts, schedule: schedule, microBatches: 2, tied: true)) {
-      var live = Set(program.parameters.flatMap { [$0.value, $0.gradient].compactMap { $0 } })
-      let permanent = live
-      for instruction in program.instructions {
-        switch instruction {
-        case .load(let id, _), .receive(let id, _, _): #expect(live.insert(id).inserted)
-        case .send(let id, _, _): #expect(live.contains(id))
-        case .zero(let id): #expect(permanent.contains(id))
-        case .free(let id): #expect(live.remove(id) != nil && !permanent.contains(id))
-        case .accumulate(let from, let to): #expect(live.contains(from) && live.contains(to))
-        case .reshard(_, let from, let to):
-          #expect(live.contains(from))
-          #expect(live.insert(to).inserted)
-        case .kernel(let call) where call.phase == .forward:
-          #expect(call.operands.allSatisfy(live.contains))
-          for id in [call.result] + call.extras { #expect(live.insert(id).inserted) }
-        case .kernel(let call):
-          let rule = program.rules[call.op]
-          #expect(zip(call.operands, rule.keepsOperand).allSatisfy { !$1 || live.contains($0) })
-          #expect(!rule.keepsResult || live.contains(call.result))
-          #expect(call.resultGradient.map(live.contains) ?? true)
-          for id in call.operandGradients.compactMap({ $0 }) { live.insert(id) }
-        case .reduceGradient, .reduceTied, .update: break
-        }
-      }
-      #expect(live == permanent, "buffers that are never freed")
+      expectBuffersLive(in: program)
     }
   }
 }

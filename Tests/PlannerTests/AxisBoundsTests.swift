@@ -15,9 +15,9 @@ import Testing
   }
 
   /// Levels of several kinds, extents that do not divide, and a batch that makes micro-batches of several sizes.
-  @Test(arguments: [("derecho", Mode.train), ("aws-p3", .train), ("ethernet", .forward), ("dgx-a100", .train)])
+  @Test(arguments: [("derecho", Mode.train), ("aws-p3", .train), ("ethernet", .forward)])
   func noPlanOfARealModelIsBelowItsBound(hardware: String, mode: Mode) throws {
-    try expectBounds(try Shipped.request("gpt2", on: Shipped.hardware(hardware), devices: 8, batch: 6, sequence: 96, mode: mode))
+    try expectBounds(try Shipped.request("gpt2", on: Shipped.hardware(hardware), devices: 4, batch: 6, sequence: 96, mode: mode))
   }
 
   private func expectBounds(_ request: SearchRequest) throws {
@@ -32,6 +32,7 @@ import Testing
         for frame in space.frames(stages: stages, microBatches: microBatches) {
           var fixed = request
           (fixed.pipelineDegree, fixed.mesh, fixed.microBatches, fixed.ignoresMemoryLimit) = (stages, frame.mesh, microBatches, true)
+          fixed.recompute = request.mode == .train ? Recompute.none : nil
           // The evenest cut alone keeps this quick; the bound holds for all.
           fixed.stageLayers = space.evenCut(stages: stages)
           guard let plan = try Planner.search(fixed).plan else { continue }

@@ -46,7 +46,8 @@ struct Enumeration {
     let cut = decision.stages.map { $0.units.reduce(0) { $0 + (1..<last ~= $1.segment ? $1.copies.count : 0) } }
     let written = Decision(
       graph: pricing.graph, job: pricing.job, mesh: decision.mesh, schedule: decision.schedule, stages: self.stages(cut, pricing.graph),
-      assignments: assignments, conversions: conversions)
+      assignments: assignments, zero: zero(pricing, strategies, like: decision), recompute: recompute(pricing.graph, like: decision),
+      conversions: conversions)
     let link = stageLink(stages: stages, size: decision.ranksPerStage)
     let (prediction, objective, _) = try DecisionPricing.predict(written, pricing: pricing, stageLink: link)
     entries = [Entry(decision: written, objective: objective, memory: prediction.memory)]
@@ -82,16 +83,50 @@ struct Enumeration {
       let assignments = choices.indices.map { choices[$0][picked[copiesAlike?[$0] ?? $0]] }
       let strategies = zip(assignments, pricing.rules).map { Strategy(assignment: $0, rule: $1) }
       guard isInSpace(graph, strategies), let conversions = conversions(pricing, resharder, strategies) else { continue }
-      for cut in cuts(layerCount, stages) {
-        for schedule in schedules {
-          let decision = Decision(
-            graph: graph, job: pricing.job, mesh: mesh, schedule: schedule, stages: self.stages(cut, graph), assignments: assignments,
-            conversions: conversions)
-          let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, stageLink: link)
-          entries.append(Entry(decision: decision, objective: objective, memory: prediction.memory))
+      for zero in zeroes(pricing, strategies) {
+        for recompute in recomputes {
+          for cut in cuts(layerCount, stages) {
+            for schedule in schedules {
+              let decision = Decision(
+                graph: graph, job: pricing.job, mesh: mesh, schedule: schedule, stages: self.stages(cut, graph), assignments: assignments,
+                zero: zero, recompute: recompute, conversions: conversions)
+              let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, stageLink: link)
+              entries.append(Entry(decision: decision, objective: objective, memory: prediction.memory))
+            }
+          }
         }
       }
     } while advance(&picked, counts)
+  }
+
+  /// What all layers compute again; the first and the last segment nothing.
+  private var recomputes: [[Recompute]] {
+    let modes: [Recompute] = request.mode == .forward ? [.none] : request.recompute.map { [$0] } ?? Recompute.allCases
+    let last = request.graph.segments.count - 1
+    return modes.map { mode in (0...last).map { $0 == 0 || $0 == last ? .none : mode } }
+  }
+
+  /// Every stage for every operator's weights, or the one asked for, as far as they can have it.
+  private func zeroes(_ pricing: Pricing, _ strategies: [Strategy]) -> [[ZeROStage]] {
+    strategies.enumerated().reduce([[]]) { vectors, op in
+      var stages = pricing.zeroStages(op.offset, op.element)
+      if let zero = request.zero { stages = [stages.last { $0 <= zero } ?? .none] }
+      return vectors.flatMap { vector in stages.map { vector + [$0] } }
+    }
+  }
+
+  /// The ZeRO stages of another decision: by name, where its copies are written out or folded.
+  private func zero(_ pricing: Pricing, _ strategies: [Strategy], like decision: Decision) -> [ZeROStage] {
+    strategies.indices.map { op in
+      let name = pricing.graph.operators[op].name
+      let other = decision.graph.operators.firstIndex { $0.name == name || $0.name == name.replacing(#/\.\d+\./#, with: ".{i}.") }
+      return other.map { decision.zero[$0] } ?? .none
+    }
+  }
+
+  private func recompute(_ graph: Graph, like decision: Decision) -> [Recompute] {
+    let last = graph.segments.count - 1
+    return graph.segments.indices.map { $0 == 0 || $0 == last ? .none : decision.recompute[1] }
   }
 
   private func advance(_ picked: inout [Int], _ counts: [Int]) -> Bool {

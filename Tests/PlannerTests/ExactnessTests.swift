@@ -24,6 +24,27 @@ import Testing
     }
   }
 
+  /// Every operator's weights choose their ZeRO stage by themselves, and the layers what they compute again.
+  @Test(arguments: 0..<8) func searchFindsTheCheapestZeROStagesAndRecompute(seed: Int) throws {
+    var random = SeededGenerator(seed: seed + 100)
+    var model = TinyModel(block: random.pick([.linear, .mlp, .residual]), layers: random.pick([1, 2]), batch: random.pick([2, 4]))
+    model.hidden = random.pick([4, 5, 8])
+    let hardware = TinyHardware(
+      devices: random.pick([2, 4]), innerBandwidth: random.pick([1e8, 1e9]), outerBandwidth: random.pick([1e7, 1e8]))
+    var request = SearchRequest(
+      graph: try model.graph(), cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: random.pick([.fp32, .bf16]),
+      mode: .train, optimizer: random.pick([.adamw, .sgd]))
+    request.mesh = [hardware.devices / random.pick(model.layers == 2 ? [1, 2] : [1])]
+    let all = try Enumeration(request)
+    let kinds = Set(all.entries.flatMap { $0.decision.zero })
+    let mesh = request.mesh?[0] ?? 1
+    #expect(kinds.count == (mesh > 1 && mesh <= model.batch ? 4 : 1))
+    let sizes = all.entries.map(\.memory).sorted()
+    for limit in [Bytes(1e9), sizes[sizes.count / 3], sizes[sizes.count / 20], sizes[0], Bytes(sizes[0].value - 1)] {
+      try expectSame(request, hardware, all, limit: limit)
+    }
+  }
+
   /// Which stages hold a weight that several layers share follows from the cut.
   @Test(arguments: [2, 3, 4], [Mode.train, .forward]) func layersThatShareAWeight(layers: Int, mode: Mode) throws {
     var model = TinyModel(layers: layers)

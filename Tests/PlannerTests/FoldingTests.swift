@@ -24,6 +24,8 @@ import Testing
         optimizer: .adamw)
       request.mesh = [2]
       request.microBatches = 2
+      // Left free, they multiply the number of decisions.
+      (request.zero, request.recompute) = (ZeROStage.allCases[seed % 4], [Recompute.none, .full][seed / 2 % 2])
       return request
     }
     let folded = try request(model)

@@ -135,6 +135,9 @@ func tinyRequest(seed: Int, hardware: inout TinyHardware) throws -> SearchReques
   var request = SearchRequest(
     graph: try model.graph(), cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: random.pick([.fp32, .bf16]),
     mode: random.pick([.train, .train, .forward]), optimizer: random.pick([.adamw, .sgd]))
+  // Left free, they multiply the number of decisions: `ExactnessTests` has cases of their own.
+  request.zero = random.pick(ZeROStage.allCases)
+  request.recompute = random.pick([Recompute.none, .full])
   // Two mesh axes square the number of strategies, so larger models are searched on one.
   if hardware.devices > 3 || model.hasProjection {
     let degrees = (1...model.layers).filter { hardware.devices % $0 == 0 }

@@ -46,7 +46,7 @@ extension Program {
     for instruction in instructions {
       switch instruction {
       case .reshard(let step, _, _): sets.append(step.axes)
-      case .reduceGradient(_, let axes): sets.append(axes)
+      case .reduceGradient(_, let axes), .gatherParameter(_, let axes, _), .scatterGradient(_, let axes, _): sets.append(axes)
       case .kernel(let call): for interior in rules[call.op].interior { sets.append(meshAxes(of: call.op, on: interior.axis)) }
       default: break
       }

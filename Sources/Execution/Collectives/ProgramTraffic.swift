@@ -18,12 +18,14 @@ extension Program {
         case .reduceScatter: traffic.add(.reduceScatter, bytes: bytes(source))
         case .allToAll: traffic.add(.allToAll, bytes: bytes(source))
         }
-      case .kernel(let call) where call.phase == .forward:
+      case .kernel(let call) where call.phase != .backward:
         for interior in rules[call.op].interior where isGroup(meshAxes(of: call.op, on: interior.axis)) {
           let elements = interior.spans.reduce(1) { $0 * iterationRegions[call.op][$1].count }
           for _ in 0..<interior.count { traffic.add(.allReduce, bytes: elements * MemoryLayout<Float>.stride) }
         }
       case .send(let buffer, _, _): traffic.add(.sendReceive, bytes: bytes(buffer))
+      case .gatherParameter(let parameter, _, _): traffic.add(.allGather, bytes: wholeBytes(parameters[parameter]))
+      case .scatterGradient(let parameter, _, _): traffic.add(.reduceScatter, bytes: wholeBytes(parameters[parameter]))
       case .reduceGradient(let parameter, let axes) where isGroup(axes):
         traffic.add(.allReduce, bytes: bytes(parameters[parameter].value))
       case .reduceTied(let parameter, let ranks):
@@ -35,5 +37,6 @@ extension Program {
   }
 
   private func isGroup(_ axes: [Int]) -> Bool { axes.contains { mesh[$0] > 1 } }
+  private func wholeBytes(_ parameter: LocalParameter) -> Int { parameter.region.elementCount * MemoryLayout<Float>.stride }
   private func bytes(_ buffer: BufferID) -> Int { buffers[buffer].count * MemoryLayout<Float>.stride }
 }

@@ -4,10 +4,9 @@ import ModelGraph
 
 /// The most that one rank's buffers, parameters and optimizer state take at once, found by walking its program on paper.
 ///
-/// It follows `ProgramMemory`: blocks have the pool's sizes, are counted by their holders, and a result takes over what dies with it where
-/// the sizes are equal. Scratch of a fixed size (attention's blocks) and messages
-/// that wait long for their receiver are left out, and so is what the process has beside: MPI's and
-/// OpenBLAS's own memory, and mapped weight files.
+/// It follows `ProgramMemory`: blocks have the pool's sizes, are counted by their holders, and results go where `ResultPlace` says.
+/// Scratch of a row or two and messages that wait long for their receiver are left out, and so is what the process has beside: MPI's and OpenBLAS's
+/// own memory, and mapped weight files.
 struct MemoryPlan {
   private let program: Program
   private let stateArrays: Int
@@ -78,26 +77,31 @@ struct MemoryPlan {
   private mutating func carryOut(_ instruction: Instruction, dying: [BufferID]) {
     switch instruction {
     case .load(let buffer, _), .receive(let buffer, _, _): allocate(buffer)
-    case .kernel(let call) where call.phase == .forward:
-      allocate(call.result, over: dying)
-      for extra in call.extras { allocate(extra) }
+    case .kernel(let call) where call.phase != .backward:
+      allocate(call.result, program.resultPlace(of: call), dying: dying)
+      for extra in program.extras(of: call) { allocate(extra) }
+      addForAMoment(program.scratchCounts(of: call))
     case .kernel(let call):
-      for gradient in call.operandGradients.compactMap({ $0 }) where blocks[gradient] == nil { allocate(gradient, over: dying) }
+      for (operand, gradient) in call.operandGradients.enumerated() {
+        guard let gradient, blocks[gradient] == nil else { continue }
+        allocate(gradient, program.gradientPlace(of: operand, in: call), dying: dying)
+      }
+      addForAMoment(program.scratchCounts(of: call))
     case .reshard(let step, let source, let destination):
       if program.group(over: step.axes).count == 1 { return share(destination, with: source) }
-      allocate(destination, over: dying)
-      let staging = Self.size(ReshardingTransfer(step, from: source, to: destination, in: program).stagingCount)
-      peakBytes = max(peakBytes, bytesInUse + staging)
+      allocate(destination, step.action == .allReduce ? .over(source) : .fresh, dying: dying)
+      addForAMoment([ReshardingTransfer(step, from: source, to: destination, in: program).stagingCount])
     case .update(let parameter):
       guard !hasState[parameter] else { return }
       hasState[parameter] = true
-      for _ in 0..<stateArrays { _ = take(program.buffers[program.parameters[parameter].value].count) }
+      for _ in 0..<stateArrays { _ = take(program.parameters[parameter].part.count) }
+    case .gatherParameter(_, _, let buffer): if blocks[buffer] == nil { allocate(buffer) }
     case .send(let buffer, _, _):
       endSend()
       guard let block = blocks[buffer] else { return }
       holders[block] += 1
       sent = block
-    case .accumulate, .zero, .reduceGradient, .reduceTied, .free: break
+    case .accumulate, .zero, .scatterGradient, .reduceGradient, .reduceTied, .free: break
     }
   }
 
@@ -105,11 +109,14 @@ struct MemoryPlan {
 
   private mutating func allocate(_ buffer: BufferID) { blocks[buffer] = take(program.buffers[buffer].count) }
 
-  /// Over a buffer that dies with this instruction, has this size and nobody else holds.
-  private mutating func allocate(_ buffer: BufferID, over dying: [BufferID]) {
-    let count = program.buffers[buffer].count
-    let place = dying.first { other in program.buffers[other].count == count && blocks[other].map { holders[$0] == 1 } ?? false }
-    if let place { share(buffer, with: place) } else { allocate(buffer) }
+  private mutating func allocate(_ buffer: BufferID, _ place: ResultPlace, dying: [BufferID]) {
+    switch place {
+    case .sameAs(let other): share(buffer, with: other)
+    case .over(let other)
+    where dying.contains(other) && program.buffers[other].count == program.buffers[buffer].count && blocks[other].map { holders[$0] } == 1:
+      share(buffer, with: other)
+    case .fresh, .over: allocate(buffer)
+    }
   }
 
   private mutating func share(_ buffer: BufferID, with other: BufferID) {
@@ -131,6 +138,9 @@ struct MemoryPlan {
     peakBytes = max(peakBytes, bytesInUse)
     return sizes.count - 1
   }
+
+  /// Memory that an instruction takes beside its buffers and gives back.
+  private mutating func addForAMoment(_ counts: [Int]) { peakBytes = max(peakBytes, counts.reduce(bytesInUse) { $0 + Self.size($1) }) }
 
   private mutating func release(_ block: Int) {
     holders[block] -= 1

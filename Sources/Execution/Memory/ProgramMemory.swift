@@ -66,6 +66,17 @@ final class ProgramMemory {
     return floats(result)
   }
 
+  /// Memory for what a kernel computes.
+  func allocate(_ result: BufferID, _ place: ResultPlace, dying: [BufferID]) throws(ExecutionError) -> UnsafeMutablePointer<Float> {
+    switch place {
+    case .fresh: return try allocate(result)
+    case .over(let other): return try allocate(result, over: other, dying: dying)
+    case .sameAs(let other):
+      share(result, with: other)
+      return floats(result)
+    }
+  }
+
   /// A buffer's memory for changing it in place; copied first where others hold it too.
   func writable(_ buffer: BufferID) throws(ExecutionError) -> UnsafeMutablePointer<Float> {
     let block = held(buffer)

@@ -5,15 +5,7 @@ import ModelGraph
 
 /// Attention and the rotation of its queries and keys.
 extension OperatorCall {
-  /// The kernel for this rank's part: its samples, query positions, key-value groups and query heads of a group; keys are always whole.
-  private func kernel(causal: Bool) -> Attention {
-    let (query, key) = (region(0), region(1))
-    let (groups, headsPerGroup, headSize) = (query[2].count, query[3].count, query[4].count)
-    return Attention(
-      batch: query[0].count, queries: query[1].count, keys: key[1].count, heads: groups * headsPerGroup, kvHeads: groups, headDim: headSize,
-      scale: 1 / Float(headSize).squareRoot(),
-      visibility: causal ? .causal(queryStart: query[1].lowerBound, keyStart: key[1].lowerBound) : .all)
-  }
+  private func kernel(causal: Bool) -> Attention { Attention(for: call, in: program, causal: causal) }
 
   /// Calls `body` with the key mask in the kernel's bytes; nil where the operator has none.
   private func withKeyMask(_ body: (UnsafePointer<UInt8>?) throws(ExecutionError) -> Void) throws(ExecutionError) {
@@ -60,13 +52,35 @@ extension OperatorCall {
   func rotaryForward() throws(ExecutionError) {
     let (batch, start, count, heads) = rotated
     constants.rotaryTable(call.op, program).rotate(
-      operand(0), into: try newResult(over: 0), batch: batch, start: start, count: count, heads: heads)
+      operand(0), into: try newResult(), batch: batch, start: start, count: count, heads: heads)
   }
 
   func rotaryBackward() throws(ExecutionError) {
-    guard let dx = try newGradientOverResultGradient(0) else { return }
+    guard let dx = try newGradient(0) else { return }
     let (batch, start, count, heads) = rotated
     constants.rotaryTable(call.op, program).rotateBack(resultGradient, into: dx, batch: batch, start: start, count: count, heads: heads)
+  }
+}
+
+extension Attention {
+  /// The kernel for a rank's part: its samples, query positions, key-value groups and query heads of a group; keys are always whole.
+  fileprivate init(for call: KernelCall, in program: Program, causal: Bool) {
+    let (query, key) = (program.buffers[call.operands[0]].region, program.buffers[call.operands[1]].region)
+    let (groups, headsPerGroup, headSize) = (query[2].count, query[3].count, query[4].count)
+    self.init(
+      batch: query[0].count, queries: query[1].count, keys: key[1].count, heads: groups * headsPerGroup, kvHeads: groups, headDim: headSize,
+      scale: 1 / Float(headSize).squareRoot(),
+      visibility: causal ? .causal(queryStart: query[1].lowerBound, keyStart: key[1].lowerBound) : .all)
+  }
+}
+
+extension Program {
+  /// The elements of each block of scratch memory that an operator takes beside its buffers, where they can be more than a row or two.
+  func scratchCounts(of call: KernelCall) -> [Int] {
+    guard case .attention(let causal) = graph.operators[call.op].kind else { return [] }
+    let kernel = Attention(for: call, in: self, causal: causal)
+    let mask = call.operands.count == 4 ? [buffers[call.operands[3]].count] : []
+    return mask + [call.phase == .backward ? kernel.backwardScratchCount : kernel.forwardScratchCount]
   }
 }
 

@@ -6,11 +6,11 @@ import ModelGraph
 extension OperatorCall {
   func activationForward(_ function: ActivationFunction) throws(ExecutionError) {
     let x = operand(0)
-    function.kernel.forward(x, into: try newResult(over: 0), count: resultCount)
+    function.kernel.forward(x, into: try newResult(), count: resultCount)
   }
 
   func activationBackward(_ function: ActivationFunction) throws(ExecutionError) {
-    guard let dx = try newGradientOverResultGradient(0) else { return }
+    guard let dx = try newGradient(0) else { return }
     let kernel = function.kernel
     kernel.backward(saved: kernel.savesOutput ? result : operand(0), dy: resultGradient, dx: dx, count: resultCount)
   }
@@ -19,7 +19,7 @@ extension OperatorCall {
   func addForward() throws(ExecutionError) {
     let columns = memory.count(call.operands[1])
     let (a, b) = (operand(0), operand(1))
-    let result = try newResult(over: 0)
+    let result = try newResult()
     if columns == resultCount {
       Elementwise.add(a, b, into: result, count: columns)
     } else {
@@ -29,10 +29,10 @@ extension OperatorCall {
 
   /// da = dy, db = Σ dy over the dimensions that b lacks
   func addBackward() throws(ExecutionError) {
-    if let da = call.operandGradients[0] { memory.share(da, with: resultGradientBuffer) }
+    try newGradient(0)
     let columns = memory.count(call.operands[1])
     if columns == resultCount, !isParameter(1) {
-      if let db = call.operandGradients[1] { memory.share(db, with: resultGradientBuffer) }
+      try newGradient(1)
     } else if let db = try accumulator(1) {
       Elementwise.accumulateBiasGradient(resultGradient, into: db, rows: resultCount / columns, columns: columns)
     }
@@ -40,19 +40,19 @@ extension OperatorCall {
 
   func multiplyForward() throws(ExecutionError) {
     let (a, b) = (operand(0), operand(1))
-    Elementwise.multiply(a, b, into: try newResult(over: 0), count: resultCount)
+    Elementwise.multiply(a, b, into: try newResult(), count: resultCount)
   }
 
   /// da = dy × b, db = dy × a
   func multiplyBackward() throws(ExecutionError) {
     let dy = resultGradient
     if let db = try newGradient(1) {
-      if let da = try newGradientOverResultGradient(0) {
+      if let da = try newGradient(0) {
         Elementwise.multiplyBackward(a: operand(0), b: operand(1), dy: dy, da: da, db: db, count: resultCount)
       } else {
         Elementwise.multiply(dy, operand(0), into: db, count: resultCount)
       }
-    } else if let da = try newGradientOverResultGradient(0) {
+    } else if let da = try newGradient(0) {
       Elementwise.multiply(dy, operand(1), into: da, count: resultCount)
     }
   }

@@ -23,11 +23,11 @@ extension OperatorCall {
   }
 
   func crossEntropyBackward() throws(ExecutionError) {
-    guard let buffer = call.operandGradients[0] else { return }
     let vocabulary = region(0)[region(0).count - 1]
     let logits = operand(0)
+    guard let gradient = try newGradient(0) else { return }
     CrossEntropy.backward(
       logits, rowMaximum: extra(0), sumExp: extra(1), labels: wholeNumbers(1), vocabulary: vocabulary, scale: lossScale,
-      into: try memory.allocate(buffer, over: call.operands[0], dying: dying), rows: memory.count(call.operands[1]))
+      into: gradient, rows: memory.count(call.operands[1]))
   }
 }

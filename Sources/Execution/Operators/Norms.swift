@@ -38,7 +38,7 @@ extension OperatorCall {
 
   /// The gradient of x, over that of y where it dies. A norm's operand is always computed from something learned.
   private func gradientOrScratch() throws(ExecutionError) -> UnsafeMutablePointer<Float> {
-    guard let dx = try newGradientOverResultGradient(0) else { preconditionFailure("\(op.name) normalises an input of the model") }
+    guard let dx = try newGradient(0) else { preconditionFailure("\(op.name) normalises an input of the model") }
     return dx
   }
 }

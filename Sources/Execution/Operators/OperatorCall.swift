@@ -28,7 +28,7 @@ struct OperatorCall {
     case .layerNorm(let epsilon): try layerNormForward(epsilon: Float(epsilon))
     case .rmsNorm(let epsilon): try rmsNormForward(epsilon: Float(epsilon))
     case .activation(let function): try activationForward(function)
-    case .dropout: memory.share(call.result, with: call.operands[0])
+    case .dropout: try newResult()
     case .add: try addForward()
     case .multiply: try multiplyForward()
     case .patches(let size): try patchesForward(size: size)
@@ -49,7 +49,7 @@ struct OperatorCall {
     case .layerNorm: try layerNormBackward()
     case .rmsNorm: try rmsNormBackward()
     case .activation(let function): try activationBackward(function)
-    case .dropout: if let gradient = call.operandGradients[0] { memory.share(gradient, with: resultGradientBuffer) }
+    case .dropout: try newGradient(0)
     case .add: try addBackward()
     case .multiply: try multiplyBackward()
     case .patches: break
@@ -64,12 +64,10 @@ struct OperatorCall {
   func operand(_ index: Int) -> UnsafePointer<Float> { UnsafePointer(memory.floats(call.operands[index])) }
   func wholeNumbers(_ index: Int) -> UnsafePointer<Int32> { UnsafePointer(memory.integers(call.operands[index])) }
 
-  /// The result's memory, fresh.
-  func newResult() throws(ExecutionError) -> UnsafeMutablePointer<Float> { try memory.allocate(call.result) }
-
-  /// The result's memory for a kernel that may overwrite an operand.
-  func newResult(over operand: Int) throws(ExecutionError) -> UnsafeMutablePointer<Float> {
-    try memory.allocate(call.result, over: call.operands[operand], dying: dying)
+  /// The result's memory, where the table of `ResultPlace` puts it: fresh, or an operand's, which may hold the result's values already.
+  @discardableResult
+  func newResult() throws(ExecutionError) -> UnsafeMutablePointer<Float> {
+    try memory.allocate(call.result, program.resultPlace(of: call), dying: dying)
   }
 
   func newExtra(_ index: Int) throws(ExecutionError) -> UnsafeMutablePointer<Float> { try memory.allocate(call.extras[index]) }
@@ -85,26 +83,26 @@ struct OperatorCall {
   }
   var resultGradient: UnsafePointer<Float> { UnsafePointer(memory.floats(resultGradientBuffer)) }
 
-  /// Memory for an operand's gradient that the kernel overwrites; nil where none is wanted.
+  /// Memory for an operand's gradient that the kernel overwrites, where the table of `ResultPlace` puts it; nil where none is wanted.
+  @discardableResult
   func newGradient(_ operand: Int) throws(ExecutionError) -> UnsafeMutablePointer<Float>? {
     guard let buffer = call.operandGradients[operand] else { return nil }
-    return try memory.allocate(buffer)
+    return try memory.allocate(buffer, program.gradientPlace(of: operand, in: call), dying: dying)
   }
 
-  /// Memory for an operand's gradient that may overwrite the result's gradient.
-  func newGradientOverResultGradient(_ operand: Int) throws(ExecutionError) -> UnsafeMutablePointer<Float>? {
-    guard let buffer = call.operandGradients[operand] else { return nil }
-    return try memory.allocate(buffer, over: resultGradientBuffer, dying: dying)
-  }
-
-  /// An operand's gradient for a kernel that adds to it: a parameter's, or new zeros. Nil where none is wanted.
+  /// An operand's gradient for a kernel that adds to it: a parameter's resident one, or new zeros. Nil where none is wanted.
   func accumulator(_ operand: Int) throws(ExecutionError) -> UnsafeMutablePointer<Float>? {
+    try gradientToAddTo(operand).map(memory.filledAccumulator)
+  }
+
+  /// The buffer of an operand's gradient for a kernel that adds to it, with memory; it counts as 0 where nothing was added yet.
+  func gradientToAddTo(_ operand: Int) throws(ExecutionError) -> BufferID? {
     guard let buffer = call.operandGradients[operand] else { return nil }
-    if !isParameter(operand) {
+    if !memory.has(buffer) {
       try memory.allocate(buffer)
       memory.setZero(buffer)
     }
-    return memory.filledAccumulator(buffer)
+    return buffer
   }
 
   func isParameter(_ operand: Int) -> Bool { program.graph.tensors[op.operands[operand]].isParameter }

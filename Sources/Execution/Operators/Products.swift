@@ -34,11 +34,7 @@ extension OperatorCall {
   func linearBackward() throws(ExecutionError) {
     let p = product
     let dy = resultGradient
-    if let buffer = call.operandGradients[1] {
-      if !isParameter(1) {
-        try memory.allocate(buffer)
-        memory.setZero(buffer)
-      }
+    if let buffer = try gradientToAddTo(1) {
       let (dw, isZero) = memory.accumulator(buffer)
       if p.isInputFirst {
         BLAS.gemm(
@@ -60,7 +56,7 @@ extension OperatorCall {
   /// y = x + b, b along the last dimensions
   func biasForward() throws(ExecutionError) {
     let columns = memory.count(call.operands[1])
-    Elementwise.addBias(operand(0), operand(1), into: try newResult(over: 0), rows: resultCount / columns, columns: columns)
+    Elementwise.addBias(operand(0), operand(1), into: try newResult(), rows: resultCount / columns, columns: columns)
   }
 
   /// dx = dy, db += Σ dy
@@ -69,6 +65,6 @@ extension OperatorCall {
     if let db = try accumulator(1) {
       Elementwise.accumulateBiasGradient(resultGradient, into: db, rows: resultCount / columns, columns: columns)
     }
-    if let dx = call.operandGradients[0] { memory.share(dx, with: resultGradientBuffer) }
+    try newGradient(0)
   }
 }

@@ -21,10 +21,15 @@ struct GatheredTensor {
     values = [Float](repeating: 0, count: shape.reduce(1, *))
   }
 
-  fileprivate mutating func add(_ part: UnsafePointer<Float>, _ place: Part) {
-    let transfer = RegionTransfer(place.region, from: place.region, to: shape.map { 0..<$0 })
-    values.withUnsafeMutableBufferPointer { if let base = $0.baseAddress { transfer.accumulate(part, into: base) } }
-    parts.append(place)
+  /// Adds a run of the elements of a region, in row-major order, which a rank holds.
+  fileprivate mutating func add(_ values: UnsafePointer<Float>, _ elements: Range<Int>, of region: Region, rank: Int) {
+    var place = values
+    for part in region.regions(ofElements: elements) {
+      let transfer = RegionTransfer(part, from: part, to: shape.map { 0..<$0 })
+      self.values.withUnsafeMutableBufferPointer { if let base = $0.baseAddress { transfer.accumulate(place, into: base) } }
+      parts.append(Part(rank: rank, region: part))
+      place += part.elementCount
+    }
   }
 
   /// Adds the values into a view of another array, whose element at the tensor's origin is at `offset`.
@@ -59,12 +64,13 @@ struct TensorGathering {
   let world: Communicator
   private static let tag = 0x7fff
 
-  /// One parameter as the stage that holds it first has it.
+  /// One parameter as the stage that holds it first has it, by its first reader there.
   struct ParameterSite {
     let tensor: TensorID
     let copy: Int
     let stage: Int
     let layout: Layout
+    let sharing: ParameterSharing
   }
 
   private var graph: Graph { decision.graph }
@@ -79,9 +85,11 @@ struct TensorGathering {
     for site in graph.operatorSites {
       for (position, tensor) in graph.operators[site.op].operands.enumerated() where graph.tensors[tensor].isParameter && needsGradient[tensor] {
         guard known.insert([tensor, site.copy]).inserted else { continue }
+        let use = strategies[site.op].operands[position]
         sites.append(
           ParameterSite(
-            tensor: tensor, copy: site.copy, stage: stage(holding: site), layout: strategies[site.op].operands[position].forward))
+            tensor: tensor, copy: site.copy, stage: stage(holding: site), layout: use.forward,
+            sharing: ParameterSharing(of: tensor, readBy: site.op, use, in: decision, isLearned: true)))
       }
     }
     return sites
@@ -112,7 +120,8 @@ struct TensorGathering {
     var whole: GatheredTensor? = world.rank == 0 ? GatheredTensor(shape: graph.shape(site.tensor)) : nil
     let parameter = executor.program.parameters.first { $0.tensor == site.tensor && $0.copy == site.copy }
     try collect(
-      site.tensor, site.layout, stage: site.stage, microBatch: 0, own: parameter?.gradient.map { executor.memory.floats($0) }, into: &whole)
+      site.tensor, site.layout, site.sharing, stage: site.stage, microBatch: 0, own: parameter?.gradient.map { executor.memory.floats($0) },
+      into: &whole)
     return whole
   }
 
@@ -124,27 +133,29 @@ struct TensorGathering {
   }
 
   private func collect(
-    _ tensor: TensorID, _ layout: Layout, stage: Int, microBatch: Int, own: UnsafeMutablePointer<Float>?, into whole: inout GatheredTensor?
+    _ tensor: TensorID, _ layout: Layout, _ sharing: ParameterSharing = .none, stage: Int, microBatch: Int, own: UnsafeMutablePointer<Float>?,
+    into whole: inout GatheredTensor?
   ) throws(ExecutionError) {
     for place in 0..<decision.ranksPerStage {
       let coordinates = decision.coordinates(of: place)
       // Of equal copies, one is enough.
-      guard coordinates.indices.allSatisfy({ coordinates[$0] == 0 || layout[$0] != .replicated }) else { continue }
+      guard coordinates.indices.allSatisfy({ coordinates[$0] == 0 || layout[$0] != .replicated || sharing.axes.contains($0) }) else { continue }
       let rank = stage * decision.ranksPerStage + place
       let region = Shard.region(shape: graph.shape(tensor), layout: layout, mesh: decision.mesh, coordinates: coordinates)
+      let elements = sharing.part(of: region.elementCount, mesh: decision.mesh, coordinates: coordinates)
       if rank == world.rank {
         guard let own else { preconditionFailure("\(graph.tensors[tensor].name) was not kept on rank \(rank)") }
-        if rank != 0 { try world.send(own, count: region.elementCount, to: 0, tag: Self.tag).wait() }
+        if rank != 0 { try world.send(own, count: elements.count, to: 0, tag: Self.tag).wait() }
       }
       guard whole != nil else { continue }
       let global = executor.program.globalRegion(region, of: tensor, microBatch: microBatch, microBatchSize: microBatchSize)
       if rank == 0, let own {
-        whole?.add(own, .init(rank: rank, region: global))
+        whole?.add(own, elements, of: global, rank: rank)
       } else {
-        let received = try executor.memory.take(count: region.elementCount)
+        let received = try executor.memory.take(count: elements.count)
         defer { executor.memory.release(received) }
-        try world.receive(executor.memory.floats(in: received), count: region.elementCount, from: rank, tag: Self.tag).wait()
-        whole?.add(executor.memory.floats(in: received), .init(rank: rank, region: global))
+        try world.receive(executor.memory.floats(in: received), count: elements.count, from: rank, tag: Self.tag).wait()
+        whole?.add(executor.memory.floats(in: received), elements, of: global, rank: rank)
       }
     }
   }

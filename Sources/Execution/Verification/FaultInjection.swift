@@ -7,6 +7,8 @@ package final class FaultInjection {
   package enum Fault: Equatable {
     /// Leaves out the all-reduce of this number in a step, counted from 0 on each rank.
     case droppedAllReduce(number: Int)
+    /// Leaves out the reduce-scatter of a gradient into parts (ZeRO) of this number in a step, counted from 0 on each rank.
+    case droppedReduceScatter(number: Int)
     /// Adds a bias twice.
     case doubledBias(operator: String, copy: Int)
     /// Changes one element of an operator's result by `relative` times its largest one, on the first rank that holds it.
@@ -15,14 +17,20 @@ package final class FaultInjection {
 
   private let fault: Fault
   private var allReduces = 0
+  private var scatters = 0
 
   package init(_ fault: Fault) { self.fault = fault }
 
-  func beginStep() { allReduces = 0 }
+  func beginStep() { (allReduces, scatters) = (0, 0) }
 
   func dropsNextAllReduce() -> Bool {
     defer { allReduces += 1 }
     return fault == .droppedAllReduce(number: allReduces)
+  }
+
+  func dropsNextScatter() -> Bool {
+    defer { scatters += 1 }
+    return fault == .droppedReduceScatter(number: scatters)
   }
 
   /// Applies to a forward result what was asked for.

@@ -12,7 +12,7 @@ struct DecisionReader {
   // MARK: - Operators
 
   /// The assignment and the predicted figures of every operator, in the model's order.
-  func operators(_ node: Node) throws -> [(assignment: [Int?], predicted: Prediction.OperatorPart)] {
+  func operators(_ node: Node) throws -> [(assignment: [Int?], zero: ZeROStage, predicted: Prediction.OperatorPart)] {
     let entries = try node.elements()
     guard entries.count == graph.operators.count else {
       throw node.invalid(expected: "one entry for each of the model's \(graph.operators.count) operators, in the model's order")
@@ -24,10 +24,24 @@ struct DecisionReader {
       let strategy = Strategy(assignment: try assignment(object.node("assignment"), rule), rule: rule)
       try object.node("strategy").expectDerived(.string(strategy.words(rule).joined(separator: ",")), "what the assignment is called")
       try checkUses(object, graph.operators[id], strategy)
+      let zero = try zeroStage(object, id, strategy)
       let predicted = try Prediction.OperatorPart(reading: object.node("predicted"), op: id)
       try object.finish()
-      return (strategy.assignment, predicted)
+      return (strategy.assignment, zero, predicted)
     }
+  }
+
+  /// One of the stages that the strategy leaves to the operator's weights; none where it is not given.
+  private func zeroStage(_ object: ObjectReader, _ op: OperatorID, _ strategy: Strategy) throws(DocumentError) -> ZeROStage {
+    guard let node = object.nodeIfPresent("zero") else { return .none }
+    let needsGradient = job.mode == .train ? graph.reachesLoss() : [Bool](repeating: false, count: graph.tensors.count)
+    let possible = ZeROStage.possible(op, strategy, in: graph, mesh: mesh, needsGradient: needsGradient)
+    guard let stage = ZeROStage(rawValue: try node.int()), stage != .none, possible.contains(stage) else {
+      throw node.invalid(
+        expected: possible.count > 1
+          ? "1, 2 or 3" : "no ZeRO stage: no ranks hold the same weight for different data, or several operators read it")
+    }
+    return stage
   }
 
   /// For each mesh axis the name of an iteration axis that may be split, or null.
@@ -77,6 +91,21 @@ struct DecisionReader {
     try object.node("layout").expectDerived(.string(layout.notation), "the layout that the assignment gives")
     try object.node("gradient").expectDerived(.string(gradient.notation), "the gradient's layout that the assignment gives")
     try object.finish()
+  }
+
+  // MARK: - Recompute
+
+  /// What the segments named compute again; the others nothing.
+  func recompute(_ node: Node) throws(DocumentError) -> [Recompute] {
+    let object = try node.object()
+    var result = graph.segments.map { _ in Recompute.none }
+    for (id, segment) in graph.segments.enumerated() {
+      guard let entry = object.nodeIfPresent(segment.name) else { continue }
+      if job.mode == .forward { throw entry.invalid(expected: "nothing: a forward plan has no backward pass") }
+      result[id] = try entry.choice(of: Recompute.self)
+    }
+    try object.finish()
+    return result
   }
 
   // MARK: - Stages

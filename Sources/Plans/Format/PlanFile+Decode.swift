@@ -18,7 +18,8 @@ extension PlanFile {
     let operators = try reader.operators(root.node("operators"))
     let decision = Decision(
       graph: graph, job: reader.job, mesh: reader.mesh, schedule: try root.choice("schedule", of: Schedule.self),
-      stages: try reader.stages(root.node("stages")), assignments: operators.map(\.assignment),
+      stages: try reader.stages(root.node("stages")), assignments: operators.map(\.assignment), zero: operators.map(\.zero),
+      recompute: try reader.recompute(root.node("recompute")),
       conversions: try reader.conversions(root.node("conversions")))
     try check(decision, hardware, root)
     let prediction = try Prediction(reading: root.node("predicted"), operators: operators.map(\.predicted), for: decision)

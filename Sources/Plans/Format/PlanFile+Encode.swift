@@ -18,6 +18,11 @@ extension PlanFile {
       "schedule": .string(decision.schedule.rawValue),
       "stages": .array(decision.stages.indices.map { json(stage: $0, of: decision) }),
       "operators": .array(graph.operators.indices.map { json(operator: $0, of: plan) }),
+      "recompute": .object(
+        JSON.Object(
+          graph.segments.indices.filter { decision.recompute[$0] != .none }.map {
+            (graph.segments[$0].name, .string(decision.recompute[$0].rawValue))
+          })),
       "conversions": .array(decision.conversions.map { json(conversion: $0, in: graph) }),
       "predicted": plan.prediction.json(graph),
       "certificate": plan.certificate.json,
@@ -49,14 +54,17 @@ extension PlanFile {
     func use(_ tensor: TensorID, _ layout: Layout, _ gradient: Layout) -> JSON {
       ["tensor": .string(graph.tensors[tensor].name), "layout": .string(layout.notation), "gradient": .string(gradient.notation)]
     }
-    return [
-      "name": .string(op.name),
-      "strategy": .string(strategy.words(rule).joined(separator: ",")),
-      "assignment": .array(strategy.assignment.map { axis in axis.map { .string(rule.iteration[$0].name) } ?? .null }),
-      "operands": .array(zip(op.operands, strategy.operands).map { use($0, $1.forward, $1.gradient) }),
-      "result": use(op.result, strategy.result, strategy.resultGradient),
-      "predicted": plan.prediction.operators[id].json,
-    ]
+    var object = JSON.Object([
+      ("name", .string(op.name)),
+      ("strategy", .string(strategy.words(rule).joined(separator: ","))),
+      ("assignment", .array(strategy.assignment.map { axis in axis.map { .string(rule.iteration[$0].name) } ?? .null })),
+      ("operands", .array(zip(op.operands, strategy.operands).map { use($0, $1.forward, $1.gradient) })),
+      ("result", use(op.result, strategy.result, strategy.resultGradient)),
+      ("predicted", plan.prediction.operators[id].json),
+    ])
+    let zero = plan.decision.zero[id]
+    if zero != .none { object["zero"] = .int(zero.rawValue) }
+    return .object(object)
   }
 
   private static func json(conversion: Conversion, in graph: Graph) -> JSON {

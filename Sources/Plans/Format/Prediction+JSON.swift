@@ -66,11 +66,10 @@ extension Prediction.CollectivePart {
   fileprivate init(reading node: Node, _ names: NamedParts, meshAxes: Int) throws {
     let object = try node.object()
     let cause = try object.choice("cause", of: Cause.self)
-    let isOfParameter = cause == .gradient || cause == .tied
     let kind = try object.node("kind")
     self.init(
       cause: cause, op: try names.op(object.node("operator")),
-      tensor: isOfParameter ? try names.parameter(object.node("tensor")) : try names.value(object.node("tensor")),
+      tensor: cause.isOfParameter ? try names.parameter(object.node("tensor")) : try names.value(object.node("tensor")),
       kind: kind.value == .string(Self.pairwise) ? nil : try kind.choice(of: CollectiveKind.self),
       axes: try object.node("axes").meshAxes(meshAxes), bytes: try object.bytes("bytes"), time: try object.seconds("time_seconds"),
       calls: try object.int("calls", .within(0, 1 << 20)), copies: try object.int("copies", .within(0, 1 << 20)))

@@ -81,14 +81,19 @@ extension Presolve {
     let fromFirst = matrix(of: nodes[node].edges[0], from: first)
     let fromSecond = matrix(of: nodes[node].edges[1], from: second)
     let (m, n, count) = (nodes[first].count, nodes[second].count, nodes[node].count)
+    if rows == 1 {
+      let between = Reconstruction.Between(
+        node: node, first: first, second: second, origins: (nodes[node].origin, nodes[first].origin, nodes[second].origin),
+        costs: nodes[node].costs, fromFirst: fromFirst, bySecond: transposed(fromSecond, rows: n, columns: count))
+      remove(node, .least(between))
+      add(between.folded(), from: first, to: second)
+      return true
+    }
     let width = count * rows
     var folded = [Int64](repeating: Problem.forbidden, count: m * n * rows)
     var responses = [Int32](repeating: 0, count: m * n)
-    if rows == 1 {
-      leastOverNode(nodes[node].costs, fromFirst, fromSecond, folded: &folded, responses: &responses)
-    }
     var costs = [Int64](repeating: 0, count: width)
-    for p in 0..<m where rows > 1 {
+    for p in 0..<m {
       for s in 0..<n {
         var isAnyAllowed = false
         for index in 0..<width {
@@ -113,40 +118,6 @@ extension Presolve {
     remove(node, .between(node: node, first: first, second: second, width: fullWidth, strategies: strategies))
     add(folded, from: first, to: second)
     return true
-  }
-
-  /// With one objective row the least sum is the response: folded(p, s) = min_q (costs(q) + fromFirst(p, q) + fromSecond(s, q)).
-  private func leastOverNode(
-    _ costs: [Int64], _ fromFirst: [Int64], _ fromSecond: [Int64], folded: inout [Int64], responses: inout [Int32]
-  ) {
-    let count = costs.count
-    let n = fromSecond.count / count
-    // Rows of equal q are neighbours, so that the innermost loop runs over memory in order.
-    let bySecond = transposed(fromSecond, rows: n, columns: count)
-    bySecond.withUnsafeBufferPointer { bySecond in
-      folded.withUnsafeMutableBufferPointer { folded in
-        responses.withUnsafeMutableBufferPointer { responses in
-          for p in 0..<fromFirst.count / count {
-            let (least, best) = (folded.baseAddress! + p * n, responses.baseAddress! + p * n)
-            // Most entries of a shared tensor's edges are forbidden: only what p allows is looked at.
-            for q in 0..<count {
-              let own = sum(costs[q], fromFirst[p * count + q])
-              guard own < Problem.forbidden else { continue }
-              let added = bySecond.baseAddress! + q * n
-              for s in 0..<n {
-                // Two forbidden entries stay within 64 bits.
-                let total = own &+ added[s]
-                if total < least[s] {
-                  least[s] = total
-                  best[s] = Int32(truncatingIfNeeded: q)
-                }
-              }
-            }
-            for s in 0..<n where least[s] >= Problem.blocked { least[s] = Problem.forbidden }
-          }
-        }
-      }
-    }
   }
 
   /// The sum of two costs of either sign; forbidden where one is.

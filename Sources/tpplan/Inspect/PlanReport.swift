@@ -91,6 +91,9 @@ extension Prediction.CollectivePart {
       let split = rules[op].interior.first.map { rules[op].iteration[$0.axis].name } ?? "axis"
       return "maximum, sum and target of \(name) over the split \(split)"
     case .gradient: return "gradient of \(graph.shortName(ofTensor: tensor)); ranks saw different data"
+    case .updated: return "\(graph.shortName(ofTensor: tensor)), updated in parts (ZeRO \(decision.zero[op].rawValue))"
+    case .weights: return "\(graph.shortName(ofTensor: tensor)), held in parts (ZeRO 3)"
+    case .parts: return "gradient of \(graph.shortName(ofTensor: tensor)), held in parts (ZeRO \(decision.zero[op].rawValue))"
     case .tied:
       let stages = decision.stagesHolding(tensor).map(String.init).joined(separator: " and ")
       return "gradient of \(graph.shortName(ofTensor: tensor)), held by stages \(stages)"

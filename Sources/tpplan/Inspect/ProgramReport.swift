@@ -40,10 +40,11 @@ struct ProgramReport {
         let written = [call.result] + call.extras + call.operandGradients.compactMap { $0 }
         for buffer in written where copies[buffer] == nil { copies[buffer] = call.copy }
       case .reshard(_, let from, let to): copies[to] = copies[from]
+      case .gatherParameter(let parameter, _, let buffer): copies[buffer] = program.parameters[parameter].copy
       case .receive(let buffer, let rank, _):
         let sender = rank / decision.ranksPerStage
         copies[buffer] = lastCopy(ofStage: min(sender, program.stage))
-      case .load, .accumulate, .send, .zero, .reduceGradient, .reduceTied, .update, .free: break
+      case .load, .accumulate, .send, .zero, .scatterGradient, .reduceGradient, .reduceTied, .update, .free: break
       }
     }
     return copies
@@ -74,6 +75,14 @@ struct ProgramReport {
     case .send(let buffer, let rank, _): Line(action: "send", subject: text(buffer), ranks: [rank])
     case .receive(let buffer, let rank, _): Line(action: "receive", subject: text(buffer), ranks: [rank])
     case .zero(let buffer): Line(action: "zero", subject: text(buffer))
+    case .gatherParameter(let parameter, let axes, let whole):
+      Line(
+        action: "all-gather", subject: exchange(program.parameters[parameter].value, whole), ranks: group(axes),
+        note: whole == program.parameters[parameter].value ? "updated in parts, in place" : "held in parts")
+    case .scatterGradient(let parameter, let axes, let whole):
+      Line(
+        action: "reduce-scatter", subject: exchange(whole, program.parameters[parameter].gradient ?? whole), ranks: group(axes),
+        note: whole == program.parameters[parameter].gradient ? "gradient, own part stays at the start" : "gradient, added to own part")
     case .reduceGradient(let parameter, let axes):
       Line(action: "all-reduce", subject: gradient(parameter), ranks: group(axes), note: "gradient, in place")
     case .reduceTied(let parameter, let ranks):
@@ -86,9 +95,9 @@ struct ProgramReport {
   private func line(_ call: KernelCall) -> Line {
     let name = Graph.name(program.graph.operators[call.op].name, copy: call.copy)
     switch call.phase {
-    case .forward:
+    case .forward, .recompute:
       return Line(
-        action: "forward", microBatch: call.microBatch,
+        action: call.phase == .forward ? "forward" : "recompute", microBatch: call.microBatch,
         subject: "\(name): \(call.operands.map(text).joined(separator: ", ")) -> \(shape(call.result))")
     case .backward:
       let gradients = call.operandGradients.compactMap { $0 }.map(text).joined(separator: ", ")
@@ -102,7 +111,19 @@ struct ProgramReport {
   private func group(_ axes: [Int]) -> [Int] { program.group(over: axes).map { program.rank(at: $0) } }
   private func gradient(_ parameter: Int) -> String { program.parameters[parameter].gradient.map(text) ?? text(program.parameters[parameter].value) }
 
-  private func shape(_ id: BufferID) -> String { "[" + program.buffers[id].region.map { "\($0.count)" }.joined(separator: ",") + "]" }
+  private func exchange(_ from: BufferID, _ to: BufferID) -> String { from == to ? text(from) : "\(text(from)) -> \(shape(to))" }
+
+  private func shape(_ id: BufferID) -> String { "[" + part(id) + program.buffers[id].region.map { "\($0.count)" }.joined(separator: ",") + "]" }
+
+  /// Of a parameter that is held in parts, how many elements.
+  private func part(_ id: BufferID) -> String {
+    switch program.buffers[id].role {
+    case .parameter(let index) where program.parameters[index].sharing.stage >= .weights,
+      .parameterGradient(let index) where program.parameters[index].sharing.stage >= .gradients:
+      "\(program.buffers[id].count) of "
+    default: ""
+    }
+  }
   private func text(_ id: BufferID) -> String { name(id) + shape(id) }
 
   private func name(_ id: BufferID) -> String {
@@ -110,8 +131,8 @@ struct ProgramReport {
     let pattern = program.graph.tensors[buffer.tensor].name
     let name = copies[id].map { Graph.name(pattern, copy: $0) } ?? pattern
     return switch buffer.role {
-    case .gradient, .parameterGradient: "grad(\(name))"
-    case .activation, .parameter, .input: name
+    case .gradient, .parameterGradient, .wholeGradient: "grad(\(name))"
+    case .activation, .parameter, .gatheredParameter, .input: name
     }
   }
 }

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ModelGraph
+import Quantities
+import Strategies
+
+/// What the weights of one operator cost, beyond the operator's own work: their place in memory, their gradients' synchronisation, the optimizer.
+package struct WeightsCost: Hashable, Sendable {
+  /// Per micro-batch: gathering weights, and scattering gradients, that are shared out.
+  package var forward: Seconds = .zero
+  package var backward: Seconds = .zero
+  /// Once per step: summing gradients over data replicas, and gathering updated weights.
+  package var gradientSync: Seconds = .zero
+  /// Once per step: the optimizer.
+  package var update: Seconds = .zero
+  /// Weights as kernels read them, gradients, master weights and optimizer state.
+  package var weights: Bytes = .zero
+  package var gradients: Bytes = .zero
+  package var optimizerState: Bytes = .zero
+  /// Gathered weights and whole gradients that only live while the operator runs.
+  package var transient: Bytes = .zero
+  package var collectives: [Collective] = []
+
+  package var resident: Bytes { weights + gradients + optimizerState }
+
+  /// One collective on one weight.
+  package struct Collective: Hashable, Sendable {
+    package let operand: Int
+    package let kind: CollectiveKind
+    package let axes: [Int]
+    package let bytes: Bytes
+    package let time: Seconds
+    package let occasion: Occasion
+  }
+
+  package enum Occasion: Hashable, Sendable {
+    case forward
+    case backward
+    /// Once per step, before the optimizer.
+    case beforeUpdate
+    /// Once per step, after the optimizer.
+    case afterUpdate
+  }
+}
+
+extension Pricing {
+  /// The ZeRO stages that a strategy leaves to the weights of an operator.
+  package func zeroStages(_ op: OperatorID, _ strategy: Strategy) -> [ZeROStage] {
+    ZeROStage.possible(op, strategy, in: graph, mesh: mesh, needsGradient: needsGradient)
+  }
+
+  /// What the weights of an operator cost under a strategy. `ownsParameter[k]` is false for a parameter that another operator's cost already
+  /// counts (a tie).
+  package func weights(_ op: OperatorID, _ strategy: Strategy, _ zero: ZeROStage, ownsParameter: [Bool]) -> WeightsCost {
+    var cost = WeightsCost()
+    let operands = graph.operators[op].operands
+    let trains = job.mode == .train && needsGradient[graph.operators[op].result]
+    for (position, tensor) in operands.enumerated() where graph.tensors[tensor].isParameter && ownsParameter[position] {
+      let use = strategy.operands[position]
+      let count = largestCount(graph.shape(tensor), use.forward)
+      guard trains, needsGradient[tensor] else {
+        cost.weights += Bytes(count * Double(precision.elementBytes))
+        continue
+      }
+      let axes = use.sharingAxes(mesh: mesh)
+      let sharers = axes.reduce(1) { $0 * mesh[$1] }
+      let shard = self.sharers == nil ? (count / Double(sharers)).rounded(.up) : count / Double(sharers)
+      func held(_ level: ZeROStage) -> Double { zero >= level ? shard : count }
+      let state = precision.masterBytes + (job.optimizer == .adamw ? 8 : 0)
+      cost.weights += Bytes(held(.weights) * Double(precision.elementBytes))
+      cost.gradients += Bytes(held(.gradients) * Double(precision.gradientBytes))
+      cost.optimizerState += Bytes(held(.optimizer) * Double(state))
+      // The optimizer reads the gradient and its state, and writes state and weight.
+      cost.update += rates.stream(Bytes(held(.optimizer) * Double(precision.gradientBytes + 2 * state + 2 * precision.elementBytes)))
+      guard !axes.isEmpty else { continue }
+      let whole = Bytes(count * Double(precision.elementBytes))
+      let gradient = Bytes(count * Double(precision.gradientBytes))
+      func add(_ kind: CollectiveKind, _ bytes: Bytes, _ occasion: WeightsCost.Occasion) {
+        let time = collective(kind, bytes: bytes, axes: axes)
+        switch occasion {
+        case .forward: cost.forward += time
+        case .backward: cost.backward += time
+        case .beforeUpdate, .afterUpdate: cost.gradientSync += time
+        }
+        cost.collectives.append(.init(operand: position, kind: kind, axes: axes, bytes: bytes, time: time, occasion: occasion))
+      }
+      switch zero {
+      case .none: add(.allReduce, gradient, .beforeUpdate)
+      case .optimizer:
+        add(.reduceScatter, gradient, .beforeUpdate)
+        add(.allGather, whole, .afterUpdate)
+      case .gradients:
+        add(.reduceScatter, gradient, .backward)
+        add(.allGather, whole, .afterUpdate)
+        cost.transient += gradient
+      case .weights:
+        add(.allGather, whole, .forward)
+        add(.allGather, whole, .backward)
+        add(.reduceScatter, gradient, .backward)
+        cost.transient += whole + gradient
+      }
+    }
+    return cost
+  }
+}

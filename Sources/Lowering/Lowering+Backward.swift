@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ModelGraph
+import Plans
+import Strategies
+
+/// Backward passes, and what is done once per step after them.
+extension Lowering {
+  mutating func lowerBackward(_ microBatch: Int) {
+    guard let units = tape.removeValue(forKey: microBatch), let last = units.last else { preconditionFailure("backward before forward") }
+    // The gradients of what this stage sends on, in the layouts that their producers take.
+    var outgoing: [BufferID?] = graph.segments[last.segment].exits.map { _ in nil }
+    if program.stage < decision.stages.count - 1 {
+      for (index, exit) in graph.segments[last.segment].exits.enumerated() where needsGradient[exit] {
+        let id = buffer(.gradient, exit, program.strategies[graph.producer[exit]!].resultGradient)
+        emit(.receive(id, rank: program.rank + decision.ranksPerStage, tag: tag(microBatch, index, true)))
+        outgoing[index] = id
+      }
+    }
+    for unit in units.reversed() { outgoing = lowerBackward(unit, exitGradients: outgoing) }
+    if program.stage > 0 {
+      for (index, gradient) in outgoing.enumerated() {
+        if let gradient { emit(.send(gradient, rank: program.rank - decision.ranksPerStage, tag: tag(microBatch, index, true))) }
+      }
+    }
+  }
+
+  /// Returns the gradients of the segment's entries, in the layouts that their producers take.
+  private mutating func lowerBackward(_ unit: Unit, exitGradients: [BufferID?]) -> [BufferID?] {
+    var unit = unit
+    lowerRecompute(&unit)
+    let segment = graph.segments[unit.segment]
+    var contributions: [TensorID: [(layout: Layout, buffer: BufferID)]] = [:]
+    for (exit, gradient) in zip(segment.exits, exitGradients) {
+      guard let gradient else { continue }
+      contributions[exit] = [(program.buffers[gradient].layout, gradient)]
+    }
+    for call in unit.calls.reversed() {
+      let op = graph.operators[call.op]
+      let strategy = program.strategies[call.op]
+      guard needsGradient[op.result] else { continue }
+      var resultGradient: BufferID?
+      if op.result != graph.loss {
+        guard let parts = contributions.removeValue(forKey: op.result) else { continue }
+        resultGradient = sum(parts, tensor: op.result, to: strategy.resultGradient)
+      }
+      var operands = call.operands
+      var gradients: [BufferID?] = []
+      for (position, tensor) in op.operands.enumerated() {
+        if graph.tensors[tensor].isParameter {
+          let index = parameter(tensor, copy: unit.copy)
+          operands[position] = wholeParameter(index)
+          gradients.append(gradientBuffer(index))
+        } else {
+          gradients.append(needsGradient[tensor] ? buffer(.gradient, tensor, strategy.operands[position].gradient) : nil)
+        }
+      }
+      emit(
+        .kernel(
+          KernelCall(
+            op: call.op, copy: unit.copy, microBatch: unit.microBatch, phase: .backward, operands: operands, result: call.result,
+            extras: call.extras, resultGradient: resultGradient, operandGradients: gradients)))
+      for gradient in gradients.compactMap({ $0 }) {
+        guard case .wholeGradient(let index) = program.buffers[gradient].role else { continue }
+        emit(.scatterGradient(parameter: index, axes: program.parameters[index].sharing.axes, from: gradient))
+      }
+      for (position, tensor) in op.operands.enumerated() where graph.tensors[tensor].isActivation {
+        guard let gradient = gradients[position] else { continue }
+        contribute(gradient, layout: strategy.operands[position].gradient, to: tensor, in: &contributions)
+      }
+    }
+    return zip(segment.entries, unit.entries).map { entry, carried in
+      guard let parts = contributions[entry] else { return nil }
+      return sum(parts, tensor: entry, to: program.strategies[carried.producer].resultGradient)
+    }
+  }
+
+  /// Where a kernel puts a parameter's gradient: on top of the resident one, or on its own where only a part is resident.
+  private mutating func gradientBuffer(_ index: Int) -> BufferID? {
+    let parameter = program.parameters[index]
+    guard parameter.gradient != nil, parameter.sharing.stage >= .gradients else { return parameter.gradient }
+    return buffer(.wholeGradient(index), parameter.tensor, parameter.layout)
+  }
+
+  /// Adds a contribution to the one of the same layout, if there is one.
+  private mutating func contribute(
+    _ gradient: BufferID, layout: Layout, to tensor: TensorID, in contributions: inout [TensorID: [(layout: Layout, buffer: BufferID)]]
+  ) {
+    if let same = contributions[tensor]?.first(where: { $0.layout == layout }) {
+      emit(.accumulate(from: gradient, to: same.buffer))
+    } else {
+      contributions[tensor, default: []].append((layout, gradient))
+    }
+  }
+
+  private mutating func sum(_ parts: [(layout: Layout, buffer: BufferID)], tensor: TensorID, to layout: Layout) -> BufferID {
+    var total: BufferID?
+    for part in parts {
+      let ready = convert(part.buffer, tensor, from: part.layout, to: layout, role: .gradient)
+      if let total { emit(.accumulate(from: ready, to: total)) } else { total = ready }
+    }
+    guard let total else { preconditionFailure("a gradient without contributions") }
+    return total
+  }
+
+  // MARK: - Once per step
+
+  mutating func lowerUpdates() {
+    for (index, parameter) in program.parameters.enumerated() {
+      guard let gradient = parameter.gradient, !parameter.gradientAxes.isEmpty else { continue }
+      switch parameter.sharing.stage {
+      case .none: emit(.reduceGradient(parameter: index, axes: parameter.gradientAxes))
+      case .optimizer: emit(.scatterGradient(parameter: index, axes: parameter.sharing.axes, from: gradient))
+      case .gradients, .weights: break
+      }
+    }
+    // In one order on every stage: each of these waits for the other holders.
+    for (index, parameter) in program.parameters.enumerated().sorted(by: { $0.element.tensor < $1.element.tensor })
+    where parameter.gradient != nil {
+      let holders = decision.stagesHolding(parameter.tensor)
+      if holders.count > 1 && holders.contains(program.stage) {
+        let place = program.rank % decision.ranksPerStage
+        emit(.reduceTied(parameter: index, ranks: holders.map { $0 * decision.ranksPerStage + place }))
+      }
+    }
+    for (index, parameter) in program.parameters.enumerated() where parameter.gradient != nil {
+      emit(.update(parameter: index))
+      guard [.optimizer, .gradients].contains(parameter.sharing.stage) else { continue }
+      emit(.gatherParameter(parameter: index, axes: parameter.sharing.axes, into: parameter.value))
+    }
+  }
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
+import Planner
+import Plans
+import Quantities
+import Strategies
+
+/// The best configurations of a search, one line each.
+struct Ranking {
+  private let entries: [(decision: Decision, prediction: Prediction)]
+
+  init(_ planned: PlanOutcome.Planned) {
+    entries = [(planned.decision, planned.prediction)] + planned.others.map { ($0.decision, $0.prediction) }
+  }
+
+  /// What each layer computes again, where any does.
+  private func recompute(_ decision: Decision) -> Recompute { decision.recompute.first { $0 != .none } ?? .none }
+
+  private func stages(_ decision: Decision) -> [Int] {
+    decision.stages.map { stage in stage.units.reduce(0) { decision.graph.segments[$1.segment].repeats > 1 ? $0 + $1.copies.count : $0 } }
+  }
+
+  var lines: [String] {
+    let best = entries[0].prediction.step
+    return ["", "  best configurations"]
+      + entries.enumerated().map { number, entry in
+        let slower = number == 0 ? "" : "   +\(percent(entry.prediction.step / best - 1))"
+        return "  \(number + 1). \(entry.prediction.step)\(slower)   \(entry.prediction.memory)   \(text(entry.decision))"
+      }
+  }
+
+  /// `mesh 2x4, 8 stages, 1f1b, layers 4 4 4 4, 48 micro-batches`.
+  private func text(_ decision: Decision) -> String {
+    var parts = ["mesh " + decision.mesh.map(String.init).joined(separator: "x"), counted(decision.stages.count, "stage")]
+    if decision.stages.count > 1 {
+      parts += [decision.schedule.rawValue, "layers " + stages(decision).map(String.init).joined(separator: " ")]
+    }
+    parts.append(counted(decision.job.microBatches, "micro-batch", plural: "micro-batches"))
+    if recompute(decision) != .none { parts.append("recompute \(recompute(decision).rawValue)") }
+    return parts.joined(separator: ", ")
+  }
+
+  var json: JSON {
+    .array(
+      entries.map { entry in
+        [
+          "objective_seconds": .double(entry.prediction.step.value), "memory_bytes_per_device": .double(entry.prediction.memory.value),
+          "mesh": .array(entry.decision.mesh.map { .int($0) }), "layers": .array(stages(entry.decision).map { .int($0) }),
+          "stages": .int(entry.decision.stages.count), "schedule": .string(entry.decision.schedule.rawValue),
+          "micro_batches": .int(entry.decision.job.microBatches), "recompute": .string(recompute(entry.decision).rawValue),
+        ]
+      })
+  }
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
+import Foundation
+import Hardware
+import Lowering
+import ModelGraph
+import Plans
+import Strategies
+import Testing
+
+@testable import Execution
+@testable import Planner
+
+/// What a plan predicts that its collectives move, against what the ranks' programs say.
+struct PredictedTrafficTests {
+  /// A GPT-2 whose extents divide by 4, so that the largest part is every rank's.
+  private func plan(_ degrees: MegatronDegrees) throws -> PlanOutcome.Planned {
+    var model = GPT2Configuration()
+    (model.workload, model.layers, model.hidden, model.heads, model.ffn) = (Workload(batch: 8, sequence: 16), 4, 32, 4, 64)
+    (model.vocabulary, model.positions) = (64, 16)
+    let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../../hardware/local.json").standardized.path
+    let text = try String(contentsOfFile: file, encoding: .utf8)
+    let cluster = try HardwareFile(decoding: Document(file: file, parsing: text.utf8)).cluster(devices: degrees.devices)
+    let request = SearchRequest(
+      graph: try model.graph(), cluster: cluster, batch: 8, sequence: 16, precision: .fp32, mode: .train, optimizer: .adamw)
+    guard case .planned(let planned) = try Planner.search(degrees.fix(request)) else { throw NothingFits() }
+    return planned
+  }
+
+  private struct NothingFits: Error {}
+
+  @Test(
+    "differential: every collective of a plan has the calls and bytes of the programs, for each ZeRO stage and recomputation",
+    arguments: [(2, 1, 1), (2, 2, 1), (2, 1, 2), (1, 2, 2), (2, 2, 2)], ZeROStage.allCases)
+  func collectives(degrees: (data: Int, tensor: Int, pipeline: Int), zero: ZeROStage) throws {
+    for recompute in Recompute.allCases {
+      var given = MegatronDegrees()
+      (given.data, given.tensor, given.pipeline, given.microBatchSize) = (degrees.data, degrees.tensor, degrees.pipeline, 1)
+      (given.zero, given.recompute, given.isSequenceParallel) = (zero, recompute, degrees.tensor > 1)
+      let plan = try plan(given)
+      let decision = plan.decision
+      #expect(decision.zero.contains { $0 != .none } == (zero != .none && degrees.data * degrees.tensor > 1))
+      var predicted = Traffic()
+      for part in plan.prediction.collectives {
+        guard let kind = part.kind.flatMap(Traffic.Kind.init) else { continue }
+        let calls = part.callsPerStep(microBatches: decision.job.microBatches) * decision.ranksPerStage
+        predicted[kind] = .init(count: predicted[kind].count + calls, bytes: predicted[kind].bytes + calls * Int(part.bytes.value))
+      }
+      var programs = Traffic()
+      for rank in 0..<decision.ranks {
+        let own = Lowering.program(for: decision, rank: rank).expectedTraffic()
+        for kind in Traffic.Kind.allCases where kind != .sendReceive {
+          programs[kind] = .init(count: programs[kind].count + own[kind].count, bytes: programs[kind].bytes + own[kind].bytes)
+        }
+      }
+      #expect(predicted == programs, "\(recompute)")
+    }
+  }
+}
+
+extension Traffic.Kind {
+  fileprivate init?(_ collective: CollectiveKind) {
+    guard let kind = Self.allCases.first(where: { $0.name == collective.rawValue }) else { return nil }
+    self = kind
+  }
+}
