@@ -126,7 +126,9 @@ struct RunCommand: ParsableCommand {
     let predicted = try Planner.predict(decision, on: cluster)
     let text = RunText(decision: decision, report: report, predicted: predicted, kernel: BLAS.kernelName(), outputs: outputs)
     switch format {
-    case .text: print(text.lines.joined(separator: "\n"))
+    case .text:
+      print(text.lines.joined(separator: "\n"))
+      if let remark = BLASEnvironment.remark(kernel: BLAS.kernelName()) { FileHandle.standardError.write(Data("tpplan: \(remark)\n".utf8)) }
     case .json: text.json.printLine()
     }
     return status(report)

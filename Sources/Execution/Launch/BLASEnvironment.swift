@@ -24,6 +24,14 @@ package enum BLASEnvironment {
     return variables
   }
 
+  /// What to say where the user's own choice of a kernel leaves the processor's AVX-512 units idle; nil where it does not.
+  package static func remark(
+    kernel: String, flags: Set<String> = processorFlags(), environment: [String: String] = ProcessInfo.processInfo.environment
+  ) -> String? {
+    guard let chosen = environment[coreType], needsSkylakeX(kernel: kernel, flags: flags) else { return nil }
+    return "\(coreType)=\(chosen) is set; without it ranks use the SkylakeX kernel, which suits this processor better"
+  }
+
   /// OpenBLAS 0.3.21 falls back to an AVX2 kernel on processors that it does not know, at half the speed where they have
   /// AVX-512 (design §8). Its SkylakeX kernels use exactly these features.
   static func needsSkylakeX(kernel: String, flags: Set<String>) -> Bool {

@@ -67,6 +67,14 @@ struct BLASEnvironmentTests {
     #expect(variables("Haswell", wide, ["OPENBLAS_CORETYPE": "Haswell"]) == [threads])
     #expect(variables("Haswell", wide, ["OPENBLAS_CORETYPE": "SkylakeX", "OPENBLAS_NUM_THREADS": "1"]) == [])
   }
+
+  @Test("a choice of the environment that leaves AVX-512 idle is remarked on")
+  func remark() {
+    #expect(BLASEnvironment.remark(kernel: "Haswell", flags: wide, environment: ["OPENBLAS_CORETYPE": "Haswell"]) != nil)
+    #expect(BLASEnvironment.remark(kernel: "Haswell", flags: wide, environment: [:]) == nil)
+    #expect(BLASEnvironment.remark(kernel: "Haswell", flags: ["avx2"], environment: ["OPENBLAS_CORETYPE": "Haswell"]) == nil)
+    #expect(BLASEnvironment.remark(kernel: "SkylakeX", flags: wide, environment: ["OPENBLAS_CORETYPE": "SkylakeX"]) == nil)
+  }
 }
 
 struct RunDiagnosticsTests {
