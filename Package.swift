@@ -26,6 +26,7 @@ let package = Package(
     // GLPK has no pkg-config file; the module map links it.
     .systemLibrary(name: "CGLPK", providers: [.apt(["libglpk-dev"])]),
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
 
     .target(name: "Quantities"),
@@ -35,6 +36,7 @@ let package = Package(
     .target(name: "Strategies", dependencies: ["Quantities", "ModelGraph", "Hardware"]),
     .target(name: "CostModel", dependencies: ["Quantities", "ModelGraph", "Hardware", "Strategies"]),
     .target(name: "Search", dependencies: ["Quantities", "CGLPK"]),
+    .target(name: "ShardingProblems", dependencies: ["Documents", "Search", "CZlib"]),
     .target(name: "Plans", dependencies: ["Quantities", "Documents", "ModelGraph", "Hardware", "Strategies"]),
     .target(name: "Lowering", dependencies: ["Quantities", "ModelGraph", "Hardware", "Strategies", "Plans"]),
     .target(
@@ -53,7 +55,7 @@ let package = Package(
       name: "tpplan",
       dependencies: [
         "Quantities", "Documents", "ModelGraph", "Hardware", "Strategies", "CostModel", "Search", "Plans", "Lowering",
-        "Planner", "Execution", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Planner", "Execution", "ShardingProblems", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .executableTarget(name: "KernelBenchmark", dependencies: ["Kernels"], path: "Benchmarks/KernelBenchmark"),
 
@@ -61,6 +63,7 @@ let package = Package(
     .testTarget(name: "ModelGraphTests", dependencies: ["ModelGraph", "Documents"]),
     .testTarget(name: "HardwareTests", dependencies: ["Hardware", "Documents", "Quantities"]),
     .testTarget(name: "SearchTests", dependencies: ["Search", "Quantities"]),
+    .testTarget(name: "ShardingProblemsTests", dependencies: ["ShardingProblems", "Search", "Documents", "CZlib"]),
     .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
     .testTarget(
       name: "PlansTests",
