@@ -8,6 +8,8 @@ package struct SolveOptions: Sendable {
   package var cutoff: Int64?
   package var reductions: Reductions
   package var bounds: Bounds
+  /// Whether a choice found is moved to the least memory and the lowest strategies among those of its objective.
+  var settlesTies = true
 
   package init(stop: StopCondition = StopCondition(), cutoff: Int64? = nil, reductions: Reductions = .all, bounds: Bounds = .all) {
     self.stop = stop

@@ -260,7 +260,7 @@ struct Solver {
 
   private func outcome(_ status: Outcome.Status) -> Outcome {
     var final = incumbent
-    if let incumbent, var assignment = Assignment(original, incidence: original.incidence(), choice: incumbent.choice) {
+    if options.settlesTies, let incumbent, var assignment = Assignment(original, incidence: original.incidence(), choice: incumbent.choice) {
       assignment.settleTies()
       let evaluation = original.evaluate(assignment.choice)
       if evaluation.isLegal, evaluation.objective <= Int128(incumbent.objective) { final = (assignment.choice, Int64(evaluation.objective)) }

@@ -159,7 +159,7 @@ struct MemoryPrices {
   /// - Parameter unit: a price of the order that is expected.
   init(rowCount: Int, unit: Double) {
     significands = [Int64](repeating: 0, count: rowCount)
-    shift = max(0, min(60, 24 - (unit > 0 && unit.isFinite ? Int(unit.exponent) : 0)))
+    shift = max(0, min(60, 40 - (unit > 0 && unit.isFinite ? Int(unit.exponent) : 0)))
   }
 
   subscript(row: Int) -> Double { Double(significands[row]) / Double(Int64(1) << Int64(shift)) }

@@ -62,7 +62,9 @@ struct NeighbourhoodSearch {
     DispatchQueue.concurrentPerform(iterations: parts.count) { index in
       let part = parts[index]
       let own = StopCondition(after: .seconds(seconds), within: stop)
-      let outcome = try? part.problem.solve(SolveOptions(stop: own, cutoff: part.cost))
+      var options = SolveOptions(stop: own, cutoff: part.cost)
+      options.settlesTies = false
+      let outcome = try? part.problem.solve(options)
       var result = Result()
       if let outcome {
         result.choice = outcome.choice
