@@ -11,7 +11,7 @@
 /// consistency: each strategy has an allowed partner on every edge.
 struct MessagePassing {
   let problem: Problem
-  private let incidence: Incidence
+  let incidence: Incidence
   /// Per edge the messages of its tail's strategies, then of its head's.
   private var messages: [Int64]
   private let messageStarts: [Int]
@@ -167,6 +167,13 @@ struct MemoryPrices {
   mutating func set(_ row: Int, to value: Double) {
     significands[row] = Int64(max(0, min(value * Double(Int64(1) << Int64(shift)), 0x1p42)))
     if significands[row] > 0 { isZero = false }
+  }
+
+  /// The prices where row r is what row `origins[r]` was.
+  func renumbered(_ origins: [Int]) -> MemoryPrices {
+    var result = self
+    result.significands = origins.map { significands[$0] }
+    return result
   }
 
   /// Σ price × limit, rounded up.

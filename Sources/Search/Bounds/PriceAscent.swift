@@ -14,16 +14,18 @@ struct PriceAscent {
   private var rounding: Rounding
   private var average: [Double]
   private var share = 0.3
-  var shareNow: Double { share }
   private var stepsSinceBest = 0
   private(set) var steps = 0
 
-  init(_ problem: Problem, incidence: Incidence) {
+  /// - Parameter prices: where to begin; nil: at 0.
+  init(_ problem: Problem, incidence: Incidence, prices: MemoryPrices?) {
     self.problem = problem
     self.incidence = incidence
     // Prices are about as large as if all of the objective were the price of the largest limit.
     let scale = Double(max(1, problem.sumOfMagnitudes())) / Double(max(1, problem.limits.max() ?? 1))
-    messages = MessagePassing(problem, incidence: incidence, prices: MemoryPrices(rowCount: problem.limits.count, unit: scale))
+    let zero = MemoryPrices(rowCount: problem.limits.count, unit: scale)
+    messages = MessagePassing(problem, incidence: incidence, prices: prices ?? zero)
+    if prices != nil { share = 0.02 }
     best = messages
     rounding = Rounding(problem, incidence: incidence)
     average = [Double](repeating: 0, count: problem.limits.count)

@@ -14,7 +14,8 @@ struct NeighbourhoodSearch {
   private var isTaken: [Bool]
   /// The number of strategies that a neighbourhood may have: more where they are solved quickly, fewer where not.
   private var size: Double
-  var sizeNow: Double { size }
+  /// Running sums of how much each node is preferred; empty: all alike.
+  private var weights: [Double] = []
   private(set) var tries = 0
   private(set) var improvements = 0
 
@@ -30,16 +31,50 @@ struct NeighbourhoodSearch {
     size = 600
   }
 
+  private static let largestSize = 6_000.0
+
+  /// Prefers neighbourhoods around nodes and edges that ask more for the current choice than `messages` say they must: together they ask what
+  /// separates the choice from the bound.
+  mutating func follow(_ messages: MessagePassing) {
+    let asked = problem.edges.indices.map { max(0, messages.asked($0, choice[problem.edges[$0].tail], choice[problem.edges[$0].head])) }
+    var sum = 0.0
+    weights = (0..<problem.nodeCount).map { node in
+      var own = Double(max(0, messages.costs[problem.strategyStarts[node] + choice[node]]))
+      for edge in incidence.edges(of: node) { own += Double(asked[edge]) }
+      sum += own
+      return sum
+    }
+  }
+
+  /// Goes on from another legal choice, if it is better.
+  mutating func restart(from other: [Int]) {
+    guard let assignment = Assignment(problem, incidence: incidence, choice: other), assignment.objective < objective else { return }
+    choice = other
+    objective = assignment.objective
+    memory = assignment.memory
+  }
+
+  /// A node at random, half the time by the weights.
+  private mutating func anyNode() -> Int {
+    guard let sum = weights.last, sum > 0, random.next() % 2 == 0 else { return Int(random.next() % UInt64(problem.nodeCount)) }
+    let point = Double(random.next() >> 11) * 0x1p-53 * sum
+    var (low, high) = (0, weights.count - 1)
+    while low < high {
+      let middle = (low + high) / 2
+      if weights[middle] <= point { low = middle + 1 } else { high = middle }
+    }
+    return low
+  }
+
   /// What became of one neighbourhood.
   private struct Result: Sendable {
     var choice: [Int]?
     var objective: Int64 = 0
     var isProven = false
-    var seconds = 0.0
   }
 
   /// One round: a neighbourhood for each thread.
-  mutating func round(threads: Int, stop: StopCondition, largest: Double = 8) throws(SearchError) {
+  mutating func round(threads: Int, stop: StopCondition) {
     var parts: [Neighbourhood] = []
     var taken: [Int] = []
     for _ in 0..<threads {
@@ -48,29 +83,28 @@ struct NeighbourhoodSearch {
       parts.append(Neighbourhood(problem, incidence: incidence, choice: choice, memory: memory, nodes: nodes, numbers: &numbers))
     }
     for node in taken { isTaken[node] = false }
-    let results = NeighbourhoodSearch.solve(parts, seconds: 1.0, stop: stop)
+    let results = NeighbourhoodSearch.solve(parts, stop: stop)
     for (part, result) in zip(parts, results) {
       tries += 1
-      size = min(Double(problem.strategyCount), max(60, size * (!result.isProven ? 0.85 : result.seconds < 0.25 ? 1.06 : result.seconds < 0.5 ? 1 : 0.97)))
+      size = min(NeighbourhoodSearch.largestSize, max(60, size * (result.isProven ? 1.05 : 0.85)))
       guard let local = result.choice, result.objective < part.cost else { continue }
       apply(part, local)
     }
   }
 
-  private static func solve(_ parts: [Neighbourhood], seconds: Double, stop: StopCondition) -> [Result] {
+  private static func solve(_ parts: [Neighbourhood], stop: StopCondition) -> [Result] {
     let results = Results(count: parts.count)
     DispatchQueue.concurrentPerform(iterations: parts.count) { index in
       let part = parts[index]
-      let own = StopCondition(after: .seconds(seconds), within: stop)
-      var options = SolveOptions(stop: own, cutoff: part.cost)
+      var options = SolveOptions(stop: stop, cutoff: part.cost)
       options.settlesTies = false
+      options.programLimit = SolveOptions.ProgramLimit(columns: 12_000, iterations: 4_000, branchNodes: 60)
       let outcome = try? part.problem.solve(options)
       var result = Result()
       if let outcome {
         result.choice = outcome.choice
         result.objective = outcome.objective ?? .max
         result.isProven = outcome.status == .optimal || outcome.status == .cutoff
-        result.seconds = outcome.seconds
       }
       results.set(index, result)
     }
@@ -125,8 +159,10 @@ struct NeighbourhoodSearch {
   }
 
   private mutating func seedNodes() -> [Int] {
-    let one = Int(random.next() % UInt64(problem.nodeCount))
-    guard random.next() % 5 < 2, !problem.loads.isEmpty else { return [one] }
+    let one = anyNode()
+    let kind = random.next() % 5
+    if kind == 2 { return [one, anyNode(), anyNode()] }
+    guard kind < 2, !problem.loads.isEmpty else { return [one] }
     // A full row: of some random loads' rows the one with the least left.
     var row = 0
     var least = Int64.max
