@@ -59,24 +59,42 @@ let package = Package(
       ]),
     .executableTarget(name: "KernelBenchmark", dependencies: ["Kernels"], path: "Benchmarks/KernelBenchmark"),
 
-    .testTarget(name: "DocumentsTests", dependencies: ["Documents"]),
-    .testTarget(name: "ModelGraphTests", dependencies: ["ModelGraph", "Documents"]),
+    // What tests of several modules share.
+    .target(name: "TestSupport", path: "Tests/TestSupport"),
+    .testTarget(name: "DocumentsTests", dependencies: ["Documents", "TestSupport"]),
+    .testTarget(name: "ModelGraphTests", dependencies: ["ModelGraph", "Documents", "TestSupport"]),
     .testTarget(name: "HardwareTests", dependencies: ["Hardware", "Documents", "Quantities"]),
-    .testTarget(name: "SearchTests", dependencies: ["Search", "Quantities"]),
-    .testTarget(name: "ShardingProblemsTests", dependencies: ["ShardingProblems", "Search", "Documents", "CZlib"]),
-    .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
+    .testTarget(name: "StrategiesTests", dependencies: ["Strategies", "ModelGraph", "Hardware", "Quantities", "Documents"]),
+    .testTarget(
+      name: "CostModelTests",
+      dependencies: ["CostModel", "Strategies", "ModelGraph", "Hardware", "Quantities", "Documents", "TestSupport"]),
+    .testTarget(
+      name: "LoweringTests",
+      dependencies: ["Lowering", "Planner", "Plans", "Strategies", "CostModel", "ModelGraph", "Hardware", "Quantities", "Documents", "TestSupport"]),
+    .testTarget(name: "SearchTests", dependencies: ["Search", "Quantities", "TestSupport"]),
+    .testTarget(name: "ShardingProblemsTests", dependencies: ["ShardingProblems", "Search", "Documents", "CZlib", "TestSupport"]),
+    .testTarget(name: "KernelsTests", dependencies: ["Kernels", "TestSupport"]),
     .testTarget(
       name: "PlansTests",
-      dependencies: ["Plans", "Planner", "Lowering", "Strategies", "ModelGraph", "Hardware", "Documents", "Quantities", "tpplan"],
+      dependencies: [
+        "Plans", "Planner", "Lowering", "Strategies", "ModelGraph", "Hardware", "Documents", "Quantities", "TestSupport", "tpplan",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
       exclude: ["Golden"]),
     .testTarget(
       name: "PlannerTests",
-      dependencies: ["Planner", "Lowering", "Plans", "Search", "Strategies", "CostModel", "ModelGraph", "Hardware", "Documents", "Quantities"]),
+      dependencies: [
+        "Planner", "Lowering", "Plans", "Search", "Strategies", "CostModel", "ModelGraph", "Hardware", "Documents", "Quantities", "TestSupport",
+      ]),
     // Runs on every rank what ExecutionTests ask for; the tests start it through the launcher.
     .executableTarget(
       name: "execution-probe", dependencies: ["Execution", "Lowering", "Plans", "Strategies", "ModelGraph", "Kernels"],
       path: "Tests/ExecutionProbe"),
-    .testTarget(name: "ExecutionTests", dependencies: ["Execution", "execution-probe", "Planner", "Lowering", "Plans", "ModelGraph", "Hardware"]),
+    .testTarget(
+      name: "ExecutionTests",
+      dependencies: [
+        "Execution", "execution-probe", "tpplan", "Planner", "Lowering", "Plans", "ModelGraph", "Hardware", "Documents", "Quantities", "TestSupport",
+      ]),
     // Runs tpplan on a published checkpoint, which `make test-real` fetches.
     .testTarget(name: "RealModelTests", dependencies: ["Execution", "tpplan"]),
   ]

@@ -27,14 +27,9 @@ package struct Document: Sendable {
   package var root: Node { Node(file: file, path: "$", value: value) }
 
   /// The root object of a file whose key `format` reads `expected`, e.g. `tpplan/model/1`. The key counts as read.
-  /// - Throws: `DocumentError.wrongFormat` for another version or kind of file; `.invalid`, `.missingKey`.
-  package func root(format expected: String) throws(DocumentError) -> ObjectReader {
-    let reader = try root.object()
-    let found = try reader.node("format")
-    guard case .string(expected) = found.value else {
-      throw .wrongFormat(file: file, found: found.value.summary, expected: expected)
-    }
-    return reader
+  /// - Throws: as `Node.object(format:keys:)`.
+  package func root(format expected: String, keys: [String] = []) throws(DocumentError) -> ObjectReader {
+    try root.object(format: expected, keys: keys)
   }
 }
 

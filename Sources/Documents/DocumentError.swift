@@ -10,6 +10,8 @@ package enum DocumentError: Error, Hashable, Sendable {
   case syntax(file: String, line: Int, column: Int, problem: String)
   /// The file declares another format or version than the one that is read here.
   case wrongFormat(file: String, found: String, expected: String)
+  /// The file is of another kind than the one that is read here.
+  case wrongKind(file: String, found: DocumentKind, expected: DocumentKind)
   /// A required key is absent; `misspelt` is the key that was probably meant to be it.
   case missingKey(file: String, path: String, key: String, misspelt: String?)
   /// A key that the format does not have; `nearest` is the known key it resembles.
@@ -36,6 +38,8 @@ extension DocumentError: CustomStringConvertible {
       return "\(file):\(line):\(column): not valid JSON: \(problem)"
     case .wrongFormat(let file, let found, let expected):
       return "\(file): $.format: found \(found), expected \"\(expected)\"; convert the file or use the version that wrote it"
+    case .wrongKind(let file, let found, let expected):
+      return "\(file) is \(found.phrase); expected \(expected.phrase)"
     case .missingKey(let file, let path, let key, let misspelt):
       let hint = misspelt.map { "; the unknown key \"\($0)\" is close: rename it" } ?? ""
       return "\(file): \(path): the key \"\(key)\" is missing\(hint)"

@@ -288,12 +288,12 @@ struct JSONParser {
     }
   }
 
-  /// The error at the current place: what stands here, or that the file ends here and what it leaves open.
+  /// The error at the current place: what stands here, or that the text ends here and what it leaves open.
   private func unexpected(_ expectation: String, opened start: Int? = nil, _ kind: String = "value") -> Failure {
     guard let byte = peek() else {
-      guard let start else { return Failure(offset: position, problem: "the file ends here; \(expectation)") }
+      guard let start else { return Failure(offset: position, problem: "the text ends here; \(expectation)") }
       let (line, column) = lineAndColumn(of: start)
-      return Failure(offset: position, problem: "the file ends inside the \(kind) that begins at \(line):\(column); is it cut short?")
+      return Failure(offset: position, problem: "the text ends inside the \(kind) that begins at \(line):\(column); is it cut short?")
     }
     let found = 0x21...0x7E ~= byte ? "'\(Character(Unicode.Scalar(byte)))'" : "byte 0x\(String(byte, radix: 16))"
     return Failure(offset: position, problem: "\(expectation), found \(found)")

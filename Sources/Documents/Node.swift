@@ -78,9 +78,26 @@ package struct Node: Sendable {
   }
 
   /// A reader of an object with fixed keys.
-  package func object() throws(DocumentError) -> ObjectReader {
+  ///
+  /// - Parameter keys: keys that the format has, named before they are read: none of them is taken for another one that is missing.
+  package func object(keys: [String] = []) throws(DocumentError) -> ObjectReader {
     guard case .object(let object) = value else { throw invalid(expected: "an object") }
-    return ObjectReader(node: self, object: object)
+    return ObjectReader(node: self, object: object, keys: keys)
+  }
+
+  /// The object of a file, or of a file inside another, whose key `format` reads `expected`, e.g. `tpplan/model/1`. The key counts as read.
+  ///
+  /// - Throws: `DocumentError.wrongKind` for another kind of file, `.wrongFormat` for another version; `.invalid`, `.missingKey`.
+  package func object(format expected: String, keys: [String] = []) throws(DocumentError) -> ObjectReader {
+    let reader = try object(keys: keys)
+    if let found = DocumentKind(of: value), let wanted = DocumentKind(format: expected), found != wanted {
+      throw .wrongKind(file: file, found: found, expected: wanted)
+    }
+    let found = try reader.node("format")
+    guard case .string(expected) = found.value else {
+      throw .wrongFormat(file: file, found: found.value.summary, expected: expected)
+    }
+    return reader
   }
 
   /// The error that this value is not what is expected.

@@ -9,10 +9,13 @@ package final class ObjectReader {
   /// Every key that was asked for, in order: these are the keys the format knows.
   private var known: [String] = []
   private var knownSet: Set<String> = []
+  /// Keys that the format has, whether they were asked for yet or not.
+  private let declared: Set<String>
 
-  init(node: Node, object: JSON.Object) {
+  init(node: Node, object: JSON.Object, keys: [String] = []) {
     self.node = node
     self.object = object
+    declared = Set(keys)
   }
 
   // MARK: any value
@@ -21,7 +24,7 @@ package final class ObjectReader {
   package func node(_ key: String) throws(DocumentError) -> Node {
     markKnown(key)
     guard let value = object[key] else {
-      let misspelt = nearestSpelling(to: key, among: object.members.map(\.key).filter { !knownSet.contains($0) })
+      let misspelt = nearestSpelling(to: key, among: object.members.map(\.key).filter { !knownSet.contains($0) && !declared.contains($0) })
       throw .missingKey(file: node.file, path: node.path, key: key, misspelt: misspelt)
     }
     return node.child(key, value)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Documents
+import Quantities
 
 /// What can go wrong while a plan runs, other than a programmer's mistake.
 package enum ExecutionError: Error, Equatable, Sendable {
@@ -23,6 +24,15 @@ package enum ExecutionError: Error, Equatable, Sendable {
   case document(DocumentError)
   /// An input that the model needs is not in the file, or is not what the model takes.
   case unusableInput(file: String, input: String, problem: String)
+  /// A host file is not one that Open MPI can use; `line` counts from 1, nil for the file as a whole.
+  case unusableHostfile(file: String, line: Int?, problem: String)
+  /// A host file has fewer slots than the plan has ranks.
+  case tooFewSlots(hostfile: String, slots: Int, ranks: Int)
+  /// The ranks that would be started on this machine need more memory than it has left. `verificationBytes` is what comparing with one rank
+  /// takes beside them.
+  case notEnoughMemory(ranks: Int, bytes: Int, verificationBytes: Int, available: Int, dtype: String)
+  /// A step gave a loss that is no number, or infinite.
+  case lossNotFinite(step: Int, loss: Double)
   /// This rank could not get memory for a tensor.
   case outOfMemory(bytes: Int)
   /// A plan was started with another number of ranks than it has.
@@ -56,10 +66,31 @@ extension ExecutionError: CustomStringConvertible {
       error.description
     case .unusableInput(let file, let input, let problem):
       "\(file): input \"\(input)\": \(problem)"
+    case .unusableHostfile(let file, let line, let problem):
+      "\(file)\(line.map { ":\($0)" } ?? ""): \(problem)"
+    case .tooFewSlots(let hostfile, let slots, let ranks):
+      "\(hostfile): has \(counted(slots, "slot")), and the plan needs \(ranks), one for each of its ranks; raise slots=N of its hosts, add"
+        + " hosts, or search a plan with --devices \(slots)"
+    case .notEnoughMemory(let ranks, let bytes, let verificationBytes, let available, let dtype):
+      Self.notEnoughMemory(ranks, Bytes(bytes), verification: Bytes(verificationBytes), available: Bytes(available), dtype)
+    case .lossNotFinite(let step, let loss):
+      "the loss of step \(step) is \(loss.isNaN ? "nan" : "\(loss)"), so the run ended there; "
+        + (step == 0
+          ? "look for such values, or very large ones, in the weights and inputs that it was given"
+          : "a smaller learning rate (--lr) may keep it finite")
     case .outOfMemory(let bytes):
       "\(bytes) bytes of memory could not be allocated; use more ranks or smaller micro-batches"
     case .wrongRankCount(let planned, let found):
-      "the plan is for \(planned) ranks, and \(found) were started; start it with mpirun -n \(planned)"
+      "the plan is for \(counted(planned, "rank")), and \(found) \(found == 1 ? "was" : "were") started; start it with mpirun -n \(planned)"
     }
+  }
+
+  private static func notEnoughMemory(_ ranks: Int, _ bytes: Bytes, verification: Bytes, available: Bytes, _ dtype: String) -> String {
+    let format = dtype == "fp32" ? "" : " (the plan is for \(dtype); ranks compute in fp32)"
+    let comparison = verification > .zero ? ", and \(verification) more for comparing with one rank" : ""
+    let remedy = verification > .zero && bytes <= available ? "leave out --verify, " : ""
+    return "the plan's \(counted(ranks, "rank")) on this machine \(ranks == 1 ? "needs" : "need") \(bytes) for tensors\(format)\(comparison);"
+      + " \(available) of its memory is available; \(remedy)search a plan for a smaller --batch or --seq, or spread the ranks over machines"
+      + " with --hostfile"
   }
 }

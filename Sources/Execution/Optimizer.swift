@@ -15,6 +15,14 @@ package struct Hyperparameters: Sendable, Equatable {
   /// Of SGD.
   package var momentum = 0.0
 
+  /// How many arrays of a parameter's size the optimizer keeps: AdamW's moments, SGD's velocity.
+  var stateArrays: Int {
+    switch optimizer {
+    case .adamw: 2
+    case .sgd: momentum == 0 ? 0 : 1
+    }
+  }
+
   package init(optimizer: OptimizerKind, learningRate: Double = 1e-4) {
     self.optimizer = optimizer
     self.learningRate = learningRate
@@ -27,7 +35,7 @@ final class Optimizer {
   private let hyperparameters: Hyperparameters
   private let memory: ProgramMemory
   private let parameters: [LocalParameter]
-  /// For each parameter the arrays that the optimizer keeps: AdamW's moments, SGD's velocity.
+  /// For each parameter the arrays that the optimizer keeps.
   private var state: [[ProgramMemory.BlockID]]
   /// Counts from 1.
   private var step = 0
@@ -48,14 +56,13 @@ final class Optimizer {
     let gradient = memory.filledAccumulator(gradientBuffer)
     let count = memory.count(gradientBuffer)
     let h = hyperparameters
+    try makeState(index, arrays: h.stateArrays, count: count)
     switch h.optimizer {
     case .adamw:
-      try makeState(index, arrays: 2, count: count)
       AdamW(learningRate: h.learningRate, beta1: h.beta1, beta2: h.beta2, epsilon: h.epsilon, weightDecay: h.weightDecay).update(
         values, gradient: gradient, firstMoment: memory.floats(in: state[index][0]), secondMoment: memory.floats(in: state[index][1]),
         count: count, step: step)
     case .sgd:
-      try makeState(index, arrays: h.momentum == 0 ? 0 : 1, count: count)
       SGD(learningRate: h.learningRate, momentum: h.momentum, weightDecay: h.weightDecay).update(
         values, gradient: gradient, velocity: state[index].first.map { memory.floats(in: $0) }, count: count)
     }

@@ -33,7 +33,7 @@ extension HardwareError: CustomStringConvertible {
     case .badList(let file, let path, let problem), .inconsistent(let file, let path, let problem):
       "\(file): \(path): \(problem)"
     case .tooManyDevices(let cluster, let requested, let available):
-      "\(requested) devices were asked for, the cluster \"\(cluster)\" has \(available); ask for fewer or name another hardware file"
+      "\(counted(requested, "device")) asked for, but the cluster \"\(cluster)\" has \(available); ask for fewer or name another hardware file"
     case .deviceCountNeeded(let cluster):
       "the cluster \"\(cluster)\" has any number of devices; say how many with --devices"
     case .noPeak(let device, let precision, let known):

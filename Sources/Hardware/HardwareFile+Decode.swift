@@ -11,7 +11,7 @@ extension HardwareFile {
 
   /// - Throws: as `init(readingFrom:)`.
   package init(decoding document: Document) throws {
-    let root = try document.root(format: Self.format)
+    let root = try document.root(format: Self.format, keys: ["name", "source", "devices", "groups", "levels"])
     let name = try root.string("name")
     let source = try root.string("source")
     // By name, since the order of an object's keys means nothing: files that differ in it alone are equal values.
@@ -29,7 +29,9 @@ private let figureOrZero = Bound.within(0, 1e12)
 
 extension DeviceKind {
   init(named name: String, decoding node: Node) throws(DocumentError) {
-    let o = try node.object()
+    let o = try node.object(keys: [
+      "source", "peak_TFLOPS", "memory_GiB", "reserved_GiB", "memory_bandwidth_GBps", "default_dtype", "launch_overhead_us", "efficiency",
+    ])
     source = try o.stringIfPresent("source")
     let peakObject = try o.object("peak_TFLOPS")
     var peaks: [Peak] = []
@@ -68,7 +70,7 @@ extension KernelEfficiency {
   package static let ideal = KernelEfficiency(gemm: 1, gemmHalfDepth: 0, attention: 1, memory: 1, source: nil)
 
   init(decoding node: Node) throws(DocumentError) {
-    let o = try node.object()
+    let o = try node.object(keys: ["gemm", "gemm_half_depth", "attention", "memory", "source"])
     gemm = try o.double("gemm", .fraction)
     gemmHalfDepth = try o.doubleIfPresent("gemm_half_depth", figureOrZero) ?? 0
     attention = try o.doubleIfPresent("attention", .fraction) ?? gemm
@@ -80,7 +82,7 @@ extension KernelEfficiency {
 
 extension HardwareFile.Group {
   init(decoding node: Node, devices: [DeviceKind]) throws {
-    let o = try node.object()
+    let o = try node.object(keys: ["device", "devices_per_node", "nodes", "innermost_level"])
     let deviceNode = try o.node("device")
     let name = try deviceNode.string()
     guard let device = devices.firstIndex(where: { $0.name == name }) else {
@@ -96,7 +98,9 @@ extension HardwareFile.Group {
 
 extension Level {
   init(decoding node: Node) throws(DocumentError) {
-    let o = try node.object()
+    let o = try node.object(keys: [
+      "name", "joins", "bandwidth_GBps", "bandwidth_is", "topology", "latency_us", "startup_us", "efficiency", "source",
+    ])
     name = try o.string("name")
     joins = try o.node("joins").countOrAny()
     bandwidth = .gigabytesPerSecond(try o.double("bandwidth_GBps", figure))

@@ -89,14 +89,17 @@ extension HardwareFile {
         continue
       }
       guard let perNode = group.devicesPerNode else {
-        throw inconsistent(levelPath, "joins \(joins) devices, but devices_per_node is \"any\"; make this \"any\" too")
+        throw inconsistent(levelPath, "joins \(counted(joins, "device")), but devices_per_node is \"any\"; make this \"any\" too")
       }
       guard joins % perNode == 0 || perNode % joins == 0 else {
-        throw inconsistent(levelPath, "joins \(joins) devices, which neither divides nor is a multiple of the \(perNode) devices of a node")
+        throw inconsistent(
+          levelPath, "joins \(counted(joins, "device")), which neither divides nor is a multiple of the \(counted(perNode, "device")) of a node")
       }
       guard let nodes = group.nodes else { continue }
       guard nodes * perNode % joins == 0 else {
-        throw inconsistent(levelPath, "joins \(joins) devices, but the group has \(nodes) nodes × \(perNode) = \(nodes * perNode), not a multiple")
+        throw inconsistent(
+          levelPath,
+          "joins \(counted(joins, "device")), but the group has \(counted(nodes, "node")) × \(perNode) = \(nodes * perNode), not a multiple")
       }
       units += nodes * perNode / joins
     }
@@ -123,7 +126,7 @@ extension HardwareFile {
     }
     guard units == 1 else {
       let count = deviceCount ?? 0
-      throw inconsistent(outermost, "the levels join \(count / units) devices, the groups have \(count)")
+      throw inconsistent(outermost, "the levels join \(counted(count / units, "device")), the groups have \(count)")
     }
   }
 }

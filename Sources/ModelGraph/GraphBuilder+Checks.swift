@@ -19,6 +19,22 @@ extension GraphBuilder {
     }
   }
 
+  /// Each tensor is carried once, and what a segment sends on it computes itself: a stage sends its gradient back to the operator that made it.
+  func checkCarries(of segment: Segment, available: Set<TensorID>) throws {
+    func failure(_ problem: String) -> ModelError { .inconsistent(where: "segment \(segment.name)", problem: problem) }
+    var seen = Set<TensorID>()
+    for entry in segment.entries where !seen.insert(entry).inserted { throw failure("takes in \(tensors[entry].name) twice; take it in once") }
+    seen = []
+    for exit in segment.exits {
+      let name = tensors[exit].name
+      if !available.contains(exit) { throw failure("sends on \(name), which it does not compute") }
+      if segment.entries.contains(exit) {
+        throw failure("sends on \(name) as it came in; let an operator of the segment compute what it sends on (a dropout of probability 0 copies)")
+      }
+      if !seen.insert(exit).inserted { throw failure("sends on \(name) twice; send it once, and let all that read it share it") }
+    }
+  }
+
   /// A tensor's dimensions are different axes, and its elements and those of the stored tensor can be counted.
   func checkSize(of tensor: Tensor) throws {
     if Set(tensor.dimensions).count != tensor.dimensions.count {

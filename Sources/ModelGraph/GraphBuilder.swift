@@ -83,7 +83,7 @@ package struct GraphBuilder {
   /// Checks everything and returns the graph.
   ///
   /// - Throws: `ModelError.inconsistent` for an extent below 1, a size beyond `mostElements`, a dimension that occurs twice, a tensor with two producers or none, an operand that is not computed before
-  ///   its reader or lies in another segment, carries whose shapes differ, or a name used twice.
+  ///   its reader or lies in another segment, carries whose shapes differ, that are carried twice or handed on as they came in, or a name used twice.
   package func finish() throws -> Graph {
     var producer = [OperatorID?](repeating: nil, count: tensors.count)
     var consumers = [[Graph.OperandSite]](repeating: [], count: tensors.count)
@@ -124,9 +124,7 @@ package struct GraphBuilder {
         available.insert(result)
         try operators[op].checkShapes(axes: axes, tensors: tensors)
       }
-      for exit in segment.exits where !available.contains(exit) {
-        throw ModelError.inconsistent(where: "segment \(segment.name)", problem: "sends on \(tensors[exit].name), which it does not compute")
-      }
+      try checkCarries(of: segment, available: available)
       previous = segment
     }
     for tensor in tensors {

@@ -21,13 +21,16 @@ package struct MegatronForm: Hashable, Sendable {
 
   /// The mesh of a data and a tensor degree for a model: `[data, tensor]`, without axes of one device.
   package static func mesh(_ graph: Graph, data: Int, tensor: Int, isSequenceParallel: Bool) -> (mesh: [Int], form: MegatronForm) {
-    let heads = graph.axes.filter { $0.role == .heads }.map(\.extent).min() ?? tensor
+    let heads = keyValueHeads(graph) ?? tensor
     let factors = tensor > heads && tensor % heads == 0 ? [heads, tensor / heads].filter { $0 > 1 } : [tensor].filter { $0 > 1 }
     let mesh = [data].filter { $0 > 1 } + factors
     let form = MegatronForm(
       dataAxis: data > 1 ? 0 : nil, tensorAxes: Array(mesh.indices.suffix(factors.count)), isSequenceParallel: isSequenceParallel)
     return (mesh.isEmpty ? [1] : mesh, form)
   }
+
+  /// The fewest key-value heads of any attention; nil without one.
+  static func keyValueHeads(_ graph: Graph) -> Int? { graph.axes.filter { $0.role == .heads }.map(\.extent).min() }
 
   /// The names of the axes that a block hands on to the next: batch, sequence, hidden.
   static func carried(_ graph: Graph) -> Set<String> {

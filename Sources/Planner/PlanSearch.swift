@@ -193,7 +193,7 @@ struct PlanSearch {
   /// Bounds the frame again with its conversions, and then each of its cuts.
   private mutating func expand(_ frame: Space.Frame) throws {
     guard var bounds = try bounds(frame) else {
-      infeasible += 1
+      // The choices exclude it: it is no part of the space.
       if shortfall == nil { shortfall = .constraints }
       return
     }
@@ -223,7 +223,6 @@ struct PlanSearch {
       guard let model = try model(frame, space.certainTies(stages: frame.stages), bounds.operators) else { return }
       guard let closer = try ConnectedBounds(model, space: space, frame: frame, schedule: schedule, cutoff: cutoff) else {
         if best == nil {
-          infeasible += open.count
           note(.forbidden)
         } else {
           pruned += open.count
@@ -268,6 +267,10 @@ struct PlanSearch {
     }
     guard var model = try unconnected ?? operators(frame, ties) else { return nil }
     model.connect()
+    if !model.isPossible {
+      note(.forbidden)
+      return nil
+    }
     if recentModels.count == Self.mostRecentModels { recentModels.removeFirst() }
     recentModels.append((frame, ties, model))
     return model
@@ -298,7 +301,7 @@ struct PlanSearch {
       switch outcome.status {
       case .cutoff: return
       case .infeasible(let why):
-        infeasible += 1
+        if why != .forbidden { infeasible += 1 }
         if best == nil { note(try exactly(why, configuration, model)) }
         return
       case .timeLimit:

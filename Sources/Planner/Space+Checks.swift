@@ -29,12 +29,14 @@ extension Space {
   /// A pattern must mean some operator.
   private static func check(_ constraint: StrategyConstraint, _ graph: Graph) throws {
     if graph.operators.contains(where: { constraint.matches($0.name) }) { return }
-    let option = constraint.isForbidden ? "--forbid" : "--pin"
-    let near = graph.operators.map(\.name).enumerated()
-      .map { (distance: editDistance(Array($0.element), Array(constraint.pattern)), order: $0.offset, name: $0.element) }
-      .sorted { ($0.distance, $0.order) < ($1.distance, $1.order) }.prefix(3).map(\.name)
+    let (pattern, copy) = Graph.blockPattern(of: constraint.pattern)
+    if copy != nil, graph.operators.contains(where: { $0.name == pattern }) {
+      throw PlannerError.usage("\(constraint.option): all copies of a block are split alike; write {i} for the number: \(pattern)")
+    }
+    let plain = String(pattern.drop { $0 == "*" || $0 == "." })
+    let near = graph.operatorNames(like: plain)
     throw PlannerError.usage(
-      "\(option) \(constraint.pattern)=\(constraint.words.joined(separator: ",")): no operator of \(graph.name) has such a name; near: "
-        + near.joined(separator: ", "))
+      "\(constraint.option): no operator of \(graph.name) has such a name; "
+        + (near.isEmpty ? "`tpplan inspect` prints the names of a plan's" : "did you mean \(near.joined(separator: " or "))?"))
   }
 }

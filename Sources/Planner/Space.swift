@@ -40,16 +40,16 @@ package struct Space: Sendable {
     var degrees = (1...layers).filter { devices % $0 == 0 }
     if let fixed = request.pipelineDegree ?? request.stageLayers?.count {
       guard devices % fixed == 0 else {
-        throw PlannerError.usage("\(fixed) stages do not divide \(devices) devices; choose a divisor with --pp or other --devices")
+        throw PlannerError.usage("\(fixed) stages do not divide \(counted(devices, "device")); choose a divisor with --pp or other --devices")
       }
-      guard fixed <= layers else { throw PlannerError.usage("\(fixed) stages are more than the model's \(layers) layers") }
+      guard fixed <= layers else { throw PlannerError.usage("\(fixed) stages are more than the model's \(counted(layers, "layer"))") }
       degrees = [fixed]
     }
     if let mesh = request.mesh {
       let size = mesh.reduce(1, *)
       guard devices % size == 0, degrees.contains(devices / size) else {
         throw PlannerError.usage(
-          "a mesh of \(mesh.map(String.init).joined(separator: "×")) = \(size) devices does not divide \(devices) devices into a possible number of stages"
+          "a mesh of \(mesh.map(String.init).joined(separator: "×")) = \(counted(size, "device")) does not divide \(counted(devices, "device")) into a possible number of stages"
         )
       }
       degrees = [devices / size]
@@ -57,10 +57,10 @@ package struct Space: Sendable {
     if let stages = request.stageLayers {
       guard stages.allSatisfy({ $0 > 0 }), stages.reduce(0, +) == layers else {
         throw PlannerError.usage(
-          "--stages \(stages.map(String.init).joined(separator: ",")): the model has \(layers) layers, each stage needs at least one")
+          "--stages \(stages.map(String.init).joined(separator: ",")): the model has \(counted(layers, "layer")), each stage needs at least one")
       }
       if let degree = request.pipelineDegree, degree != stages.count {
-        throw PlannerError.usage("--stages names \(stages.count) stages and --pp \(degree)")
+        throw PlannerError.usage("--stages names \(counted(stages.count, "stage")) and --pp \(degree)")
       }
     }
     pipelineDegrees = degrees
@@ -70,7 +70,7 @@ package struct Space: Sendable {
         throw PlannerError.usage("\(count) micro-batches do not divide the batch of \(request.batch)")
       }
       if let size = request.microBatchSize, request.batch / count % size != 0 {
-        throw PlannerError.usage("\(count) micro-batches of a batch of \(request.batch) do not divide into parts of \(size) sequences")
+        throw PlannerError.usage("\(count) micro-batches of a batch of \(request.batch) do not divide into parts of \(counted(size, "sequence"))")
       }
       microBatchCounts = [count]
     } else {

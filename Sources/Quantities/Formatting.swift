@@ -8,6 +8,13 @@ public func rounded(_ value: Double) -> String {
   return String(format: "%.\(min(digits, 12))f", value)
 }
 
+/// A number with what it counts: `1 device`, `2 devices`, `0 copies`.
+///
+/// - Parameter plural: where it is not the singular with an s.
+public func counted(_ count: Int, _ singular: String, plural: String? = nil) -> String {
+  "\(count) \(count == 1 ? singular : plural ?? singular + "s")"
+}
+
 extension Bytes {
   /// Binary units, as memory is sold and limited: `512 B`, `1.50 MiB`, `35.2 GiB`.
   static func format(_ value: Double) -> String {

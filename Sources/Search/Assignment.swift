@@ -38,7 +38,9 @@ struct Assignment {
     for row in memory.indices.dropFirst() { memory[row] += memory[row - 1] }
     memory.removeLast()
     for row in memory.indices { excess += max(0, memory[row] - problem.limits[row]) }
-    blockExcess = stride(from: 0, to: memory.count, by: Assignment.blockLength).map { largestExcess($0..<min($0 + Assignment.blockLength, memory.count)) }
+    blockExcess = stride(from: 0, to: memory.count, by: Assignment.blockLength).map {
+      largestExcess($0..<min($0 + Assignment.blockLength, memory.count))
+    }
   }
 
   private func largestExcess(_ rows: Range<Int>) -> Int64 {

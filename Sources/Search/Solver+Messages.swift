@@ -7,14 +7,13 @@ extension Solver {
   mutating func passMessages() throws(SearchError) -> Outcome? {
     guard options.bounds.contains(.messages), options.programLimit == nil, current.objectiveRowCount == 1 else { return nil }
     var prices: MemoryPrices?
-    var search: NeighbourhoodSearch?
     for round in 0... {
       var ascent = PriceAscent(current, incidence: incidence, prices: prices)
-      climb(&ascent, steps: 200 << min(round, 4))
+      climb(&ascent, steps: 800 << min(round, 4))
       if ascent.bound >= target { return try exhausted() }
       if isLate { return outcome(.timeLimit) }
 
-      improve(&search, guide: round == 0 ? ascent.best : nil, fruitless: 30 << min(round, 4))
+      improve(guide: round == 0 ? ascent.best : nil, fruitless: 30 << min(round, 4), most: 100 << min(round, 4))
       if target <= lowerBound { return try exhausted() }
       if isLate { return outcome(.timeLimit) }
       guard target < Problem.forbidden else {
@@ -36,7 +35,7 @@ extension Solver {
   }
 
   /// Whether GLPK is likely to solve the relaxation of what is left in seconds.
-  private var isSmallForProgram: Bool { current.strategyCount + current.edgeCosts.count <= 150_000 }
+  private var isSmallForProgram: Bool { current.strategyCount + current.edgeCosts.count <= 30_000 }
 
   /// Raises the bound until that gets slow, and offers what rounding gives.
   private mutating func climb(_ ascent: inout PriceAscent, steps: Int) {
@@ -54,8 +53,24 @@ extension Solver {
     }
   }
 
-  /// Searches neighbourhoods of the incumbent until `fruitless` of them in a row were.
-  private mutating func improve(_ search: inout NeighbourhoodSearch?, guide: MessagePassing?, fruitless: Int) {
+  /// Solves the program, and searches neighbourhoods meanwhile on another thread; what that finds counts only where time runs out, so that a proven
+  /// answer is the same every time.
+  mutating func solveProgramBesideSearch() throws(SearchError) -> Outcome {
+    guard let known = incumbent, let search, options.threads > 1 else { return try solveProgram() }
+    let background = BackgroundSearch(search, from: known.base, stop: stop)
+    let result: Outcome
+    do { result = try solveProgram() } catch {
+      _ = background.finish()
+      throw error
+    }
+    let found = background.finish()
+    guard result.status == .timeLimit else { return result }
+    take(found.choice)
+    return outcome(.timeLimit)
+  }
+
+  /// Searches neighbourhoods of the incumbent until `fruitless` of them in a row were, or `most` were tried.
+  private mutating func improve(guide: MessagePassing?, fruitless: Int, most: Int) {
     guard let known = incumbent else { return }
     if search == nil {
       guard let start = Assignment(base, incidence: base.incidence(), choice: known.base) else { return }
@@ -63,13 +78,14 @@ extension Solver {
       if let guide { search?.follow(guide) }
     }
     search?.restart(from: known.base)
-    var failures = 0
-    while failures < fruitless, !isLate {
+    var (failures, tries) = (0, 0)
+    while failures < fruitless, tries < most, !isLate {
       guard var now = search else { return }
       search = nil
       let before = now.improvements
       now.round(threads: options.threads, stop: stop)
       failures = now.improvements > before ? 0 : failures + options.threads
+      tries += options.threads
       statistics.neighbourhoods += options.threads
       if now.improvements > before { take(now.choice) }
       search = now

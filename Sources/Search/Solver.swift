@@ -40,6 +40,8 @@ struct Solver {
   var reconstructions: [Reconstruction] = []
   /// The problem as presolved first, without regard to any choice found.
   private(set) var base: Problem
+  /// Improves the incumbent, in terms of `base`.
+  var search: NeighbourhoodSearch?
   /// Where each memory row of `current` was before the last presolve.
   private(set) var rowOrigins: [Int] = []
   var activeRows: [Int] = []
@@ -68,7 +70,7 @@ struct Solver {
     if isLate, current.nodeCount > 0 { return outcome(.timeLimit) }
     if let outcome = try solveByElimination() { return outcome }
     if let outcome = try passMessages() { return outcome }
-    return try solveProgram()
+    return try solveProgramBesideSearch()
   }
 
   /// Bounds by elimination, and labels; nil where the tables or labels would be too large.
@@ -160,7 +162,7 @@ struct Solver {
   }
 
   /// Solves what is left with GLPK.
-  private mutating func solveProgram() throws(SearchError) -> Outcome {
+  mutating func solveProgram() throws(SearchError) -> Outcome {
     if let limit = options.programLimit, current.strategyCount + current.edgeCosts.count > limit.columns { return outcome(.timeLimit) }
     statistics.programNodes = current.nodeCount
     statistics.programStrategies = current.strategyCount
@@ -174,6 +176,7 @@ struct Solver {
       activeRows = []
       guard current.largestCost() < largest else { break }
     }
+    if let incumbent, incumbent.objective - lowerBound <= Outcome.tolerance(of: incumbent.objective) { return outcome(.optimal) }
     return outcome(.timeLimit)
   }
 

@@ -13,17 +13,16 @@ package final class StopCondition: Sendable {
     parent = nil
   }
 
-  /// Also as soon as `parent` is reached.
-  init(after limit: Duration, within parent: StopCondition) {
-    let own = ContinuousClock.now + limit
-    deadline = min(own, parent.deadline ?? own)
+  /// As soon as `parent` is reached, or before, when it is asked itself.
+  init(within parent: StopCondition) {
+    deadline = parent.deadline
     self.parent = parent
   }
 
   /// Asks for the end. Safe to call from a signal handler's queue.
   package func ask() { isAsked.store(true, ordering: .relaxed) }
 
-  package var isReached: Bool { isAsked.load(ordering: .relaxed) || parent?.isAsked.load(ordering: .relaxed) ?? false || isLate }
+  package var isReached: Bool { isAsked.load(ordering: .relaxed) || parent?.isReached ?? false || isLate }
 
   private var isLate: Bool { deadline.map { ContinuousClock.now >= $0 } ?? false }
 

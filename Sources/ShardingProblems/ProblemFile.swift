@@ -105,7 +105,9 @@ package struct ProblemFile: Equatable, Sendable {
       .invalid(file: file, path: "$.problem.\(path)", found: found, expected: expected)
     }
     let count = nodeCosts.count
-    guard intervals.count == count else { throw invalid("nodes.intervals", "\(intervals.count) intervals", "\(count), one for each array of nodes.costs") }
+    guard intervals.count == count else {
+      throw invalid("nodes.intervals", "\(intervals.count) intervals", "\(count), one for each array of nodes.costs")
+    }
     guard nodeUsages.count == count else {
       throw invalid("nodes.usages", "\(nodeUsages.count) arrays", "\(count), one for each array of nodes.costs")
     }
@@ -119,7 +121,9 @@ package struct ProblemFile: Equatable, Sendable {
         throw invalid("nodes.usages[\(node)][\(at - nodeUsages.starts[node])]", "\(nodeUsages.values[at])", "0 or more")
       }
     }
-    guard edgeCosts.count == edges.count else { throw invalid("edges.costs", "\(edgeCosts.count) arrays", "\(edges.count), one for each pair of edges.nodes") }
+    guard edgeCosts.count == edges.count else {
+      throw invalid("edges.costs", "\(edgeCosts.count) arrays", "\(edges.count), one for each pair of edges.nodes")
+    }
     for (number, edge) in edges.enumerated() {
       for (end, node) in [edge.tail, edge.head].enumerated() where node < 0 || node >= count {
         throw invalid("edges.nodes[\(number)][\(end)]", "node \(node)", "0 to \(count - 1), as the problem has \(count) nodes")

@@ -13,16 +13,16 @@ struct EstimateCommand: ParsableCommand {
 
   @OptionGroup var workload: WorkloadOptions
 
-  @Option(help: "Tensor-parallel degree.")
+  @Option(parsing: .unconditional, help: "Tensor-parallel degree.")
   var tp = 1
-  @Option(help: "Pipeline stages.")
+  @Option(parsing: .unconditional, help: "Pipeline stages.")
   var pp = 1
-  @Option(help: "Data-parallel replicas.")
+  @Option(parsing: .unconditional, help: "Data-parallel replicas.")
   var dp = 1
   @Flag(help: "Split the sequence between tensor-parallel regions (Megatron's sequence parallelism).")
   var sp = false
 
-  @Option(help: "Sequences per micro-batch and data replica.")
+  @Option(parsing: .unconditional, help: "Sequences per micro-batch and data replica (default: 1 with several stages, else all that a replica has).")
   var microBatch: Int?
   @Option(help: "gpipe or 1f1b.")
   var schedule: Schedule = .oneForwardOneBackward
@@ -35,59 +35,58 @@ struct EstimateCommand: ParsableCommand {
   var format: OutputFormat = .text
 
   func run() throws {
+    let degrees = try degrees()
+    if let given = workload.devices, given != degrees.devices {
+      throw UsageError("--devices \(given): --tp \(tp) × --pp \(pp) × --dp \(dp) is \(degrees.devices); leave --devices out or change a degree")
+    }
+    var (request, context) = try workload.request(deviceCount: degrees.devices)
+    context.assumptions += degrees.assumptions(request)
+    let start = ContinuousClock.now
+    let planned = try price(degrees, request)
+    let plan = context.plan(planned)
+    let summary = PlanSummary(plan: plan, seconds: (ContinuousClock.now - start) / .seconds(1))
+    let memory = (least: planned.prediction.memory, limit: planned.prediction.memoryLimit)
+    let fits = memory.least <= memory.limit
+    if let output, fits { try PlanFile.write(plan, to: output) }
+    let written = fits ? output : nil
+    if output != "-", format == .text { print((summary.lines + (written.map { ["  plan         \($0)"] } ?? [])).joined(separator: "\n")) }
+    if fits {
+      if output != "-", format == .json { summary.json(output: output).printLine() }
+      return
+    }
+    let infeasibility = Infeasibility(degrees, request, memory)
+    if output != "-", format == .json { summary.json(output: nil).adding(infeasibility.json).printLine() }
+    throw Failure(code: Failure.nothingFits, infeasibility.text + (output == nil ? "" : "\nno plan was written"))
+  }
+
+  /// The degrees that the options name.
+  private func degrees() throws -> MegatronDegrees {
     for (name, value) in [("--tp", tp), ("--pp", pp), ("--dp", dp)] where !(1...1_048_576).contains(value) {
       throw UsageError("\(name) \(value): expected a number from 1 to 1048576")
     }
+    if let microBatch, !(1...1_000_000_000).contains(microBatch) {
+      throw UsageError("--micro-batch \(microBatch): expected a number from 1 to 1000000000")
+    }
     if sp && tp == 1 { throw UsageError("--sp splits the sequence over tensor-parallel ranks; it needs --tp of at least 2") }
-    let devices = tp * pp * dp
-    if let given = workload.devices, given != devices { throw UsageError("--devices \(given): --tp \(tp) × --pp \(pp) × --dp \(dp) is \(devices)") }
-    var (request, context) = try workload.request(deviceCount: devices)
-    let perStep = (microBatch ?? 1) * dp
-    if microBatch != nil || pp > 1 {
-      guard request.batch % perStep == 0 else {
-        throw UsageError(
-          "a batch of \(request.batch) is not a whole number of micro-batches of \(microBatch ?? 1) × \(dp) replicas; change --batch or --micro-batch"
-        )
-      }
-      request.microBatches = request.batch / perStep
-    } else {
-      guard request.batch % dp == 0 else {
-        throw UsageError("a batch of \(request.batch) does not divide over \(dp) replicas; change --batch or --dp")
-      }
-      request.microBatches = 1
-    }
-    let (mesh, form) = MegatronForm.mesh(request.graph, data: dp, tensor: tp, isSequenceParallel: sp)
-    request.mesh = mesh
-    request.form = form
-    request.pipelineDegree = pp
-    request.schedule = schedule
-    request.stageLayers = try stages.map { try SearchCommand.numbers($0, separator: ",", option: "--stages", example: "11,13,8") }
-    if request.stageLayers == nil { request.stageLayers = try Planner.evenStages(request, stages: pp) }
-    request.ignoresMemoryLimit = true
+    var degrees = MegatronDegrees()
+    (degrees.tensor, degrees.pipeline, degrees.data) = (tp, pp, dp)
+    degrees.isSequenceParallel = sp
+    degrees.microBatchSize = microBatch
+    degrees.schedule = schedule
+    degrees.stageLayers = try stages.map { try SearchCommand.numbers($0, separator: ",", option: "--stages", example: "11,13,8") }
+    return degrees
+  }
 
-    let start = ContinuousClock.now
-    guard case .planned(let planned) = try Planner.search(request) else {
-      throw Failure(
-        code: Failure.nothingFits,
-        "no such split exists: --tp \(tp) must not exceed the heads, the MLP's width or the vocabulary\(sp ? ", nor the sequence" : ""), and --dp \(dp) not the sequences of a micro-batch"
-      )
+  /// The configuration as it fits, else as if memory had no end.
+  private func price(_ degrees: MegatronDegrees, _ request: SearchRequest) throws -> PlanOutcome.Planned {
+    var fixed = try degrees.fix(request)
+    for ignoresMemoryLimit in [false, true] {
+      fixed.ignoresMemoryLimit = ignoresMemoryLimit
+      if case .planned(let planned) = try Planner.search(fixed) { return planned }
     }
-    let plan = context.plan(planned)
-    let summary = PlanSummary(plan: plan, seconds: (ContinuousClock.now - start) / .seconds(1))
-    let short = planned.prediction.memory - planned.prediction.memoryLimit
-    let fits = short.value <= 0
-    if let output, fits { try PlanFile.write(plan, to: output) }
-    if output != "-" {
-      switch format {
-      case .text:
-        summary.printText()
-        if let output, fits { print("  plan         \(output)") }
-      case .json: summary.json.printLine()
-      }
-    }
-    if !fits {
-      throw Failure(
-        code: Failure.nothingFits, "the configuration does not fit: a device lacks \(short)\(output == nil ? "" : "; no plan was written")")
-    }
+    throw Failure(
+      code: Failure.nothingFits,
+      "no such split exists: --tp \(tp) must not exceed the heads, the MLP's width or the vocabulary\(sp ? ", nor the sequence" : ""), and --dp \(dp) not the sequences of a micro-batch"
+    )
   }
 }

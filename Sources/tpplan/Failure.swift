@@ -7,6 +7,7 @@ import ModelGraph
 import Planner
 import Plans
 import Search
+import ShardingProblems
 
 /// How a command ends when it does not end well: the exit code that scripts can rely on, and what to say.
 struct Failure: Error {
@@ -17,6 +18,7 @@ struct Failure: Error {
   static let badInput: Int32 = 65
   static let `internal`: Int32 = 70
   static let cannotWrite: Int32 = 73
+  static let interrupted: Int32 = 130
 
   let code: Int32
   let message: String
@@ -37,6 +39,7 @@ struct Failure: Error {
     case let error as ModelError: self.init(code: Self.badInput, error.description)
     case let error as PlanError: self.init(code: Self.badInput, error.description)
     case let error as ExecutionError: self.init(code: Self.code(of: error), error.description)
+    case let error as ShardingProblemError: self.init(code: error.exitCode, error.description)
     case let error as SearchError: self.init(code: Self.internal, "internal error: \(error)")
     default: return nil
     }
@@ -44,14 +47,19 @@ struct Failure: Error {
 
   static func code(of error: ExecutionError) -> Int32 {
     switch error {
-    case .mpi, .messageTooLong, .outOfMemory: 1
+    case .mpi, .messageTooLong, .outOfMemory, .lossNotFinite: 1
+    case .notEnoughMemory: nothingFits
     case .mpirunNotFound, .cannotStart: Self.internal
-    case .cannotRead, .malformedWeights, .noSuchTensor, .unusableTensor, .unusableInput: Self.badInput
+    case .cannotRead, .malformedWeights, .noSuchTensor, .unusableTensor, .unusableInput, .unusableHostfile, .tooFewSlots: Self.badInput
     case .cannotWrite: Self.cannotWrite
     case .document(let error): error.exitCode
     case .wrongRankCount: Self.usage
     }
   }
 
-  func report() { FileHandle.standardError.write(Data("tpplan: \(message)\n".utf8)) }
+  /// Says on standard error what went wrong, after what was printed before.
+  func report() {
+    fflush(nil)
+    FileHandle.standardError.write(Data("tpplan: \(message)\n".utf8))
+  }
 }

@@ -12,6 +12,13 @@ enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
 extension JSON {
   /// Prints the value to standard output as one line for programs.
   func printLine() { print(canonicalText) }
+
+  /// An object with the members of another one besides its own; where both have a key, the other's counts.
+  func adding(_ other: JSON) -> JSON {
+    guard case .object(var object) = self, case .object(let added) = other else { return other }
+    for member in added.members { object[member.key] = member.value }
+    return .object(object)
+  }
 }
 
 /// Writes a line to standard error.

@@ -23,7 +23,11 @@ struct RunCommand: ParsableCommand {
 
   @Option(help: "train or forward (default: what the plan is for; a plan for training also runs forward).")
   var mode: Mode?
-  @Option(help: "Steps; each takes the same global batch unless the inputs say otherwise.")
+  @Option(
+    help: ArgumentHelp(
+      "Steps; each takes the same global batch.",
+      discussion: "Each step's time and loss are printed. The measured time, which is compared with the predicted one, is that of the only step, or "
+        + "the mean of two. Of three or more it is the median without the first two, which warm up."))
   var steps = 1
   @Option(help: "Folder, safetensors file or index to read weights from (default: generated from the seed).")
   var weights: String?
@@ -39,7 +43,7 @@ struct RunCommand: ParsableCommand {
   var verify = false
   @Option(help: "BLAS threads per rank.")
   var threads = 1
-  @Option(help: "Hosts for mpirun, as its --hostfile takes them.")
+  @Option(help: "Open MPI's host file: a line \"HOST slots=N\" for each machine, and a slot for each rank.")
   var hostfile: String?
   @Option(help: "text or json.")
   var format: OutputFormat = .text
@@ -58,11 +62,16 @@ struct RunCommand: ParsableCommand {
     }
     // Everything that can be refused is refused before a rank is started.
     let plan = try PlanFile.read(plan)
-    _ = try decision(of: plan)
+    let decision = try decision(of: plan)
     try requireVectorInstructions()
     let launcher = Launcher(
       ranks: plan.decision.ranks, threadsPerRank: threads, hostfile: hostfile, arguments: Array(CommandLine.arguments.dropFirst()),
       environment: BLASEnvironment.variables(kernel: BLAS.kernelName(), threads: threads))
+    try launcher.checkHostfile()
+    try RunMemory(
+      decision: decision, hyperparameters: hyperparameters(of: decision), steps: steps, collectsOutputs: outputs != nil,
+      verification: verify ? decision.onOneRank() : nil
+    ).check(hostfile: hostfile)
     let outcome = try launcher.run()
     if let message = outcome.message { note("tpplan: \(message)") }
     throw ExitCode(outcome.exitCode)
@@ -77,6 +86,10 @@ struct RunCommand: ParsableCommand {
     }
     decision.job.mode = .forward
     return decision
+  }
+
+  private func hyperparameters(of decision: Decision) -> Hyperparameters {
+    Hyperparameters(optimizer: decision.job.optimizer, learningRate: lr)
   }
 
   /// The kernels are compiled for AVX2 and FMA.
@@ -101,8 +114,7 @@ struct RunCommand: ParsableCommand {
           graph: decision.graph, batch: decision.job.batch, file: $0, needsLabels: decision.job.mode == .train)
       } ?? StepInputs(graph: decision.graph, batch: decision.job.batch, seed: seed)
     var request = RunRequest(
-      decision, hyperparameters: Hyperparameters(optimizer: decision.job.optimizer, learningRate: lr), parameters: parameters,
-      inputs: stepInputs)
+      decision, hyperparameters: hyperparameters(of: decision), parameters: parameters, inputs: stepInputs)
     request.steps = steps
     request.collectsOutputs = outputs != nil
     if verify { request.verification = decision.onOneRank() }
@@ -114,7 +126,7 @@ struct RunCommand: ParsableCommand {
     let predicted = try Planner.predict(decision, on: cluster)
     let text = RunText(decision: decision, report: report, predicted: predicted, kernel: BLAS.kernelName(), outputs: outputs)
     switch format {
-    case .text: text.printText()
+    case .text: print(text.lines.joined(separator: "\n"))
     case .json: text.json.printLine()
     }
     return status(report)

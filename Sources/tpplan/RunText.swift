@@ -17,6 +17,19 @@ struct RunText {
 
   private var medianSeconds: Seconds { Seconds(report.medianStepSeconds) }
 
+  /// What the ranks compute in, whatever the plan is for.
+  private static let computePrecision = Precision.fp32
+
+  /// The measured time of a step, and of which steps it is the median.
+  private var measured: String {
+    let timed = report.timedSteps
+    switch (timed.count, report.stepSeconds.count) {
+    case (1, 1): return "measured \(medianSeconds)"
+    case (1, _): return "measured \(medianSeconds) in step \(timed.lowerBound)"
+    default: return "measured \(medianSeconds), the median of steps \(timed.lowerBound) to \(timed.upperBound - 1)"
+    }
+  }
+
   /// What all ranks sent in the first step, by kind.
   private var total: [(kind: Traffic.Kind, amount: Traffic.Amount, expected: Traffic.Amount)] {
     Traffic.Kind.allCases.map { kind in
@@ -27,38 +40,41 @@ struct RunText {
     }.filter { $0.amount.count > 0 || $0.expected.count > 0 }
   }
 
-  func printText() {
+  /// One line each.
+  var lines: [String] {
+    var lines: [String] = []
     let job = decision.job
-    print("\(decision.graph.name), \(job.mode.rawValue), \(decision.ranks) ranks, OpenBLAS kernel \(kernel)")
-    if job.precision != .fp32 { print("  the plan is for \(job.precision.rawValue); ranks compute in fp32, so its predicted times are not theirs") }
+    lines.append("\(decision.graph.name), \(job.mode.rawValue), \(counted(decision.ranks, "rank")), OpenBLAS kernel \(kernel)")
+    if job.precision != Self.computePrecision {
+      lines.append(
+        "  computes in \(Self.computePrecision.rawValue); the plan is for \(job.precision.rawValue), and so are its predicted time and memory")
+    }
     for (step, loss) in report.losses.enumerated() {
       let text = loss.map { String(format: "loss %.7f", $0) } ?? "no loss"
-      print("  step \(step)   \(Seconds(report.stepSeconds[step]))   \(text)")
+      lines.append("  step \(step)   \(Seconds(report.stepSeconds[step]))   \(text)")
     }
     let ratio = predicted.step.value > 0 ? medianSeconds / predicted.step : 0
-    print("  step time    predicted \(predicted.step)   measured \(medianSeconds)   ratio \(rounded(ratio))")
+    lines.append("  step time    predicted \(predicted.step)   \(measured)   ratio \(rounded(ratio))")
     let resident = report.peakResidentBytes.map { Bytes($0).description }.joined(separator: ", ")
-    print("  memory       predicted \(predicted.memory) of tensors   measured \(resident) resident per rank")
+    lines.append("  memory       predicted \(predicted.memory) of tensors   measured \(resident) resident per rank")
     for (kind, amount, expected) in total {
       let isEqual = amount == expected
-      print(
-        "  \(kind.name.padding(toLength: 14, withPad: " ", startingAt: 0)) \(amount.count) calls, \(Bytes(amount.bytes)) over all ranks"
-          + (isEqual ? ", as planned" : ", planned: \(expected.count) calls, \(Bytes(expected.bytes))"))
+      lines.append(
+        "  \(kind.name.padding(toLength: 14, withPad: " ", startingAt: 0)) \(counted(amount.count, "call")) per step, \(Bytes(amount.bytes)) over all ranks"
+          + (isEqual ? ", as planned" : ", planned: \(counted(expected.count, "call")), \(Bytes(expected.bytes))"))
     }
-    if let outputs { print("  outputs      \(report.outputs.map(\.name).joined(separator: ", ")) in \(outputs)") }
-    if let verification = report.verification { printVerification(verification) }
+    if let outputs { lines.append("  outputs      \(report.outputs.map(\.name).joined(separator: ", ")) in \(outputs)") }
+    if let verification = report.verification { lines.append(line(verification)) }
+    return lines
   }
 
-  private func printVerification(_ verification: VerificationReport) {
+  private func line(_ verification: VerificationReport) -> String {
     guard let difference = verification.firstDifference else {
-      print(
-        "  verified     \(verification.comparedTensors) tensors equal one rank's, largest relative error "
-          + String(format: "%.2g", verification.maximumRelativeError))
-      return
+      return "  verified     \(counted(verification.comparedTensors, "tensor")) equal one rank's, largest relative error "
+        + String(format: "%.2g", verification.maximumRelativeError)
     }
-    print(
-      "  DIFFERS      first in \(difference.tensor) (\(difference.layout)), worst on rank \(difference.rank): error "
-        + String(format: "%.3g, tolerance %.3g", difference.error, difference.tolerance))
+    return "  DIFFERS      first in \(difference.tensor) (\(difference.layout)), worst on rank \(difference.rank): error "
+      + String(format: "%.3g, tolerance %.3g", difference.error, difference.tolerance)
   }
 
   var json: JSON {
@@ -69,11 +85,14 @@ struct RunText {
     }
     var object = JSON.Object()
     object["mode"] = (.string(decision.job.mode.rawValue))
+    object["plan_dtype"] = (.string(decision.job.precision.rawValue))
+    object["compute_dtype"] = (.string(Self.computePrecision.rawValue))
     object["ranks"] = (.int(decision.ranks))
     object["step_seconds"] = (.array(report.stepSeconds.map { .double($0) }))
     object["median_step_seconds"] = (.double(report.medianStepSeconds))
     object["predicted_step_seconds"] = (.double(predicted.step.value))
-    object["losses"] = (.array(report.losses.map { $0.flatMap { $0.isFinite ? .double($0) : nil } ?? .null }))
+    // A run ends at a loss that is not finite; without a loss, or a label that counts, the list is empty.
+    object["losses"] = (.array(report.losses.compactMap { $0.map { .double($0) } }))
     object["peak_rss_bytes"] = (.array(report.peakResidentBytes.map { .int($0) }))
     object["predicted_memory_bytes"] = (.double(predicted.memory.value))
     object["blas_kernel"] = (.string(kernel))

@@ -17,16 +17,16 @@ struct SearchCommand: ParsableCommand {
   @Option(name: [.short, .customLong("output")], help: "Where the plan goes; - is standard output.")
   var output = "plan.json"
 
-  @Option(help: "Sequences per micro-batch and data replica.")
+  @Option(parsing: .unconditional, help: "Sequences per micro-batch and data replica.")
   var microBatch: Int?
 
-  @Option(help: "Parts that the global batch is cut into.")
+  @Option(parsing: .unconditional, help: "Parts that the global batch is cut into.")
   var microBatches: Int?
 
   @Option(help: "Sizes of a stage's mesh axes, outermost first, for example 2x4.")
   var mesh: String?
 
-  @Option(help: "Number of pipeline stages.")
+  @Option(parsing: .unconditional, help: "Number of pipeline stages.")
   var pp: Int?
 
   @Option(help: "Layers on each stage, for example 11,13,8.")
@@ -41,7 +41,7 @@ struct SearchCommand: ParsableCommand {
   @Option(help: "PATTERN=STRATEGY: the operators must not be split so. Repeatable.")
   var forbid: [String] = []
 
-  @Option(help: "Return the best plan found, with its gap, after this time, for example 30s.")
+  @Option(parsing: .unconditional, help: "Return the best plan found, with its gap, after this time, for example 30s.")
   var timeLimit: String?
 
   @Option(name: .customLong("write-lp"), help: "Write the plan's integer linear program to this file, in CPLEX LP format.")
@@ -64,7 +64,9 @@ struct SearchCommand: ParsableCommand {
     request.timeLimit = try timeLimit.map(Self.seconds)
 
     let start = ContinuousClock.now
-    let outcome = try Planner.search(request)
+    let watch = SearchWatch(limit: request.timeLimit)
+    let outcome = try Planner.search(request, watch.monitor)
+    watch.end()
     let elapsed = ContinuousClock.now - start
     switch outcome {
     case .planned(let planned):
@@ -73,7 +75,7 @@ struct SearchCommand: ParsableCommand {
         do {
           try problem.writeLP(to: programFile) { names[$0] }
         } catch {
-          throw Failure(code: Failure.cannotWrite, "\(programFile): the program cannot be written: \(error)")
+          throw Failure(code: Failure.cannotWrite, "--write-lp \(error)")
         }
       }
       let plan = context.plan(planned)
@@ -81,16 +83,24 @@ struct SearchCommand: ParsableCommand {
       let summary = PlanSummary(plan: plan, seconds: elapsed / .seconds(1))
       if output == "-" { return }
       switch format {
-      case .text:
-        summary.printText()
-        print("  plan         \(output)")
-      case .json: summary.json.printLine()
+      case .text: print((summary.lines + ["  plan         \(output)"]).joined(separator: "\n"))
+      case .json: summary.json(output: output).printLine()
       }
-    case .infeasible(let shortfall): throw Failure(code: Failure.nothingFits, Infeasibility(request, shortfall).text)
+      if watch.wasInterrupted, planned.certificate.status == .timeLimit {
+        throw Failure(code: Failure.interrupted, "interrupted: the plan written is the best so far, and not proven optimal")
+      }
+    case .infeasible(let shortfall):
+      let infeasibility = try Infeasibility(request, shortfall)
+      if format == .json, output != "-" { infeasibility.json.printLine() }
+      throw Failure(code: Failure.nothingFits, infeasibility.text)
     case .timeLimit(let bound):
+      if format == .json, output != "-" {
+        (["status": "time_limit", "lower_bound_seconds": .double(bound.value), "search_seconds": .double(elapsed / .seconds(1))] as JSON).printLine()
+      }
+      if watch.wasInterrupted { throw Failure(code: Failure.interrupted, "interrupted before any plan was found; no plan takes less than \(bound)") }
       throw Failure(
         code: Failure.timeLimit,
-        "no plan was found within \(timeLimit ?? "the time limit"); no plan takes less than \(bound). Give more time with --time-limit.")
+        "no plan was found within \(Seconds(request.timeLimit ?? 0)); no plan takes less than \(bound). Give more time with --time-limit.")
     }
   }
 

@@ -5,6 +5,7 @@ import Hardware
 import ModelGraph
 import Planner
 import Plans
+import Quantities
 import Strategies
 
 /// Options that say what a step does; `search` and `estimate` share them.
@@ -15,13 +16,13 @@ struct WorkloadOptions: ParsableArguments {
   @Argument(help: "A hardware file, for example hardware/dgx-a100.json.")
   var hardware: String
 
-  @Option(help: "Use the first N devices in file order (default: all).")
+  @Option(parsing: .unconditional, help: "Use the first N devices in file order (default: all).")
   var devices: Int?
 
-  @Option(help: "Sequences or images in one global batch (default: the model's workload, else one per device).")
+  @Option(parsing: .unconditional, help: "Sequences or images in one global batch (default: the model's workload, else one per device).")
   var batch: Int?
 
-  @Option(help: "Positions in one sequence (default: the model's workload, else its longest).")
+  @Option(parsing: .unconditional, help: "Positions in one sequence (default: the model's workload, else its longest).")
   var seq: Int?
 
   @Option(help: "bf16, fp16 or fp32 (default: the device's).")
@@ -37,8 +38,7 @@ struct WorkloadOptions: ParsableArguments {
   ///
   /// - Throws: `UsageError`, and the errors of reading the two files.
   func request(deviceCount: Int? = nil) throws -> (request: SearchRequest, context: PlanContext) {
-    let (graph, modelSHA256) = try ModelReader.read(model)
-    let file = try HardwareFile(readingFrom: hardware)
+    let ((graph, modelSHA256), file) = try files()
     var assumptions: [String] = []
     if let devices, devices < 1 { throw UsageError("--devices \(devices): at least one device is needed") }
     let cluster = try file.cluster(devices: deviceCount ?? devices)
@@ -60,7 +60,7 @@ struct WorkloadOptions: ParsableArguments {
       }
       if chosen < 1 { throw UsageError("--seq \(chosen): at least one position is needed") }
       if let most = graph.maximumSequence, chosen > most {
-        throw UsageError("--seq \(chosen): the model has \(most) positions")
+        throw UsageError("--seq \(chosen): the model has \(counted(most, "position"))")
       }
       if seq == nil && graph.workload.sequence == nil { assumptions.append("sequence \(chosen): the model's longest (--seq)") }
       length = chosen
@@ -77,11 +77,22 @@ struct WorkloadOptions: ParsableArguments {
   }
 }
 
+extension WorkloadOptions {
+  /// Both files. Each that is given in the other's place is recognised.
+  private func files() throws -> (model: (graph: Graph, sha256: String), hardware: HardwareFile) {
+    do {
+      return (try ModelReader.read(model), try HardwareFile(readingFrom: hardware))
+    } catch DocumentError.wrongKind(let file, let found, let expected) where found != .plan {
+      throw UsageError("\(DocumentError.wrongKind(file: file, found: found, expected: expected)); the order is MODEL HW")
+    }
+  }
+}
+
 /// What a plan holds besides the search's answer.
 struct PlanContext {
   let hardware: HardwareFile
   let modelSHA256: String
-  let assumptions: [String]
+  var assumptions: [String]
 
   func plan(_ planned: PlanOutcome.Planned) -> Plan {
     Plan(

@@ -63,6 +63,37 @@ private enum Topology: String, CaseIterable {
     #expect(throws: DocumentError.self) { try o.finish() }
   }
 
+  @Test func aKeyThatTheFormatHasIsNotTakenForAMissingOne() throws {
+    let text = #"{"bandwidth_is": "per device", "bandwidth_Gbps": 3}"#
+    let o = try document(text).root.object(keys: ["bandwidth_GBps", "bandwidth_is"])
+    #expect(throws: DocumentError.missingKey(file: "f.json", path: "$", key: "bandwidth_GBps", misspelt: "bandwidth_Gbps")) {
+      try o.double("bandwidth_GBps")
+    }
+    let valid = try document(#"{"bandwidth_is": "per device"}"#).root.object(keys: ["bandwidth_GBps", "bandwidth_is"])
+    #expect(throws: DocumentError.missingKey(file: "f.json", path: "$", key: "bandwidth_GBps", misspelt: nil)) {
+      try valid.double("bandwidth_GBps")
+    }
+  }
+
+  @Test(arguments: [
+    (#"{"format": "tpplan/hardware/1"}"#, "f.json is a hardware file; expected a model"),
+    (#"{"format": "tpplan/plan/7"}"#, "f.json is a plan; expected a model"),
+  ])
+  func otherKindsAreRecognised(text: String, message: String) throws {
+    let root = try document(text)
+    do {
+      _ = try root.root(format: "tpplan/model/1")
+      Issue.record("read as a model")
+    } catch {
+      #expect("\(error)" == message)
+    }
+  }
+
+  @Test func aHuggingFaceConfigurationIsAModel() throws {
+    let root = try document(#"{"model_type": "gpt2"}"#)
+    #expect(throws: DocumentError.wrongKind(file: "f.json", found: .model, expected: .hardware)) { try root.root(format: "tpplan/hardware/1") }
+  }
+
   @Test func formatIsChecked() throws {
     #expect(throws: DocumentError.wrongFormat(file: "f.json", found: #"the string "tpplan/model/2""#, expected: "tpplan/model/1")) {
       try document(#"{"format": "tpplan/model/2"}"#).root(format: "tpplan/model/1")

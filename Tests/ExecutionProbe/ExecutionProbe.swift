@@ -39,6 +39,10 @@ enum ExecutionProbe {
       let checks = DecisionChecks(world: process.world)
       try print(try checks.random(model, seed: UInt64(arguments[1]) ?? 0, count: Int(arguments[2]) ?? 1), process)
     case "padding": try print(try DecisionChecks(world: process.world).padding(), process)
+    case "memory":
+      guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
+      try print(try DecisionChecks(world: process.world).memory(model, seed: UInt64(arguments[1]) ?? 0), process)
+    case "diverge": try DecisionChecks(world: process.world).diverge()
     case "faults": try print(try DecisionChecks(world: process.world).faults(), process)
     case "oracle":
       guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }

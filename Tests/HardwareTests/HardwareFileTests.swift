@@ -68,6 +68,15 @@ import Testing
     }
   }
 
+  @Test("A missing key is not blamed on one that the format has")
+  func missingKey() throws {
+    #expect {
+      try decode(threeLevels.replacingFirst("\"bandwidth_GBps\": 300, ", with: ""))
+    } throws: { error in
+      "\(error)" == "h.json: $.levels[0]: the key \"bandwidth_GBps\" is missing"
+    }
+  }
+
   @Test(arguments: hardwareFileNames) func shippedFilesDecodeAndGiveEveryFigureASource(name: String) throws {
     let file = try hardwareFile(name)
     #expect(file.name + ".json" == name)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Foundation
 import Kernels
+import TestSupport
 import Testing
 
 /// Oracle: the formulas in double precision; derivatives by central differences of them.
@@ -17,7 +18,7 @@ struct ActivationTests {
 
   @Test(arguments: Activation.allCases, [1, 8, 13, 200] as [Int])
   func forwardAndBackward(_ activation: Activation, count: Int) {
-    var samples = Samples(seed: UInt64(count))
+    var samples = SeededGenerator(seed: UInt64(count))
     let f = exact(activation)
     let x = samples.floats(count, in: -6...6)
     let dy = samples.floats(count)
@@ -38,7 +39,7 @@ struct ActivationTests {
 
   @Test(arguments: Activation.allCases)
   func inPlaceIsTheSame(_ activation: Activation) {
-    var samples = Samples(seed: 3)
+    var samples = SeededGenerator(seed: 3)
     let x = samples.floats(21, in: -4...4)
     var y = x
     activation.forward(x, into: &y, count: x.count)
@@ -50,7 +51,7 @@ struct ActivationTests {
   /// Whole vectors and tails compute the same value, so that a shard's boundary does not show.
   @Test(arguments: Activation.allCases)
   func valueDoesNotDependOnItsPlace(_ activation: Activation) {
-    var samples = Samples(seed: 4)
+    var samples = SeededGenerator(seed: 4)
     let x = samples.floats(16, in: -4...4)
     var whole = x
     activation.forward(x, into: &whole, count: 16)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Foundation
 import Kernels
+import TestSupport
 import Testing
 
 /// Oracle: attention by its definition in double precision, and its gradient by the chain rule, key by key.
@@ -57,7 +58,7 @@ struct AttentionTests {
   @Test(arguments: cases)
   func forwardAndBackward(_ test: Case) {
     let attention = test.attention
-    var samples = Samples(seed: 11)
+    var samples = SeededGenerator(seed: 11)
     let (queryPitch, keyPitch) = (attention.queryPitch, attention.keyPitch)
     let queryCount = test.batch * queryPitch * test.heads * test.headDim
     let keyCount = test.batch * keyPitch * test.kvHeads * test.headDim
@@ -97,7 +98,7 @@ struct AttentionTests {
   /// The chain-rule oracle itself, against central differences.
   @Test func referenceGradientIsTheDifferenceQuotient() {
     let test = Case(queries: 3, keys: 4, heads: 2, kvHeads: 1, headDim: 3, visibility: .causal(queryStart: 1, keyStart: 0))
-    var samples = Samples(seed: 5)
+    var samples = SeededGenerator(seed: 5)
     let (q, k, v, dout) = (samples.floats(18), samples.floats(12), samples.floats(12), samples.floats(18))
     let expected = reference(test, q: q, k: k, v: v, dout: dout, mask: nil)
     func loss(_ q: [Double], _ k: [Double], _ v: [Double]) -> Double { dot(forward(test, q: q, k: k, v: v, mask: nil).out, dout.doubles) }
@@ -112,7 +113,7 @@ struct AttentionTests {
     let (keys, width) = (16, 2 * 8)
     let whole = Case(queries: 6, keys: keys, heads: 2, kvHeads: 2, headDim: 8).attention
     let half = Case(queries: 6, keys: keys / 2, heads: 2, kvHeads: 2, headDim: 8).attention
-    var samples = Samples(seed: 9)
+    var samples = SeededGenerator(seed: 9)
     let (q, k, v, dout) = (samples.floats(6 * width), samples.floats(keys * width), samples.floats(keys * width), samples.floats(6 * width))
     var (out, lse) = (q, [Float](repeating: 0, count: 12))
     var scratch = [Float](repeating: 0, count: whole.backwardScratchCount)

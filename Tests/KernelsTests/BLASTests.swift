@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Kernels
+import TestSupport
 import Testing
 
 /// Oracle: three loops in double precision.
 struct BLASTests {
   @Test(arguments: 1...12 as ClosedRange<UInt64>)
   func productOfSubmatrices(seed: UInt64) {
-    var samples = Samples(seed: seed)
+    var samples = SeededGenerator(seed: seed)
     let (m, n, k) = (samples.int(1...20), samples.int(1...20), samples.int(1...20))
     let transA: BLAS.Transpose = seed % 2 == 0 ? .no : .yes
     let transB: BLAS.Transpose = seed % 3 == 0 ? .no : .yes

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Kernels
+import TestSupport
 import Testing
 
 struct BoxTransferTests {
   /// Oracle: one element at a time. The axes of source and destination are permuted and padded at random, rank 1 to 6.
   @Test(arguments: 1...24 as ClosedRange<UInt64>)
   func copyAndAccumulate(seed: UInt64) {
-    var samples = Samples(seed: seed)
+    var samples = SeededGenerator(seed: seed)
     let rank = samples.int(1...6)
     let extents = (0..<rank).map { _ in samples.int(1...(rank > 4 ? 3 : 9)) }
     let (sourceStrides, sourceCount) = strides(extents, &samples)
@@ -42,7 +43,7 @@ struct BoxTransferTests {
   }
 
   /// Strides of a tensor whose axes lie in a random order, half the time row-major so that axes merge, and its size.
-  private func strides(_ extents: [Int], _ samples: inout Samples) -> ([Int], Int) {
+  private func strides(_ extents: [Int], _ samples: inout SeededGenerator) -> ([Int], Int) {
     var order = Array(extents.indices)
     if samples.int(0...1) == 0 { order.shuffle(using: &samples) }
     var result = extents

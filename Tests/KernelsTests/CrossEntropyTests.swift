@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Foundation
 import Kernels
+import TestSupport
 import Testing
 
 /// Oracle: -log softmax in double precision; the gradient by central differences.
@@ -18,7 +19,7 @@ struct CrossEntropyTests {
   @Test(arguments: [1, 2, 4] as [Int])
   func splitVocabulary(parts: Int) {
     let (rows, columns) = (5, 27)
-    var samples = Samples(seed: UInt64(parts))
+    var samples = SeededGenerator(seed: UInt64(parts))
     let logits = samples.floats(rows * columns, in: -9...9)
     var labels = (0..<rows).map { _ in Int32(samples.int(0...columns - 1)) }
     labels[2] = CrossEntropy.ignoredLabel

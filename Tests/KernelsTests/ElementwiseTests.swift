@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Kernels
+import TestSupport
 import Testing
 
 /// Oracle: scalar loops.
 struct ElementwiseTests {
   @Test(arguments: [1, 7, 8, 33] as [Int])
   func arithmetic(_ count: Int) {
-    var samples = Samples(seed: UInt64(count))
+    var samples = SeededGenerator(seed: UInt64(count))
     let (a, b, d) = (samples.floats(count), samples.floats(count), samples.floats(count))
     var y = [Float](repeating: 77, count: count + 1)
     Elementwise.add(a, b, into: &y, count: count)
@@ -30,7 +31,7 @@ struct ElementwiseTests {
 
   @Test(arguments: [(1, 1), (3, 5), (4, 8), (9, 19)] as [(Int, Int)])
   func bias(_ rows: Int, _ columns: Int) {
-    var samples = Samples(seed: UInt64(rows))
+    var samples = SeededGenerator(seed: UInt64(rows))
     let (x, bias) = (samples.floats(rows * columns), samples.floats(columns))
     var y = [Float](repeating: 77, count: rows * columns + 1)
     Elementwise.addBias(x, bias, into: &y, rows: rows, columns: columns)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Kernels
+import TestSupport
 import Testing
 
 struct EmbeddingTests {
@@ -7,7 +8,7 @@ struct EmbeddingTests {
   @Test(arguments: [1, 2, 3] as [Int])
   func shardsSumToTheWhole(parts: Int) {
     let (vocabulary, columns) = (11, 9)
-    var samples = Samples(seed: UInt64(parts))
+    var samples = SeededGenerator(seed: UInt64(parts))
     let table = samples.floats(vocabulary * columns)
     let ids = (0..<20).map { _ in Int32(samples.int(0...vocabulary - 1)) }
     let dy = samples.floats(ids.count * columns)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Kernels
+import TestSupport
 import Testing
 
 /// Oracle: the definitions in double precision; gradients by central differences of them.
@@ -27,7 +28,7 @@ struct NormTests {
 
   @Test(arguments: [(1, 2), (3, 8), (2, 13), (4, 43)] as [(Int, Int)])
   func layerNormForwardAndBackward(_ rows: Int, _ columns: Int) {
-    var samples = Samples(seed: UInt64(rows * 100 + columns))
+    var samples = SeededGenerator(seed: UInt64(rows * 100 + columns))
     let x = samples.floats(rows * columns, in: 1...3)
     let (w, b, dy) = (samples.floats(columns), samples.floats(columns), samples.floats(rows * columns))
     var y = [Float](repeating: 77, count: x.count + 1)
@@ -56,7 +57,7 @@ struct NormTests {
 
   @Test(arguments: [(1, 2), (3, 8), (2, 13), (4, 43)] as [(Int, Int)])
   func rmsNormForwardAndBackward(_ rows: Int, _ columns: Int) {
-    var samples = Samples(seed: UInt64(rows * 100 + columns))
+    var samples = SeededGenerator(seed: UInt64(rows * 100 + columns))
     let x = samples.floats(rows * columns, in: -2...2)
     let (w, dy) = (samples.floats(columns), samples.floats(rows * columns))
     var y = [Float](repeating: 77, count: x.count + 1)

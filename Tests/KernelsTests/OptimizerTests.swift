@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Foundation
 import Kernels
+import TestSupport
 import Testing
 
 /// Oracle: PyTorch's documented algorithms in double precision.
@@ -8,7 +9,7 @@ struct OptimizerTests {
   @Test(arguments: [1, 8, 21] as [Int])
   func adamW(_ count: Int) {
     let optimizer = AdamW(learningRate: 1e-2, weightDecay: 0.1)
-    var samples = Samples(seed: UInt64(count))
+    var samples = SeededGenerator(seed: UInt64(count))
     var p = samples.floats(count) + [77]
     var (m, v) = ([Float](repeating: 0, count: count) + [77], [Float](repeating: 0, count: count) + [77])
     var (exactP, exactM, exactV) = (p.doubles, m.doubles, v.doubles)
@@ -41,7 +42,7 @@ struct OptimizerTests {
   func sgd(_ momentum: Double, _ weightDecay: Double) {
     let count = 13
     let optimizer = SGD(learningRate: 0.1, momentum: momentum, weightDecay: weightDecay)
-    var samples = Samples(seed: 8)
+    var samples = SeededGenerator(seed: 8)
     var p = samples.floats(count) + [77]
     var velocity = [Float](repeating: 0, count: count) + [77]
     var (exactP, exactV) = (p.doubles, velocity.doubles)

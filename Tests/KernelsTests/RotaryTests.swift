@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Foundation
 import Kernels
+import TestSupport
 import Testing
 
 struct RotaryTests {
@@ -11,7 +12,7 @@ struct RotaryTests {
     let frequencies = (0..<half).map { Float(pow(10000, -Double($0) / Double(half))) }
     let table = RotaryTable(positions: start..<start + count + 3, inverseFrequencies: frequencies)
     let pitch = count + extraPitch
-    var samples = Samples(seed: UInt64(start))
+    var samples = SeededGenerator(seed: UInt64(start))
     let x = samples.floats(batch * pitch * heads * 2 * half)
     var expected = [Double](repeating: 77, count: x.count)
     for b in 0..<batch {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Documents
 import Foundation
+import TestSupport
 import Testing
 
 @testable import ModelGraph
@@ -80,7 +81,7 @@ import Testing
 
   @Test("Mutated files are read or refused by name, and what is read survives the native format", arguments: 0..<200)
   func mutations(seed: Int) throws {
-    var random = SeededGenerator(seed: UInt64(seed))
+    var random = SeededGenerator(seed: seed)
     let original = try configuration(Tiny.all[seed % Tiny.all.count])
     let native = ModelReader.encode(try ModelReader.decode(original))
     for value in [original.value, original.value, native, native] {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Documents
+import Foundation
 import Testing
 
 @testable import ModelGraph
@@ -78,5 +79,14 @@ import Testing
     let huge = "{\"model_type\": \"llama\", \"hidden_size\": 16777216, \"intermediate_size\": 16777216, \"num_hidden_layers\": 16384}"
     let error = #expect(throws: ModelError.self) { try ModelReader.decode(configuration(huge)) }
     #expect("\(try #require(error))".hasPrefix("config.json: model.layers.{i}"))
+  }
+}
+
+@Suite struct FolderTests {
+  @Test("A folder without a config.json is said to be one")
+  func withoutConfiguration() throws {
+    let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().path
+    let reason = "it is a folder without a config.json; name a model's file in it"
+    #expect(throws: DocumentError.unreadable(file: folder, reason: reason)) { try ModelReader.read(folder) }
   }
 }

@@ -5,6 +5,7 @@ import Plans
 import Quantities
 import Search
 import Strategies
+import TestSupport
 import Testing
 
 @testable import Planner

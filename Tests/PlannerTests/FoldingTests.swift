@@ -2,6 +2,7 @@
 import Plans
 import Search
 import Strategies
+import TestSupport
 import Testing
 
 @testable import CostModel

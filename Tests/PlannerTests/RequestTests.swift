@@ -43,7 +43,11 @@ import Testing
     try expectUsage("a mesh of 3 = 3 devices") { $0.mesh = [3] }
     try expectUsage("--batch 0") { $0.batch = 0 }
     try expectUsage("--forbid lm_head=row: no operator of tiny") { $0.constraints = [pin("lm_head", "row", forbid: true)] }
-    try expectUsage("--pin block.*.upp=row: no operator of tiny has such a name; near: block.{i}.up") { $0.constraints = [pin("block.*.upp", "row")] }
+    try expectUsage("--pin up=row: no operator of tiny has such a name; did you mean block.{i}.up?") { $0.constraints = [pin("up", "row")] }
+    try expectUsage("all copies of a block are split alike; write {i} for the number: block.{i}.up") { $0.constraints = [pin("block.2.up", "row")] }
+    try expectUsage("--pin block.*.upp=row: no operator of tiny has such a name; did you mean block.{i}.up?") {
+      $0.constraints = [pin("block.*.upp", "row")]
+    }
   }
 
   private func expectUsage(_ message: String, change: (inout SearchRequest) -> Void) throws {

@@ -3,25 +3,9 @@ import Hardware
 import ModelGraph
 import Quantities
 import Strategies
+import TestSupport
 
 @testable import Planner
-
-/// splitmix64: the same numbers for the same seed on every machine.
-struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: Int) { state = UInt64(bitPattern: Int64(seed)) &* 0x9E37_79B9_7F4A_7C15 }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ z >> 30) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ z >> 27) &* 0x94D0_49BB_1331_11EB
-    return z ^ z >> 31
-  }
-
-  mutating func pick<T>(_ values: [T]) -> T { values[Int.random(in: values.indices, using: &self)] }
-}
 
 /// A model of one embedding, a block that repeats, and a head, with rank-2 activations `[batch, hidden]`: small enough to enumerate.
 struct TinyModel {

@@ -94,8 +94,21 @@ import Testing
     let plan = try tinyPipeline()
     let name = "transformer.h.{i}.mlp.act"
     #expect(try plan.decision.graph.op(named: name) == plan.decision.graph.op(named: "transformer.h.1.mlp.act"))
-    for wrong in ["transformer.h.2.mlp.act", "transformer.h.{i}.mlp.ac", "x"] {
-      #expect(throws: UsageError.self) { _ = try plan.decision.graph.op(named: wrong) }
+    let refused = [
+      ("transformer.h.2.mlp.act", "copies of transformer.h.{i}.mlp.act are numbered 0 to 1"),
+      ("transformer.h.-1.mlp.act", "numbered 0 to 1"),
+      ("transformer.h.{i}.mlp.ac", "did you mean transformer.h.{i}.mlp.act?"),
+      ("transformer.h.1.mlp.cfc", "did you mean transformer.h.1.mlp.c_fc?"),
+      ("mlp.c_fc", "did you mean transformer.h.{i}.mlp.c_fc?"),
+      ("x", "`tpplan inspect` prints the names"), ("transformer.h.1.attn.c_attn.qq", "did you mean transformer.h.1.attn.c_attn.q?"),
+    ]
+    for (wrong, message) in refused {
+      do {
+        _ = try plan.decision.graph.op(named: wrong)
+        Issue.record("\(wrong) names an operator")
+      } catch let error as UsageError {
+        #expect(error.description.hasPrefix("--layer \(wrong): ") && error.description.contains(message))
+      }
     }
     #expect(throws: UsageError.self) { _ = try ProgramReport(plan, rank: 8) }
   }

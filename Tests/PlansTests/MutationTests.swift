@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Documents
 import Lowering
+import TestSupport
 import Testing
 
 @testable import Plans
@@ -34,6 +35,9 @@ import Testing
       $0.set(["hardware", "document", "groups", 0, "nodes"], 1)
       $0.set(["hardware", "document", "levels", 1, "joins"], 1)
       $0.rehash()
+    },
+    Case("a number format that the devices lack", message: "$.job.dtype: found \"fp8\", but the device \"a100-40\" has a peak rate only for") {
+      $0.set(["job", "dtype"], "fp8")
     },
     Case("no mesh", message: "$.mesh") { $0.set(["mesh"], []) },
     Case("a mesh beyond counting", message: "$.mesh") { $0.set(["mesh"], [1_048_576, 1_048_576, 1_048_576, 1_048_576]) },
@@ -77,7 +81,7 @@ import Testing
   @Test("Differential: a mutated plan is refused, or can be lowered and written again", arguments: 0..<30)
   func mutated(seed: Int) throws {
     let base = PlanFile.encode(try tinyPipeline())
-    var generator = SeededGenerator(seed: UInt64(seed))
+    var generator = SeededGenerator(seed: seed)
     for round in 0..<10 {
       var json = base
       for _ in 0..<Int.random(in: 1...3, using: &generator) { json.mutate(&generator) }

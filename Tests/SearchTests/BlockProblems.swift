@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import TestSupport
+
 @testable import Search
 
 /// A problem with the shape of a planner's: transformer blocks over a mesh of two axes.

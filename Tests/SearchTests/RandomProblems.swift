@@ -1,19 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-@testable import Search
+import TestSupport
 
-/// splitmix64: the same numbers everywhere from one seed.
-struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-  init(seed: Int) { state = UInt64(bitPattern: Int64(seed)) &* 0x9e37_79b9_7f4a_7c15 }
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
-  }
-  mutating func chance(_ share: Double) -> Bool { Double.random(in: 0..<1, using: &self) < share }
-}
+@testable import Search
 
 /// A small problem of random shape: parallel edges, ties, forbidden entries, several objective and memory rows, loads that overlap.
 func randomProblem(seed: Int, largestNodeCount: Int = 6, scale: Int64 = 1) throws -> Problem {

@@ -55,6 +55,16 @@ struct ReshardingTransfer {
     }
   }
 
+  /// The elements of memory that carrying it out takes beside the source and the destination.
+  var stagingCount: Int {
+    switch action {
+    case .none, .slice, .allReduce: 0
+    case .allGather(let counts, let unpack): unpack == nil ? 0 : counts.reduce(0, +)
+    case .reduceScatter(let counts, let pack): pack == nil ? 0 : counts.reduce(0, +)
+    case .allToAll(let sent, _, let received, _): sent.reduce(0, +) + received.reduce(0, +)
+    }
+  }
+
   /// Fills `destination`, which has no memory yet, from `source`.
   /// - Parameter dying: the buffers that nobody reads afterwards; an all-reduce works over `source` if it is one.
   func carryOut(

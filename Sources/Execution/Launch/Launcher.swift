@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Foundation
+import Quantities
 
 /// Starts this same executable once per rank, with mpirun, and tells how the run ended.
 package struct Launcher {
@@ -11,6 +12,8 @@ package struct Launcher {
     case rankDied(rank: Int, code: Int32?, message: String)
     /// SIGINT, SIGTERM or SIGHUP came, and the ranks were ended.
     case interrupted
+    /// mpirun found fewer places for ranks than the plan has.
+    case tooFewSlots(ranks: Int)
     /// mpirun itself failed; what it said has been passed on to stderr.
     case mpirunFailed(status: Int32)
 
@@ -20,6 +23,7 @@ package struct Launcher {
       case .finished(let status): status
       case .rankDied(_, let code, _): code.flatMap { [1, 2, 3, 64, 65, 70, 73].contains($0) ? $0 : nil } ?? 1
       case .interrupted: 130
+      case .tooFewSlots: 65
       case .mpirunFailed: 70
       }
     }
@@ -30,6 +34,9 @@ package struct Launcher {
       case .finished: nil
       case .rankDied(_, _, let message): message
       case .interrupted: "interrupted; every rank has been ended"
+      case .tooFewSlots(let ranks):
+        "mpirun found fewer slots than the plan's \(counted(ranks, "rank")); a host without slots=N in the host file has one for each of its cores."
+          + " Give the hosts slots=N, add hosts, ask the batch system for more, or search a plan with fewer --devices"
       case .mpirunFailed(let status): "mpirun could not run the ranks and ended with status \(status)"
       }
     }
@@ -59,16 +66,23 @@ package struct Launcher {
     self.environment = environment
   }
 
+  /// Refuses a host file on which the ranks cannot be placed.
+  /// - Throws: `document`, `unusableHostfile`, `tooFewSlots`.
+  package func checkHostfile() throws(ExecutionError) {
+    guard let hostfile, let slots = try Hostfile(path: hostfile).slots, slots < ranks else { return }
+    throw .tooFewSlots(hostfile: hostfile, slots: slots, ranks: ranks)
+  }
+
   /// Runs the ranks to their end and returns how they ended. No process of the run is left then, nor where this process dies
   /// meanwhile.
   /// - Parameters:
   ///   - program: nil for this executable.
   ///   - diagnostics: called with each line that the ranks write to stderr, and with mpirun's own messages.
-  /// - Throws: `mpirunNotFound`, `cannotStart`, `cannotRead` for the host file.
+  /// - Throws: `mpirunNotFound`, `cannotStart`; `document`, `unusableHostfile`, `tooFewSlots` for the host file.
   package func run(
     program: String? = nil, diagnostics: (String) -> Void = { FileHandle.standardError.write(Data("\($0)\n".utf8)) }
   ) throws(ExecutionError) -> Outcome {
-    if let hostfile, access(hostfile, R_OK) != 0 { throw .cannotRead(file: hostfile, reason: String(cString: strerror(errno))) }
+    try checkHostfile()
     var variables = ProcessInfo.processInfo.environment
     let mpirun = try Self.find("mpirun", path: variables["PATH"] ?? "/usr/local/bin:/usr/bin:/bin")
     let command = MPIRunCommand(
@@ -89,10 +103,10 @@ package struct Launcher {
       for passed in reader.read(line) { diagnostics(passed) }
     }
     for passed in reader.end() { diagnostics(passed) }
-    return wasInterrupted ? .interrupted : Self.outcome(end, reader)
+    return wasInterrupted ? .interrupted : outcome(end, reader)
   }
 
-  private static func outcome(_ end: ChildProcess.End, _ reader: RunDiagnostics) -> Outcome {
+  private func outcome(_ end: ChildProcess.End, _ reader: RunDiagnostics) -> Outcome {
     if let failure = reader.failure {
       let message = "\(failure)"
       switch failure {
@@ -101,6 +115,7 @@ package struct Launcher {
         return .rankDied(rank: rank, code: nil, message: message)
       }
     }
+    if reader.hasTooFewSlots { return .tooFewSlots(ranks: ranks) }
     switch end {
     case .exited(0): return .finished(status: reader.endedStatus ?? 0)
     case .exited(let status): return .mpirunFailed(status: status)

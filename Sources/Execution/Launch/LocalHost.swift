@@ -13,7 +13,13 @@ struct LocalHost: Equatable {
     LocalHost(cores: usableCores(), isRoot: geteuid() == 0, allowsCrossMemoryAttach: probeCrossMemoryAttach())
   }
 
-  private static func usableCores() -> Int {
+  /// What a host file may call this machine.
+  static var names: Set<String> {
+    let name = ProcessInfo.processInfo.hostName
+    return ["localhost", "127.0.0.1", "::1", name, name.split(separator: ".").first.map(String.init) ?? name]
+  }
+
+  static func usableCores() -> Int {
     let allowed = allowedThreads(status: "/proc/self/status") ?? Array(0..<ProcessInfo.processInfo.activeProcessorCount)
     let cores = Set(allowed.map { firstSibling(of: $0) }).count
     return max(1, min(cores, quota(cpuMax: "/sys/fs/cgroup/cpu.max") ?? cores))

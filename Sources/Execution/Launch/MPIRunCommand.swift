@@ -24,7 +24,10 @@ struct MPIRunCommand {
 
   private static let batchSystems = ["SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID"]
 
-  var isSingleHost: Bool { hostfile == nil && Self.batchSystems.allSatisfy { environment[$0] == nil } }
+  var isSingleHost: Bool { hostfile == nil && !Self.isUnderBatchSystem(environment) }
+
+  /// Whether a batch system has given this process its hosts, on which mpirun then places the ranks.
+  static func isUnderBatchSystem(_ environment: [String: String]) -> Bool { batchSystems.contains { environment[$0] != nil } }
 
   private var placement: [String] {
     guard isSingleHost else { return threadsPerRank > 1 ? ["--map-by", "slot:PE=\(threadsPerRank)"] : [] }

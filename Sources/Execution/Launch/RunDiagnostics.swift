@@ -15,6 +15,8 @@ struct RunDiagnostics {
   }
 
   private(set) var endedStatus: Int32?
+  /// Whether mpirun said that it has too few places for the ranks.
+  private(set) var hasTooFewSlots = false
   private var reported: Failure?
   private var observed: Failure?
   private var banner: [String]?
@@ -62,6 +64,10 @@ struct RunDiagnostics {
   private mutating func take(_ lines: [String]) -> Bool {
     let text = lines.joined(separator: " ")
     if text.contains("Primary job  terminated normally") { return true }
+    if text.contains("There are not enough slots available in the system") {
+      hasTooFewSlots = true
+      return true
+    }
     guard let failure = Self.failure(in: text) else { return false }
     observed = observed ?? failure
     return true
@@ -87,10 +93,12 @@ struct RunDiagnostics {
     return nil
   }
 
-  /// What Open MPI says about its own banners: that there were more, and that an abort left one half said.
+  /// What Open MPI says about its own banners: that there were more, and that an abort left one half said; and what its event library
+  /// says of a rank's pipe that closed when the rank was ended.
   private static func isNoise(_ line: String) -> Bool {
     line.contains("has sent help message help-") || line.contains("have sent help message help-")
       || (line.contains("ORTE_ERROR_LOG:") && line.contains("/show_help.c at line"))
+      || (line.hasPrefix("[warn] Epoll ") && line.hasSuffix("Bad file descriptor"))
       || line.contains("Set MCA parameter \"orte_base_help_aggregate\"")
   }
 }

@@ -44,6 +44,9 @@ final class BufferPool {
     spare[block.sizeClass].append(block.address)
   }
 
+  /// The bytes of the block that `take` gives for so many.
+  static func blockSize(bytes: Int) -> Int { size(sizeClass(bytes)) }
+
   private static func allocate(_ size: Int) throws(ExecutionError) -> UnsafeMutableRawPointer {
     var address: UnsafeMutableRawPointer?
     let isLarge = size >= hugePage

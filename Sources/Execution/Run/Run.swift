@@ -55,9 +55,12 @@ package struct RunReport: Sendable {
   package internal(set) var gradients: [NamedArray] = []
   package internal(set) var verification: VerificationReport?
 
-  /// The median over the steps, the first two left out where there are more.
+  /// The steps whose times count: all but the first two, which are warm-up, where there are more.
+  package var timedSteps: Range<Int> { (stepSeconds.count > 2 ? 2 : 0)..<stepSeconds.count }
+
+  /// The median over the steps that count.
   package var medianStepSeconds: Double {
-    let sorted = (stepSeconds.count > 2 ? Array(stepSeconds.dropFirst(2)) : stepSeconds).sorted()
+    let sorted = stepSeconds[timedSteps].sorted()
     guard !sorted.isEmpty else { return 0 }
     return (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2]) / 2
   }
@@ -80,6 +83,7 @@ package struct Run {
   }
 
   /// Carries out the steps. Collective.
+  /// - Throws: `lossNotFinite`, on a rank that counts the loss; what a step throws.
   package func carryOut() throws(ExecutionError) -> RunReport {
     var report = RunReport()
     var own = Measurements()
@@ -91,6 +95,8 @@ package struct Run {
       let before = world.ledger.traffic
       let start = clock.now
       let loss = try executor.step(retaining: retention)
+      // A sum over ranks is finite where each rank's addend is: no rank has to ask the others.
+      if !loss.isFinite { throw .lossNotFinite(step: step, loss: loss) }
       own.seconds.append((clock.now - start) / .seconds(1))
       own.losses.append(loss)
       if step == 0 {

@@ -14,7 +14,7 @@ package struct Checkpoint {
 
   /// - Parameter path: a `.safetensors` file, an index (`.json`), or a directory with either: `model.safetensors.index.json`,
   ///   else `model.safetensors`, else its only `.safetensors` file.
-  /// - Throws: `cannotRead`, `malformedWeights`.
+  /// - Throws: `cannotRead`, `document`, `malformedWeights`.
   package init(path: String) throws(ExecutionError) {
     var isDirectory: ObjCBool = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else {
@@ -38,15 +38,12 @@ package struct Checkpoint {
 
   private init(path: String, index: String) throws(ExecutionError) {
     func failure(_ tensor: String, _ problem: String) -> ExecutionError { .malformedWeights(file: index, tensor: tensor, problem: problem) }
-    let mapped = try MappedFile(path: index)
-    let map = try SafetensorsJSON.decode(SafetensorsJSON.Index.self, from: mapped.bytes, of: index, called: "index").weightMap
+    let map = try SafetensorsJSON.weightMap(ofIndex: index)
     let folder = (index as NSString).deletingLastPathComponent
     var files: [Safetensors] = []
     var opened: [String: Int] = [:]
     var fileOf: [String: Int] = [:]
-    let names = map.keys.sorted()
-    for name in names {
-      guard let shard = map[name] else { continue }
+    for (name, shard) in map {
       guard !shard.isEmpty, !shard.contains("/"), shard != "..", shard != "." else {
         throw failure(name, "is said to be in \"\(shard)\", expected the name of a file beside the index")
       }
@@ -59,7 +56,7 @@ package struct Checkpoint {
       }
       fileOf[name] = position
     }
-    self.init(path: path, names: names, files: files, fileOf: fileOf)
+    self.init(path: path, names: map.map(\.tensor), files: files, fileOf: fileOf)
   }
 
   private static func file(in directory: String) throws(ExecutionError) -> String {

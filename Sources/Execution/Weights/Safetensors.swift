@@ -29,8 +29,8 @@ package final class Safetensors {
     }
     let header = UnsafeRawBufferPointer(rebasing: bytes[8..<8 + Int(length)])
     data = UnsafeRawBufferPointer(rebasing: bytes[(8 + Int(length))...])
-    guard header.first == UInt8(ascii: "{") else { throw failure("its header does not begin with {") }
-    let document = try SafetensorsJSON.decode(SafetensorsJSON.Header.self, from: header, of: file, called: "header")
+    guard header.first == UInt8(ascii: "{") else { throw failure("its header, which begins at byte 8, does not begin with {") }
+    let document = try SafetensorsJSON.header(header, at: 8, of: file)
     var entries: [SafetensorsEntry] = []
     for (name, entry) in document.entries { entries.append(try Self.entry(name, entry, dataCount: data.count, file: file)) }
     try Self.checkCoverage(entries, dataCount: data.count, file: file)

@@ -53,12 +53,7 @@ package struct SafetensorsWriter {
   /// - Throws: `cannotWrite`.
   package func write(to path: String) throws(ExecutionError) {
     let temporary = "\(path).\(getpid()).tmp"
-    let header: [UInt8]
-    do {
-      header = try self.header()
-    } catch {
-      throw .cannotWrite(file: path, reason: "\(error)")
-    }
+    let header = header()
     let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else { throw .cannotWrite(file: path, reason: String(cString: strerror(errno))) }
     let isWritten =
@@ -90,7 +85,7 @@ package struct SafetensorsWriter {
     tensors.sorted { ($1.values.type.byteCount, $0.name) < ($0.values.type.byteCount, $1.name) }
   }
 
-  private func header() throws -> [UInt8] {
+  private func header() -> [UInt8] {
     var offset = 0
     var entries: [(name: String, entry: SafetensorsJSON.Entry)] = []
     for tensor in ordered {
@@ -98,7 +93,7 @@ package struct SafetensorsWriter {
       entries.append((tensor.name, .init(dtype: tensor.values.type.rawValue, shape: tensor.shape, offsets: [offset, end])))
       offset = end
     }
-    var json = try SafetensorsJSON.encode(.init(entries: entries, metadata: metadata))
+    var json = SafetensorsJSON.encode(.init(entries: entries, metadata: metadata))
     while json.count % 8 != 0 { json.append(UInt8(ascii: " ")) }
     return withUnsafeBytes(of: UInt64(json.count).littleEndian, Array.init) + json
   }

@@ -12,6 +12,9 @@ package enum ModelReader {
     var isDirectory: ObjCBool = false
     let exists = FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory)
     let file = exists && isDirectory.boolValue ? path + (path.hasSuffix("/") ? "" : "/") + "config.json" : path
+    if file != path, !FileManager.default.fileExists(atPath: file) {
+      throw DocumentError.unreadable(file: path, reason: "it is a folder without a config.json; name a model's file in it")
+    }
     let document = try Document(readingFrom: file)
     return (try decode(document.root), document.value.sha256)
   }

@@ -26,11 +26,8 @@ private struct GraphDecoder {
   init(name: String) { builder = GraphBuilder(name: name) }
 
   mutating func decode(_ node: Node) throws -> Graph {
-    let root = try node.object()
-    let format = try root.node("format")
-    guard format.value == .string(NativeModel.format) else {
-      throw DocumentError.wrongFormat(file: node.file, found: format.value.summary, expected: NativeModel.format)
-    }
+    let root = try node.object(
+      format: NativeModel.format, keys: ["name", "source", "workload", "maximum_sequence", "axes", "inputs", "segments", "outputs", "loss"])
     builder.name = try root.string("name")
     _ = try root.stringIfPresent("source")
     builder.workload = try root.nodeIfPresent("workload").map { try Workload(reading: $0) } ?? Workload()
@@ -50,7 +47,7 @@ private struct GraphDecoder {
   }
 
   private mutating func readAxis(_ node: Node) throws {
-    let object = try node.object()
+    let object = try node.object(keys: ["name", "role", "extent"])
     let name = try object.node("name")
     let role = try object.choice("role", of: Axis.Role.self)
     let fromWorkload: Int? =
@@ -69,7 +66,7 @@ private struct GraphDecoder {
   }
 
   private mutating func readInput(_ node: Node) throws {
-    let object = try node.object()
+    let object = try node.object(keys: ["name", "axes"])
     let kind = try object.choice("name", of: InputKind.self)
     let axes = try dimensions(object.node("axes"))
     try object.finish()
@@ -78,13 +75,13 @@ private struct GraphDecoder {
   }
 
   private mutating func readSegment(_ node: Node) throws {
-    let object = try node.object()
+    let object = try node.object(keys: ["name", "repeats", "entries", "operators", "exits"])
     let name = try object.string("name")
     let repeats = try object.intIfPresent("repeats", .within(1, ConfigurationReader.mostLayers)) ?? 1
     local = []
     var entries: [TensorID] = []
     for entry in try object.elementsIfPresent("entries") ?? [] {
-      let reader = try entry.object()
+      let reader = try entry.object(keys: ["name", "axes"])
       entries.append(try addValue(reader.node("name"), dimensions(reader.node("axes"))))
       try reader.finish()
     }
@@ -96,7 +93,7 @@ private struct GraphDecoder {
   }
 
   private mutating func readOperator(_ node: Node) throws {
-    let object = try node.object()
+    let object = try node.object(keys: ["name", "op", "in", "weights", "axes", "result"])
     let name = try object.node("name")
     let kind = try OperatorKind(reading: object)
     var operands = try object.elementsIfPresent("in")?.map { try operand($0) } ?? []
@@ -126,7 +123,7 @@ private struct GraphDecoder {
       guard let known = parameters[name] else { throw node.invalid(expected: "the name of a weight that is written out before, or a weight") }
       return known
     }
-    let object = try node.object()
+    let object = try node.object(keys: ["name", "axes", "stored", "norm_weight"])
     let name = try object.string("name")
     let axes = try dimensions(object.node("axes"))
     let shape = axes.map(builder.extent)
@@ -169,7 +166,7 @@ private struct GraphDecoder {
   }
 
   private mutating func readOutput(_ node: Node) throws {
-    let object = try node.object()
+    let object = try node.object(keys: ["name", "tensor"])
     builder.output(try object.string("name"), try computed(object.node("tensor")))
     try object.finish()
   }

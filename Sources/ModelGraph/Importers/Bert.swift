@@ -57,15 +57,13 @@ package struct BertConfiguration: Hashable, Sendable {
       builder.output("pooler_output", pooler(prefix + "pooler", last, axes, &builder))
     case .maskedLanguageModel:
       let logits = predictions("cls.predictions", last, axes, tied: tiesEmbeddings ? table : nil, &builder)
-      builder.output("logits", logits)
-      builder.crossEntropyLoss(logits)
+      builder.logits(logits)
     case .sequenceClassification(let labels):
       let pooled = pooler(prefix + "pooler", last, axes, &builder)
       let classes = builder.axis("labels", labels, .vocabulary)
       let dropped = builder.dropout("dropout", pooled, probability: classifierDropout)
       let logits = builder.linear("classifier", dropped, from: [axes.headOutput], to: [classes], bias: true)
-      builder.output("logits", logits)
-      builder.crossEntropyLoss(logits)
+      builder.logits(logits)
     }
     builder.end()
     return try builder.finish()
@@ -85,7 +83,7 @@ package struct BertConfiguration: Hashable, Sendable {
       positions = builder.axis("positions", model.positions, .whole)
       tokenTypes = builder.axis("token_types", model.tokenTypes, .whole)
       hidden = builder.axis("hidden", model.hidden, .feature)
-      attention = AttentionAxes(heads: model.heads, keyValueHeads: model.heads, headSize: model.hidden / model.heads, in: &builder)
+      attention = AttentionAxes(heads: model.heads, hidden: model.hidden, in: &builder)
       ffn = builder.axis("ffn", model.ffn, .feature)
       if model.head == .maskedLanguageModel {
         headInput = builder.axis("encoded", model.hidden, .feature)

@@ -2,15 +2,9 @@
 
 /// The dimensions of a GPT-2 model (Radford et al. 2019), with Hugging Face's defaults (`GPT2Config`).
 package struct GPT2Configuration: Hashable, Sendable {
-  package enum Head: Hashable, Sendable {
-    /// `GPT2Model`: the last hidden state.
-    case none
-    /// `GPT2LMHeadModel`: next-token logits and their loss.
-    case languageModel
-  }
-
   package var name = "gpt2"
-  package var head = Head.languageModel
+  /// Of `GPT2Model` or `GPT2LMHeadModel`.
+  package var head = DecoderHead.languageModel
   package var workload = Workload()
   package var vocabulary = 50257
   package var positions = 1024
@@ -51,14 +45,7 @@ package struct GPT2Configuration: Hashable, Sendable {
 
     let last = builder.begin(segment: "head", path: "head", carry: axes.carry)
     let normed = builder.layerNorm(prefix + "ln_f", last, epsilon: epsilon)
-    switch head {
-    case .none: builder.output("last_hidden_state", normed)
-    case .languageModel:
-      let tied = tiesEmbeddings ? tokens.table : nil
-      let logits = builder.linear("lm_head", normed, from: [axes.hidden], to: [axes.vocabulary], bias: false, tied: tied)
-      builder.output("logits", logits)
-      builder.crossEntropyLoss(logits)
-    }
+    builder.decoderHead(head, normed, from: axes.hidden, to: axes.vocabulary, tied: tiesEmbeddings ? tokens.table : nil)
     builder.end()
     return try builder.finish()
   }
@@ -73,7 +60,7 @@ package struct GPT2Configuration: Hashable, Sendable {
       vocabulary = builder.axis("vocab", model.vocabulary, .vocabulary)
       positions = builder.axis("positions", model.positions, .whole)
       hidden = builder.axis("hidden", model.hidden, .feature)
-      attention = AttentionAxes(heads: model.heads, keyValueHeads: model.heads, headSize: model.hidden / model.heads, in: &builder)
+      attention = AttentionAxes(heads: model.heads, hidden: model.hidden, in: &builder)
       ffn = builder.axis("ffn", model.ffn, .feature)
     }
 

@@ -98,6 +98,22 @@ extension GraphBuilder {
     loss = apply(.crossEntropy, "loss", [logits, labels], to: [])
   }
 
+  /// Gives logits out, and makes their cross-entropy the model's loss.
+  package mutating func logits(_ logits: TensorID) {
+    output("logits", logits)
+    crossEntropyLoss(logits)
+  }
+
+  /// What stands on a decoder's last norm.
+  ///
+  /// - Parameter tied: the embedding table, where the language-model head is it.
+  package mutating func decoderHead(_ head: DecoderHead, _ normed: TensorID, from hidden: AxisID, to vocabulary: AxisID, tied: TensorID?) {
+    switch head {
+    case .none: output("last_hidden_state", normed)
+    case .languageModel: logits(linear("lm_head", normed, from: [hidden], to: [vocabulary], bias: false, tied: tied))
+    }
+  }
+
   /// Starts a segment that takes over one tensor, the hidden state, from the segment before.
   ///
   /// - Returns: the tensor that stands for it inside the segment, named `<path>.input`.
@@ -108,6 +124,14 @@ extension GraphBuilder {
   }
 
   package mutating func output(_ name: String, _ tensor: TensorID) { outputs.append(Graph.Output(name: name, tensor: tensor)) }
+}
+
+/// What a decoder's class in the library adds to its blocks.
+package enum DecoderHead: Hashable, Sendable {
+  /// Nothing: the last hidden state.
+  case none
+  /// Next-token logits and their loss.
+  case languageModel
 }
 
 /// Strides in elements of a contiguous row-major tensor. Products wrap instead of trapping: `GraphBuilder.finish()` refuses such sizes by name.
@@ -129,6 +153,11 @@ package struct AttentionAxes: Sendable {
     groups = builder.axis("kv_heads", keyValueHeads, .heads)
     queries = builder.axis("queries", heads / keyValueHeads, .queries)
     features = builder.axis("head_dim", headSize, .whole)
+  }
+
+  /// Adds the axes of attention whose heads share the hidden dimension, each with keys and values of its own.
+  package init(heads: Int, hidden: Int, in builder: inout GraphBuilder) {
+    self.init(heads: heads, keyValueHeads: heads, headSize: hidden / heads, in: &builder)
   }
 
   package var query: [AxisID] { [groups, queries, features] }

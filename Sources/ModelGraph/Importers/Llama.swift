@@ -3,15 +3,9 @@
 /// The dimensions of a model of the Llama family: Llama (Touvron et al. 2023; Grattafiori et al. 2024), Mistral and Qwen2, which differ in
 /// their defaults and in which projections have biases.
 package struct LlamaConfiguration: Hashable, Sendable {
-  package enum Head: Hashable, Sendable {
-    /// `LlamaModel`: the last hidden state.
-    case none
-    /// `LlamaForCausalLM`: next-token logits and their loss.
-    case languageModel
-  }
-
   package var name = "llama"
-  package var head = Head.languageModel
+  /// Of `LlamaModel` or `LlamaForCausalLM`.
+  package var head = DecoderHead.languageModel
   package var workload = Workload()
   package var vocabulary = 32000
   package var maximumPositions = 2048
@@ -55,14 +49,7 @@ package struct LlamaConfiguration: Hashable, Sendable {
 
     let last = builder.begin(segment: "head", path: "head", carry: axes.carry)
     let normed = builder.rmsNorm(prefix + "norm", last, epsilon: epsilon)
-    switch head {
-    case .none: builder.output("last_hidden_state", normed)
-    case .languageModel:
-      let tied = tiesEmbeddings ? tokens.table : nil
-      let logits = builder.linear("lm_head", normed, from: [axes.hidden], to: [axes.vocabulary], bias: false, tied: tied)
-      builder.output("logits", logits)
-      builder.crossEntropyLoss(logits)
-    }
+    builder.decoderHead(head, normed, from: axes.hidden, to: axes.vocabulary, tied: tiesEmbeddings ? tokens.table : nil)
     builder.end()
     return try builder.finish()
   }

@@ -60,8 +60,7 @@ package struct ViTConfiguration: Hashable, Sendable {
       let first = builder.apply(.selectToken(position: 0), "classifier.first", [normed], to: [axes.batch, axes.hidden])
       let classes = builder.axis("labels", labels, .vocabulary)
       let logits = builder.linear("classifier", first, from: [axes.hidden], to: [classes], bias: true)
-      builder.output("logits", logits)
-      builder.crossEntropyLoss(logits)
+      builder.logits(logits)
     }
     builder.end()
     return try builder.finish()
@@ -82,7 +81,7 @@ package struct ViTConfiguration: Hashable, Sendable {
       sequence = builder.axis("seq", side * side + 1, .sequence)
       positions = builder.axis("positions", side * side + 1, .whole)
       hidden = builder.axis("hidden", model.hidden, .feature)
-      attention = AttentionAxes(heads: model.heads, keyValueHeads: model.heads, headSize: model.hidden / model.heads, in: &builder)
+      attention = AttentionAxes(heads: model.heads, hidden: model.hidden, in: &builder)
       ffn = builder.axis("ffn", model.ffn, .feature)
     }
 

@@ -2,32 +2,30 @@
 import Documents
 import Hardware
 import ModelGraph
+import Quantities
 import Strategies
 
 extension PlanFile {
   /// Checks what the parts of a decision must be to each other, so that lowering finds all it needs.
   ///
-  /// - Throws: `PlanError`, or `HardwareError` where the hardware has too few devices or no rate for the number format.
+  /// - Throws: `PlanError`.
   static func check(_ decision: Decision, _ hardware: HardwareFile, _ root: ObjectReader) throws {
     let graph = decision.graph
     let file = root.node.file
     if let available = hardware.deviceCount, decision.ranks > available {
       throw PlanError.inconsistent(
         file: file, path: "$.mesh",
-        problem: "\(decision.stages.count) stages of \(decision.ranksPerStage) devices need \(decision.ranks); \(hardware.name) has \(available)")
+        problem:
+          "\(counted(decision.stages.count, "stage")) of \(counted(decision.ranksPerStage, "device")) need \(decision.ranks); \(hardware.name) has \(available)"
+      )
     }
     let cluster = try hardware.cluster(devices: decision.ranks)
-    for kind in cluster.kinds where cluster.kindOfDevice.contains(where: { cluster.kinds[$0] == kind }) { _ = try kind.peak(decision.job.precision) }
+    for kind in cluster.kinds where cluster.kindOfDevice.contains(where: { cluster.kinds[$0] == kind }) {
+      try checkPrecision(decision.job.precision, of: kind, file: file)
+    }
 
     let strategies = graph.operators.indices.map {
       Strategy(assignment: decision.assignments[$0], rule: OperatorRules.rule(for: $0, in: graph))
-    }
-    for segment in graph.segments {
-      for exit in segment.exits where graph.producer[exit] == nil {
-        throw PlanError.inconsistent(
-          file: file, path: "$.model.document",
-          problem: "segment \"\(segment.name)\" hands on \(graph.tensors[exit].name) as it came in; a plan needs it to be computed there")
-      }
     }
     // One stored shard serves all readers of a tied parameter.
     for tensor in graph.tensors.indices where graph.tensors[tensor].isParameter {
@@ -41,6 +39,15 @@ extension PlanFile {
       }
     }
     try checkConversions(decision, strategies, file: file)
+  }
+
+  private static func checkPrecision(_ precision: Precision, of kind: DeviceKind, file: String) throws(PlanError) {
+    let known = kind.peaks.map(\.precision)
+    if known.contains(precision) { return }
+    throw .inconsistent(
+      file: file, path: "$.job.dtype",
+      problem: "found \"\(precision.rawValue)\", but the device \"\(kind.name)\" has a peak rate only for "
+        + "\(known.map(\.rawValue).joined(separator: ", ")); make the plan again with `tpplan search --dtype` and one of these")
   }
 
   /// Every change of layout between a producer and a reader, and of gradients on their way back, is listed.

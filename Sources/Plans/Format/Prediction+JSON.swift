@@ -28,7 +28,7 @@ extension Prediction {
     self.operators = operators
     try object.finish()
     guard stages.count == decision.stages.count else {
-      throw try object.node("stages").invalid(expected: "one entry for each of the \(decision.stages.count) stages")
+      throw try object.node("stages").invalid(expected: "\(counted(decision.stages.count, "entry", plural: "entries")), one for each stage")
     }
   }
 }

@@ -115,7 +115,9 @@ struct NeighbourhoodSearch {
   private mutating func apply(_ part: Neighbourhood, _ local: [Int]) {
     var next = choice
     for (number, node) in part.nodes.enumerated() { next[node] = local[number] }
-    guard let assignment = Assignment(problem, incidence: incidence, choice: next), assignment.isLegal, assignment.objective < objective else { return }
+    guard let assignment = Assignment(problem, incidence: incidence, choice: next), assignment.isLegal, assignment.objective < objective else {
+      return
+    }
     choice = next
     objective = assignment.objective
     memory = assignment.memory
@@ -192,18 +194,5 @@ struct NeighbourhoodSearch {
     }
     func set(_ index: Int, _ result: Result) { storage[index] = result }
     var all: [Result] { Array(storage) }
-  }
-}
-
-/// splitmix64 (Steele, Lea and Flood, 2014): the same numbers everywhere from one seed.
-struct SplitMix {
-  private var state: UInt64
-  init(seed: UInt64) { state = seed }
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
   }
 }

@@ -19,7 +19,7 @@ struct InspectCommand: ParsableCommand {
   @Option(help: "Compare every strategy of this operator: its name as printed, or with a copy's index in place of {i}.")
   var layer: String?
 
-  @Option(help: "Print the program of this rank.")
+  @Option(parsing: .unconditional, help: "Print the program of this rank.")
   var rank: Int?
 
   @Option(help: "text or json.")
@@ -47,7 +47,7 @@ struct InspectCommand: ParsableCommand {
   private func emit(text: @autoclosure () -> [String], json: @autoclosure () -> JSON) {
     switch format {
     case .text: print(text().joined(separator: "\n"))
-    case .json: print(json().prettyText, terminator: "")
+    case .json: json().printLine()
     }
   }
 

@@ -94,17 +94,3 @@ struct LayerReport {
     strategy.operands.map(\.forward.notation).joined(separator: " ") + " -> " + strategy.result.notation
   }
 }
-
-extension Graph {
-  /// The operator of a name, or of the name of one of its copies.
-  /// - Throws: `UsageError` that suggests a name.
-  func op(named layer: String) throws -> OperatorID {
-    for (id, op) in operators.enumerated() {
-      let copies = segments[segmentOfOperator[id]].repeats
-      if op.name == layer || (op.name.contains("{i}") && (0..<copies).contains { Graph.name(op.name, copy: $0) == layer }) { return id }
-    }
-    let names = operators.flatMap { [$0.name, Graph.name($0.name, copy: 0)] }
-    let hint = nearestSpelling(to: layer, among: names).map { "; did you mean \($0)?" } ?? "; `tpplan inspect` prints the names"
-    throw UsageError("--layer \(layer): no operator of \(name) has this name\(hint)")
-  }
-}

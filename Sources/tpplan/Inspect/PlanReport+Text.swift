@@ -14,12 +14,12 @@ extension PlanReport {
 
   private func summary(_ style: TextStyle) -> [String] {
     let job = decision.job
-    let size = job.sequence.map { "\(job.batch) sequences of \($0)" } ?? "\(job.batch) samples"
+    let size = job.sequence.map { counted(job.batch, "sequence") + " of \($0)" } ?? counted(job.batch, "sample")
     let optimizer = job.mode == .train ? ", \(job.optimizer.rawValue)" : ""
     let rate = tokensPerSecond.map { "\(abbreviated($0)) tokens/s" } ?? "\(abbreviated(sequencesPerSecond)) samples/s"
     let share = prediction.memoryLimit > .zero ? " (\(percent(prediction.memory / prediction.memoryLimit)))" : ""
     return [
-      style.heading("\(graph.name) on \(decision.ranks) devices of \(plan.hardware.name)"),
+      style.heading("\(graph.name) on \(counted(decision.ranks, "device")) of \(plan.hardware.name)"),
       "  \(job.mode.rawValue)\(optimizer), \(job.precision.rawValue), \(size) a step",
       "  step \(prediction.step), \(rate); at most \(prediction.memory) of \(prediction.memoryLimit) on a device\(share)",
     ]
@@ -42,7 +42,7 @@ extension PlanReport {
     let perMicroBatch = job.batch / job.microBatches
     var lines = [
       style.heading("Stages"),
-      "  \(decision.schedule.rawValue), \(job.microBatches) micro-batch\(job.microBatches == 1 ? "" : "es") of \(perMicroBatch); "
+      "  \(decision.schedule.rawValue), \(counted(job.microBatches, "micro-batch", plural: "micro-batches")) of \(perMicroBatch); "
         + "bubble \(percent(prediction.bubble)) of the stages' time",
     ]
     var table = TextTable([
@@ -125,8 +125,9 @@ extension PlanReport {
       case .timeLimit: "the best plan found in the time given; a better one may exist"
       case .given: "the configuration was given; nothing was compared with it"
       }
-    var lines = [
-      style.heading("Certificate") + " \(certificate.status.rawValue)", "  \(meaning)",
+    var lines = [style.heading("Certificate") + " \(certificate.status.rawValue)", "  \(meaning)"]
+    if certificate.status == .given { return lines + ["  objective \(certificate.objective)"] }
+    lines += [
       "  objective \(certificate.objective), lower bound \(certificate.lowerBound), gap \(percent(certificate.gap))",
       "  configurations: \(certificate.priced) priced, \(certificate.pruned) pruned by their bounds, \(certificate.infeasible) infeasible",
     ]

@@ -4,6 +4,7 @@ import Hardware
 import Lowering
 import ModelGraph
 import Plans
+import Quantities
 import Strategies
 
 /// The program of one rank, for reading.
@@ -17,7 +18,7 @@ struct ProgramReport {
   /// - Throws: `UsageError` where the plan has no such rank.
   init(_ plan: Plan, rank: Int) throws {
     let ranks = plan.decision.ranks
-    guard 0..<ranks ~= rank else { throw UsageError("--rank \(rank): the plan has ranks 0 to \(ranks - 1)") }
+    guard 0..<ranks ~= rank else { throw UsageError("--rank \(rank): the plan has " + (ranks == 1 ? "one rank, 0" : "ranks 0 to \(ranks - 1)")) }
     self.plan = plan
     cluster = try plan.hardware.cluster(devices: ranks)
     program = Lowering.program(for: plan.decision, rank: rank)
@@ -138,7 +139,7 @@ extension ProgramReport {
       if !line.ranks.isEmpty { text += (action == "send" ? "  to rank " : action == "receive" ? "  from rank " : "  ranks ") + list(line.ranks) }
       return text
     }
-    return [style.heading(heading), "\(instructions.count) instructions of one step; m: the micro-batch; [..]: this rank's part"] + body
+    return [style.heading(heading), "\(counted(instructions.count, "instruction")) of one step; m: the micro-batch; [..]: this rank's part"] + body
   }
 
   private func list(_ ranks: [Int]) -> String { ranks.map(String.init).joined(separator: " ") }

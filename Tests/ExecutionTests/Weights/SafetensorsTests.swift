@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Execution
@@ -84,7 +85,7 @@ struct SafetensorsTests {
 
   @Test("oracle: a box is its elements one by one", arguments: 0..<40)
   func boxes(seed: Int) throws {
-    var random = SeededGenerator(seed: UInt64(seed))
+    var random = SeededGenerator(seed: seed)
     // A header of odd length: elements are not aligned in memory.
     let shape = (0..<Int.random(in: 1...4, using: &random)).map { _ in Int.random(in: 1...6, using: &random) }
     let total = shape.reduce(1, *)
@@ -160,20 +161,5 @@ struct SafetensorsTests {
     #expect(throws: ExecutionError.cannotRead(file: directory.path, reason: "it is not a regular file")) {
       try Safetensors(file: directory.path)
     }
-  }
-}
-
-/// splitmix64, by the seed that is the test's argument.
-struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
   }
 }

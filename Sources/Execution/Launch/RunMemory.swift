@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Foundation
+import Lowering
+import Plans
+
+/// What the ranks that a run starts on this machine need of its memory, before any of them is started.
+package struct RunMemory {
+  package var decision: Decision
+  package var hyperparameters: Hyperparameters
+  package var steps: Int
+  /// Whether the model's outputs are collected from the first step.
+  package var collectsOutputs: Bool
+  /// The same model on one rank, which rank 0 runs beside its own part to compare with.
+  package var verification: Decision?
+
+  package init(
+    decision: Decision, hyperparameters: Hyperparameters, steps: Int, collectsOutputs: Bool, verification: Decision?
+  ) {
+    self.decision = decision
+    self.hyperparameters = hyperparameters
+    self.steps = steps
+    self.collectsOutputs = collectsOutputs
+    self.verification = verification
+  }
+
+  /// Refuses a run whose ranks on this machine need more memory than it has left.
+  ///
+  /// With a host file only the ranks that it places here are counted; under a batch system, which places them itself, none are.
+  /// - Throws: `notEnoughMemory`; what reading the host file throws.
+  package func check(hostfile path: String?) throws(ExecutionError) {
+    let environment = ProcessInfo.processInfo.environment
+    let hostfile: Hostfile? = if let path { try Hostfile(path: path) } else { nil }
+    if hostfile == nil && MPIRunCommand.isUnderBatchSystem(environment) { return }
+    try check(
+      ranks: hostfile?.ranks(ofAll: decision.ranks, onHostNamed: LocalHost.names, cores: LocalHost.usableCores()) ?? 0..<decision.ranks,
+      memory: .current())
+  }
+
+  func check(ranks: Range<Int>, memory: HostMemory) throws(ExecutionError) {
+    guard let available = memory.availableBytes else { return }
+    let needed = bytes(ofRanks: ranks)
+    if needed.ranks + needed.verification > available {
+      throw .notEnoughMemory(
+        ranks: ranks.count, bytes: needed.ranks, verificationBytes: needed.verification, available: available,
+        dtype: decision.job.precision.rawValue)
+    }
+  }
+
+  /// The bytes of these ranks' parts, and those of the comparison on rank 0. The ranks of a stage have equal programs, uneven shards apart, so
+  /// one of them is walked.
+  package func bytes(ofRanks ranks: Range<Int>) -> (ranks: Int, verification: Int) {
+    var total = 0
+    for stage in decision.stages.indices {
+      let first = stage * decision.ranksPerStage
+      let here = ranks.clamped(to: first..<first + decision.ranksPerStage)
+      guard let rank = here.first else { continue }
+      let (bytes, overflow) = peakBytes(of: decision, rank: rank).multipliedReportingOverflow(by: here.count)
+      total = overflow ? .max : total.addingReportingOverflow(bytes).overflow ? .max : total + bytes
+    }
+    guard let verification, ranks.contains(0) else { return (total, 0) }
+    return (total, MemoryPlan.peakBytes(of: Lowering.program(for: verification, rank: 0), steps: 1, hyperparameters: hyperparameters) { _ in true })
+  }
+
+  private func peakBytes(of decision: Decision, rank: Int) -> Int {
+    let outputs = collectsOutputs ? decision.graph.outputs.compactMap { decision.graph.site(producing: $0.tensor) } : []
+    return MemoryPlan.peakBytes(of: Lowering.program(for: decision, rank: rank), steps: steps, hyperparameters: hyperparameters) { call in
+      verification != nil || outputs.contains(OperatorSite(op: call.op, copy: call.copy))
+    }
+  }
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Lowering
+import ModelGraph
+
+/// The most that one rank's buffers, parameters and optimizer state take at once, found by walking its program on paper.
+///
+/// It follows `ProgramMemory`: blocks have the pool's sizes, are counted by their holders, and a result takes over what dies with it where
+/// the sizes are equal. Scratch of a fixed size (attention's blocks) and messages
+/// that wait long for their receiver are left out, and so is what the process has beside: MPI's and
+/// OpenBLAS's own memory, and mapped weight files.
+struct MemoryPlan {
+  private let program: Program
+  private let stateArrays: Int
+  /// For each buffer its block; nil while it has none.
+  private var blocks: [Int?]
+  private var sizes: [Int] = []
+  private var holders: [Int] = []
+  private var retained: [Int] = []
+  /// What was sent last: it is let go of at the next message, if it has left by then, or at the end of the step.
+  private var sent: Int?
+  private var hasState: [Bool]
+  private var bytesInUse = 0
+  private var peakBytes = 0
+
+  /// - Parameters:
+  ///   - steps: from the second on, the optimizer's state is there from the start.
+  ///   - retains: whether a forward result outlives the first step.
+  /// - Returns: bytes.
+  static func peakBytes(
+    of program: Program, steps: Int, hyperparameters: Hyperparameters, retains: (KernelCall) -> Bool = { _ in false }
+  ) -> Int {
+    var plan = MemoryPlan(program, hyperparameters)
+    for parameter in program.parameters {
+      plan.allocate(parameter.value)
+      if let gradient = parameter.gradient { plan.allocate(gradient) }
+    }
+    for step in 0..<min(steps, 2) {
+      for block in plan.retained { plan.release(block) }
+      plan.retained = []
+      plan.walk { step == 0 && retains($0) }
+    }
+    return plan.peakBytes
+  }
+
+  private init(_ program: Program, _ hyperparameters: Hyperparameters) {
+    self.program = program
+    stateArrays = hyperparameters.stateArrays
+    blocks = Array(repeating: nil, count: program.buffers.count)
+    hasState = Array(repeating: false, count: program.parameters.count)
+  }
+
+  private mutating func walk(retains: (KernelCall) -> Bool) {
+    let instructions = program.instructions
+    var next = 0
+    while next < instructions.count {
+      let instruction = instructions[next]
+      next += 1
+      var dying: [BufferID] = []
+      while next < instructions.count, case .free(let buffer) = instructions[next] {
+        dying.append(buffer)
+        next += 1
+      }
+      carryOut(instruction, dying: dying)
+      if case .kernel(let call) = instruction, call.phase == .forward, retains(call), let block = blocks[call.result] {
+        holders[block] += 1
+        retained.append(block)
+      }
+      for buffer in dying { free(buffer) }
+    }
+    endSend()
+  }
+
+  private mutating func endSend() {
+    if let sent { release(sent) }
+    sent = nil
+  }
+
+  private mutating func carryOut(_ instruction: Instruction, dying: [BufferID]) {
+    switch instruction {
+    case .load(let buffer, _), .receive(let buffer, _, _): allocate(buffer)
+    case .kernel(let call) where call.phase == .forward:
+      allocate(call.result, over: dying)
+      for extra in call.extras { allocate(extra) }
+    case .kernel(let call):
+      for gradient in call.operandGradients.compactMap({ $0 }) where blocks[gradient] == nil { allocate(gradient, over: dying) }
+    case .reshard(let step, let source, let destination):
+      if program.group(over: step.axes).count == 1 { return share(destination, with: source) }
+      allocate(destination, over: dying)
+      let staging = Self.size(ReshardingTransfer(step, from: source, to: destination, in: program).stagingCount)
+      peakBytes = max(peakBytes, bytesInUse + staging)
+    case .update(let parameter):
+      guard !hasState[parameter] else { return }
+      hasState[parameter] = true
+      for _ in 0..<stateArrays { _ = take(program.buffers[program.parameters[parameter].value].count) }
+    case .send(let buffer, _, _):
+      endSend()
+      guard let block = blocks[buffer] else { return }
+      holders[block] += 1
+      sent = block
+    case .accumulate, .zero, .reduceGradient, .reduceTied, .free: break
+    }
+  }
+
+  // MARK: - Blocks, as in `ProgramMemory`
+
+  private mutating func allocate(_ buffer: BufferID) { blocks[buffer] = take(program.buffers[buffer].count) }
+
+  /// Over a buffer that dies with this instruction, has this size and nobody else holds.
+  private mutating func allocate(_ buffer: BufferID, over dying: [BufferID]) {
+    let count = program.buffers[buffer].count
+    let place = dying.first { other in program.buffers[other].count == count && blocks[other].map { holders[$0] == 1 } ?? false }
+    if let place { share(buffer, with: place) } else { allocate(buffer) }
+  }
+
+  private mutating func share(_ buffer: BufferID, with other: BufferID) {
+    guard let block = blocks[other] else { preconditionFailure("buffer \(other) is read and has no memory") }
+    blocks[buffer] = block
+    holders[block] += 1
+  }
+
+  private mutating func free(_ buffer: BufferID) {
+    guard let block = blocks[buffer] else { return }
+    blocks[buffer] = nil
+    release(block)
+  }
+
+  private mutating func take(_ count: Int) -> Int {
+    sizes.append(Self.size(count))
+    holders.append(1)
+    bytesInUse += sizes[sizes.count - 1]
+    peakBytes = max(peakBytes, bytesInUse)
+    return sizes.count - 1
+  }
+
+  private mutating func release(_ block: Int) {
+    holders[block] -= 1
+    if holders[block] == 0 { bytesInUse -= sizes[block] }
+  }
+
+  private static func size(_ count: Int) -> Int { BufferPool.blockSize(bytes: count * MemoryLayout<Float>.stride) }
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ModelGraph
+import Quantities
+import Strategies
+
+/// The parallel degrees of a launch line, and the request in which they are fixed.
+package struct MegatronDegrees: Hashable, Sendable {
+  package var tensor = 1
+  package var pipeline = 1
+  package var data = 1
+  package var isSequenceParallel = false
+  /// Sequences per micro-batch and replica; nil is one with several stages, else all that a replica has.
+  package var microBatchSize: Int?
+  package var schedule = Schedule.oneForwardOneBackward
+  /// Layers on each stage; nil is the evenest cut.
+  package var stageLayers: [Int]?
+
+  package init() {}
+
+  package var devices: Int { tensor * pipeline * data }
+
+  /// The micro-batches' size under a global batch.
+  package func microBatchSize(batch: Int) -> Int { microBatchSize ?? (pipeline > 1 ? 1 : max(1, batch / data)) }
+
+  /// The request with these degrees fixed.
+  ///
+  /// - Throws: `PlannerError.usage` where the degrees do not go with the batch or the model.
+  package func fix(_ request: SearchRequest) throws -> SearchRequest {
+    var request = request
+    let size = microBatchSize(batch: request.batch)
+    guard request.batch % (size * data) == 0 else {
+      throw PlannerError.usage(
+        microBatchSize == nil && pipeline == 1
+          ? "a batch of \(request.batch) does not divide over \(counted(data, "replica")); change --batch or --dp"
+          : "a batch of \(request.batch) is not a whole number of micro-batches of \(size) × \(counted(data, "replica")); change --batch or --micro-batch"
+      )
+    }
+    request.microBatches = request.batch / (size * data)
+    (request.mesh, request.form) = MegatronForm.mesh(request.graph, data: data, tensor: tensor, isSequenceParallel: isSequenceParallel)
+    request.pipelineDegree = pipeline
+    request.schedule = schedule
+    request.stageLayers = try stageLayers ?? Planner.evenStages(request, stages: pipeline)
+    return request
+  }
+
+  /// What the degrees leave open and how it was decided, in words.
+  package func assumptions(_ request: SearchRequest) -> [String] {
+    var remarks: [String] = []
+    let size = microBatchSize(batch: request.batch)
+    if microBatchSize == nil, request.batch > data {
+      remarks.append("micro-batches of \(counted(size, "sequence")) for each replica (--micro-batch)")
+    }
+    if let heads = MegatronForm.keyValueHeads(request.graph), tensor > heads {
+      remarks.append(
+        tensor % heads == 0 && heads > 1
+          ? "--tp \(tensor) as a mesh of \(heads) x \(tensor / heads), since the model has \(heads) key-value heads: "
+            + "each of them is held by \(tensor / heads) devices"
+          : "--tp \(tensor) is no multiple of the model's \(counted(heads, "key-value head")): every device of a stage computes the whole attention")
+    }
+    return remarks
+  }
+
+  /// The options that differ from other degrees, as on a command line.
+  func options(changedFrom other: MegatronDegrees) -> String {
+    var options: [String] = []
+    if tensor != other.tensor { options.append("--tp \(tensor)") }
+    if pipeline != other.pipeline { options.append("--pp \(pipeline)") }
+    if data != other.data { options.append("--dp \(data)") }
+    if isSequenceParallel != other.isSequenceParallel { options.append("--sp") }
+    if let size = microBatchSize, size != other.microBatchSize { options.append("--micro-batch \(size)") }
+    if stageLayers == nil && other.stageLayers != nil { options.append("without --stages") }
+    return options.joined(separator: " ")
+  }
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ModelGraph
+import Planner
+
+extension Graph {
+  /// The operator of a name, or of the name of one of its copies.
+  ///
+  /// - Throws: `UsageError` that says which copies there are, or suggests a name.
+  func op(named layer: String) throws -> OperatorID {
+    if layer.isEmpty { throw UsageError("--layer: expected an operator's name; `tpplan inspect` prints them") }
+    if let id = operators.firstIndex(where: { $0.name == layer }) { return id }
+    let (pattern, copy) = Graph.blockPattern(of: layer)
+    guard let copy, let id = operators.firstIndex(where: { $0.name == pattern }) else {
+      throw UsageError("--layer \(layer): no operator of \(name) has this name\(hint(pattern: pattern, copy: copy))")
+    }
+    let copies = segments[segmentOfOperator[id]].repeats
+    guard 0..<copies ~= copy else {
+      throw UsageError("--layer \(layer): copies of \(pattern) are numbered 0 to \(copies - 1); give one of them, or {i}")
+    }
+    return id
+  }
+
+  /// What may have been meant.
+  private func hint(pattern: String, copy: Int?) -> String {
+    let near = operatorNames(like: pattern).map { name in copy.map { Graph.name(name, copy: $0) } ?? name }
+    return near.isEmpty ? "; `tpplan inspect` prints the names" : "; did you mean \(near.joined(separator: " or "))?"
+  }
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Hardware
+import Strategies
+import Testing
+
+@testable import Planner
+
+/// Configurations that a launch line names.
+@Suite struct DegreesTests {
+  private func request(devices: Int = 8, batch: Int = 16) throws -> SearchRequest {
+    let hardware = try Shipped.hardware("dgx-a100")
+    var request = try Shipped.request("llama-3-8b", on: hardware, devices: devices, batch: batch, sequence: 8192)
+    request.larger = { try? hardware.cluster(devices: $0) }
+    return request
+  }
+
+  private func degrees(tensor: Int, data: Int = 1, microBatch: Int? = nil) -> MegatronDegrees {
+    var degrees = MegatronDegrees()
+    (degrees.tensor, degrees.data, degrees.microBatchSize) = (tensor, data, microBatch)
+    return degrees
+  }
+
+  @Test("Oracle: what is suggested fits with the step that is stated, and half of the change is not enough")
+  func repairs() throws {
+    let (request, given) = (try request(), degrees(tensor: 4, data: 2))
+    #expect(try Planner.search(try given.fix(request)).plan == nil)
+    let repairs = Planner.repairs(given, request)
+    let first = try #require(repairs.first)
+    #expect(first.change == "--micro-batch 2" && first.devices == 8 && !first.isOtherJob)
+    let priced = try #require(try Planner.search(try degrees(tensor: 4, data: 2, microBatch: 2).fix(request)).plan)
+    #expect(priced.prediction.step == first.step)
+    #expect(try Planner.search(try degrees(tensor: 4, data: 2, microBatch: 4).fix(request)).plan == nil)
+    #expect(repairs.map(\.price) == repairs.map(\.price).sorted())
+    // More devices are priced on more devices.
+    let wider = try #require(repairs.first { $0.change == "--pp 2" })
+    #expect(wider.devices == 16)
+  }
+
+  @Test("Where no single change is enough, several are found together")
+  func repairsTogether() throws {
+    let hardware = try Shipped.hardware("dgx-a100")
+    var request = try Shipped.request("gpt3-175b", on: hardware, devices: 16, batch: 64, sequence: 2048)
+    request.larger = { $0 <= 64 ? try? hardware.cluster(devices: $0) : nil }
+    var given = degrees(tensor: 8, microBatch: 8)
+    given.pipeline = 2
+    let repairs = Planner.repairs(given, request)
+    #expect(!repairs.isEmpty)
+    for repair in repairs { #expect(repair.change.contains("--micro-batch 1") && repair.devices <= 64) }
+  }
+
+  @Test("A tensor degree above the key-value heads is said to be two mesh axes")
+  func assumptions() throws {
+    let request = try request(devices: 16)
+    let wide = degrees(tensor: 16, microBatch: 1)
+    #expect(try wide.fix(request).mesh == [8, 2])
+    #expect(wide.assumptions(request).count == 1 && wide.assumptions(request)[0].hasPrefix("--tp 16 as a mesh of 8 x 2"))
+    #expect(degrees(tensor: 12, microBatch: 1).assumptions(request)[0].contains("computes the whole attention"))
+    #expect(degrees(tensor: 8, microBatch: 1).assumptions(request).isEmpty)
+    #expect(degrees(tensor: 8, data: 2).assumptions(request) == ["micro-batches of 8 sequences for each replica (--micro-batch)"])
+  }
+
+  @Test func degreesMustDivideTheBatch() throws {
+    let request = try request(batch: 6)
+    for (given, message) in [
+      (degrees(tensor: 2, data: 4), "a batch of 6 does not divide over 4 replicas"),
+      (degrees(tensor: 4, data: 2, microBatch: 2), "not a whole number of micro-batches of 2 × 2 replicas"),
+    ] {
+      do {
+        _ = try given.fix(request)
+        Issue.record("accepted")
+      } catch PlannerError.usage(let text) {
+        #expect(text.contains(message))
+      }
+    }
+  }
+}

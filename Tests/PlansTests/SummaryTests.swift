@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ArgumentParser
+import Documents
+import Planner
+import Quantities
+import Strategies
+import Testing
+
+@testable import Plans
+@testable import tpplan
+
+/// What `search` and `estimate` print.
+@Suite struct SummaryTests {
+  private func keys(_ json: JSON) -> Set<String> {
+    guard case .object(let object) = json else { return [] }
+    return Set(object.members.map(\.key))
+  }
+
+  @Test("A searched plan's summary has its proof, in the text and in JSON")
+  func searched() throws {
+    let summary = PlanSummary(plan: try tinyPipeline(), seconds: 0.25)
+    let json = summary.json(output: "plan.json")
+    #expect(
+      keys(json).isSuperset(of: [
+        "objective_seconds", "lower_bound_seconds", "gap", "status", "search_seconds", "configurations", "memory_bytes_per_device",
+        "tokens_per_second", "samples_per_second", "model", "hardware", "mode", "dtype", "batch", "sequence", "fits", "plan",
+      ]))
+    #expect(json["search_seconds"] == 0.25)
+    #expect(summary.lines.contains { $0.contains("solved") && $0.hasSuffix("in 250 ms") })
+  }
+
+  @Test("Where nothing was compared there is no bound, no gap and no count")
+  func given() throws {
+    var plan = try tinyPipeline()
+    let proof = plan.certificate
+    plan.certificate = Certificate(
+      status: .given, objective: proof.objective, lowerBound: proof.lowerBound, priced: 1, pruned: 1, infeasible: 0, tolerance: proof.tolerance,
+      space: proof.space)
+    let summary = PlanSummary(plan: plan, seconds: 0)
+    #expect(keys(summary.json(output: nil)).isDisjoint(with: ["lower_bound_seconds", "gap", "configurations", "plan"]))
+    #expect(!summary.lines.joined().contains("configurations") && !summary.lines.joined().contains("solved"))
+    #expect(!(try PlanReport(plan).lines(.plain)).joined().contains("pruned"))
+  }
+
+  @Test("Images have a fixed number of positions, which count as tokens")
+  func tokensOfImages() throws {
+    let vit = try plan(modelDocument("vit-huge"), hardware: "dgx-a100", devices: 1, batch: 2, sequence: nil, mode: .forward)
+    let json = PlanSummary(plan: vit, seconds: 0).json(output: nil)
+    // 224 / 14 squared patches and the class token.
+    #expect(json["tokens_per_second"] == .double(2 * 257 / vit.prediction.step.value))
+  }
+
+  @Test("One device is not said to be several")
+  func singular() throws {
+    let one = try plan(tinyGPT2, hardware: "local", devices: 1, batch: 1, sequence: 32)
+    #expect(PlanSummary(plan: one, seconds: 0).lines[0].contains("on 1 device of local"))
+    let text = try PlanReport(one).lines(.plain).joined(separator: "\n")
+    #expect(
+      text.contains("on 1 device of local") && text.contains("1 sequence of 32") && !text.contains("1 devices") && !text.contains("1 sequences"))
+  }
+
+  @Test("Files in each other's place are recognised")
+  func swappedFiles() throws {
+    let (model, hardware) = ("\(packageFolder)/models/gpt2.json", "\(packageFolder)/hardware/local.json")
+    let wrong = [
+      ([hardware, model], "\(hardware) is a hardware file; expected a model; the order is MODEL HW"),
+      ([model, model], "\(model) is a model; expected a hardware file; the order is MODEL HW"),
+    ]
+    for (arguments, message) in wrong {
+      do {
+        _ = try WorkloadOptions.parse(arguments).request(deviceCount: 1)
+        Issue.record("accepted")
+      } catch let error as UsageError {
+        #expect(error.description == message)
+      }
+    }
+  }
+
+  @Test("Choices that contradict each other are a usage error that names them and the operator")
+  func contradiction() throws {
+    let options = try WorkloadOptions.parse([
+      "\(packageFolder)/models/gpt2.json", "\(packageFolder)/hardware/local.json", "--devices", "2", "--batch", "2", "--seq", "64",
+    ])
+    var request = try options.request().request
+    request.constraints = try ["lm_head=vocab", "lm_head=row"].map { try StrategyConstraint(parsing: $0, isForbidden: false) }
+    guard case .infeasible(let why) = try Planner.search(request) else { throw NoPlan() }
+    do {
+      _ = try Infeasibility(request, why)
+      Issue.record("no contradiction")
+    } catch let error as UsageError {
+      #expect(error.description.hasPrefix("--pin lm_head=vocab and --pin lm_head=row contradict each other: together they leave no split of lm_head"))
+    }
+  }
+
+  @Test("What does not fit says by how much, and JSON what would")
+  func infeasible() throws {
+    let options = try WorkloadOptions.parse(["\(packageFolder)/models/llama-3-8b.json", "\(packageFolder)/hardware/dgx-a100.json", "--batch", "16"])
+    let request = try options.request(deviceCount: 8).request
+    var degrees = MegatronDegrees()
+    (degrees.tensor, degrees.data) = (4, 2)
+    let infeasibility = Infeasibility(degrees, request, (Bytes.gibibytes(100), Bytes.gibibytes(79)))
+    #expect(infeasibility.text.contains("needs 100 GiB on a device that has 79.0 GiB, 21.0 GiB too much"))
+    #expect(infeasibility.text.contains("the cheapest change that makes it fit: --micro-batch 2 (step "))
+    #expect(infeasibility.json.get(["repairs", 0, "change"]) == "--micro-batch 2")
+    #expect(infeasibility.json["status"] == "infeasible")
+  }
+}
