@@ -9,11 +9,18 @@ extension Solver {
     var prices: MemoryPrices?
     for round in 0... {
       var ascent = PriceAscent(current, incidence: incidence, prices: prices)
-      climb(&ascent, steps: 800 << min(round, 4))
+      // Small programs are better left to GLPK soon.
+      let nearest = climb(&ascent, steps: isSmallForProgram ? 200 : 800 << min(round, 4))
       if ascent.bound >= target { return try exhausted() }
       if isLate { return outcome(.timeLimit) }
+      if incumbent == nil, let nearest {
+        let limit = 60 << min(round, 6)
+        let legal = current.withinLimits(nearest, incidence: incidence, threads: options.threads, fruitless: limit, stop: stop)
+        if let legal { offer(legal) }
+      }
 
-      improve(guide: round == 0 ? ascent.best : nil, fruitless: 30 << min(round, 4), most: 100 << min(round, 4))
+      // The messages speak of `base` only until something has been taken out of it.
+      improve(guide: reconstructions.count == 1 ? ascent.best : nil, fruitless: 30 << min(round, 4), most: 100 << min(round, 4))
       if target <= lowerBound { return try exhausted() }
       if isLate { return outcome(.timeLimit) }
       guard target < Problem.forbidden else {
@@ -28,7 +35,7 @@ extension Solver {
       prices = rowPrices.renumbered(rowOrigins)
       if isLate { return outcome(.timeLimit) }
       if let outcome = try solveByElimination() { return outcome }
-      let hasShrunk = current.strategyCount * 20 <= strategies * 19 || current.edgeCosts.count * 20 <= entries * 19
+      let hasShrunk = current.strategyCount * 20 < strategies * 19 || current.edgeCosts.count * 20 < entries * 19
       if isSmallForProgram, !hasShrunk { return nil }
     }
     return nil
@@ -38,19 +45,25 @@ extension Solver {
   private var isSmallForProgram: Bool { current.strategyCount + current.edgeCosts.count <= 30_000 }
 
   /// Raises the bound until that gets slow, and offers what rounding gives.
-  private mutating func climb(_ ascent: inout PriceAscent, steps: Int) {
+  /// - Returns: where nothing was legal, what exceeded the limits least.
+  private mutating func climb(_ ascent: inout PriceAscent, steps: Int) -> Assignment? {
     var last = ascent.bound
+    var nearest: Assignment?
     for step in 1...steps {
       let goal = target < Problem.forbidden ? target : nil
-      if let assignment = ascent.step(goal: goal, passes: 3, stop: stop), assignment.isLegal { offer(assignment) }
+      if let assignment = ascent.step(goal: goal, passes: 3, stop: stop) {
+        if assignment.isLegal { offer(assignment) }
+        if assignment.excess < nearest?.excess ?? .max { nearest = assignment }
+      }
       statistics.messagePasses += 3
       lowerBound = max(lowerBound, min(ascent.bound, target))
-      if isLate || ascent.bound >= target { return }
+      if isLate || ascent.bound >= target { return nearest }
       guard step % 40 == 0, target < Problem.forbidden else { continue }
       // The bound is as good as it gets where 40 steps close no hundredth of the gap.
-      if Int128(ascent.bound - last) * 100 < Int128(target - ascent.bound) { return }
+      if Int128(ascent.bound - last) * 100 < Int128(target - ascent.bound) { return nearest }
       last = ascent.bound
     }
+    return nearest
   }
 
   /// Solves the program, and searches neighbourhoods meanwhile on another thread; what that finds counts only where time runs out, so that a proven
@@ -79,7 +92,9 @@ extension Solver {
     }
     search?.restart(from: known.base)
     var (failures, tries) = (0, 0)
-    while failures < fruitless, tries < most, !isLate {
+    // Small problems have few neighbourhoods.
+    let fruitless = min(fruitless, max(4, base.nodeCount / 8))
+    while failures < fruitless, tries < most, !isLate, search?.isExhausted != true {
       guard var now = search else { return }
       search = nil
       let before = now.improvements

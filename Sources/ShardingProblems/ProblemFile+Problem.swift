@@ -35,7 +35,7 @@ extension ProblemFile {
   /// All usages above the limit are as bad as this one.
   private var mostUsage: Int64 { max(0, usageLimit) &+ 1 < 0 ? .max : max(0, usageLimit) + 1 }
 
-  /// The problem itself: one memory row for each stretch of time in which the same nodes are live, where they could exceed the limit.
+  /// The problem itself, whose nodes are the file's, perhaps with one more at the end: one memory row for each stretch of time in which the same nodes are live, where they could exceed the limit.
   func problem(rounding: Rounding = .none) throws(SearchError) -> Problem {
     let (costShift, usageShift): (Int, Int) =
       switch rounding {
@@ -53,23 +53,20 @@ extension ProblemFile {
     let moments = memoryMoments()
     let limit = usageLimit >> Int64(usageShift)
     var builder = try ProblemBuilder(limits: [Int64](repeating: limit, count: moments.rowCount), checksSums: isChecked)
-    // An edge from a node to itself is a cost of the node.
-    var ownCosts: [Int: [Int64]] = [:]
-    for (number, edge) in edges.enumerated() where edge.tail == edge.head {
-      let count = nodeCosts[edge.tail].count
-      var costs = ownCosts[edge.tail] ?? nodeCosts[edge.tail].map(cost)
-      for strategy in 0..<count {
-        let added = cost(edgeCosts.values[edgeCosts.starts[number] + strategy * (count + 1)])
-        costs[strategy] = added >= Problem.forbidden || costs[strategy] >= Problem.forbidden ? Problem.forbidden : costs[strategy] + added
-      }
-      ownCosts[edge.tail] = costs
-    }
     for node in 0..<nodeCosts.count {
-      _ = try builder.addNode(costs: ownCosts[node] ?? nodeCosts[node].map(cost))
+      _ = try builder.addNode(costs: nodeCosts[node].map(cost))
       if let rows = moments.rows[node] { try builder.addLoad(node: node, rows: rows, usages: nodeUsages[node].map(usage)) }
     }
-    for (number, edge) in edges.enumerated() where edge.tail != edge.head {
-      try builder.addEdge(edge.tail, edge.head, costs: edgeCosts[number].map(cost))
+    // The diagonal of an edge from a node to itself goes to an edge to one more node, which has a single strategy: added to the node's own
+    // cost it could pass for forbidden.
+    let extra = edges.contains { $0.tail == $0.head } ? try builder.addNode(costs: [0]) : nil
+    for (number, edge) in edges.enumerated() {
+      if let extra, edge.tail == edge.head {
+        let count = nodeCosts[edge.tail].count
+        try builder.addEdge(edge.tail, extra, costs: (0..<count).map { cost(edgeCosts.values[edgeCosts.starts[number] + $0 * (count + 1)]) })
+      } else {
+        try builder.addEdge(edge.tail, edge.head, costs: edgeCosts[number].map(cost))
+      }
     }
     return builder.build()
   }

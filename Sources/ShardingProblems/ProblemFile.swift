@@ -17,6 +17,10 @@ package struct ProblemFile: Equatable, Sendable {
     package var count: Int { starts.count - 1 }
     package subscript(row: Int) -> ArraySlice<Int64> { values[starts[row]..<starts[row + 1]] }
     package init() {}
+    package mutating func append(_ row: [Int64]) {
+      values += row
+      starts.append(values.count)
+    }
   }
 
   package var name: String?
@@ -34,6 +38,10 @@ package struct ProblemFile: Equatable, Sendable {
     a.name == b.name && a.nodeCosts == b.nodeCosts && a.nodeUsages == b.nodeUsages && a.edgeCosts == b.edgeCosts && a.usageLimit == b.usageLimit
       && a.intervals.elementsEqual(b.intervals, by: ==) && a.edges.elementsEqual(b.edges, by: ==)
   }
+
+  /// A problem without nodes.
+  static let empty = ProblemFile()
+  private init() {}
 
   /// Reads a file, compressed by gzip or not; `-` is standard input.
   package init(readingFrom path: String) throws(ShardingProblemError) {

@@ -84,7 +84,7 @@ extension ShardingSolution {
     let evaluation = outcome.choice.map { original.evaluate($0) }
     self.init(status: .timeLimit, lowerBound: Int128(outcome.lowerBound) << Int128(shift))
     guard let evaluation, evaluation.isLegal else { return }
-    choice = outcome.choice
+    choice = outcome.choice.map { Array($0.prefix(file.nodeCosts.count)) }
     cost = evaluation.objective
     lowerBound = min(lowerBound ?? evaluation.objective, evaluation.objective)
     let isWithinTolerance = evaluation.objective - (lowerBound ?? 0) <= max(1, evaluation.objective.magnitude / 1_000_000)

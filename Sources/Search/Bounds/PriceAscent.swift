@@ -38,7 +38,7 @@ struct PriceAscent {
   ///   - passes: how many passes come between two changes of the prices.
   /// - Returns: what rounding gave, if anything: legal but for the memory rows.
   mutating func step(goal: Int64?, passes: Int, stop: StopCondition) -> Assignment? {
-    for _ in 0..<passes where !stop.isReached { messages.pass() }
+    for pass in 0..<passes where pass == 0 || !stop.isReached { messages.pass() }
     steps += 1
     if messages.bound > best.bound || steps == 1 {
       best = messages

@@ -18,6 +18,8 @@ struct NeighbourhoodSearch {
   private var weights: [Double] = []
   private(set) var tries = 0
   private(set) var improvements = 0
+  /// Whether a neighbourhood of all nodes held nothing better.
+  private(set) var isExhausted = false
 
   init(_ problem: Problem, incidence: Incidence, assignment: Assignment, seed: UInt64) {
     self.problem = problem
@@ -42,6 +44,22 @@ struct NeighbourhoodSearch {
       var own = Double(max(0, messages.costs[problem.strategyStarts[node] + choice[node]]))
       for edge in incidence.edges(of: node) { own += Double(asked[edge]) }
       sum += own
+      return sum
+    }
+  }
+
+  /// Prefers neighbourhoods around nodes that use some of these memory rows.
+  mutating func prefer(rows: [Int]) {
+    var counts = [0]
+    var isPreferred = [Bool](repeating: false, count: problem.limits.count)
+    for row in rows { isPreferred[row] = true }
+    for row in isPreferred { counts.append(counts[counts.count - 1] + (row ? 1 : 0)) }
+    var sum = 0.0
+    weights = (0..<problem.nodeCount).map { node in
+      for load in incidence.loads(of: node) where counts[problem.loads[load].rows.upperBound] > counts[problem.loads[load].rows.lowerBound] {
+        sum += 1
+        break
+      }
       return sum
     }
   }
@@ -87,6 +105,7 @@ struct NeighbourhoodSearch {
     for (part, result) in zip(parts, results) {
       tries += 1
       size = min(NeighbourhoodSearch.largestSize, max(60, size * (result.isProven ? 1.05 : 0.85)))
+      if result.isProven, part.nodes.count == problem.nodeCount { isExhausted = true }
       guard let local = result.choice, result.objective < part.cost else { continue }
       apply(part, local)
     }

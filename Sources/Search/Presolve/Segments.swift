@@ -22,6 +22,7 @@ struct Segments {
   func largestUsage(of segment: Int) -> Int64 { usages(of: segment).max() ?? 0 }
 
   mutating func append(_ range: Range<Int>, _ values: some Collection<Int64>) {
+    guard !range.isEmpty else { return }
     if let last = rows.last, last.upperBound > range.lowerBound { isMerged = false }
     rows.append(range)
     usages += values
