@@ -24,7 +24,7 @@ check: lint ranks plans test  ## format lint, plans on 1, 2 and 4 ranks, those i
 build: dependencies  ## the release build, .build/release/tpplan
 	$(SWIFT) build --configuration release --product tpplan
 
-dependencies:  ## GLPK, OpenBLAS, Open MPI and pkg-config, through apt-get where missing
+dependencies:  ## GLPK, zlib, OpenBLAS, Open MPI and pkg-config, through apt-get where missing
 	@scripts/install-dependencies
 
 format:  ## rewrite the sources in the project's format

@@ -28,6 +28,7 @@ let package = Package(
     // GLPK has no pkg-config file; the module map links it.
     .systemLibrary(name: "CGLPK", providers: [.apt(["libglpk-dev"])]),
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
 
     .target(name: "Quantities"),
@@ -37,6 +38,7 @@ let package = Package(
     .target(name: "Strategies", dependencies: ["Quantities", "ModelGraph", "Hardware"]),
     .target(name: "CostModel", dependencies: ["Quantities", "ModelGraph", "Hardware", "Strategies"]),
     .target(name: "Search", dependencies: ["Quantities", "CGLPK"], swiftSettings: vectorSettings),
+    .target(name: "ShardingProblems", dependencies: ["Documents", "Search", "CZlib"]),
     .target(name: "Plans", dependencies: ["Quantities", "Documents", "ModelGraph", "Hardware", "Strategies"]),
     .target(name: "Lowering", dependencies: ["Quantities", "ModelGraph", "Hardware", "Strategies", "Plans"]),
     .target(
@@ -55,7 +57,7 @@ let package = Package(
       name: "tpplan",
       dependencies: [
         "Quantities", "Documents", "ModelGraph", "Hardware", "Strategies", "CostModel", "Search", "Plans", "Lowering",
-        "Planner", "Execution", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Planner", "Execution", "ShardingProblems", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .executableTarget(name: "KernelBenchmark", dependencies: ["Kernels"], path: "Benchmarks/KernelBenchmark"),
 
@@ -72,6 +74,7 @@ let package = Package(
       name: "LoweringTests",
       dependencies: ["Lowering", "Planner", "Plans", "Strategies", "CostModel", "ModelGraph", "Hardware", "Quantities", "Documents", "TestSupport"]),
     .testTarget(name: "SearchTests", dependencies: ["Search", "Quantities", "TestSupport"]),
+    .testTarget(name: "ShardingProblemsTests", dependencies: ["ShardingProblems", "Search", "Documents", "CZlib", "TestSupport"]),
     .testTarget(name: "KernelsTests", dependencies: ["Kernels", "TestSupport"]),
     .testTarget(
       name: "PlansTests",

@@ -7,6 +7,9 @@ struct Assignment {
   private(set) var choice: [Int]
   private(set) var rowValues: [Int64]
   private(set) var memory: [Int64]
+  /// The most by which any row of each block of rows is above its limit (negative: below).
+  private var blockExcess: [Int64] = []
+  private static let blockLength = 64
   /// Σ over memory rows of what is above the limit.
   private(set) var excess: Int64 = 0
 
@@ -35,6 +38,15 @@ struct Assignment {
     for row in memory.indices.dropFirst() { memory[row] += memory[row - 1] }
     memory.removeLast()
     for row in memory.indices { excess += max(0, memory[row] - problem.limits[row]) }
+    blockExcess = stride(from: 0, to: memory.count, by: Assignment.blockLength).map {
+      largestExcess($0..<min($0 + Assignment.blockLength, memory.count))
+    }
+  }
+
+  private func largestExcess(_ rows: Range<Int>) -> Int64 {
+    var most = Int64.min
+    for row in rows { most = max(most, memory[row] - problem.limits[row]) }
+    return most
   }
 
   var objective: Int64 { rowValues.max() ?? 0 }
@@ -59,29 +71,55 @@ struct Assignment {
       objective = max(objective, value)
     }
     var change = Change(objective: objective - self.objective, excess: 0, memory: 0)
-    // Loads of one node may meet in a row: add them up row by row only where they do.
-    let loads = incidence.loads(of: node)
-    if loads.count == 1, let load = loads.first {
-      let added = problem.usage(load: load, strategy: strategy) - problem.usage(load: load, strategy: choice[node])
-      for row in problem.loads[load].rows where added != 0 { count(added, in: row, into: &change) }
-    } else if !loads.isEmpty {
-      let low = loads.reduce(Int.max) { min($0, problem.loads[$1].rows.lowerBound) }
-      let high = loads.reduce(0) { max($0, problem.loads[$1].rows.upperBound) }
-      for row in low..<high {
-        var added: Int64 = 0
-        for load in loads where problem.loads[load].rows.contains(row) {
-          added += problem.usage(load: load, strategy: strategy) - problem.usage(load: load, strategy: choice[node])
-        }
-        count(added, in: row, into: &change)
-      }
+    for part in parts(of: node, from: choice[node], to: strategy) {
+      change.memory += part.added * Int64(part.rows.count)
+      change.excess += excessAdded(part.added, to: part.rows)
     }
     return change
   }
 
-  private func count(_ added: Int64, in row: Int, into change: inout Change) {
-    let limit = problem.limits[row]
-    change.memory += added
-    change.excess += max(0, memory[row] + added - limit) - max(0, memory[row] - limit)
+  /// What a move adds to the memory rows, as disjoint ranges.
+  private func parts(of node: Int, from old: Int, to new: Int) -> [(rows: Range<Int>, added: Int64)] {
+    var parts: [(rows: Range<Int>, added: Int64)] = []
+    var end = 0
+    var isDisjoint = true
+    for load in incidence.loads(of: node) {
+      let rows = problem.loads[load].rows
+      if rows.lowerBound < end { isDisjoint = false }
+      end = max(end, rows.upperBound)
+      let added = problem.usage(load: load, strategy: new) - problem.usage(load: load, strategy: old)
+      if added != 0 { parts.append((rows, added)) }
+    }
+    guard !isDisjoint, parts.count > 1 else { return parts }
+    // Loads of one node that meet in a row add up there.
+    var events = parts.flatMap { [(row: $0.rows.lowerBound, added: $0.added), (row: $0.rows.upperBound, added: -$0.added)] }
+    events.sort { $0.row < $1.row }
+    parts.removeAll()
+    var sum: Int64 = 0
+    for (event, next) in zip(events, events.dropFirst()) {
+      sum += event.added
+      if sum != 0, next.row > event.row { parts.append((event.row..<next.row, sum)) }
+    }
+    return parts
+  }
+
+  /// How the excess changes where `added` more is used in `rows`. Blocks in which no row comes to its limit are passed over.
+  private func excessAdded(_ added: Int64, to rows: Range<Int>) -> Int64 {
+    let harmless = min(0, -added)
+    var change: Int64 = 0
+    var row = rows.lowerBound
+    while row < rows.upperBound {
+      let block = row / Assignment.blockLength
+      let end = min(rows.upperBound, (block + 1) * Assignment.blockLength)
+      if blockExcess[block] > harmless {
+        for row in row..<end {
+          let over = memory[row] - problem.limits[row]
+          change += max(0, over + added) - max(0, over)
+        }
+      }
+      row = end
+    }
+    return change
   }
 
   private func cost(of edge: Int, with strategy: Int, at node: Int, row: Int) -> Int64 {
@@ -97,20 +135,22 @@ struct Assignment {
         rowValues[row] += cost(of: edge, with: strategy, at: node, row: row) - cost(of: edge, with: choice[node], at: node, row: row)
       }
     }
-    for load in incidence.loads(of: node) {
-      let added = problem.usage(load: load, strategy: strategy) - problem.usage(load: load, strategy: choice[node])
-      for row in problem.loads[load].rows where added != 0 {
-        let limit = problem.limits[row]
-        excess += max(0, memory[row] + added - limit) - max(0, memory[row] - limit)
-        memory[row] += added
+    for (rows, added) in parts(of: node, from: choice[node], to: strategy) {
+      excess += excessAdded(added, to: rows)
+      for row in rows { memory[row] += added }
+      for block in rows.lowerBound / Assignment.blockLength...(rows.upperBound - 1) / Assignment.blockLength {
+        let start = block * Assignment.blockLength
+        blockExcess[block] = largestExcess(start..<min(start + Assignment.blockLength, memory.count))
       }
     }
     choice[node] = strategy
   }
 
   /// Moves single nodes until every memory row holds, each time the move that saves most excess per cost; false where no move helps.
-  mutating func repair() -> Bool {
-    for _ in 0..<2 * choice.count where excess > 0 {
+  /// - Parameter mostWork: how many moves may be looked at.
+  mutating func repair(mostWork: Int = 1 << 20) -> Bool {
+    let rounds = min(2 * choice.count, max(1, mostWork / max(1, problem.strategyCount)))
+    for _ in 0..<rounds where excess > 0 {
       var best: (node: Int, strategy: Int, rate: Double)?
       for node in choice.indices where !incidence.loads(of: node).isEmpty {
         for strategy in 0..<problem.strategyCount(of: node) where strategy != choice[node] {

@@ -74,11 +74,12 @@ struct GLPK: ~Copyable {
   }
 
   /// The program without integrality: `glp_simplex`, from the last basis.
-  mutating func solveRelaxation(stop: StopCondition) throws(SearchError) -> Solution {
+  mutating func solveRelaxation(stop: StopCondition, iterations: Int? = nil) throws(SearchError) -> Solution {
     var parameters = glp_smcp()
     glp_init_smcp(&parameters)
     parameters.msg_lev = GLP_MSG_OFF
     parameters.tm_lim = Int32(clamping: stop.millisecondsLeft)
+    if let iterations { parameters.it_lim = Int32(clamping: iterations) }
     var code: Int32 = 0
     try check(cglpk_simplex(problem, &parameters, &code), "glp_simplex")
     let status = glp_get_status(problem)
@@ -95,14 +96,19 @@ struct GLPK: ~Copyable {
   }
 
   /// `glp_intopt` with GLPK's presolver and default options.
-  /// - Parameter stopsAt: the search ends, with status stopped or feasible, once nothing below this objective is left.
-  mutating func solveInteger(stop: StopCondition, stopsAt: Double, presolves: Bool = true) throws(SearchError) -> Solution {
+  /// - Parameters:
+  ///   - stopsAt: the search ends, with status stopped or feasible, once nothing below this objective is left.
+  ///   - limit: bounds the work; nil: only `stop` does.
+  mutating func solveInteger(
+    stop: StopCondition, stopsAt: Double, presolves: Bool = true, limit: SolveOptions.ProgramLimit? = nil
+  ) throws(SearchError) -> Solution {
     guard hasInteger else { return try solveRelaxation(stop: stop) }
+    let presolves = presolves && limit == nil
     if !presolves {
-      let root = try solveRelaxation(stop: stop)
+      let root = try solveRelaxation(stop: stop, iterations: limit?.iterations)
       guard root.status == .optimal else { return root }
     }
-    var progress = Progress(stopsAt: stopsAt, stop: stop)
+    var progress = Progress(stopsAt: stopsAt, stop: stop, mostNodes: limit?.branchNodes ?? .max)
     var parameters = glp_iocp()
     glp_init_iocp(&parameters)
     parameters.msg_lev = GLP_MSG_OFF
@@ -114,7 +120,11 @@ struct GLPK: ~Copyable {
       let node = glp_ios_best_node(tree)
       guard node != 0 else { return }
       progress.pointee.bound = glp_ios_node_bound(tree, node)
-      if progress.pointee.bound >= progress.pointee.stopsAt || progress.pointee.stop.isReached { glp_ios_terminate(tree) }
+      if progress.pointee.bound >= progress.pointee.stopsAt || progress.pointee.stop.isReached
+        || progress.pointee.branchNodes > progress.pointee.mostNodes
+      {
+        glp_ios_terminate(tree)
+      }
     }
     var code: Int32 = 0
     let failed = withUnsafeMutablePointer(to: &progress) { progress in
@@ -153,6 +163,7 @@ struct GLPK: ~Copyable {
   private struct Progress {
     let stopsAt: Double
     let stop: StopCondition
+    let mostNodes: Int
     var bound = -Double.infinity
     var branchNodes = 0
   }

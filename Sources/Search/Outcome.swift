@@ -8,12 +8,28 @@ package struct SolveOptions: Sendable {
   package var cutoff: Int64?
   package var reductions: Reductions
   package var bounds: Bounds
+  /// Whether to go on until objective and bound are equal, instead of within `Outcome.tolerance`.
+  package var isExact = false
+  /// How many neighbourhoods are solved at a time.
+  package var threads = 1
+  /// Bounds the work on what elimination and labels leave, so that it ends soon, and after the same steps every time: the largest program that
+  /// is tried, and the simplex iterations and branch-and-bound nodes that it may take; nil: no bound, and neighbourhoods are searched.
+  var programLimit: ProgramLimit?
+  /// Whether a choice found is moved to the least memory and the lowest strategies among those of its objective.
+  var settlesTies = true
 
   package init(stop: StopCondition = StopCondition(), cutoff: Int64? = nil, reductions: Reductions = .all, bounds: Bounds = .all) {
     self.stop = stop
     self.cutoff = cutoff
     self.reductions = reductions
     self.bounds = bounds
+  }
+
+  /// See `programLimit`.
+  struct ProgramLimit: Sendable {
+    let columns: Int
+    let iterations: Int
+    let branchNodes: Int
   }
 
   /// The steps between presolve and GLPK. Turning one off changes the time and not the objective.
@@ -33,7 +49,10 @@ package struct SolveOptions: Sendable {
     /// Solve what is left by elimination over Pareto sets, where they stay small enough, instead of GLPK; needs `elimination`.
     package static let labels = Bounds(rawValue: 1 << 4)
 
-    package static let all: Bounds = [.elimination, .lagrangian, .strategyFixing, .aggregation, .labels]
+    /// Bound what is too large for elimination by message passing, round its messages to choices, and improve them by neighbourhoods.
+    package static let messages = Bounds(rawValue: 1 << 5)
+
+    package static let all: Bounds = [.elimination, .lagrangian, .strategyFixing, .aggregation, .labels, .messages]
   }
 }
 
@@ -93,6 +112,8 @@ package struct SolveStatistics: Equatable, Sendable {
   package var programStrategies = 0
   package var eliminations = 0
   package var labelSearches = 0
+  package var messagePasses = 0
+  package var neighbourhoods = 0
   package var memoryRowsAdded = 0
   package var programsSolved = 0
   package var branchNodes = 0

@@ -5,14 +5,17 @@ package struct ProblemBuilder {
   private var problem: Problem
   private var magnitudes: [Int64]
   private var usageMagnitude: Int64 = 0
+  private let checksSums: Bool
 
   /// - Parameters:
   ///   - offsets: what each objective row has before any choice; one row unless more are given.
   ///   - limits: the limit of each memory row, in the unit of the usages.
+  ///   - checksSums: whether to refuse what adds up to more than `Problem.largestSum`. Without, the problem must only be evaluated.
   /// - Throws: `SearchError` where there is no objective row or an offset is too large.
-  package init(offsets: [Int64] = [0], limits: [Int64] = []) throws(SearchError) {
+  package init(offsets: [Int64] = [0], limits: [Int64] = [], checksSums: Bool = true) throws(SearchError) {
     guard !offsets.isEmpty else { throw .noObjectiveRows }
     problem = Problem(offsets: offsets, limits: limits)
+    self.checksSums = checksSums
     magnitudes = [Int64](repeating: 0, count: offsets.count)
     for (row, offset) in offsets.enumerated() {
       guard offset.magnitude <= Problem.largestSum.magnitude else { throw .sumOutOfRange(what: "offset of objective row \(row)") }
@@ -42,9 +45,11 @@ package struct ProblemBuilder {
     }
     if let strategy = usages.firstIndex(where: { $0 < 0 }) { throw .negativeUsage(usages[strategy], node: node, strategy: strategy) }
     guard !rows.isEmpty, let largest = usages.max(), largest > 0 else { return }
-    let (sum, overflow) = usageMagnitude.addingReportingOverflow(largest)
-    guard !overflow, sum <= Problem.largestSum else { throw .sumOutOfRange(what: "usages up to node \(node)") }
-    usageMagnitude = sum
+    if checksSums {
+      let (sum, overflow) = usageMagnitude.addingReportingOverflow(largest)
+      guard !overflow, sum <= Problem.largestSum else { throw .sumOutOfRange(what: "usages up to node \(node)") }
+      usageMagnitude = sum
+    }
     problem.loads.append(Problem.Load(node: node, rows: rows, start: problem.usages.count))
     problem.usages += usages
   }
@@ -87,7 +92,7 @@ package struct ProblemBuilder {
         if isForbidden { costs[entry + row] = bound } else { largest[row] = max(largest[row], abs(costs[entry + row])) }
       }
     }
-    for row in 0..<rows {
+    for row in 0..<rows where checksSums {
       guard magnitudes[row] + largest[row] <= Problem.largestSum else { throw .sumOutOfRange(what: "costs up to \(what())") }
       magnitudes[row] += largest[row]
     }

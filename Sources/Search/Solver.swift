@@ -26,23 +26,31 @@ extension Problem {
 
 /// One solve from beginning to end.
 struct Solver {
-  private let original: Problem
-  private let options: SolveOptions
+  let original: Problem
+  let options: SolveOptions
   private let start = ContinuousClock.now
-  private var statistics = SolveStatistics()
-  private var incumbent: (choice: [Int], objective: Int64)?
-  private var lowerBound: Int64
+  var statistics = SolveStatistics()
+  /// The best choice so far; `base` is it in terms of the problem as presolved first.
+  var incumbent: (choice: [Int], base: [Int], objective: Int64)?
+  var lowerBound: Int64
 
   /// What is left to solve: every choice below `target` is in it.
-  private var current: Problem
-  private var incidence: Incidence
-  private var reconstructions: [Reconstruction] = []
-  private var activeRows: [Int] = []
+  var current: Problem
+  var incidence: Incidence
+  var reconstructions: [Reconstruction] = []
+  /// The problem as presolved first, without regard to any choice found.
+  private(set) var base: Problem
+  /// Improves the incumbent, in terms of `base`.
+  var search: NeighbourhoodSearch?
+  /// Where each memory row of `current` was before the last presolve.
+  private(set) var rowOrigins: [Int] = []
+  var activeRows: [Int] = []
 
   init(_ problem: Problem, _ options: SolveOptions) {
     original = problem
     self.options = options
     current = problem
+    base = problem
     incidence = problem.incidence()
     lowerBound = problem.sumOfMinima()
     statistics.nodes = problem.nodeCount
@@ -50,26 +58,35 @@ struct Solver {
   }
 
   /// Only choices below it are still of interest.
-  private var target: Int64 { min(incumbent?.objective ?? Problem.forbidden, options.cutoff ?? Problem.forbidden) }
-  private var stop: StopCondition { options.stop }
-  private var isLate: Bool { stop.isReached }
+  var target: Int64 { min(incumbent?.objective ?? Problem.forbidden, options.cutoff ?? Problem.forbidden) }
+  var stop: StopCondition { options.stop }
+  var isLate: Bool { stop.isReached }
 
   mutating func run() throws(SearchError) -> Outcome {
     guard presolve(cutoff: options.cutoff) else { return try exhausted() }
+    base = current
     statistics.presolvedNodes = current.nodeCount
     statistics.presolvedStrategies = current.strategyCount
     if isLate, current.nodeCount > 0 { return outcome(.timeLimit) }
+    if let outcome = try solveByElimination() { return outcome }
+    if let outcome = try passMessages() { return outcome }
+    return try solveProgramBesideSearch()
+  }
+
+  /// Bounds by elimination, and labels; nil where the tables or labels would be too large.
+  mutating func solveByElimination() throws(SearchError) -> Outcome? {
     if let outcome = try relax() { return outcome }
-    if options.bounds.isSuperset(of: [.elimination, .labels]), let outcome = try searchLabels() { return outcome }
-    return try solveProgram()
+    guard options.bounds.isSuperset(of: [.elimination, .labels]) else { return nil }
+    return try searchLabels()
   }
 
   /// Reduces `current`; false where nothing below the target is left.
-  private mutating func presolve(cutoff: Int64?) -> Bool {
+  mutating func presolve(cutoff: Int64?) -> Bool {
     var presolve = Presolve(current, reductions: options.reductions, cutoff: cutoff)
     guard presolve.run(until: stop) else { return false }
     let result = presolve.result()
     current = result.problem
+    rowOrigins = result.rowOrigins
     incidence = current.incidence()
     reconstructions.append(result.reconstruction)
     lowerBound = max(lowerBound, current.sumOfMinima())
@@ -80,7 +97,7 @@ struct Solver {
   private mutating func relax() throws(SearchError) -> Outcome? {
     guard options.bounds.contains(.elimination) else { return nil }
     for _ in 0..<8 {
-      guard let relaxation = Relaxation(current) else { return nil }
+      guard let relaxation = relaxation() else { return nil }
       var dual = LagrangianDual(relaxation, incidence: incidence)
       let limit = options.bounds.contains(.lagrangian) ? 40 : 0
       try dual.run(limit: limit, stop: stop, target: { target }, offer: { offer($0) })
@@ -104,7 +121,7 @@ struct Solver {
   ///
   /// The target starts close above the bound and moves up only when nothing is found below it: what is found first is optimal then.
   private mutating func searchLabels() throws(SearchError) -> Outcome? {
-    guard let relaxation = Relaxation(current) else { return nil }
+    guard let relaxation = relaxation() else { return nil }
     var dual = LagrangianDual(relaxation, incidence: incidence)
     try dual.run(limit: options.bounds.contains(.lagrangian) ? 40 : 0, stop: stop, target: { target }, offer: { offer($0) })
     statistics.eliminations += dual.iterations
@@ -118,7 +135,8 @@ struct Solver {
       if isLate { return outcome(.timeLimit) }
       let goal = min(target, lowerBound + step)
       var search = LabelSearch(
-        relaxation, solution, objectiveRows: objectiveRows, memoryRows: memoryRows, target: goal, stop: stop)
+        relaxation, solution, objectiveRows: objectiveRows, memoryRows: memoryRows, target: goal,
+        largestCount: options.programLimit == nil ? 1 << 19 : 1 << 14, mostWork: options.programLimit == nil ? 1 << 29 : 1 << 24, stop: stop)
       statistics.labelSearches += 1
       switch search.run() {
       case .tooMany: return isLate ? outcome(.timeLimit) : nil
@@ -139,8 +157,13 @@ struct Solver {
     return nil
   }
 
+  private func relaxation() -> Relaxation? {
+    options.programLimit == nil ? Relaxation(current) : Relaxation(current, largestTable: 1 << 18, mostWork: 1 << 22)
+  }
+
   /// Solves what is left with GLPK.
-  private mutating func solveProgram() throws(SearchError) -> Outcome {
+  mutating func solveProgram() throws(SearchError) -> Outcome {
+    if let limit = options.programLimit, current.strategyCount + current.edgeCosts.count > limit.columns { return outcome(.timeLimit) }
     statistics.programNodes = current.nodeCount
     statistics.programStrategies = current.strategyCount
     for _ in 0..<3 {
@@ -153,6 +176,7 @@ struct Solver {
       activeRows = []
       guard current.largestCost() < largest else { break }
     }
+    if let incumbent, incumbent.objective - lowerBound <= Outcome.tolerance(of: incumbent.objective) { return outcome(.optimal) }
     return outcome(.timeLimit)
   }
 
@@ -167,13 +191,16 @@ struct Solver {
       let goal = target
       let stopsAt = goal < Problem.forbidden ? (Double(goal - program.origin) - 0.5) / program.unit : .infinity
       guard !isLate else { return outcome(.timeLimit) }
-      var solution = try glpk.solveInteger(stop: stop, stopsAt: stopsAt)
+      var solution = try glpk.solveInteger(stop: stop, stopsAt: stopsAt, limit: options.programLimit)
       statistics.programsSolved += 1
       statistics.branchNodes += solution.branchNodes
       if solution.status == .failed {
         // Perhaps it was the presolver: once more without.
         solution = try glpk.solveInteger(stop: stop, stopsAt: stopsAt, presolves: false)
-        if solution.status == .failed { throw .solverFailed(function: "glp_intopt", code: 0) }
+        if solution.status == .failed {
+          guard incumbent == nil, options.programLimit == nil else { return outcome(.timeLimit) }
+          throw .solverFailed(function: "glp_intopt", code: 0)
+        }
       }
       let error = 1e-7 * (1 + abs(solution.objective.isFinite ? solution.objective : stopsAt)) * program.unit
       if solution.status != .infeasible, solution.bound.isFinite { raiseBound(solution.bound * program.unit - error, from: program.origin) }
@@ -186,7 +213,8 @@ struct Solver {
         throw .solverFailed(function: "glp_intopt", code: 0)
       }
       offer(assignment)
-      if let incumbent, incumbent.objective - lowerBound <= Outcome.tolerance(of: incumbent.objective) { return outcome(.optimal) }
+      let tolerance = options.isExact ? 0 : incumbent.map { Outcome.tolerance(of: $0.objective) } ?? 0
+      if let incumbent, incumbent.objective - lowerBound <= tolerance { return outcome(.optimal) }
       if assignment.isLegal { return incumbent == nil ? try exhausted() : nil }
       let violated = assignment.memory.indices.filter { assignment.memory[$0] > current.limits[$0] }
       let fresh = violated.filter { !active.contains($0) }
@@ -217,20 +245,25 @@ struct Solver {
   }
 
   /// Takes a choice of `current`, made legal and improved by single moves, as the incumbent if it is below the target.
-  private mutating func offer(_ assignment: Assignment) {
+  mutating func offer(_ assignment: Assignment) {
     var assignment = assignment
     guard assignment.isLegal || current.nodeCount <= 2_000 && assignment.repair() else { return }
     assignment.descend()
     guard assignment.objective < target else { return }
-    let choice = reconstructions.reversed().reduce(assignment.choice) { $1.expand($0) }
-    let evaluation = original.evaluate(choice)
+    take(reconstructions.dropFirst().reversed().reduce(assignment.choice) { $1.expand($0) })
+  }
+
+  /// Takes a choice of `base` as the incumbent if it is below the target.
+  mutating func take(_ choice: [Int]) {
+    let whole = reconstructions.first?.expand(choice) ?? choice
+    let evaluation = original.evaluate(whole)
     guard evaluation.isLegal, evaluation.objective < Int128(target) else { return }
-    incumbent = (choice, Int64(evaluation.objective))
+    incumbent = (whole, choice, Int64(evaluation.objective))
   }
 
   /// Nothing below the target is left: the incumbent is optimal, or there is none.
   /// - Parameter isExact: false where GLPK says so, whose bound, less its tolerance, has been taken as `lowerBound` already.
-  private mutating func exhausted(isExact: Bool = true) throws(SearchError) -> Outcome {
+  mutating func exhausted(isExact: Bool = true) throws(SearchError) -> Outcome {
     if let incumbent {
       if isExact || incumbent.objective - lowerBound > Outcome.tolerance(of: incumbent.objective) { lowerBound = incumbent.objective }
       return outcome(.optimal)
@@ -258,9 +291,9 @@ struct Solver {
     return rows.count == original.limits.count ? .memoryTogether : .memoryUndetermined
   }
 
-  private func outcome(_ status: Outcome.Status) -> Outcome {
-    var final = incumbent
-    if let incumbent, var assignment = Assignment(original, incidence: original.incidence(), choice: incumbent.choice) {
+  func outcome(_ status: Outcome.Status) -> Outcome {
+    var final = incumbent.map { (choice: $0.choice, objective: $0.objective) }
+    if options.settlesTies, let incumbent, var assignment = Assignment(original, incidence: original.incidence(), choice: incumbent.choice) {
       assignment.settleTies()
       let evaluation = original.evaluate(assignment.choice)
       if evaluation.isLegal, evaluation.objective <= Int128(incumbent.objective) { final = (assignment.choice, Int64(evaluation.objective)) }

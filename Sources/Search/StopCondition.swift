@@ -5,14 +5,26 @@ import Synchronization
 package final class StopCondition: Sendable {
   private let deadline: ContinuousClock.Instant?
   private let isAsked = Atomic(false)
+  private let parent: StopCondition?
 
   /// - Parameter limit: the time from now on; nil: none.
-  package init(after limit: Duration? = nil) { deadline = limit.map { ContinuousClock.now + $0 } }
+  package init(after limit: Duration? = nil) {
+    deadline = limit.map { ContinuousClock.now + $0 }
+    parent = nil
+  }
+
+  /// As soon as `parent` is reached, or before, when it is asked itself.
+  init(within parent: StopCondition) {
+    deadline = parent.deadline
+    self.parent = parent
+  }
 
   /// Asks for the end. Safe to call from a signal handler's queue.
   package func ask() { isAsked.store(true, ordering: .relaxed) }
 
-  package var isReached: Bool { isAsked.load(ordering: .relaxed) || deadline.map { ContinuousClock.now >= $0 } ?? false }
+  package var isReached: Bool { isAsked.load(ordering: .relaxed) || parent?.isReached ?? false || isLate }
+
+  private var isLate: Bool { deadline.map { ContinuousClock.now >= $0 } ?? false }
 
   /// Whole milliseconds until the deadline, at least 1.
   var millisecondsLeft: Int {

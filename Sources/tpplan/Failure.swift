@@ -7,6 +7,7 @@ import ModelGraph
 import Planner
 import Plans
 import Search
+import ShardingProblems
 
 /// How a command ends when it does not end well: the exit code that scripts can rely on, and what to say.
 struct Failure: Error {
@@ -38,6 +39,7 @@ struct Failure: Error {
     case let error as ModelError: self.init(code: Self.badInput, error.description)
     case let error as PlanError: self.init(code: Self.badInput, error.description)
     case let error as ExecutionError: self.init(code: Self.code(of: error), error.description)
+    case let error as ShardingProblemError: self.init(code: error.exitCode, error.description)
     case let error as SearchError: self.init(code: Self.internal, "internal error: \(error)")
     default: return nil
     }

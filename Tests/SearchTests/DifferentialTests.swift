@@ -51,7 +51,7 @@ import Testing
       let options = SolveOptions(reductions: Reductions.all.subtracting(Reductions(rawValue: 1 << bit)))
       check(try problem.solve(options), problem, optimum: optimum, "seed \(seed) without reduction \(bit)")
     }
-    for bit in 0..<5 {
+    for bit in 0..<6 {
       let options = SolveOptions(bounds: SolveOptions.Bounds.all.subtracting(SolveOptions.Bounds(rawValue: 1 << bit)))
       check(try problem.solve(options), problem, optimum: optimum, "seed \(seed) without bound \(bit)")
     }
@@ -61,7 +61,9 @@ import Testing
   @Test(arguments: 0..<150) func eachSolverAloneFindsTheExhaustiveOptimum(seed: Int) throws {
     let problem = try randomProblem(seed: 20_000 + seed, largestNodeCount: 5)
     let optimum = exhaustiveOptimum(problem)
-    let paths: [SolveOptions.Bounds] = [[], [.aggregation], [.elimination, .labels], [.elimination, .lagrangian, .strategyFixing]]
+    let paths: [SolveOptions.Bounds] = [
+      [], [.aggregation], [.elimination, .labels], [.elimination, .lagrangian, .strategyFixing], [.messages], [.messages, .aggregation],
+    ]
     for bounds in paths {
       check(try problem.solve(SolveOptions(reductions: [], bounds: bounds)), problem, optimum: optimum, "seed \(seed)")
     }

@@ -122,8 +122,10 @@ struct LabelSearch {
           for measure in 0..<width { room[measure] = room[measure] &- measures[measure].elimination.messages[child.message][entry] }
         }
         guard room.allSatisfy({ $0 >= 0 }) else { continue }
-        LabelSearch.combine(base, room: room, children: children.map(\.message), entries: entries, tables, measures, strategy: q, into: &candidates)
-        if candidates.strategies.count > 4 * largestCount {
+        let isComplete = LabelSearch.combine(
+          base, room: room, children: children.map(\.message), entries: entries, tables, measures, strategy: q, largestCount: 4 * largestCount,
+          into: &candidates)
+        if !isComplete || candidates.strategies.count > 4 * largestCount {
           isTooMany = true
           return
         }
@@ -138,22 +140,20 @@ struct LabelSearch {
     return !isTooMany
   }
 
-  /// All sums of `base` with one label of each child that leave no room negative.
-  private static func combine(
-    _ base: [Int64], room: [Int64], children: [Int], entries: [Int], _ tables: [Labels], _ measures: [Measure], strategy: Int,
-    into result: inout Labels
-  ) {
-    let width = base.count
-    var values = base
-    var parts: [Int32] = []
-    var rooms = room
+  /// Sums of labels that may still become a choice, while the children are taken in one after the other.
+  private struct Partial {
     var count = 1
-    for (child, entry) in zip(children, entries) {
-      let least = measures.map { $0.elimination.messages[child][entry] }
-      let table = tables[child]
-      var (nextValues, nextParts, nextRooms): ([Int64], [Int32], [Int64]) = ([], [], [])
-      var nextCount = 0
-      let depth = parts.count / count
+    var values: [Int64]
+    /// What each may still spend beyond the least that everything not yet taken in needs.
+    var rooms: [Int64]
+    /// The children's labels, `depth` for each.
+    var parts: [Int32] = []
+    var depth = 0
+
+    /// Adds one label of an entry of `table` to each, in all ways that leave no room negative; false where that makes more than `largestCount`.
+    mutating func add(_ table: Labels, entry: Int, least: [Int64], largestCount: Int) -> Bool {
+      let width = least.count
+      var next = Partial(count: 0, values: [], rooms: [], depth: depth + 1)
       for partial in 0..<count {
         for label in table.starts[entry]..<table.starts[entry + 1] {
           var fits = true
@@ -162,22 +162,37 @@ struct LabelSearch {
             break
           }
           guard fits else { continue }
-          nextCount += 1
+          guard next.count < largestCount else { return false }
+          next.count += 1
           for measure in 0..<width {
             let value = table.values[label * width + measure]
-            nextValues.append(values[partial * width + measure] + value)
-            nextRooms.append(rooms[partial * width + measure] - (value - least[measure]))
+            next.values.append(values[partial * width + measure] + value)
+            next.rooms.append(rooms[partial * width + measure] - (value - least[measure]))
           }
-          for part in 0..<depth { nextParts.append(parts[partial * depth + part]) }
-          nextParts.append(Int32(label))
+          for part in 0..<depth { next.parts.append(parts[partial * depth + part]) }
+          next.parts.append(Int32(label))
         }
       }
-      (values, parts, rooms, count) = (nextValues, nextParts, nextRooms, nextCount)
-      if count == 0 { return }
+      self = next
+      return true
     }
-    result.values += values
-    result.parts += parts
-    result.strategies += [Int32](repeating: Int32(strategy), count: count)
+  }
+
+  /// All sums of `base` with one label of each child that leave no room negative; false where there are too many on the way.
+  private static func combine(
+    _ base: [Int64], room: [Int64], children: [Int], entries: [Int], _ tables: [Labels], _ measures: [Measure], strategy: Int, largestCount: Int,
+    into result: inout Labels
+  ) -> Bool {
+    var partial = Partial(values: base, rooms: room)
+    for (child, entry) in zip(children, entries) {
+      let least = measures.map { $0.elimination.messages[child][entry] }
+      guard partial.add(tables[child], entry: entry, least: least, largestCount: largestCount) else { return false }
+      if partial.count == 0 { return true }
+    }
+    result.values += partial.values
+    result.parts += partial.parts
+    result.strategies += [Int32](repeating: Int32(strategy), count: partial.count)
+    return true
   }
 
   /// Closes an entry of `labels` with the candidates that no other one is at least as good as (measures after the first); of equals the first.
@@ -217,14 +232,28 @@ struct LabelSearch {
     labels.starts.append(labels.strategies.count)
   }
 
-  /// Adds up the components of the graph, and takes the best of what comes out.
-  private func joinComponents() -> Result {
+  /// Adds up the components of the graph, one after the other, and takes the best of what comes out.
+  private mutating func joinComponents() -> Result {
     let roots = plan.buckets.indices.filter { plan.buckets[$0].scope.isEmpty }
-    let base = [Int64](repeating: 0, count: measures.count)
     let room = measures.map { min($0.most, Problem.blocked) - $0.elimination.minimum }
     guard room.allSatisfy({ $0 >= 0 }) else { return .none }
-    var joined = Labels()
-    LabelSearch.combine(base, room: room, children: roots, entries: roots.map { _ in 0 }, tables, measures, strategy: 0, into: &joined)
+    var joined = Labels(values: [Int64](repeating: 0, count: measures.count), strategies: [0])
+    joined.starts = [0, 1]
+    var least = [Int64](repeating: 0, count: measures.count)
+    for (depth, root) in roots.enumerated() {
+      var partial = Partial(count: joined.strategies.count, values: joined.values, rooms: [], parts: joined.parts, depth: depth)
+      for label in 0..<partial.count {
+        for measure in measures.indices { partial.rooms.append(room[measure] - (joined.values[label * measures.count + measure] - least[measure])) }
+      }
+      let own = measures.map { $0.elimination.messages[root][0] }
+      guard partial.add(tables[root], entry: 0, least: own, largestCount: 4 * largestCount), !stop.isReached else { return .tooMany }
+      for measure in measures.indices { least[measure] += own[measure] }
+      let strategies = [Int32](repeating: 0, count: partial.count)
+      joined = Labels()
+      let candidates = Labels(values: partial.values, strategies: strategies, parts: partial.parts)
+      LabelSearch.append(candidates, width: measures.count, parts: depth + 1, to: &joined, workLeft: &workLeft)
+      if workLeft < 0 || joined.strategies.count > largestCount { return .tooMany }
+    }
     let width = measures.count
     /// The objective, then the memory rows.
     func rank(_ label: Int) -> (Int64, Int64) {

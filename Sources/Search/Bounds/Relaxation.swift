@@ -12,8 +12,8 @@ struct Relaxation {
   private let totalUsages: [Int64]
 
   /// Nil where the tables of `plan` would be too large.
-  init?(_ problem: Problem, largestTable: Int = 1 << 22) {
-    guard let plan = EliminationPlan(problem, largestTable: largestTable) else { return nil }
+  init?(_ problem: Problem, largestTable: Int = 1 << 22, mostWork: Int = 1 << 28) {
+    guard let plan = EliminationPlan(problem, largestTable: largestTable, mostWork: mostWork) else { return nil }
     self.problem = problem
     self.plan = plan
     var change = [Int64](repeating: 0, count: problem.limits.count + 1)

@@ -21,7 +21,8 @@ extension Presolve {
     // In a separated matrix each row has a 0, so that no edge can make up for a dearer start: the search may stop early.
     let stopsEarly = reductions.contains(.separation)
     for row in 0..<rows where stopsEarly && nodes[node].costs[r * rows + row] > nodes[node].costs[p * rows + row] { return false }
-    for segment in nodes[node].segments where segment.usages[r] > segment.usages[p] { return false }
+    let segments = nodes[node].segments
+    for segment in 0..<segments.count where segments[segment, r] > segments[segment, p] { return false }
     for row in 0..<rows {
       var excess = nodes[node].costs[r * rows + row] - nodes[node].costs[p * rows + row]
       for matrix in matrices {

@@ -177,9 +177,7 @@ extension Presolve {
         nodes[leader].costs[p * rows + row] = own >= Problem.forbidden || added >= Problem.forbidden ? Problem.forbidden : plus(own, added)
       }
     }
-    let segments = nodes[follower].segments.map { segment in Segment(rows: segment.rows, usages: partners.map { segment.usages[$0] }) }
-    nodes[leader].segments = merged(nodes[leader].segments, segments)
-    settleSegments(leader)
+    addSegments(of: follower, to: leader, strategies: partners)
 
     var strategies = [Int32](repeating: 0, count: nodes[leader].originalCount)
     for (p, q) in partners.enumerated() { strategies[Int(nodes[leader].origin[p])] = nodes[follower].origin[q] }

@@ -29,7 +29,7 @@ extension Presolve {
     guard rows > 1 || !nodes[node].segments.isEmpty else { return best }
     for q in 0..<count where costs[q * rows] < Problem.forbidden {
       for row in 0..<rows where costs[best * rows + row] > costs[q * rows + row] { return nil }
-      for segment in nodes[node].segments where segment.usages[best] > segment.usages[q] { return nil }
+      for segment in 0..<nodes[node].segments.count where nodes[node].segments[segment, best] > nodes[node].segments[segment, q] { return nil }
     }
     return best
   }
@@ -40,7 +40,8 @@ extension Presolve {
       let (a, b) = (costs[q * rows + row], costs[best * rows + row])
       if a != b { return a < b }
     }
-    for segment in nodes[node].segments where segment.usages[q] != segment.usages[best] { return segment.usages[q] < segment.usages[best] }
+    let segments = nodes[node].segments
+    for segment in 0..<segments.count where segments[segment, q] != segments[segment, best] { return segments[segment, q] < segments[segment, best] }
     return false
   }
 
@@ -69,9 +70,7 @@ extension Presolve {
         nodes[neighbour].costs[p * rows + row] = sum(nodes[neighbour].costs[p * rows + row], added)
       }
     }
-    let segments = nodes[node].segments.map { segment in Segment(rows: segment.rows, usages: responses.map { segment.usages[$0 ?? 0] }) }
-    nodes[neighbour].segments = merged(nodes[neighbour].segments, segments)
-    settleSegments(neighbour)
+    addSegments(of: node, to: neighbour, strategies: responses.map { $0 ?? 0 })
     remove(node, .following(node: node, neighbour: neighbour, strategies: strategies))
     return true
   }

@@ -1,48 +1,27 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 extension Presolve {
-  /// The sum of two lists of segments of one node, again disjoint and in ascending order.
-  func merged(_ a: [Segment], _ b: [Segment]) -> [Segment] {
-    if a.isEmpty { return b }
-    if b.isEmpty { return a }
-    let bounds = Set((a + b).flatMap { [$0.rows.lowerBound, $0.rows.upperBound] }).sorted()
-    var result: [Segment] = []
-    var (i, j) = (0, 0)
-    for (from, to) in zip(bounds, bounds.dropFirst()) {
-      while i < a.count, a[i].rows.upperBound <= from { i += 1 }
-      while j < b.count, b[j].rows.upperBound <= from { j += 1 }
-      let inA = i < a.count && a[i].rows.lowerBound <= from
-      let inB = j < b.count && b[j].rows.lowerBound <= from
-      guard inA || inB else { continue }
-      let usages = inA && inB ? zip(a[i].usages, b[j].usages).map { $0 + $1 } : inA ? a[i].usages : b[j].usages
-      if let last = result.last, last.rows.upperBound == from, last.usages == usages {
-        result[result.count - 1].rows = last.rows.lowerBound..<to
-      } else {
-        result.append(Segment(rows: from..<to, usages: usages))
-      }
-    }
-    return result
-  }
-
-  /// Takes what every strategy uses off the limits, and drops segments in which nothing is left.
+  /// Makes a node's segments disjoint, and takes what every strategy uses off the limits.
   mutating func settleSegments(_ node: Int) {
     guard !nodes[node].segments.isEmpty else { return }
-    var settled: [Segment] = []
-    for var segment in nodes[node].segments {
-      let least = segment.usages.min() ?? 0
-      if least > 0 {
-        limitChanges[segment.rows.lowerBound] -= least
-        limitChanges[segment.rows.upperBound] += least
-        for strategy in segment.usages.indices { segment.usages[strategy] -= least }
-      }
-      if segment.usages.contains(where: { $0 != 0 }) { settled.append(segment) }
+    nodes[node].segments.merge()
+    nodes[node].segments.settle { rows, least in
+      limitChanges[rows.lowerBound] -= least
+      limitChanges[rows.upperBound] += least
     }
-    nodes[node].segments = settled
+  }
+
+  /// Adds the segments of `node` to those of `other`, whose strategy p goes with `strategies[p]`; they are made disjoint when `other` is visited.
+  mutating func addSegments(of node: Int, to other: Int, strategies: [Int]) {
+    guard !nodes[node].segments.isEmpty else { return }
+    nodes[other].segments.append(nodes[node].segments, strategies: strategies)
+    enqueue(other)
   }
 
   /// Looks at all memory rows: infeasible ones, strategies that do not fit, rows that can be dropped.
   mutating func examineMemory() {
     guard !limits.isEmpty, !isInfeasible else { return }
+    for node in nodes.indices where nodes[node].isAlive && !nodes[node].segments.isMerged { settleSegments(node) }
     var change: Int64 = 0
     for row in limits.indices {
       change += limitChanges[row]
@@ -57,35 +36,40 @@ extension Presolve {
     dropSlackRows()
     dropImpliedRows(byNext: true)
     dropImpliedRows(byNext: false)
+    dropCoveredRows()
   }
 
   /// Drops strategies that use more of some row than its limit: every node's least usage is 0 by now.
   private mutating func dropWhatExceedsLimits() {
     let least = RangeMinimum(limits)
     for node in nodes.indices where nodes[node].isAlive && !nodes[node].segments.isEmpty {
-      let bounds = nodes[node].segments.map { least.minimum(over: $0.rows) }
-      let kept = (0..<nodes[node].count).filter { strategy in
-        zip(nodes[node].segments, bounds).allSatisfy { $0.usages[strategy] <= $1 }
-      }
+      let segments = nodes[node].segments
+      let bounds = segments.rows.map { least.minimum(over: $0) }
+      let kept = (0..<nodes[node].count).filter { strategy in bounds.indices.allSatisfy { segments[$0, strategy] <= bounds[$0] } }
       keep(kept, of: node)
     }
   }
 
   private mutating func dropSlackRows() {
+    let most = largestUses()
+    keepMemoryRows(limits.indices.map { most[$0] > limits[$0] })
+  }
+
+  /// What each row holds where every node uses the most it can.
+  private func largestUses() -> [Int64] {
     var change = [Int64](repeating: 0, count: limits.count + 1)
     for node in nodes where node.isAlive {
-      for segment in node.segments {
-        let most = segment.usages.max() ?? 0
-        change[segment.rows.lowerBound] += most
-        change[segment.rows.upperBound] -= most
+      for (segment, rows) in node.segments.rows.enumerated() {
+        let most = node.segments.largestUsage(of: segment)
+        change[rows.lowerBound] += most
+        change[rows.upperBound] -= most
       }
     }
     var most: Int64 = 0
-    keepMemoryRows(
-      limits.indices.map { row in
-        most += change[row]
-        return most > limits[row]
-      })
+    return limits.indices.map { row in
+      most += change[row]
+      return most
+    }
   }
 
   /// Drops rows whose loads are all present in the next (or previous) row too, where the limit is no larger.
@@ -93,7 +77,7 @@ extension Presolve {
     guard limits.count > 1 else { return }
     var isBoundary = [Bool](repeating: false, count: limits.count + 1)
     for node in nodes where node.isAlive {
-      for segment in node.segments { isBoundary[byNext ? segment.rows.upperBound : segment.rows.lowerBound] = true }
+      for rows in node.segments.rows { isBoundary[byNext ? rows.upperBound : rows.lowerBound] = true }
     }
     // Segments of one node meet where its usage changes, which is a boundary of both kinds.
     keepMemoryRows(
@@ -102,6 +86,48 @@ extension Presolve {
         guard limits.indices.contains(other) else { return true }
         return isBoundary[max(row, other)] || limits[other] > limits[row]
       })
+  }
+
+  /// Drops rows that hold wherever another one holds: no node uses more there whatever it takes, and the limit is no smaller. The rows that can
+  /// be exceeded most are tried first, each against all others at once, until several in a row have covered nothing.
+  private mutating func dropCoveredRows() {
+    guard limits.count > 1, limits.count != coveredRowCount else { return }
+    let most = largestUses()
+    // By what they can exceed their limits at most; of equals the first.
+    let order = limits.indices.sorted { most[$0] - limits[$0] != most[$1] - limits[$1] ? most[$0] - limits[$0] > most[$1] - limits[$1] : $0 < $1 }
+    var isKept = [Bool](repeating: true, count: limits.count)
+    var failures = 0
+    for row in order where isKept[row] {
+      if failures == 12 { break }
+      let uncovered = segmentsAbove(row)
+      var isUseless = true
+      var above = 0
+      for other in limits.indices {
+        above += uncovered[other]
+        guard above == 0, other != row, isKept[other], limits[other] >= limits[row] else { continue }
+        isKept[other] = false
+        isUseless = false
+      }
+      failures = isUseless ? failures + 1 : 0
+    }
+    keepMemoryRows(isKept)
+    coveredRowCount = limits.count
+  }
+
+  /// How many segments that use more for some strategy than their node does in `row` begin, less those that end, at each row.
+  private func segmentsAbove(_ row: Int) -> [Int] {
+    var change = [Int](repeating: 0, count: limits.count + 1)
+    for node in nodes where node.isAlive {
+      let segments = node.segments
+      let own = segments.rows.firstIndex { $0.contains(row) }
+      for segment in 0..<segments.count where segment != own {
+        let isCovered = own.map { own in (0..<segments.width).allSatisfy { segments[segment, $0] <= segments[own, $0] } } ?? false
+        guard !isCovered else { continue }
+        change[segments.rows[segment].lowerBound] += 1
+        change[segments.rows[segment].upperBound] -= 1
+      }
+    }
+    return change
   }
 
   /// Renumbers the memory rows to those that are kept.
@@ -113,12 +139,7 @@ extension Presolve {
     rowOrigins = rowOrigins.indices.filter { isKept[$0] }.map { rowOrigins[$0] }
     limitChanges = [Int64](repeating: 0, count: limits.count + 1)
     for node in nodes.indices where nodes[node].isAlive && !nodes[node].segments.isEmpty {
-      let before = nodes[node].segments.count
-      nodes[node].segments = nodes[node].segments.compactMap { segment in
-        let rows = numbers[segment.rows.lowerBound]..<numbers[segment.rows.upperBound]
-        return rows.isEmpty ? nil : Segment(rows: rows, usages: segment.usages)
-      }
-      if nodes[node].segments.count < before { enqueue(node) }
+      if nodes[node].segments.renumber(numbers) { enqueue(node) }
     }
   }
 }

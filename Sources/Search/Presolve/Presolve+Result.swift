@@ -18,9 +18,11 @@ extension Presolve {
       reconstruction.strategies.append(nodes[node].origin)
       problem.nodeCosts += nodes[node].costs
       problem.strategyStarts.append(problem.strategyCount + nodes[node].count)
-      for segment in nodes[node].segments {
-        problem.loads.append(Problem.Load(node: numbers[node], rows: segment.rows, start: problem.usages.count))
-        problem.usages += segment.usages
+      var segments = nodes[node].segments
+      segments.merge()
+      for segment in 0..<segments.count {
+        problem.loads.append(Problem.Load(node: numbers[node], rows: segments.rows[segment], start: problem.usages.count))
+        problem.usages += segments.usages(of: segment)
       }
     }
     for edge in edges where edge.isAlive {

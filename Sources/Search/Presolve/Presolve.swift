@@ -40,16 +40,11 @@ struct Presolve {
     let originalCount: Int
     /// Strategy-major, all objective rows of a strategy together.
     var costs: [Int64]
-    /// Disjoint, in ascending order, the least usage of each 0 (what every strategy uses is taken off the limits).
-    var segments: [Segment] = []
+    /// What every strategy uses is taken off the limits.
+    var segments: Segments
     var edges: [Int] = []
     var isAlive = true
     var count: Int { origin.count }
-  }
-
-  struct Segment: Equatable {
-    var rows: Range<Int>
-    var usages: [Int64]
   }
 
   struct Edge {
@@ -74,6 +69,8 @@ struct Presolve {
   var rowOrigins: [Int]
   /// What is still to be taken off each limit, as differences between neighbouring rows.
   var limitChanges: [Int64]
+  /// How many rows there were when rows that others cover were last looked for.
+  var coveredRowCount = -1
   var edgeOfPair: [Pair: Int] = [:]
   var reconstruction: Reconstruction
   private(set) var isInfeasible = false
@@ -101,11 +98,12 @@ struct Presolve {
     for node in 0..<problem.nodeCount {
       let (start, end) = (problem.strategyStarts[node], problem.strategyStarts[node + 1])
       nodes.append(
-        Node(origin: (0..<Int32(end - start)).map { $0 }, originalCount: end - start, costs: Array(problem.nodeCosts[start * rows..<end * rows])))
+        Node(
+          origin: (0..<Int32(end - start)).map { $0 }, originalCount: end - start, costs: Array(problem.nodeCosts[start * rows..<end * rows]),
+          segments: Segments(width: end - start)))
     }
     for load in problem.loads {
-      let usages = problem.usages[load.start..<load.start + nodes[load.node].count]
-      nodes[load.node].segments = merged(nodes[load.node].segments, [Segment(rows: load.rows, usages: Array(usages))])
+      nodes[load.node].segments.append(load.rows, problem.usages[load.start..<load.start + nodes[load.node].count])
     }
     for node in nodes.indices { settleSegments(node) }
     for edge in problem.edges {
@@ -165,6 +163,7 @@ struct Presolve {
         if contractIfTie(edge), !nodes[node].isAlive { return }
       }
     }
+    settleSegments(node)
     if reductions.contains(.folding), fold(node) { return }
     if reductions.contains(.dominance) { dropDominated(node) }
   }
@@ -176,9 +175,7 @@ struct Presolve {
     let rows = rows
     nodes[node].origin = kept.map { nodes[node].origin[$0] }
     nodes[node].costs = kept.flatMap { nodes[node].costs[$0 * rows..<($0 + 1) * rows] }
-    for segment in nodes[node].segments.indices {
-      nodes[node].segments[segment].usages = kept.map { nodes[node].segments[segment].usages[$0] }
-    }
+    nodes[node].segments = nodes[node].segments.keeping(kept)
     settleSegments(node)
     for edge in nodes[node].edges {
       let matrix = edges[edge].matrix
@@ -206,7 +203,7 @@ struct Presolve {
     for edge in nodes[node].edges { detach(edge, from: edges[edge].other(than: node)) }
     nodes[node].isAlive = false
     nodes[node].edges = []
-    nodes[node].segments = []
+    nodes[node].segments = Segments(width: 0)
     reconstruction.steps.append(step)
   }
 
