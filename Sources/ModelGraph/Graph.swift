@@ -114,12 +114,6 @@ package struct Graph: Hashable, Sendable {
     }
     return graph
   }
-
-  /// A name with the copy's index in place of `{i}`.
-  package static func name(_ pattern: String, copy index: Int) -> String {
-    guard let range = pattern.range(of: "{i}") else { return pattern }
-    return pattern.replacingCharacters(in: range, with: String(index))
-  }
 }
 
 extension Graph {

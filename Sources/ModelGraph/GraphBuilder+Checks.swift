@@ -67,7 +67,7 @@ extension GraphBuilder {
         throw ModelError.inconsistent(where: tensor.name, problem: "no operator reads this parameter")
       }
       let copies = segments[segmentOf[reader.op]].repeats
-      let isPerCopy = tensor.parameter?.checkpointName.contains("{i}") ?? false
+      let isPerCopy = tensor.parameter.map { Graph.isPerCopy($0.checkpointName) } ?? false
       for site in consumers[id] where isPerCopy ? segmentOf[site.op] != segmentOf[reader.op] : segments[segmentOf[site.op]].repeats > 1 {
         throw ModelError.inconsistent(
           where: tensor.name,

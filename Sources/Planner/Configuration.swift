@@ -13,12 +13,19 @@ struct Configuration {
   let copies: [[Int]]
   /// For each stage but the last, the segment whose last copy sends on.
   let boundaries: [SegmentID]
+  /// Segments that are kinds of one layer, if layers differ.
+  let variants: Range<SegmentID>?
   let schedule: Schedule
   let microBatches: Int
   let mode: Mode
 
-  /// - Parameter cuts: for each stage the units that it holds, consecutive over stages.
-  init(stages: [[Space.UnitCount]], segments: Int, schedule: Schedule, microBatches: Int, mode: Mode) {
+  /// - Parameters:
+  ///   - stages: for each stage the units that it holds, consecutive over stages.
+  ///   - variants: segments that are kinds of one layer and follow each other in any order.
+  init(
+    stages: [[Space.UnitCount]], segments: Int, variants: Range<SegmentID>? = nil, schedule: Schedule, microBatches: Int, mode: Mode
+  ) {
+    self.variants = variants
     copies = stages.map { units in
       var count = [Int](repeating: 0, count: segments)
       for unit in units { count[unit.segment] += unit.copies }
@@ -30,6 +37,14 @@ struct Configuration {
     self.mode = mode
   }
 
+  /// A cut of a frame, where layers differ with so many of each stage's layers of the first kind.
+  init(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], first: Int = 0, space: Space) {
+    let variants = frame.first == nil ? nil : space.variants
+    self.init(
+      stages: variants == nil ? space.stages(cut: cut) : space.stages(cut: cut, first: first), segments: space.graph(frame).segments.count,
+      variants: variants?.segments, schedule: schedule, microBatches: frame.microBatches, mode: space.request.mode)
+  }
+
   var stages: Int { copies.count }
 
   /// How often an edge's place occurs on a stage. A seam belongs to the copy that follows it.
@@ -37,6 +52,12 @@ struct Configuration {
     switch place {
     case .inside(let segment): return copies[stage][segment]
     case .seam(let from, let to):
+      if let variants, variants.contains(from), variants.contains(to) {
+        // Kinds of one layer agree on what passes between them: one seam stands for all.
+        let isFirst = copies[..<stage].allSatisfy { copies in variants.allSatisfy { copies[$0] == 0 } }
+        let here = variants.reduce(0) { $0 + copies[stage][$1] }
+        return isFirst ? max(0, here - 1) : here
+      }
       let first = copies[..<stage].allSatisfy { $0[to] == 0 }
       let here = copies[stage][to]
       if from == to { return first ? max(0, here - 1) : here }
@@ -163,7 +184,8 @@ struct Configuration {
   /// A price on one memory row: every byte above the limit counts so many ticks, every byte below it as many less. No legal choice takes less
   /// time than it then costs (Lagrangian relaxation).
   struct MemoryPrice {
-    let row: (stage: Int, op: Int)
+    /// Without an operator, what the stage holds while nothing runs.
+    let row: (stage: Int, op: Int?)
     let limit: Int64
     var ticksPerByte: Double
   }
@@ -207,17 +229,17 @@ struct Configuration {
   }
 
   /// What a stage needs under a choice while an operator runs.
-  func memory(_ model: FoldedModel, _ choice: [Int], row: (stage: Int, op: Int)) -> Int64 {
+  func memory(_ model: FoldedModel, _ choice: [Int], row: (stage: Int, op: Int?)) -> Int64 {
     model.nodes.indices.reduce(0) { $0 + memory(model, node: $1, row: row)[choice[$1]] }
   }
 
   /// A node's part of a memory row, for each of its strategies.
-  private func memory(_ model: FoldedModel, node index: Int, row: (stage: Int, op: Int)) -> [Int64] {
+  private func memory(_ model: FoldedModel, node index: Int, row: (stage: Int, op: Int?)) -> [Int64] {
     let node = model.nodes[index]
     let count = Int64(copies[row.stage][node.segment])
     let inFlight = Int64(inFlight(row.stage))
-    let isRunning = model.runningWith(row.op).contains(index)
-    let isRevived = model.nodes[row.op].segment == node.segment
+    let isRunning = row.op.map { model.runningWith($0).contains(index) } ?? false
+    let isRevived = row.op.map { model.nodes[$0].segment == node.segment } ?? false
     return node.resident.indices.map {
       count * (node.resident[$0] + inFlight * node.kept[$0]) + (isRunning ? node.transient[$0] : 0) + (isRevived ? node.revived[$0] : 0)
     }
@@ -227,7 +249,7 @@ struct Configuration {
   func memoryProblem(_ model: FoldedModel, rows: [(stage: Int, op: Int)]) throws -> Problem {
     var builder = try ProblemBuilder(offsets: [Int64](repeating: 0, count: rows.count))
     for (index, node) in model.nodes.enumerated() {
-      let parts = rows.map { memory(model, node: index, row: $0) }
+      let parts = rows.map { memory(model, node: index, row: ($0.stage, $0.op)) }
       _ = try builder.addNode(costs: (0..<node.count).flatMap { s in parts.map { $0[s] } })
     }
     for edge in model.edges {

@@ -26,13 +26,9 @@ struct ConnectedBounds {
     let forwards: Int64
   }
 
-  /// What copies compute again that the model does not.
-  private var recomputed: FrameBounds.Parts
-
   /// - Returns: nil where no cut can be below the cutoff, under any schedule, or no choice of strategies is possible.
   init?(_ model: FoldedModel, space: Space, frame: Space.Frame, cutoff: Int64?) throws {
     (self.space, self.frame, self.model) = (space, frame, model)
-    recomputed = .init(model.pricing.graph.segments.map { _ in 0 }, space)
     // A schedule that lets a stage do more forward passes before its first backward pass has no longer chains.
     let schedules = space.schedules(stages: frame.stages)
     if frame.stages > 1, let schedule = schedules.max(by: { Self.warm($0, frame, space) < Self.warm($1, frame, space) }) {
@@ -44,11 +40,6 @@ struct ConnectedBounds {
     self.whole = whole
   }
 
-  /// From now on bounds frames that compute so much again.
-  mutating func count(_ recomputed: FrameBounds.Parts, of recompute: Recompute) {
-    self.recomputed = recompute == frame.recompute ? .init(model.pricing.graph.segments.map { _ in 0 }, space) : recomputed
-  }
-
   private func warm(_ schedule: Schedule, stage: Int) -> Int64 { Self.warm(schedule, frame, space, stage: stage) }
 
   private static func warm(_ schedule: Schedule, _ frame: Space.Frame, _ space: Space, stage: Int = 0) -> Int64 {
@@ -58,8 +49,7 @@ struct ConnectedBounds {
   /// A lower bound of the step under a cut.
   mutating func bound(_ schedule: Schedule, cut: [Int]) throws -> Int64 {
     let m = Int64(frame.microBatches)
-    let again = recomputed.stage(0..<space.layerCount)
-    if frame.stages == 1 { return whole + m * again }
+    if frame.stages == 1 { return whole }
     if parts == nil { parts = try measure() }
     guard let parts else { return whole }
     let filled = try filled(schedule)
@@ -68,12 +58,12 @@ struct ConnectedBounds {
     for (s, count) in cut.enumerated() {
       let layers = start..<start + count
       start += count
-      let (warm, more) = (warm(schedule, stage: s), recomputed.stage(layers))
+      let warm = warm(schedule, stage: s)
       let (both, backward) = (parts.both.stage(layers), parts.backward.stage(layers))
-      most = max(most, (m - warm) * both + (warm - 1) * backward + (m - 1) * more)
-      fullest = max(fullest, filled.stage(layers) + m * more)
+      most = max(most, (m - warm) * both + (warm - 1) * backward)
+      fullest = max(fullest, filled.stage(layers))
     }
-    return max(whole + again + most, parts.forwards + fullest)
+    return max(whole + most, parts.forwards + fullest)
   }
 
   private mutating func filled(_ schedule: Schedule) throws -> FrameBounds.Parts {

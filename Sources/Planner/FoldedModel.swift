@@ -120,11 +120,15 @@ struct FoldedModel {
   }
 
   /// Adds the shared tensors and the edges; before, the model holds operators alone, which is enough for bounds.
-  mutating func connect() {
+  ///
+  /// - Parameter variants: segments that are kinds of one layer: they agree on the layouts in which layers take in and hand on what passes
+  ///   between them, so that any layer may follow any other.
+  mutating func connect(variants: Range<SegmentID>? = nil) {
     precondition(edges.isEmpty, "the model is connected already")
     for op in graph.operators.indices { connectWeights(of: op) }
     for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation { connect(tensor) }
     for tensor in graph.tensors.indices where graph.tensors[tensor].isParameter { tie(tensor) }
+    for segment in (variants ?? 0..<0).dropFirst() { matchLayouts(of: segment - 1, and: segment) }
   }
 
   /// For each node the name of its operator, or of the tensor whose layouts it holds.
@@ -450,6 +454,26 @@ struct FoldedModel {
       if let least = holdings.firstIndex(where: { $0.producer == producer && $0.uses == needed }) { choice[node] = least }
     }
     return choice
+  }
+
+  /// Two kinds of one layer read their entries alike, each reader as its counterpart does, and give their exits in the same layouts.
+  private mutating func matchLayouts(of first: SegmentID, and second: SegmentID) {
+    let (a, b) = (graph.segments[first], graph.segments[second])
+    func match(_ x: OperatorID, _ y: OperatorID, _ isEqual: (Strategy, Strategy) -> Bool) {
+      let forward = strategies[x].flatMap { s in strategies[y].map { isEqual(s, $0) ? Int64(0) : Problem.forbidden } }
+      edges.append(
+        Edge(
+          tail: nodeOfOperator[x], head: nodeOfOperator[y], place: .inside(first), forward: forward,
+          backward: [Int64](repeating: 0, count: forward.count)))
+    }
+    for (entry, other) in zip(a.entries, b.entries) {
+      for (site, counterpart) in zip(graph.consumers[entry], graph.consumers[other]) {
+        match(site.op, counterpart.op) { $0.operands[site.operand] == $1.operands[counterpart.operand] }
+      }
+    }
+    for (exit, other) in zip(a.exits, b.exits) {
+      if let x = graph.producer[exit], let y = graph.producer[other] { match(x, y) { $0.result == $1.result } }
+    }
   }
 
   /// All readers of one parameter use it alike, so that one stored shard serves them all and their gradients add.

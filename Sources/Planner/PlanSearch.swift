@@ -18,6 +18,8 @@ struct PlanSearch {
     let frame: Space.Frame
     let schedule: Schedule
     let cut: [Int]
+    /// Where layers differ, how many of each stage's layers are of the first kind.
+    let first: Int
     let choice: [Int]
     let strategies: [Strategy]
     let zero: [ZeROStage]
@@ -48,16 +50,32 @@ struct PlanSearch {
   private var queue = Queue()
   /// Connected models, the one used last at the end. Configurations of few frames alternate at the head of the queue.
   private var recentModels: [(frame: Space.Frame, ties: Ties, model: FoldedModel)] = []
-  private static let mostRecentModels = 16
+  private static let mostRecentModels = 32
   private var placedMeshes: [[Int]: Space.Placed] = [:]
   private let rates: DeviceRates
   private let limit: Int64
-  private var models: [Int: Pricing.Model] = [:]
+  private var models: [ModelKey: Pricing.Model] = [:]
+
+  private struct ModelKey: Hashable {
+    let microBatches: Int
+    let differs: Bool
+  }
   private var axes: [[Int]: AxisBounds] = [:]
   /// The price of memory, in ticks per byte, that last excluded a cut of a frame.
   private var prices: [[Int]: Double] = [:]
   /// Lower bounds of configurations with memory relaxed.
   private var relaxedBounds: [RelaxedKey: Int64] = [:]
+
+  /// Lower bounds of configurations with a price on memory, whatever their layers compute again.
+  private var pricedBounds: [PricedKey: Int64] = [:]
+
+  private struct PricedKey: Hashable {
+    let relaxed: RelaxedKey
+    let kinds: [Recompute]
+    /// The stage whose memory has the price.
+    let copies: [Int]
+    let inFlight: Int
+  }
 
   private struct RelaxedKey: Hashable {
     let frame: Space.Frame
@@ -70,6 +88,10 @@ struct PlanSearch {
     case meshes(stages: Int, microBatches: Int)
     case frame(Space.Frame)
     case cut(Space.Frame, Schedule, [Int])
+    /// A cut with all layers alike.
+    case alike(Space.Frame, Schedule, [Int])
+    /// A cut with layers of two kinds.
+    case mixed(Space.Frame, Schedule, [Int])
   }
 
   /// Items by their lower bounds; of equal ones the earlier first.
@@ -134,7 +156,9 @@ struct PlanSearch {
       switch item {
       case .meshes(let stages, let microBatches): try expand(stages: stages, microBatches: microBatches)
       case .frame(let frame): try expand(frame)
-      case .cut(let frame, let schedule, let cut): try solve(frame, schedule, cut, bound: bound)
+      case .cut(let frame, let schedule, let cut): try self.bound(frame, schedule, cut, bound: bound)
+      case .alike(let frame, let schedule, let cut): try solveAlike(frame, schedule, cut, bound: bound)
+      case .mixed(let frame, let schedule, let cut): try solveMixed(frame, schedule, cut, bound: bound)
       }
     }
   }
@@ -168,7 +192,7 @@ struct PlanSearch {
       for (frame, bound) in frames.flatMap({ frame in space.recomputes.map { (frame.frame.recomputing($0), frame.bound) } }) {
         if bound >= cutoff ?? .max || isLate { break }
         guard var bounds = try bounds(frame), bounds.leastMemory(schedule, cut: cut) <= limit / 2 else { continue }
-        try solve(frame, schedule, cut, bound: bound)
+        _ = try solve(frame, schedule, cut, bound: bound)
         break
       }
     }
@@ -182,15 +206,17 @@ struct PlanSearch {
     if let known = axes[key] { return known }
     let link = placed(stages: stages, mesh: [space.request.cluster.deviceCount / stages]).stageLink
     let bounds = try AxisBounds(
-      space, stages: stages, microBatches: microBatches, model: model(microBatches: microBatches), rates: rates, link: link)
+      space, stages: stages, microBatches: microBatches,
+      model: model(Space.Frame(stages: stages, mesh: [], microBatches: microBatches)), rates: rates, link: link)
     axes[key] = bounds
     return bounds
   }
 
-  private mutating func model(microBatches: Int) -> Pricing.Model {
-    if let known = models[microBatches] { return known }
-    let model = space.model(microBatches: microBatches)
-    models[microBatches] = model
+  private mutating func model(_ frame: Space.Frame) -> Pricing.Model {
+    let key = ModelKey(microBatches: frame.microBatches, differs: frame.first != nil)
+    if let known = models[key] { return known }
+    let model = space.model(frame)
+    models[key] = model
     return model
   }
 
@@ -207,26 +233,17 @@ struct PlanSearch {
     for (frame, bound) in try boundedFrames(stages: stages, microBatches: microBatches) { queue.push(.frame(frame), bound: bound) }
   }
 
-  /// Bounds a mesh's frames, one for each kind of recompute, with their conversions, and then each of their cuts.
+  /// Bounds the cuts of a mesh's frame. Its layers compute as little again as they may: more takes more time, and less memory.
   private mutating func expand(_ frame: Space.Frame) throws {
-    var connected: ConnectedBounds?
-    for recompute in space.recomputes {
-      let frame = frame.recomputing(recompute)
-      guard let bounds = try bounds(frame) else {
-        // The choices exclude it: it is no part of the space.
-        if shortfall == nil { shortfall = .constraints }
-        return
-      }
-      // Attention that is computed again adds to the bounds of the frame without; where everything is, joint bounds are much closer.
-      if recompute == .full { connected = nil }
-      guard try expand(frame, bounds, &connected) else { return }
+    let frame = frame.recomputing(space.recomputes[0])
+    guard var bounds = try bounds(frame) else {
+      // The choices exclude it: it is no part of the space.
+      if shortfall == nil { shortfall = .constraints }
+      return
     }
-  }
-
-  /// Bounds the cuts of a frame.
-  /// - Returns: false where no plan that computes more is of interest either.
-  private mutating func expand(_ frame: Space.Frame, _ bounds: FrameBounds, _ connected: inout ConnectedBounds?) throws -> Bool {
-    var bounds = bounds
+    var connected: ConnectedBounds?
+    // By kind of recompute, as they are asked for.
+    var others: [FrameBounds] = []
     let cuts = space.cuts(stages: frame.stages)
     for schedule in space.schedules(stages: frame.stages) {
       if let cutoff, bounds.bound(schedule) >= cutoff {
@@ -241,7 +258,11 @@ struct PlanSearch {
           pruned += 1
           continue
         }
-        let least = bounds.leastMemory(schedule, cut: cut)
+        var least = bounds.leastMemory(schedule, cut: cut)
+        for (number, recompute) in space.recomputes.dropFirst().enumerated() where least > limit {
+          if others.count == number, let more = try self.bounds(frame.recomputing(recompute)) { others.append(more) }
+          if number < others.count { least = min(least, others[number].leastMemory(schedule, cut: cut)) }
+        }
         if least > limit {
           infeasible += 1
           note(.memory(row: 0, least: least, limit: limit))
@@ -251,21 +272,19 @@ struct PlanSearch {
       }
       if open.isEmpty { continue }
       if connected == nil {
-        guard let model = try model(frame, space.certainTies(stages: frame.stages), bounds.operators) else { return false }
+        guard let model = try model(frame, space.certainTies(stages: frame.stages), bounds.operators) else { return }
         connected = try ConnectedBounds(model, space: space, frame: frame, cutoff: cutoff)
       }
       guard var closer = connected else {
         if best == nil { note(.forbidden) } else { pruned += open.count }
-        return false
+        return
       }
-      closer.count(bounds.recomputed, of: frame.recompute)
       for (cut, bound) in open {
         let bound = max(bound, try closer.bound(schedule, cut: cut))
         if bound < cutoff ?? .max { queue.push(.cut(frame, schedule, cut), bound: bound) } else { pruned += 1 }
       }
       connected = closer
     }
-    return true
   }
 
   private mutating func bounds(_ frame: Space.Frame) throws -> FrameBounds? {
@@ -276,11 +295,11 @@ struct PlanSearch {
   /// The operators of a frame, not connected; nil where one has no strategy left.
   private mutating func operators(_ frame: Space.Frame, _ ties: Ties) throws -> FoldedModel? {
     let placed = placed(stages: frame.stages, mesh: frame.mesh)
-    let pricing = try space.pricing(frame, on: placed, model: model(microBatches: frame.microBatches))
+    let pricing = try space.pricing(frame, on: placed, model: model(frame))
     let strategies = space.strategies(pricing, frame)
     if strategies.contains(where: \.isEmpty) { return nil }
     return FoldedModel(
-      pricing: pricing, strategies: strategies, ties: ties, zero: space.request.zero, recompute: space.recompute(frame.recompute),
+      pricing: pricing, strategies: strategies, ties: ties, zero: space.request.zero, recompute: space.recompute(frame),
       link: placed.stageLink)
   }
 
@@ -300,7 +319,7 @@ struct PlanSearch {
       return entry.model
     }
     guard var model = try unconnected ?? operators(frame, ties) else { return nil }
-    model.connect()
+    model.connect(variants: frame.first == nil ? nil : space.variants?.segments)
     if !model.isPossible {
       note(.forbidden)
       return nil
@@ -310,48 +329,115 @@ struct PlanSearch {
     return model
   }
 
-  func configuration(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int]) -> Configuration {
-    Configuration(
-      stages: space.stages(cut: cut), segments: space.request.graph.segments.count, schedule: schedule, microBatches: frame.microBatches,
-      mode: space.request.mode)
+  // MARK: - A cut
+
+  /// Bounds a cut with a price on the memory of its fullest stage. Each layer is then best off by itself, so the best kind of layer bounds all
+  /// ways to mix kinds.
+  private mutating func bound(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws {
+    priced += 1
+    var closer = bound
+    if let cutoff {
+      closer = max(bound, try boundOfKinds(space.recomputes, frame, schedule, cut, cutoff))
+      if closer >= cutoff { return }
+    }
+    queue.push(.alike(frame, schedule, cut), bound: closer)
+    if !space.mixes.isEmpty, cut.max()! > 1 { queue.push(.mixed(frame, schedule, cut), bound: closer) }
+  }
+
+  /// Solves a cut with all layers alike, for each kind of recompute.
+  private mutating func solveAlike(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws {
+    for recompute in space.recomputes {
+      // A number of layers that is given leaves all alike where it is none of them, or all.
+      if let fixed = space.request.recomputedLayers, recompute == .none ? fixed > 0 : fixed < cut.max()! { continue }
+      if isLate { return leaveOpen(bound) }
+      _ = try solve(frame.recomputing(recompute), schedule, cut, bound: bound)
+    }
+  }
+
+  /// Solves a cut with two kinds of layers on each stage, for each pair of kinds.
+  private mutating func solveMixed(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws {
+    let most = cut.max()! - 1
+    for (first, rest) in space.mixes {
+      if isLate { return leaveOpen(bound) }
+      if let cutoff, try boundOfKinds(first == rest ? [rest] : [rest, first], frame, schedule, cut, cutoff) >= cutoff { continue }
+      // Which of two kinds that compute the same again comes first is all one where every stage holds as many.
+      var counts = 1...(first == rest && cut.allSatisfy { $0 == most + 1 } ? (most + 1) / 2 : most)
+      if let fixed = space.request.recomputedLayers {
+        guard counts.contains(fixed) else { continue }
+        counts = fixed...fixed
+      }
+      for count in counts {
+        if isLate { return leaveOpen(bound) }
+        // With more layers that compute more again the time only grows.
+        guard try solve(frame.recomputing(rest, first: first), schedule, cut, first: count, bound: bound) else { break }
+      }
+    }
+  }
+
+  /// A lower bound of all plans of a cut whose layers are of some kinds, in any mix.
+  private mutating func boundOfKinds(_ kinds: [Recompute], _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ cutoff: Int64) throws -> Int64 {
+    let least = frame.recomputing(kinds[0])
+    let ties = space.ties(least, cut: cut)
+    guard let base = try model(least, ties) else { return cutoff }
+    let configuration = Configuration(least, schedule, cut, space: space)
+    let path = configuration.promisingPath(base)
+    let key = RelaxedKey(frame: least, ties: ties, weights: configuration.weights(base, path))
+    if let known = relaxedBounds[key], known >= cutoff { return known }
+    let relaxed = try configuration.problem(base, paths: [path], limit: nil).solve(Self.relaxedOptions(cutoff))
+    relaxedBounds[key] = relaxed.lowerBound
+    guard relaxed.lowerBound < cutoff, let choice = relaxed.choice else { return relaxed.lowerBound }
+    func idle(_ stage: Int) -> Int64 { configuration.memory(base, choice, row: (stage, nil)) }
+    let stage = (0..<frame.stages).max { idle($0) < idle($1) } ?? 0
+    if idle(stage) <= limit { return relaxed.lowerBound }
+    let priced = PricedKey(relaxed: key, kinds: kinds, copies: configuration.copies[stage], inFlight: configuration.inFlight(stage))
+    if let known = pricedBounds[priced] { return known }
+    let models = try [base] + kinds.dropFirst().compactMap { try model(frame.recomputing($0), ties) }
+    let above = Line(time: Double(path.length(configuration.stageTimes(base, choice))), excess: Double(idle(stage) - limit))
+    let bound = max(relaxed.lowerBound, try boundWithPrice(configuration, models, path, (stage, nil), above: above, frame, cutoff))
+    pricedBounds[priced] = bound
+    return bound
   }
 
   // MARK: - One configuration
 
-  private mutating func solve(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws {
-    let ties = space.ties(cut: cut)
-    guard let model = try model(frame, ties) else { return }
-    let configuration = configuration(frame, schedule, cut)
+
+  // MARK: - One configuration
+
+  /// - Returns: false where the configuration is of no interest even with memory relaxed.
+  private mutating func solve(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], first: Int = 0, bound: Int64) throws -> Bool {
+    let ties = space.ties(frame, cut: cut, first: first)
+    guard let model = try model(frame, ties) else { return true }
+    let configuration = Configuration(frame, schedule, cut, first: first, space: space)
     priced += 1
     var paths = [configuration.promisingPath(model)]
     // Most configurations are out of the question whatever memory they need.
     if let cutoff {
       // Cuts whose chains weigh everything alike are the same problem.
       let key = RelaxedKey(frame: frame, ties: ties, weights: configuration.weights(model, paths[0]))
-      if let known = relaxedBounds[key], known >= cutoff { return }
+      if let known = relaxedBounds[key], known >= cutoff { return false }
       let relaxed = try configuration.problem(model, paths: paths, limit: nil).solve(Self.relaxedOptions(cutoff))
       relaxedBounds[key] = relaxed.lowerBound
-      if relaxed.lowerBound >= cutoff { return }
-      if let choice = relaxed.choice, try pricesOut(configuration, model, paths[0], choice, frame, schedule, cutoff) { return }
+      if relaxed.lowerBound >= cutoff { return false }
+      if let choice = relaxed.choice, try pricesOut(configuration, model, paths[0], choice, frame, cutoff) { return true }
     }
     while true {
       let problem = try configuration.problem(model, paths: paths, limit: limit)
       let outcome = try problem.solve(SolveOptions(stop: monitor.stop, cutoff: cutoff))
       switch outcome.status {
-      case .cutoff: return
+      case .cutoff: return true
       case .infeasible(let why):
         if why != .forbidden { infeasible += 1 }
         if best == nil { note(try exactly(why, configuration, model)) }
-        return
+        return true
       case .timeLimit:
-        if let choice = outcome.choice { _ = record(model, frame, schedule, cut, configuration, choice) }
+        if let choice = outcome.choice { _ = record(model, frame, schedule, cut, first, configuration, choice) }
         leaveOpen(max(bound, outcome.lowerBound))
-        return
+        return true
       case .optimal: break
       }
-      guard let choice = outcome.choice else { return }
-      let timeline = record(model, frame, schedule, cut, configuration, choice)
-      if timeline.end <= outcome.lowerBound + Outcome.tolerance(of: timeline.end) || paths.contains(timeline.critical) { return }
+      guard let choice = outcome.choice else { return true }
+      let timeline = record(model, frame, schedule, cut, first, configuration, choice)
+      if timeline.end <= outcome.lowerBound + Outcome.tolerance(of: timeline.end) || paths.contains(timeline.critical) { return true }
       paths.append(timeline.critical)
     }
   }
@@ -360,34 +446,52 @@ struct PlanSearch {
     SolveOptions(cutoff: cutoff, reductions: .all.subtracting(.dominance))
   }
 
-  /// Whether a price on the memory row that a relaxed choice exceeds most excludes a configuration: the price that did for another cut of the
-  /// frame, or else the best one, where the lines of two choices meet (the intersection method of Lagrangian relaxation).
+  /// Whether a price on the memory row that a relaxed choice exceeds most excludes a configuration.
   private mutating func pricesOut(
-    _ configuration: Configuration, _ model: FoldedModel, _ path: PipelineTimeline.Path, _ relaxed: [Int], _ frame: Space.Frame, _ schedule: Schedule,
-    _ cutoff: Int64
+    _ configuration: Configuration, _ model: FoldedModel, _ path: PipelineTimeline.Path, _ relaxed: [Int], _ frame: Space.Frame, _ cutoff: Int64
   ) throws -> Bool {
-    let rows = configuration.memoryRows(model)
-    guard let row = rows.max(by: { configuration.memory(model, relaxed, row: $0) < configuration.memory(model, relaxed, row: $1) }) else {
-      return false
-    }
-    /// What a choice takes without a price, and its bytes above the limit.
-    func line(_ choice: [Int]) -> (time: Double, excess: Double) {
-      let time = path.length(configuration.stageTimes(model, choice))
-      return (Double(time), Double(configuration.memory(model, choice, row: row) - limit))
-    }
-    var above = line(relaxed)
-    guard above.excess > 0 else { return false }
-    var below: (time: Double, excess: Double)?
+    func excess(_ row: (stage: Int, op: Int)) -> Int64 { configuration.memory(model, relaxed, row: (row.stage, row.op)) - limit }
+    guard let row = configuration.memoryRows(model).max(by: { excess($0) < excess($1) }), excess(row) > 0 else { return false }
+    let above = Line(time: Double(path.length(configuration.stageTimes(model, relaxed))), excess: Double(excess(row)))
+    return try boundWithPrice(configuration, [model], path, (row.stage, row.op), above: above, frame, cutoff) >= cutoff
+  }
+
+  /// What a choice takes without a price on memory, and its bytes above the limit.
+  private struct Line {
+    let time: Double
+    let excess: Double
+  }
+
+  /// A lower bound of a chain over models that differ in what layers compute again, with a price on one memory row: the price that excluded another
+  /// cut of the frame, or else the best one, where the lines of two choices meet (the intersection method of Lagrangian relaxation).
+  private mutating func boundWithPrice(
+    _ configuration: Configuration, _ models: [FoldedModel], _ path: PipelineTimeline.Path, _ row: (stage: Int, op: Int?), above: Line,
+    _ frame: Space.Frame, _ cutoff: Int64
+  ) throws -> Int64 {
+    var above = above
+    var below: Line?
+    var best = Int64.min
     let key = [frame.stages, frame.microBatches, row.stage] + frame.mesh
-    var price = Configuration.MemoryPrice(row: row, limit: limit, ticksPerByte: prices[key] ?? 100 * above.time / Double(limit))
+    var price = Configuration.MemoryPrice(row: row, limit: limit, ticksPerByte: prices[key] ?? above.time / Double(limit))
     for _ in 0..<Self.mostPrices {
-      let outcome = try configuration.problem(model, paths: [path], limit: nil, price: price).solve(Self.relaxedOptions(cutoff))
-      if outcome.lowerBound >= cutoff {
-        prices[key] = price.ticksPerByte
-        return true
+      var least = Int64.max
+      var next: Line?
+      for model in models {
+        let outcome = try configuration.problem(model, paths: [path], limit: nil, price: price).solve(Self.relaxedOptions(cutoff))
+        if outcome.lowerBound >= least { continue }
+        least = outcome.lowerBound
+        next = outcome.choice.map { choice in
+          Line(
+            time: Double(path.length(configuration.stageTimes(model, choice))),
+            excess: Double(configuration.memory(model, choice, row: row) - limit))
+        }
       }
-      guard let choice = outcome.choice else { return false }
-      let next = line(choice)
+      best = max(best, least)
+      if least >= cutoff {
+        prices[key] = price.ticksPerByte
+        return least
+      }
+      guard let next else { return best }
       if next.excess > 0 { above = next } else { below = next }
       guard let below else {
         price.ticksPerByte *= 10
@@ -397,13 +501,13 @@ struct PlanSearch {
       guard meeting > 0, abs(meeting - price.ticksPerByte) > 1e-3 * price.ticksPerByte else { break }
       price.ticksPerByte = meeting
     }
-    return false
+    return best
   }
 
   private static let mostPrices = 5
 
   private mutating func record(
-    _ model: FoldedModel, _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ configuration: Configuration, _ choice: [Int]
+    _ model: FoldedModel, _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ first: Int, _ configuration: Configuration, _ choice: [Int]
   ) -> PipelineTimeline {
     let choice = model.withoutIdleHoldings(choice)
     let timeline = configuration.timeline(configuration.stageTimes(model, choice))
@@ -412,7 +516,8 @@ struct PlanSearch {
       let strategies = model.strategies.indices.map { model.strategies[$0][choice[model.nodeOfOperator[$0]]] }
       if let known { found.remove(at: known) } else if found.count == space.request.top { found.removeLast() }
       let candidate = Candidate(
-        frame: frame, schedule: schedule, cut: cut, choice: choice, strategies: strategies, zero: model.zeroStages(choice), objective: timeline.end)
+        frame: frame, schedule: schedule, cut: cut, first: first, choice: choice, strategies: strategies, zero: model.zeroStages(choice),
+        objective: timeline.end)
       found.insert(candidate, at: found.firstIndex { $0.objective > timeline.end } ?? found.count)
     }
     return timeline
@@ -427,7 +532,7 @@ struct PlanSearch {
     while !isLate {
       let outcome = try configuration.memoryProblem(model, rows: seen.map { rows[$0] }).solve(SolveOptions(stop: monitor.stop))
       guard case .optimal = outcome.status, let choice = outcome.choice else { break }
-      let uses = rows.map { configuration.memory(model, choice, row: $0) }
+      let uses = rows.map { configuration.memory(model, choice, row: ($0.stage, $0.op)) }
       guard let most = uses.indices.max(by: { (uses[$0], $1) < (uses[$1], $0) }) else { break }
       if seen.contains(most) { return .memory(row: most, least: outcome.lowerBound, limit: limit) }
       seen.append(most)

@@ -31,9 +31,9 @@ struct Ties: Hashable {
 
 extension Space {
   /// The ties under a cut.
-  func ties(cut: [Int]) -> Ties {
-    let stages = stages(cut: cut)
-    return Ties(request.graph) { _, segment in stages.firstIndex { $0.contains { $0.segment == segment } } ?? 0 }
+  func ties(_ frame: Frame, cut: [Int], first: Int = 0) -> Ties {
+    let stages = frame.first == nil ? stages(cut: cut) : stages(cut: cut, first: first)
+    return Ties(graph(frame)) { _, segment in stages.firstIndex { $0.contains { $0.segment == segment } } ?? 0 }
   }
 
   /// What is apart under every cut: readers on the first stage and readers on the last. Everything else counts as together, which is no dearer.

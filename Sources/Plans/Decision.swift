@@ -75,7 +75,7 @@ package struct Decision: Hashable, Sendable {
 extension Decision {
   /// The stages that read a parameter which is not a repeated one: more than one for tied weights.
   package func stagesHolding(_ tensor: TensorID) -> [Int] {
-    guard let source = graph.tensors[tensor].parameter, !source.checkpointName.contains("{i}") else { return [] }
+    guard let source = graph.tensors[tensor].parameter, !Graph.isPerCopy(source.checkpointName) else { return [] }
     let segments = Set(graph.consumers[tensor].map { graph.segmentOfOperator[$0.op] })
     return stages.indices.filter { stages[$0].units.contains { segments.contains($0.segment) && !$0.copies.isEmpty } }
   }
