@@ -112,7 +112,7 @@ struct Configuration {
     var sendBackward: Int64 = 0
   }
 
-  private func nodeWeights(_ path: PipelineTimeline.Path, segments: Int) -> [Weights] {
+  func nodeWeights(_ path: PipelineTimeline.Path, segments: Int) -> [Weights] {
     (0..<segments).map { segment in
       var weights = Weights()
       for stage in 0..<stages {
@@ -131,9 +131,9 @@ struct Configuration {
 
   /// How a chain weighs each segment and each place of conversions: chains of one frame that weigh alike are the same problem.
   func weights(_ model: FoldedModel, _ path: PipelineTimeline.Path) -> [Weights] {
-    var places: [FoldedModel.Place] = []
-    for edge in model.edges where !places.contains(edge.place) { places.append(edge.place) }
-    return nodeWeights(path, segments: model.pricing.graph.segments.count) + places.map { edgeWeights(path, $0) }
+    let segments = copies[0].count
+    let seams = (0..<segments).flatMap { to in [.seam(from: to - 1, to: to), .seam(from: to, to: to)] as [FoldedModel.Place] }
+    return nodeWeights(path, segments: segments) + seams.map { edgeWeights(path, $0) }
   }
 
   /// The chain that is longest when every operator takes what is least for it by itself.
@@ -151,7 +151,7 @@ struct Configuration {
     return paths[paths.indices.max { (lengths[$0], $1) < (lengths[$1], $0) }!]
   }
 
-  private func edgeWeights(_ path: PipelineTimeline.Path, _ place: FoldedModel.Place) -> Weights {
+  func edgeWeights(_ path: PipelineTimeline.Path, _ place: FoldedModel.Place) -> Weights {
     var weights = Weights()
     for stage in 0..<stages {
       let count = Int64(occurrences(place, stage: stage))
@@ -181,35 +181,21 @@ struct Configuration {
     inFlight(a) >= inFlight(b) && zip(copies[a], copies[b]).allSatisfy { $0 >= $1 }
   }
 
-  /// A price on one memory row: every byte above the limit counts so many ticks, every byte below it as many less. No legal choice takes less
-  /// time than it then costs (Lagrangian relaxation).
-  struct MemoryPrice {
-    /// Without an operator, what the stage holds while nothing runs.
-    let row: (stage: Int, op: Int?)
-    let limit: Int64
-    var ticksPerByte: Double
-  }
-
-  /// The problem whose objective rows are these chains; without a limit, with memory relaxed.
-  func problem(_ model: FoldedModel, paths: [PipelineTimeline.Path], limit: Int64?, price: MemoryPrice? = nil) throws -> Problem {
-    let rows = limit == nil ? [] : memoryRows(model)
-    let allowance = price.map { Int64(($0.ticksPerByte * Double($0.limit)).rounded(.up)) } ?? 0
+  /// The problem whose objective rows are these chains.
+  func problem(_ model: FoldedModel, paths: [PipelineTimeline.Path], limit: Int64) throws -> Problem {
+    let rows = memoryRows(model)
     var builder = try ProblemBuilder(
-      offsets: [Int64](repeating: -allowance, count: paths.count), limits: [Int64](repeating: limit ?? 0, count: rows.count))
+      offsets: [Int64](repeating: 0, count: paths.count), limits: [Int64](repeating: limit, count: rows.count))
     let weights = paths.map { nodeWeights($0, segments: model.pricing.graph.segments.count) }
-    for (index, node) in model.nodes.enumerated() {
-      let charged = price.map { price in
-        memory(model, node: index, row: price.row).map { Int64((price.ticksPerByte * Double($0)).rounded(.down)) }
-      }
+    for node in model.nodes {
       var costs: [Int64] = []
       costs.reserveCapacity(node.count * paths.count)
       for s in 0..<node.count {
-        let charge = charged?[s] ?? 0
         for row in weights.indices {
           let w = weights[row][node.segment]
           costs.append(
             w.forward * node.forward[s] + w.backward * node.backward[s] + w.once * node.once[s] + w.sendForward * node.sendForward[s]
-              + w.sendBackward * node.sendBackward[s] + charge)
+              + w.sendBackward * node.sendBackward[s])
         }
       }
       _ = try builder.addNode(costs: costs)
@@ -228,28 +214,22 @@ struct Configuration {
     return builder.build()
   }
 
-  /// What a stage needs under a choice while an operator runs.
-  func memory(_ model: FoldedModel, _ choice: [Int], row: (stage: Int, op: Int?)) -> Int64 {
-    model.nodes.indices.reduce(0) { $0 + memory(model, node: $1, row: row)[choice[$1]] }
+  /// A stage while an operator runs, or none.
+  func memoryRow(_ stage: Int, op: Int? = nil) -> BlockTables.MemoryRow {
+    .init(copies: copies[stage], inFlight: inFlight(stage), op: op)
   }
 
-  /// A node's part of a memory row, for each of its strategies.
-  private func memory(_ model: FoldedModel, node index: Int, row: (stage: Int, op: Int?)) -> [Int64] {
-    let node = model.nodes[index]
-    let count = Int64(copies[row.stage][node.segment])
-    let inFlight = Int64(inFlight(row.stage))
-    let isRunning = row.op.map { model.runningWith($0).contains(index) } ?? false
-    let isRevived = row.op.map { model.nodes[$0].segment == node.segment } ?? false
-    return node.resident.indices.map {
-      count * (node.resident[$0] + inFlight * node.kept[$0]) + (isRunning ? node.transient[$0] : 0) + (isRevived ? node.revived[$0] : 0)
-    }
+  /// What a stage needs under a choice while an operator runs.
+  func memory(_ model: FoldedModel, _ choice: [Int], row: (stage: Int, op: Int)) -> Int64 {
+    let row = memoryRow(row.stage, op: row.op)
+    return model.nodes.indices.reduce(0) { $0 + model.memory(node: $1, row)[choice[$1]] }
   }
 
   /// The problem whose objective is the largest of some memory rows.
   func memoryProblem(_ model: FoldedModel, rows: [(stage: Int, op: Int)]) throws -> Problem {
     var builder = try ProblemBuilder(offsets: [Int64](repeating: 0, count: rows.count))
     for (index, node) in model.nodes.enumerated() {
-      let parts = rows.map { memory(model, node: index, row: ($0.stage, $0.op)) }
+      let parts = rows.map { model.memory(node: index, memoryRow($0.stage, op: $0.op)) }
       _ = try builder.addNode(costs: (0..<node.count).flatMap { s in parts.map { $0[s] } })
     }
     for edge in model.edges {

@@ -11,7 +11,9 @@ import Strategies
 struct ConnectedBounds {
   private let space: Space
   private let frame: Space.Frame
+  /// The frame's operators.
   private let model: FoldedModel
+  private let minimum: BlockMinimum
   private let whole: Int64
   /// The parts that need all stages' layers, once some cut asks for them.
   private var parts: Parts?
@@ -27,16 +29,20 @@ struct ConnectedBounds {
   }
 
   /// - Returns: nil where no cut can be below the cutoff, under any schedule, or no choice of strategies is possible.
-  init?(_ model: FoldedModel, space: Space, frame: Space.Frame, cutoff: Int64?) throws {
-    (self.space, self.frame, self.model) = (space, frame, model)
+  init?(_ model: FoldedModel, _ minimum: BlockMinimum, space: Space, frame: Space.Frame, cutoff: Int64?) throws {
+    (self.space, self.frame, self.model, self.minimum) = (space, frame, model, minimum)
+    func least(_ chain: Chain) throws -> Int64? {
+      guard let least = try minimum.least(.init(chain), cutoff: cutoff)?.sum, least < cutoff ?? .max else { return nil }
+      return least
+    }
     // A schedule that lets a stage do more forward passes before its first backward pass has no longer chains.
     let schedules = space.schedules(stages: frame.stages)
     if frame.stages > 1, let schedule = schedules.max(by: { Self.warm($0, frame, space) < Self.warm($1, frame, space) }) {
       for chain in Chain.bounds(space, stages: frame.stages, microBatches: frame.microBatches, schedule: schedule) {
-        guard try model.least(chain, cutoff: cutoff) != nil else { return nil }
+        guard try least(chain) != nil else { return nil }
       }
     }
-    guard let whole = try model.least(.whole(space, stages: frame.stages, microBatches: frame.microBatches), cutoff: cutoff) else { return nil }
+    guard let whole = try least(.whole(space, stages: frame.stages, microBatches: frame.microBatches)) else { return nil }
     self.whole = whole
   }
 
@@ -94,13 +100,13 @@ struct ConnectedBounds {
     // What stands before and after the layers occurs once: its operators alone are close enough.
     var least = alone
     guard space.layerSegments.count == 1, let segment = space.layerSegments.first else {
-      for segment in space.layerSegments { least[segment] = try model.least(Chain(segment, of: count, weights)) ?? 0 }
+      for segment in space.layerSegments { least[segment] = try minimum.least(.init(Chain(segment, of: count, weights)))?.sum ?? 0 }
       return .init(least, space)
     }
     // A stage of n equal layers has at least n − 1 conversions between them.
     var repeats = weights
     repeats.once = 0
-    least[segment] = try model.least(Chain(segment, of: count, weights, repeats: repeats)) ?? 0
+    least[segment] = try minimum.least(.init(Chain(segment, of: count, weights, repeats: repeats)))?.sum ?? 0
     return .init(least, space, lessPerStage: least[segment] - alone[segment])
   }
 }

@@ -64,6 +64,7 @@ struct FoldedModel {
   let recompute: [Recompute]
   private(set) var nodes: [Node] = []
   private(set) var edges: [Edge] = []
+  private var operatorNodeCount = 0
   /// For each operator its node.
   private(set) var nodeOfOperator: [Int] = []
   /// For each operator the node of its weights, if these have a choice of their own.
@@ -90,7 +91,7 @@ struct FoldedModel {
   }
 
   /// How a reader takes a tensor: with or without keeping it for backward.
-  private struct KeptUse: Hashable, Comparable {
+  struct KeptUse: Hashable, Comparable {
     let use: Strategy.Use
     let isKept: Bool
     /// Whether a tensor held like this can be read like that.
@@ -117,6 +118,7 @@ struct FoldedModel {
     resharder = Resharder(pricing)
     let graph = pricing.graph
     for op in graph.operators.indices { addOperator(op, ties: ties, zero: zero, send: send) }
+    operatorNodeCount = nodes.count
   }
 
   /// Adds the shared tensors and the edges; before, the model holds operators alone, which is enough for bounds.
@@ -143,7 +145,7 @@ struct FoldedModel {
   }
 
   private var graph: Graph { pricing.graph }
-  private var trains: Bool { pricing.job.mode == .train }
+  var trains: Bool { pricing.job.mode == .train }
 
   // MARK: - Nodes
 
@@ -246,8 +248,16 @@ struct FoldedModel {
     nodes.append(node)
   }
 
-  private func parameterUses(of op: OperatorID, _ strategy: Strategy) -> [Strategy.Use] {
+  func parameterUses(of op: OperatorID, _ strategy: Strategy) -> [Strategy.Use] {
     graph.operators[op].operands.indices.filter { graph.tensors[graph.operators[op].operands[$0]].isParameter }.map { strategy.operands[$0] }
+  }
+
+  /// The nodes of operators and of their weights: those of shared tensors come after them.
+  var operatorNodes: ArraySlice<Node> { nodes[..<operatorNodeCount] }
+
+  /// The node of an operator's weights and for each of its strategies the uses that it goes with; nil where the weights have no choice of their own.
+  func weightsUses(of op: OperatorID) -> (node: Int, uses: [[Strategy.Use]])? {
+    nodeOfWeights[op].map { ($0, weightsOptions[op].map(\.uses)) }
   }
 
   /// An operator and its weights agree on the weights' layouts.
@@ -281,7 +291,7 @@ struct FoldedModel {
   func isRecomputed(_ op: OperatorID) -> Bool { trains && recompute[graph.segmentOfOperator[op]].repeats(pricing.rules[op]) }
 
   /// Whether a tensor is computed again before it is read in the backward pass.
-  private func isRevived(_ tensor: TensorID) -> Bool { graph.producer[tensor].map(isRecomputed) ?? false }
+  func isRevived(_ tensor: TensorID) -> Bool { graph.producer[tensor].map(isRecomputed) ?? false }
 
   /// Whether an operand is needed again: for the operator's own backward pass, or, as what comes into a segment, to compute everything again.
   private func isKept(_ tensor: TensorID, by op: OperatorID, operand: Int) -> Bool {
@@ -290,22 +300,22 @@ struct FoldedModel {
   }
 
   /// Whether a tensor has several readers, its producer's backward pass counted, so that its conversions and its kept copies are shared.
-  private func isShared(_ tensor: TensorID) -> Bool {
+  func isShared(_ tensor: TensorID) -> Bool {
     graph.consumers[tensor].count + (producerKeeps(tensor) ? 1 : 0) > 1
   }
 
-  private func producerKeeps(_ tensor: TensorID) -> Bool {
+  func producerKeeps(_ tensor: TensorID) -> Bool {
     graph.producer[tensor].map { pricing.keepsResult($0) } ?? false
   }
 
-  private func keptUse(_ strategy: Strategy, _ site: Graph.OperandSite) -> KeptUse {
+  func keptUse(_ strategy: Strategy, _ site: Graph.OperandSite) -> KeptUse {
     KeptUse(use: strategy.operands[site.operand], isKept: isKept(graph.operators[site.op].operands[site.operand], by: site.op, operand: site.operand))
   }
 
   // MARK: - Edges
 
   /// The operators that a tensor comes from: its producer, or across the seam for what comes in from the copy before.
-  private func sources(of tensor: TensorID) -> [(op: OperatorID, place: Place)] {
+  func sources(of tensor: TensorID) -> [(op: OperatorID, place: Place)] {
     if let producer = graph.producer[tensor] { return [(producer, .inside(graph.segmentOfOperator[producer]))] }
     var result: [(OperatorID, Place)] = []
     for (index, segment) in graph.segments.enumerated() {

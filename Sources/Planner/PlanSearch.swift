@@ -48,8 +48,8 @@ struct PlanSearch {
   /// The least that a configuration which was looked at, but not solved, may reach.
   private var open: Int64?
   private var queue = Queue()
-  /// Connected models, the one used last at the end. Configurations of few frames alternate at the head of the queue.
-  private var recentModels: [(frame: Space.Frame, ties: Ties, model: FoldedModel)] = []
+  /// Models, the one used last at the end. Configurations of few frames alternate at the head of the queue.
+  private var recentModels: [FrameModel] = []
   private static let mostRecentModels = 32
   private var placedMeshes: [[Int]: Space.Placed] = [:]
   private let rates: DeviceRates
@@ -64,7 +64,7 @@ struct PlanSearch {
   /// The price of memory, in ticks per byte, that last excluded a cut of a frame.
   private var prices: [[Int]: Double] = [:]
   /// Lower bounds of configurations with memory relaxed.
-  private var relaxedBounds: [RelaxedKey: Int64] = [:]
+  private var relaxedBounds: [RelaxedKey: (sum: Int64, choice: [Int]?)] = [:]
 
   /// Lower bounds of configurations with a price on memory, whatever their layers compute again.
   private var pricedBounds: [PricedKey: Int64] = [:]
@@ -272,8 +272,8 @@ struct PlanSearch {
       }
       if open.isEmpty { continue }
       if connected == nil {
-        guard let model = try model(frame, space.certainTies(stages: frame.stages), bounds.operators) else { return }
-        connected = try ConnectedBounds(model, space: space, frame: frame, cutoff: cutoff)
+        guard let model = try frameModel(frame, space.certainTies(stages: frame.stages), bounds.operators) else { return }
+        connected = try ConnectedBounds(model.operators, model.minimum, space: space, frame: frame, cutoff: cutoff)
       }
       guard var closer = connected else {
         if best == nil { note(.forbidden) } else { pruned += open.count }
@@ -311,21 +311,38 @@ struct PlanSearch {
     return placed
   }
 
-  /// The folded model of a frame; `unconnected` are its operators under these ties, where they are at hand.
-  private mutating func model(_ frame: Space.Frame, _ ties: Ties, _ unconnected: FoldedModel? = nil) throws -> FoldedModel? {
-    if let known = recentModels.lastIndex(where: { $0.frame == frame && $0.ties == ties }) {
-      let entry = recentModels.remove(at: known)
+  /// A frame's choices, in the forms that questions about it need.
+  private final class FrameModel {
+    let frame: Space.Frame
+    let ties: Ties
+    /// Not connected.
+    let operators: FoldedModel
+    private let variants: Range<SegmentID>?
+    /// For least weighted sums.
+    private(set) lazy var minimum = BlockMinimum(operators, variants: variants)
+    /// For complete problems.
+    private(set) lazy var connected: FoldedModel = {
+      var model = operators
+      model.connect(variants: variants)
+      return model
+    }()
+
+    init(frame: Space.Frame, ties: Ties, operators: FoldedModel, variants: Range<SegmentID>?) {
+      (self.frame, self.ties, self.operators, self.variants) = (frame, ties, operators, variants)
+    }
+  }
+
+  /// The model of a frame; `operators` are its operators under these ties, where they are at hand. Nil where an operator has no strategy left.
+  private mutating func frameModel(_ frame: Space.Frame, _ ties: Ties, _ known: FoldedModel? = nil) throws -> FrameModel? {
+    if let index = recentModels.lastIndex(where: { $0.frame == frame && $0.ties == ties }) {
+      let entry = recentModels.remove(at: index)
       recentModels.append(entry)
-      return entry.model
+      return entry
     }
-    guard var model = try unconnected ?? operators(frame, ties) else { return nil }
-    model.connect(variants: frame.first == nil ? nil : space.variants?.segments)
-    if !model.isPossible {
-      note(.forbidden)
-      return nil
-    }
+    guard let operators = try known ?? operators(frame, ties) else { return nil }
     if recentModels.count == Self.mostRecentModels { recentModels.removeFirst() }
-    recentModels.append((frame, ties, model))
+    let model = FrameModel(frame: frame, ties: ties, operators: operators, variants: frame.first == nil ? nil : space.variants?.segments)
+    recentModels.append(model)
     return model
   }
 
@@ -378,47 +395,111 @@ struct PlanSearch {
   private mutating func boundOfKinds(_ kinds: [Recompute], _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ cutoff: Int64) throws -> Int64 {
     let least = frame.recomputing(kinds[0])
     let ties = space.ties(least, cut: cut)
-    guard let base = try model(least, ties) else { return cutoff }
+    guard let base = try frameModel(least, ties) else { return cutoff }
     let configuration = Configuration(least, schedule, cut, space: space)
-    let path = configuration.promisingPath(base)
-    let key = RelaxedKey(frame: least, ties: ties, weights: configuration.weights(base, path))
-    if let known = relaxedBounds[key], known >= cutoff { return known }
-    let relaxed = try configuration.problem(base, paths: [path], limit: nil).solve(Self.relaxedOptions(cutoff))
-    relaxedBounds[key] = relaxed.lowerBound
-    guard relaxed.lowerBound < cutoff, let choice = relaxed.choice else { return relaxed.lowerBound }
-    func idle(_ stage: Int) -> Int64 { configuration.memory(base, choice, row: (stage, nil)) }
-    let stage = (0..<frame.stages).max { idle($0) < idle($1) } ?? 0
-    if idle(stage) <= limit { return relaxed.lowerBound }
-    let priced = PricedKey(relaxed: key, kinds: kinds, copies: configuration.copies[stage], inFlight: configuration.inFlight(stage))
+    let path = configuration.promisingPath(base.operators)
+    let objective = BlockTables.Objective(configuration, path, segments: base.operators.pricing.graph.segments.count)
+    let key = RelaxedKey(frame: least, ties: ties, weights: configuration.weights(base.operators, path))
+    guard let relaxed = try relaxed(base, objective, key, cutoff) else { return cutoff }
+    guard relaxed.sum < cutoff, let choice = relaxed.choice else { return relaxed.sum }
+    let rows = (0..<frame.stages).map { configuration.memoryRow($0) }
+    let used = rows.map { base.minimum.memory(choice, $0) }
+    guard let stage = used.indices.max(by: { used[$0] < used[$1] }), used[stage] > limit else { return relaxed.sum }
+    let priced = PricedKey(relaxed: key, kinds: kinds, copies: rows[stage].copies, inFlight: rows[stage].inFlight)
     if let known = pricedBounds[priced] { return known }
-    let models = try [base] + kinds.dropFirst().compactMap { try model(frame.recomputing($0), ties) }
-    let above = Line(time: Double(path.length(configuration.stageTimes(base, choice))), excess: Double(idle(stage) - limit))
-    let bound = max(relaxed.lowerBound, try boundWithPrice(configuration, models, path, (stage, nil), above: above, frame, cutoff))
+    let models = try [base] + kinds.dropFirst().compactMap { try frameModel(frame.recomputing($0), ties) }
+    let bound = max(relaxed.sum, try boundWithPrice(models, objective, rows[stage], stage, relaxed: choice, frame, cutoff))
     pricedBounds[priced] = bound
     return bound
   }
 
-  // MARK: - One configuration
+  /// The least length of a chain with memory relaxed, whichever cut it is of; nil where there is no choice.
+  private mutating func relaxed(_ model: FrameModel, _ objective: BlockTables.Objective, _ key: RelaxedKey, _ cutoff: Int64) throws -> (
+    sum: Int64, choice: [Int]?
+  )? {
+    if let known = relaxedBounds[key] { return known }
+    guard let least = try model.minimum.least(objective, cutoff: cutoff) else {
+      note(.forbidden)
+      return nil
+    }
+    relaxedBounds[key] = least
+    return least
+  }
 
+  /// A lower bound of a chain over models that differ in what layers compute again, with a price on one memory row: the price that excluded another
+  /// cut of the frame, or else the best one, where the lines of two choices meet (the intersection method of Lagrangian relaxation).
+  ///
+  /// - Parameter relaxed: a choice of the first model that exceeds the row's limit.
+  private mutating func boundWithPrice(
+    _ models: [FrameModel], _ objective: BlockTables.Objective, _ row: BlockTables.MemoryRow, _ stage: Int, relaxed: [Int], _ frame: Space.Frame,
+    _ cutoff: Int64
+  ) throws -> Int64 {
+    /// What a choice takes without a price on memory, and its bytes above the limit.
+    func line(_ model: FrameModel, _ choice: [Int]) -> (time: Double, excess: Double) {
+      (Double(model.minimum.time(choice, objective)), Double(model.minimum.memory(choice, row) - limit))
+    }
+    var above = line(models[0], relaxed)
+    var below: (time: Double, excess: Double)?
+    var best = Int64.min
+    let key = [frame.stages, frame.microBatches, stage] + frame.mesh
+    var objective = objective
+    var price = prices[key] ?? above.time / Double(limit)
+    for _ in 0..<Self.mostPrices {
+      objective.price = .init(row: row, limit: limit, ticksPerByte: price)
+      var least = Int64.max
+      var next: (time: Double, excess: Double)?
+      for model in models {
+        guard let found = try model.minimum.least(objective, cutoff: cutoff), found.sum < least else { continue }
+        least = found.sum
+        next = found.choice.map { line(model, $0) }
+      }
+      best = max(best, least)
+      if least >= cutoff {
+        prices[key] = price
+        return least
+      }
+      guard let next else { return best }
+      if next.excess > 0 { above = next } else { below = next }
+      guard let below else {
+        price *= 10
+        continue
+      }
+      let meeting = (below.time - above.time) / (above.excess - below.excess)
+      guard meeting > 0, abs(meeting - price) > 1e-3 * price else { break }
+      price = meeting
+    }
+    return best
+  }
 
   // MARK: - One configuration
 
   /// - Returns: false where the configuration is of no interest even with memory relaxed.
   private mutating func solve(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], first: Int = 0, bound: Int64) throws -> Bool {
     let ties = space.ties(frame, cut: cut, first: first)
-    guard let model = try model(frame, ties) else { return true }
+    guard let frameModel = try frameModel(frame, ties) else { return true }
     let configuration = Configuration(frame, schedule, cut, first: first, space: space)
     priced += 1
-    var paths = [configuration.promisingPath(model)]
+    var paths = [configuration.promisingPath(frameModel.operators)]
     // Most configurations are out of the question whatever memory they need.
     if let cutoff {
-      // Cuts whose chains weigh everything alike are the same problem.
-      let key = RelaxedKey(frame: frame, ties: ties, weights: configuration.weights(model, paths[0]))
-      if let known = relaxedBounds[key], known >= cutoff { return false }
-      let relaxed = try configuration.problem(model, paths: paths, limit: nil).solve(Self.relaxedOptions(cutoff))
-      relaxedBounds[key] = relaxed.lowerBound
-      if relaxed.lowerBound >= cutoff { return false }
-      if let choice = relaxed.choice, try pricesOut(configuration, model, paths[0], choice, frame, cutoff) { return true }
+      let objective = BlockTables.Objective(configuration, paths[0], segments: frameModel.operators.pricing.graph.segments.count)
+      let key = RelaxedKey(frame: frame, ties: ties, weights: configuration.weights(frameModel.operators, paths[0]))
+      guard let relaxed = try relaxed(frameModel, objective, key, cutoff) else { return true }
+      if relaxed.sum >= cutoff { return false }
+      if let choice = relaxed.choice {
+        let rows = configuration.memoryRows(frameModel.operators).map { ($0.stage, configuration.memoryRow($0.stage, op: $0.op)) }
+        let used = rows.map { frameModel.minimum.memory(choice, $0.1) }
+        if let most = used.indices.max(by: { used[$0] < used[$1] }), used[most] > limit,
+          try boundWithPrice([frameModel], objective, rows[most].1, rows[most].0, relaxed: choice, frame, cutoff) >= cutoff
+        {
+          return true
+        }
+      }
+    }
+    let model = frameModel.connected
+    if !model.isPossible {
+      note(.forbidden)
+      return true
     }
     while true {
       let problem = try configuration.problem(model, paths: paths, limit: limit)
@@ -440,68 +521,6 @@ struct PlanSearch {
       if timeline.end <= outcome.lowerBound + Outcome.tolerance(of: timeline.end) || paths.contains(timeline.critical) { return true }
       paths.append(timeline.critical)
     }
-  }
-
-  private static func relaxedOptions(_ cutoff: Int64) -> SolveOptions {
-    SolveOptions(cutoff: cutoff, reductions: .all.subtracting(.dominance))
-  }
-
-  /// Whether a price on the memory row that a relaxed choice exceeds most excludes a configuration.
-  private mutating func pricesOut(
-    _ configuration: Configuration, _ model: FoldedModel, _ path: PipelineTimeline.Path, _ relaxed: [Int], _ frame: Space.Frame, _ cutoff: Int64
-  ) throws -> Bool {
-    func excess(_ row: (stage: Int, op: Int)) -> Int64 { configuration.memory(model, relaxed, row: (row.stage, row.op)) - limit }
-    guard let row = configuration.memoryRows(model).max(by: { excess($0) < excess($1) }), excess(row) > 0 else { return false }
-    let above = Line(time: Double(path.length(configuration.stageTimes(model, relaxed))), excess: Double(excess(row)))
-    return try boundWithPrice(configuration, [model], path, (row.stage, row.op), above: above, frame, cutoff) >= cutoff
-  }
-
-  /// What a choice takes without a price on memory, and its bytes above the limit.
-  private struct Line {
-    let time: Double
-    let excess: Double
-  }
-
-  /// A lower bound of a chain over models that differ in what layers compute again, with a price on one memory row: the price that excluded another
-  /// cut of the frame, or else the best one, where the lines of two choices meet (the intersection method of Lagrangian relaxation).
-  private mutating func boundWithPrice(
-    _ configuration: Configuration, _ models: [FoldedModel], _ path: PipelineTimeline.Path, _ row: (stage: Int, op: Int?), above: Line,
-    _ frame: Space.Frame, _ cutoff: Int64
-  ) throws -> Int64 {
-    var above = above
-    var below: Line?
-    var best = Int64.min
-    let key = [frame.stages, frame.microBatches, row.stage] + frame.mesh
-    var price = Configuration.MemoryPrice(row: row, limit: limit, ticksPerByte: prices[key] ?? above.time / Double(limit))
-    for _ in 0..<Self.mostPrices {
-      var least = Int64.max
-      var next: Line?
-      for model in models {
-        let outcome = try configuration.problem(model, paths: [path], limit: nil, price: price).solve(Self.relaxedOptions(cutoff))
-        if outcome.lowerBound >= least { continue }
-        least = outcome.lowerBound
-        next = outcome.choice.map { choice in
-          Line(
-            time: Double(path.length(configuration.stageTimes(model, choice))),
-            excess: Double(configuration.memory(model, choice, row: row) - limit))
-        }
-      }
-      best = max(best, least)
-      if least >= cutoff {
-        prices[key] = price.ticksPerByte
-        return least
-      }
-      guard let next else { return best }
-      if next.excess > 0 { above = next } else { below = next }
-      guard let below else {
-        price.ticksPerByte *= 10
-        continue
-      }
-      let meeting = (below.time - above.time) / (above.excess - below.excess)
-      guard meeting > 0, abs(meeting - price.ticksPerByte) > 1e-3 * price.ticksPerByte else { break }
-      price.ticksPerByte = meeting
-    }
-    return best
   }
 
   private static let mostPrices = 5
@@ -532,7 +551,7 @@ struct PlanSearch {
     while !isLate {
       let outcome = try configuration.memoryProblem(model, rows: seen.map { rows[$0] }).solve(SolveOptions(stop: monitor.stop))
       guard case .optimal = outcome.status, let choice = outcome.choice else { break }
-      let uses = rows.map { configuration.memory(model, choice, row: ($0.stage, $0.op)) }
+      let uses = rows.map { configuration.memory(model, choice, row: $0) }
       guard let most = uses.indices.max(by: { (uses[$0], $1) < (uses[$1], $0) }) else { break }
       if seen.contains(most) { return .memory(row: most, least: outcome.lowerBound, limit: limit) }
       seen.append(most)
