@@ -138,6 +138,7 @@ func tinyRequest(seed: Int, hardware: inout TinyHardware) throws -> SearchReques
   // Left free, they multiply the number of decisions: `ExactnessTests` has cases of their own.
   request.zero = random.pick(ZeROStage.allCases)
   request.recompute = random.pick([Recompute.none, .full])
+  request.layersMayDiffer = false
   // Two mesh axes square the number of strategies, so larger models are searched on one.
   if hardware.devices > 3 || model.hasProjection {
     let degrees = (1...model.layers).filter { hardware.devices % $0 == 0 }

@@ -21,22 +21,80 @@ struct Elimination {
     self.nodeCosts = nodeCosts
     self.edgeTables = edgeTables
     for bucket in plan.buckets {
-      var message = [Int64](repeating: Problem.forbidden, count: bucket.combinations)
-      var argument = [Int32](repeating: 0, count: bucket.combinations)
-      forEachCombination(of: bucket) { combination, costs, _ in
-        var least = costs[0]
-        var position = 0
-        for q in 1..<max(1, costs.count) where costs[q] < least {
-          least = costs[q]
-          position = q
-        }
-        message[combination] = least < Problem.blocked ? least : Problem.forbidden
-        argument[combination] = Int32(position)
-      }
+      let (message, argument) = minimise(bucket)
       if bucket.scope.isEmpty { minimum = Elimination.sum(minimum, message[0]) }
       messages.append(message)
       arguments.append(argument)
     }
+  }
+
+  /// For each combination of the neighbours' classes the least sum over the node's strategies, and the first strategy that has it.
+  private func minimise(_ bucket: EliminationPlan.Bucket) -> (message: [Int64], argument: [Int32]) {
+    let count = plan.strategyStarts[bucket.node + 1] - plan.strategyStarts[bucket.node]
+    let first = plan.strategyStarts[bucket.node]
+    // Forbidden entries of so few tables add up within 64 bits.
+    guard bucket.factors.count < 8, count > 0 else { return minimiseSaturating(bucket) }
+    var message = [Int64](repeating: Problem.forbidden, count: bucket.combinations)
+    var argument = [Int32](repeating: 0, count: bucket.combinations)
+    // All tables one after the other, each row the node's strategies.
+    var rows: [Int64] = []
+    rows.reserveCapacity(bucket.factors.reduce(0) { $0 + $1.outerCount * count })
+    var starts: [Int] = []
+    for table in expandedTables(of: bucket) {
+      starts.append(rows.count)
+      rows += table
+    }
+    withUnsafeTemporaryAllocation(of: Int64.self, capacity: count) { costs in
+      let costs = costs.baseAddress!
+      message.withUnsafeMutableBufferPointer { message in
+        argument.withUnsafeMutableBufferPointer { argument in
+          rows.withUnsafeBufferPointer { rows in
+            nodeCosts.withUnsafeBufferPointer { nodeCosts in
+              bucket.forEachCombination { combination, outer in
+                let own = nodeCosts.baseAddress! + first
+                var factor = 0
+                if starts.isEmpty {
+                  costs.update(from: own, count: count)
+                } else {
+                  let row = rows.baseAddress! + starts[0] + outer[0] * count
+                  for q in 0..<count { costs[q] = own[q] &+ row[q] }
+                  factor = 1
+                }
+                while factor < starts.count {
+                  let row = rows.baseAddress! + starts[factor] + outer[factor] * count
+                  for q in 0..<count { costs[q] = costs[q] &+ row[q] }
+                  factor += 1
+                }
+                var least = costs[0]
+                for q in 1..<max(1, count) { least = min(least, costs[q]) }
+                guard least < Problem.blocked else { return }
+                message[combination] = least
+                var position = 0
+                while costs[position] != least { position += 1 }
+                argument[combination] = Int32(position)
+              }
+            }
+          }
+        }
+      }
+    }
+    return (message, argument)
+  }
+
+  private func minimiseSaturating(_ bucket: EliminationPlan.Bucket) -> (message: [Int64], argument: [Int32]) {
+    var message = [Int64](repeating: Problem.forbidden, count: bucket.combinations)
+    var argument = [Int32](repeating: 0, count: bucket.combinations)
+    forEachCombination(of: bucket) { combination, costs, _ in
+      var least = costs[0]
+      var position = 0
+      for q in 1..<max(1, costs.count) where costs[q] < least {
+        least = costs[q]
+        position = q
+      }
+      message[combination] = least < Problem.blocked ? least : Problem.forbidden
+      argument[combination] = Int32(position)
+    }
+    return (message, argument)
   }
 
   /// A choice of least sum; of equal strategies the lowest number is taken, node by node in the order of elimination.
@@ -85,7 +143,7 @@ struct Elimination {
 
   /// Calls `body` for each combination of the neighbours' classes with the node's summed costs and the outer index of each table.
   private func forEachCombination(
-    of bucket: EliminationPlan.Bucket, _ body: (_ combination: Int, _ costs: UnsafeMutableBufferPointer<Int64>, _ outer: [Int]) -> Void
+    of bucket: EliminationPlan.Bucket, _ body: (_ combination: Int, _ costs: UnsafeMutableBufferPointer<Int64>, _ outer: UnsafePointer<Int>) -> Void
   ) {
     let count = plan.strategyStarts[bucket.node + 1] - plan.strategyStarts[bucket.node]
     let first = plan.strategyStarts[bucket.node]

@@ -36,22 +36,27 @@ struct EliminationPlan: Sendable {
 
     /// Calls `body` for each combination of the neighbours' classes, row-major, with the outer index of each factor.
     @inline(__always)
-    func forEachCombination(_ body: (_ combination: Int, _ outer: [Int]) -> Void) {
+    func forEachCombination(_ body: (_ combination: Int, _ outer: UnsafePointer<Int>) -> Void) {
       let dimensions = classes.map(\.count)
+      // For each dimension the factors that have it.
+      let concerned = dimensions.indices.map { dimension in factors.indices.filter { !factors[$0].offsets[dimension].isEmpty } }
       var position = [Int](repeating: 0, count: dimensions.count)
-      var outer = [Int](repeating: 0, count: factors.count)
-      for combination in 0..<combinations {
-        body(combination, outer)
-        var dimension = dimensions.count - 1
-        while dimension >= 0 {
-          let from = position[dimension]
-          let to = from + 1 < dimensions[dimension] ? from + 1 : 0
-          position[dimension] = to
-          for index in factors.indices where !factors[index].offsets[dimension].isEmpty {
-            outer[index] += factors[index].offsets[dimension][to] - factors[index].offsets[dimension][from]
+      let combinations = combinations
+      withUnsafeTemporaryAllocation(of: Int.self, capacity: max(1, factors.count)) { outer in
+        outer.initialize(repeating: 0)
+        for combination in 0..<combinations {
+          body(combination, UnsafePointer(outer.baseAddress!))
+          var dimension = dimensions.count - 1
+          while dimension >= 0 {
+            let from = position[dimension]
+            let to = from + 1 < dimensions[dimension] ? from + 1 : 0
+            position[dimension] = to
+            for index in concerned[dimension] {
+              outer[index] += factors[index].offsets[dimension][to] - factors[index].offsets[dimension][from]
+            }
+            if to != 0 { break }
+            dimension -= 1
           }
-          if to != 0 { break }
-          dimension -= 1
         }
       }
     }
