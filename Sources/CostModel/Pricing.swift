@@ -115,8 +115,8 @@ package final class Pricing: Sendable {
     let moved = operandBytes.reduce(resultBytes, +)
 
     switch rule.work {
-    case .product(let m, let n, let k):
-      let work = FLOPs(2 * (m + n + k).reduce(share) { $0 * local[$1] })
+    case .product(let batch, let m, let n, let k):
+      let work = FLOPs(2 * (batch + m + n + k).reduce(share) { $0 * local[$1] })
       let inner = depth(k, rule, local)
       cost.forward = rates.product(work, depth: inner, moving: moved)
       if trains {

@@ -112,6 +112,7 @@ package struct Graph: Hashable, Sendable {
       default: break
       }
     }
+    for index in graph.axes.indices { if let slots = graph.axes[index].slots { graph.axes[index].extent = slots.extent(in: graph.axes) } }
     return graph
   }
 

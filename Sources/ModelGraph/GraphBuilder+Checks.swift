@@ -99,6 +99,11 @@ extension GraphBuilder {
     guard source.strides.count == shape.count, source.strides.allSatisfy({ $0 >= 0 }), source.offset >= 0 else {
       throw ModelError.inconsistent(where: tensor.name, problem: "one stride per dimension is needed, and none below 0")
     }
+    if source.isStacked, source.strides.first != 0 {
+      throw ModelError.inconsistent(
+        where: tensor.name,
+        problem: "\(source.checkpointName) stands for one stored tensor for each element of the first dimension; its first stride must be 0")
+    }
     let stored = source.checkpointShape.reduce(1, *)
     var last = source.offset
     for (extent, stride) in zip(shape, source.strides) {

@@ -45,6 +45,12 @@ package struct GraphBuilder {
     return axes.count - 1
   }
 
+  /// An axis of places for tokens at experts, whose extent follows that of the positions.
+  package mutating func slots(_ name: String, _ slots: Axis.Slots) -> AxisID {
+    axes.append(Axis(name: name, extent: slots.extent(in: axes), role: .slots, slots: slots))
+    return axes.count - 1
+  }
+
   package mutating func tensor(_ name: String, _ dimensions: [AxisID], _ kind: Tensor.Kind = .activation) -> TensorID {
     tensors.append(Tensor(name: name, dimensions: dimensions, kind: kind))
     return tensors.count - 1

@@ -72,6 +72,12 @@ extension Operator {
     case .selectToken(let position):
       let x = dims(0)
       try expect(x.count == 3 && out == [x[0], x[2]] && position < axes[x[1]].extent, "position \(position) of \(text(x)) cannot give \(text(out))")
+    case .route, .dispatch, .expertLinear, .combine: try checkExpertShapes(axes: axes, tensors: tensors)
+    case .sigmoidGate:
+      try expect(
+        !out.isEmpty && out == dims(0) && dims(1).count == out.count && dims(1).dropLast() == out.dropLast()
+          && dims(1).last.map { axes[$0].extent } == 1,
+        "a gate \(text(dims(1))) for \(text(dims(0)))")
     case .crossEntropy:
       try expect(
         !dims(0).isEmpty && out.isEmpty && dims(1) == Array(dims(0).dropLast()),
@@ -84,8 +90,8 @@ extension OperatorKind {
   /// How many operands an operator of this kind takes.
   var operandCounts: ClosedRange<Int> {
     switch self {
-    case .positionEmbedding, .rotary, .activation, .dropout, .patches, .selectToken: 1...1
-    case .embedding, .linear, .bias, .rmsNorm, .add, .multiply, .prependToken, .crossEntropy: 2...2
+    case .positionEmbedding, .rotary, .activation, .dropout, .patches, .selectToken, .route: 1...1
+    case .embedding, .linear, .bias, .rmsNorm, .add, .multiply, .prependToken, .dispatch, .expertLinear, .combine, .sigmoidGate, .crossEntropy: 2...2
     case .layerNorm: 3...3
     case .attention: 3...4
     }

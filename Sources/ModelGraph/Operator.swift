@@ -34,6 +34,17 @@ package enum OperatorKind: Hashable, Sendable {
   case prependToken
   /// (x `[b, s, h]`) → `[b, h]`: one position of the sequence.
   case selectToken(position: Int)
+  /// (logits `[…, e]`) → `[…, 2k]`: each token's k experts of the largest softmax, the weights of these k, then their numbers. The weights are the
+  /// softmax over all experts, or, renormalised, over the k.
+  case route(topK: Int, renormalises: Bool)
+  /// (x `[b, s, h]`, routes `[b, s, 2k]`) → `[e, b, c, h]`: each token in a place at each of its experts; c is an axis of role `slots`.
+  case dispatch
+  /// (x `[e, b, c, in…]`, weight with e first, in… and out…) → `[e, b, c, out…]`: each expert's product with its own weight.
+  case expertLinear
+  /// (y `[e, b, c, h]`, routes `[b, s, 2k]`) → `[b, s, h]`: the sum of each token's results, times their weights.
+  case combine
+  /// (x `[…, h]`, gate `[…, 1]`) → x · sigmoid(gate).
+  case sigmoidGate
   /// (logits `[…, v]`, labels `[…]`) → scalar: the sum of −log softmax(logits)[label] over the labels that count, divided by the global
   /// number of labels that count.
   case crossEntropy

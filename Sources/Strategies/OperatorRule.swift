@@ -33,7 +33,8 @@ package struct OperatorRule: Sendable {
   /// What the operator costs to carry out, in terms of its local iteration extents.
   package enum Work: Sendable {
     /// A matrix product: 2·m·n·k operations, where each of m, n and k is a product of iteration axes. Backward is two such products.
-    case product(m: [Int], n: [Int], k: [Int])
+    /// `batch` are axes along which the products are apart, each with a matrix of its own on both sides (experts).
+    case product(batch: [Int] = [], m: [Int], n: [Int], k: [Int])
     /// Blocked attention: 4·b·s·t·heads·d operations forward, 2.5 times that backward (five products instead of two), half of it when causal.
     case attention(causal: Bool, queries: Int, keys: Int)
     /// Reads its operands and writes its result once: bound by memory bandwidth.

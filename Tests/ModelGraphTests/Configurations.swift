@@ -56,11 +56,12 @@ enum Tiny {
       {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8}
       """)
 
-  static let all = [
-    gpt2, headed(gpt2, "GPT2LMHeadModel", "GPT2Model"), untied(gpt2), llama, headed(llama, "LlamaForCausalLM", "LlamaModel"), llamaWithBiases,
-    mistral, qwen2, bert, headed(bert, "BertForMaskedLM", "BertModel"), headed(bert, "BertForMaskedLM", "BertForSequenceClassification"),
-    untied(bert), vit, headed(vit, "ViTForImageClassification", "ViTModel"),
-  ]
+  static let all =
+    [
+      gpt2, headed(gpt2, "GPT2LMHeadModel", "GPT2Model"), untied(gpt2), llama, headed(llama, "LlamaForCausalLM", "LlamaModel"), llamaWithBiases,
+      mistral, qwen2, bert, headed(bert, "BertForMaskedLM", "BertModel"), headed(bert, "BertForMaskedLM", "BertForSequenceClassification"),
+      untied(bert), vit, headed(vit, "ViTForImageClassification", "ViTModel"),
+    ] + withExperts
 
   private static func headed(_ text: String, _ from: String, _ to: String) -> String { text.replacingOccurrences(of: from, with: to) }
   private static func untied(_ text: String) -> String {

@@ -17,8 +17,13 @@ import Testing
 
     mutating func axis(_ name: String) -> AxisID {
       if let known = axes[name] { return known }
-      let roles: [String: Axis.Role] = ["b": .batch, "s": .sequence, "g": .heads, "r": .queries, "d": .whole, "v": .vocabulary]
-      axes[name] = builder.axis(name, 8, roles[name] ?? .feature)
+      let roles: [String: Axis.Role] = ["b": .batch, "s": .sequence, "g": .heads, "r": .queries, "d": .whole, "v": .vocabulary, "e": .experts]
+      // c: places of each of e for positions of s, 4 of 8 a token; k: weights and numbers of these 4.
+      if name == "c" {
+        axes[name] = builder.slots(name, Axis.Slots(positions: axis("s"), experts: axis("e"), perToken: 4))
+      } else {
+        axes[name] = builder.axis(name, 8, name == "k" ? .whole : roles[name] ?? .feature)
+      }
       return axes[name]!
     }
 
@@ -145,6 +150,49 @@ import Testing
       let (x, token) = (bench.x("bsh"), bench.weight("token", "h"))
       let dims = bench.dims("bh")
       return bench.builder.apply(.prependToken, "op", [x, token], to: [dims[0], more, dims[1]])
+    }
+  }
+
+  /// Tokens are dispatched and combined where they are: slots are cut as positions are. Experts are cut without a collective: each rank
+  /// dispatches to its own, and combining gives partial sums.
+  @Test func experts() throws {
+    try expect(["- replicate": "R/R → R/R", "b data": "S0/S0 → S0/S0", "s sequence": "S1/S1 → S1/S1"]) {
+      $0.apply(.route(topK: 4, renormalises: true), [$0.x("bse")], "bsk")
+    }
+    try expect([
+      "- replicate": "R/R R/R → R/R", "b data": "S0/S0 S0/S0 → S1/S1", "s sequence": "S1/S1 S1/S1 → S2/S2", "h column": "S2/S2 R/P → S3/S3",
+      "e expert": "R/P R/P → S0/S0",
+    ]) { bench in
+      let (x, (h, e)) = (bench.x("bsh"), (bench.dims("h"), bench.dims("e")))
+      let logits = bench.builder.linear("l", x, from: h, to: e, bias: false)
+      let routed = bench.dims("bsk")
+      let routes = bench.builder.apply(.route(topK: 4, renormalises: true), "routes", [logits], to: routed)
+      return bench.apply(.dispatch, [x, routes], "ebch")
+    }
+    try expect([
+      "- replicate": "R/R R/R → R/R", "e expert": "S0/S0 S0/S0 → S0/S0", "b data": "S1/S1 R/P → S1/S1", "c sequence": "S2/S2 R/P → S2/S2",
+      "i row": "S3/S3 S1/S1 → P/R", "o column": "R/P S2/S2 → S3/S3",
+    ]) { $0.apply(.expertLinear, [$0.x("ebci"), $0.weight("w", "eio")], "ebco") }
+    try expect([
+      "- replicate": "R/R R/R → R/R", "b data": "S1/S1 S0/S0 → S0/S0", "s sequence": "S2/S2 S1/S1 → S1/S1", "h column": "S3/S3 R/P → S2/S2",
+      "e expert": "S0/S0 R/P → P/R",
+    ]) { bench in
+      let (x, (h, e)) = (bench.x("bsh"), (bench.dims("h"), bench.dims("e")))
+      let logits = bench.builder.linear("l", x, from: h, to: e, bias: false)
+      let (routed, sent) = (bench.dims("bsk"), bench.dims("ebch"))
+      let routes = bench.builder.apply(.route(topK: 4, renormalises: true), "routes", [logits], to: routed)
+      return bench.apply(.combine, [bench.builder.apply(.dispatch, "sent", [x, routes], to: sent), routes], "bsh")
+    }
+  }
+
+  @Test func gates() throws {
+    try expect([
+      "- replicate": "R/R R/R → R/R", "b data": "S0/S0 S0/S0 → S0/S0", "s sequence": "S1/S1 S1/S1 → S1/S1", "h column": "S2/S2 R/P → S2/S2",
+    ]) { bench in
+      let x = bench.x("bsh")
+      let one = bench.builder.axis("one", 1, .feature)
+      let gate = bench.builder.linear("gate", x, from: bench.dims("h"), to: [one], bias: false)
+      return bench.apply(.sigmoidGate, [x, gate], "bsh")
     }
   }
 

@@ -34,6 +34,7 @@ struct OperatorCall {
     case .patches(let size): try patchesForward(size: size)
     case .prependToken: try prependTokenForward()
     case .selectToken(let position): try selectTokenForward(position: position)
+    case .route, .dispatch, .expertLinear, .combine, .sigmoidGate: preconditionFailure("\(op.name) has no kernel; Executability refuses it")
     case .crossEntropy: try crossEntropyForward()
     }
   }
@@ -55,6 +56,7 @@ struct OperatorCall {
     case .patches: break
     case .prependToken: try prependTokenBackward()
     case .selectToken(let position): try selectTokenBackward(position: position)
+    case .route, .dispatch, .expertLinear, .combine, .sigmoidGate: preconditionFailure("\(op.name) has no kernel; Executability refuses it")
     case .crossEntropy: try crossEntropyBackward()
     }
   }

@@ -126,7 +126,7 @@ extension OperatorRule {
   /// The most terms in a sum that the operator takes, forward, or forward and backward.
   fileprivate func longestReduction(backward: Bool, microBatches: Int) -> Int {
     func extent(_ axes: [Int]) -> Int { axes.reduce(1) { $0 * iteration[$1].extent } }
-    if case .product(let m, let n, let k) = work { return backward ? max(extent(m) * microBatches, extent(n), extent(k)) : extent(k) }
+    if case .product(_, let m, let n, let k) = work { return backward ? max(extent(m) * microBatches, extent(n), extent(k)) : extent(k) }
     // Of the loss, the sum over the classes; its rows are added in double precision.
     let reduced = interior.isEmpty ? iteration.indices.filter { isReduced($0) } : interior.map(\.axis)
     return extent(reduced)

@@ -57,12 +57,35 @@ private struct GraphDecoder {
       default: nil
       }
     let bound = Bound<Int>.within(1, GraphBuilder.largestExtent)
-    let extent = try object.contains("extent") || fromWorkload == nil ? object.int("extent", bound) : fromWorkload ?? 1
+    let axis: AxisID
+    if role == .slots {
+      axis = builder.slots(try name.string(), try readSlots(object.object("extent")))
+    } else {
+      let extent = try object.contains("extent") || fromWorkload == nil ? object.int("extent", bound) : fromWorkload ?? 1
+      axis = builder.axis(try name.string(), extent, role)
+    }
     object.ignore("extent")
     try object.finish()
-    guard axes.updateValue(builder.axis(try name.string(), extent, role), forKey: try name.string()) == nil else {
+    guard axes.updateValue(axis, forKey: try name.string()) == nil else {
       throw name.invalid(expected: "a name that no other axis has")
     }
+  }
+
+  /// What the extent of an axis of role `slots` follows.
+  private func readSlots(_ object: ObjectReader) throws -> Axis.Slots {
+    func axis(_ key: String, _ what: String, _ isRight: (Axis.Role) -> Bool) throws -> AxisID {
+      let node = try object.node(key)
+      guard let axis = axes[try node.string()], isRight(builder.axes[axis].role) else {
+        throw node.invalid(expected: "the name of \(what), declared before")
+      }
+      return axis
+    }
+    let slots = Axis.Slots(
+      positions: try axis("positions", "an axis of positions") { $0 != .slots },
+      experts: try axis("experts", "an axis of role \"experts\"") { $0 == .experts },
+      perToken: try object.int("top_k", .within(1, GraphBuilder.largestExtent)))
+    try object.finish()
+    return slots
   }
 
   private mutating func readInput(_ node: Node) throws {
@@ -129,10 +152,12 @@ private struct GraphDecoder {
     let shape = axes.map(builder.extent)
     let size = Bound<Int>.within(0, GraphBuilder.mostElements)
     let stored = try object.objectIfPresent("stored")
+    let checkpoint = try stored?.stringIfPresent("name")
+    let plain = ParameterSource.contiguous(shape, isStacked: (checkpoint ?? name).contains(ParameterSource.elementMark))
     let tensor = builder.parameter(
-      name, axes, checkpoint: try stored?.stringIfPresent("name"),
-      shape: try stored?.intsIfPresent("shape", size) ?? shape, offset: try stored?.intIfPresent("offset", size) ?? 0,
-      strides: try stored?.intsIfPresent("strides", size) ?? rowMajorStrides(shape),
+      name, axes, checkpoint: checkpoint,
+      shape: try stored?.intsIfPresent("shape", size) ?? plain.shape, offset: try stored?.intIfPresent("offset", size) ?? 0,
+      strides: try stored?.intsIfPresent("strides", size) ?? plain.strides,
       isNormWeight: try object.boolIfPresent("norm_weight") ?? false)
     try stored?.finish()
     try object.finish()

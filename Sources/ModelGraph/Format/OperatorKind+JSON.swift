@@ -20,6 +20,11 @@ extension OperatorKind {
     case .patches: "patches"
     case .prependToken: "prepend_token"
     case .selectToken: "select_token"
+    case .route: "route"
+    case .dispatch: "dispatch"
+    case .expertLinear: "expert_linear"
+    case .combine: "combine"
+    case .sigmoidGate: "sigmoid_gate"
     case .crossEntropy: "cross_entropy"
     }
   }
@@ -27,7 +32,8 @@ extension OperatorKind {
   /// The keys that say more than `op` does, in the order in which the documentation lists them.
   var attributes: [(key: String, value: JSON)] {
     switch self {
-    case .embedding, .linear, .bias, .add, .multiply, .prependToken, .crossEntropy: []
+    case .embedding, .linear, .bias, .add, .multiply, .prependToken, .dispatch, .expertLinear, .combine, .sigmoidGate, .crossEntropy: []
+    case .route(let topK, let renormalises): [("top_k", .int(topK)), ("renormalise", .bool(renormalises))]
     case .positionEmbedding(let offset): [("offset", .int(offset))]
     case .attention(let causal): [("causal", .bool(causal))]
     case .rotary(let parameters): parameters.attributes
@@ -41,7 +47,7 @@ extension OperatorKind {
 
   private static let formatNames = [
     "embedding", "position_embedding", "linear", "bias", "attention", "rotary", "layer_norm", "rms_norm", "activation", "dropout", "add",
-    "multiply", "patches", "prepend_token", "select_token", "cross_entropy",
+    "multiply", "patches", "prepend_token", "select_token", "route", "dispatch", "expert_linear", "combine", "sigmoid_gate", "cross_entropy",
   ]
 
   /// Reads the key `op` and the keys that belong to it.
@@ -69,6 +75,13 @@ extension OperatorKind {
     case "patches": self = .patches(size: try object.int("size", .within(1, 1 << 12)))
     case "prepend_token": self = .prependToken
     case "select_token": self = .selectToken(position: try object.int("position", extent))
+    case "route":
+      self = .route(
+        topK: try object.int("top_k", .within(1, GraphBuilder.largestExtent)), renormalises: try object.boolIfPresent("renormalise") ?? false)
+    case "dispatch": self = .dispatch
+    case "expert_linear": self = .expertLinear
+    case "combine": self = .combine
+    case "sigmoid_gate": self = .sigmoidGate
     case "cross_entropy": self = .crossEntropy
     default: throw node.invalid(expected: "an operator: " + Self.formatNames.joined(separator: ", "))
     }
@@ -79,14 +92,17 @@ extension OperatorKind {
   func inferredResult(_ operands: [[AxisID]]) -> [AxisID]? {
     guard operandCounts.contains(operands.count) else { return nil }
     switch self {
-    case .positionEmbedding, .patches, .prependToken: return nil
+    case .positionEmbedding, .patches, .prependToken, .route, .dispatch, .combine: return nil
     case .embedding: return operands[0] + operands[1].suffix(1)
     case .linear:
       let (x, weight) = (operands[0], operands[1])
       return x.filter { !weight.contains($0) } + weight.filter { !x.contains($0) }
+    case .expertLinear:
+      let (x, weight) = (operands[0], operands[1])
+      return x.filter { $0 == x.first || !weight.contains($0) } + weight.filter { !x.contains($0) }
     case .selectToken: return operands[0].indices.filter { $0 != 1 }.map { operands[0][$0] }
     case .crossEntropy: return []
-    case .bias, .attention, .rotary, .layerNorm, .rmsNorm, .activation, .dropout, .add, .multiply: return operands[0]
+    case .bias, .attention, .rotary, .layerNorm, .rmsNorm, .activation, .dropout, .add, .multiply, .sigmoidGate: return operands[0]
     }
   }
 }

@@ -77,6 +77,16 @@ extension GraphBuilder {
     return (apply(.embedding, path, [ids, table], to: tensors[ids].dimensions + [features]), table)
   }
 
+  /// down(f(gate(x)) · up(x)): Llama's MLP, from x's last axis through `width` and back.
+  package mutating func gatedMLP(_ path: String, _ x: TensorID, width: AxisID, activation: ActivationFunction, bias: Bool) -> TensorID {
+    let features = Array(tensors[x].dimensions.suffix(1))
+    let gate = linear(path + ".gate_proj", x, from: features, to: [width], bias: bias)
+    let act = elementwise(.activation(activation), path + ".act", gate)
+    let up = linear(path + ".up_proj", x, from: features, to: [width], bias: bias)
+    let product = apply(.multiply, path + ".multiply", [act, up], to: tensors[act].dimensions)
+    return linear(path + ".down_proj", product, from: [width], to: features, bias: bias)
+  }
+
   /// An element-wise operator of one operand that keeps its shape.
   package mutating func elementwise(_ kind: OperatorKind, _ path: String, _ x: TensorID) -> TensorID {
     apply(kind, path, [x], to: tensors[x].dimensions)
@@ -132,6 +142,14 @@ package enum DecoderHead: Hashable, Sendable {
   case none
   /// Next-token logits and their loss.
   case languageModel
+}
+
+extension ParameterSource {
+  /// The shape and strides of a tensor that is stored alone and row-major, or as a contiguous tensor for each element of its first dimension.
+  static func contiguous(_ shape: [Int], isStacked: Bool) -> (shape: [Int], strides: [Int]) {
+    let stored = isStacked ? Array(shape.dropFirst()) : shape
+    return (stored, (isStacked ? [0] : []) + rowMajorStrides(stored))
+  }
 }
 
 /// Strides in elements of a contiguous row-major tensor. Products wrap instead of trapping: `GraphBuilder.finish()` refuses such sizes by name.

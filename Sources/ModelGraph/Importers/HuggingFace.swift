@@ -11,6 +11,8 @@ package enum HuggingFace {
     ("qwen2", { try LlamaConfiguration(reading: &$0, family: .qwen2).graph() }),
     ("bert", { try BertConfiguration(reading: &$0).graph() }),
     ("vit", { try ViTConfiguration(reading: &$0).graph() }),
+    ("mixtral", { try LlamaConfiguration(reading: &$0, family: .mixtral).graph() }),
+    ("qwen2_moe", { try LlamaConfiguration(reading: &$0, family: .qwen2MoE).graph() }),
   ]
 
   /// The values of `model_type` that are implemented.

@@ -4,7 +4,8 @@ import Documents
 extension LlamaConfiguration {
   /// The model types that share this architecture.
   package enum Family: String, Sendable {
-    case llama, mistral, qwen2
+    case llama, mistral, qwen2, mixtral
+    case qwen2MoE = "qwen2_moe"
 
     /// What the library's class names begin with.
     var className: String {
@@ -12,6 +13,8 @@ extension LlamaConfiguration {
       case .llama: "Llama"
       case .mistral: "Mistral"
       case .qwen2: "Qwen2"
+      case .mixtral: "Mixtral"
+      case .qwen2MoE: "Qwen2Moe"
       }
     }
   }
@@ -35,7 +38,12 @@ extension LlamaConfiguration {
     try readHeads(&file, family)
     try readBiases(&file, family)
     try readSlidingWindow(&file, family)
-    rotary = try RotaryParameters(reading: &file)
+    rotary = try RotaryParameters(reading: &file, base: rotary.base)
+    switch family {
+    case .llama, .mistral, .qwen2: break
+    case .mixtral: experts = try .mixtral(&file, ffn: ffn)
+    case .qwen2MoE: experts = try experts.map { try .qwen(&file, defaults: $0) }
+    }
 
     name = try file.name(default: family.rawValue)
     workload = try file.workload(maximumSequence: maximumPositions)
@@ -50,6 +58,13 @@ extension LlamaConfiguration {
     case .qwen2:
       (vocabulary, ffn, maximumPositions) = (151936, 22016, 32768)
       queryKeyValueBias = true
+    case .mixtral:
+      (ffn, maximumPositions, epsilon) = (14336, 4096 * 32, 1e-5)
+      rotary.base = 1e6
+    case .qwen2MoE:
+      (vocabulary, hidden, layers, heads, ffn, maximumPositions) = (151936, 2048, 24, 16, 5632, 32768)
+      queryKeyValueBias = true
+      experts = ExpertLayer(naming: .qwen, count: 60, perToken: 4, ffn: 1408, renormalises: false, sharedFFN: 5632)
     }
   }
 
@@ -59,8 +74,9 @@ extension LlamaConfiguration {
     let absent =
       switch family {
       case .llama: heads
-      case .mistral: 8
+      case .mistral, .mixtral: 8
       case .qwen2: 32
+      case .qwen2MoE: 16
       }
     let isStated = file.contains("num_key_value_heads")
     keyValueHeads = try file.optionalExtent("num_key_value_heads") ?? (isStated ? heads : absent)
@@ -82,8 +98,11 @@ extension LlamaConfiguration {
       queryKeyValueBias = try file.bool("attention_bias", default: false)
       outputBias = queryKeyValueBias
       mlpBias = try file.bool("mlp_bias", default: false)
-    case .mistral:
+    case .mistral, .mixtral:
       try file.require("attention_bias", false)
+      try file.require("mlp_bias", false)
+    case .qwen2MoE:
+      queryKeyValueBias = try file.bool("qkv_bias", default: queryKeyValueBias)
       try file.require("mlp_bias", false)
     case .qwen2:
       try file.require("attention_bias", true)
@@ -96,15 +115,17 @@ extension LlamaConfiguration {
     switch family {
     case .llama:
       if let node = file.optional("sliding_window") { throw file.unsupported(node, supported: "null") }
-    case .mistral:
-      let window = try file.contains("sliding_window") ? file.optionalExtent("sliding_window") : file.extent("sliding_window", default: 4096)
+    case .mistral, .mixtral:
+      // Mistral has a window where the file says nothing, Mixtral none.
+      let absent = family == .mistral ? 4096 : nil
+      let window = try file.contains("sliding_window") ? file.optionalExtent("sliding_window") : absent
       if let window, window < maximumPositions {
         throw file.unsupported(
           "sliding_window", found: "\(window)",
           supported: "null, or at least max_position_embeddings (\(maximumPositions)); sequences of up to \(window) positions are not affected, so "
             + "with them it is safe to set max_position_embeddings to \(window)")
       }
-    case .qwen2:
+    case .qwen2, .qwen2MoE:
       try file.require("use_sliding_window", false)
       try file.require("use_mrope", false)
       _ = try file.optionalExtent("sliding_window")
@@ -118,13 +139,14 @@ extension LlamaConfiguration {
 extension RotaryParameters {
   /// Reads `rope_theta` and `rope_scaling`, or `rope_parameters`, which holds both in files of newer versions of the library.
   ///
+  /// - Parameter fallback: the family's base, where the file states none.
   /// - Throws: `ModelError.unsupported` for a type of scaling that is not implemented; `DocumentError` where the two disagree.
-  init(reading file: inout ConfigurationReader) throws {
+  init(reading file: inout ConfigurationReader, base fallback: Double = 10000) throws {
     let stated = try file.optional("rope_theta")?.double(.positive)
     let old = try file.optional("rope_scaling").map { try Self.scaling($0, &file) }
     let new = try file.optional("rope_parameters").map { try Self.scaling($0, &file) }
     try file.require("partial_rotary_factor", 1)
-    let base = stated ?? new?.base ?? old?.base ?? 10000
+    let base = stated ?? new?.base ?? old?.base ?? fallback
     for (key, found) in [("rope_parameters", new), ("rope_scaling", old)] {
       if let other = found?.base, other != base {
         throw file.invalid("\(key).rope_theta", found: "\(other)", expected: "\(base), the base that is stated beside it")

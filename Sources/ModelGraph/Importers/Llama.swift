@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// The dimensions of a model of the Llama family: Llama (Touvron et al. 2023; Grattafiori et al. 2024), Mistral and Qwen2, which differ in
-/// their defaults and in which projections have biases.
+/// their defaults and in which projections have biases, and Mixtral and Qwen2-MoE, whose MLPs are mixtures of experts.
 package struct LlamaConfiguration: Hashable, Sendable {
   package var name = "llama"
   /// Of `LlamaModel` or `LlamaForCausalLM`.
@@ -23,6 +23,8 @@ package struct LlamaConfiguration: Hashable, Sendable {
   /// Bias of the attention's output projection (Llama with `attention_bias`).
   package var outputBias = false
   package var mlpBias = false
+  /// The mixture of experts that every block has for an MLP; nil for a dense model.
+  package var experts: ExpertLayer?
   /// Whether the language-model head is the embedding table.
   package var tiesEmbeddings = false
 
@@ -45,7 +47,7 @@ package struct LlamaConfiguration: Hashable, Sendable {
 
     let entry = builder.begin(segment: "block", repeats: layers, path: prefix + "layers.{i}", carry: axes.carry)
     let attended = attention(prefix + "layers.{i}", entry, axes, &builder)
-    builder.end(exits: [mlp(prefix + "layers.{i}", attended, axes, &builder)])
+    builder.end(exits: [feedForward(prefix + "layers.{i}", attended, &builder)])
 
     let last = builder.begin(segment: "head", path: "head", carry: axes.carry)
     let normed = builder.rmsNorm(prefix + "norm", last, epsilon: epsilon)
@@ -55,7 +57,7 @@ package struct LlamaConfiguration: Hashable, Sendable {
   }
 
   private struct Axes {
-    let batch, sequence, vocabulary, hidden, ffn: AxisID
+    let batch, sequence, vocabulary, hidden: AxisID
     let attention: AttentionAxes
 
     init(_ model: LlamaConfiguration, _ builder: inout GraphBuilder) {
@@ -64,7 +66,6 @@ package struct LlamaConfiguration: Hashable, Sendable {
       vocabulary = builder.axis("vocab", model.vocabulary, .vocabulary)
       hidden = builder.axis("hidden", model.hidden, .feature)
       attention = AttentionAxes(heads: model.heads, keyValueHeads: model.keyValueHeads, headSize: model.headSize, in: &builder)
-      ffn = builder.axis("ffn", model.ffn, .feature)
     }
 
     var carry: [AxisID] { [batch, sequence, hidden] }
@@ -84,14 +85,14 @@ package struct LlamaConfiguration: Hashable, Sendable {
     return builder.add(path + ".residual", x, projected)
   }
 
-  private func mlp(_ block: String, _ x: TensorID, _ axes: Axes, _ builder: inout GraphBuilder) -> TensorID {
-    let path = block + ".mlp"
+  private func feedForward(_ block: String, _ x: TensorID, _ builder: inout GraphBuilder) -> TensorID {
     let normed = builder.rmsNorm(block + ".post_attention_layernorm", x, epsilon: epsilon)
-    let gate = builder.linear(path + ".gate_proj", normed, from: [axes.hidden], to: [axes.ffn], bias: mlpBias)
-    let act = builder.elementwise(.activation(activation), path + ".act", gate)
-    let up = builder.linear(path + ".up_proj", normed, from: [axes.hidden], to: [axes.ffn], bias: mlpBias)
-    let product = builder.apply(.multiply, path + ".multiply", [act, up], to: [axes.batch, axes.sequence, axes.ffn])
-    let down = builder.linear(path + ".down_proj", product, from: [axes.ffn], to: [axes.hidden], bias: mlpBias)
-    return builder.add(path + ".residual", x, down)
+    if let experts {
+      let path = block + "." + experts.module
+      return builder.add(path + ".residual", x, experts.apply(path, normed, activation: activation, &builder))
+    }
+    let path = block + ".mlp"
+    let width = builder.axis("ffn", ffn, .feature)
+    return builder.add(path + ".residual", x, builder.gatedMLP(path, normed, width: width, activation: activation, bias: mlpBias))
   }
 }
