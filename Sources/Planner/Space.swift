@@ -308,7 +308,7 @@ package struct Space: Sendable {
     return pricing.rules.enumerated().map { op, rule in
       let constraints = request.constraints.filter { $0.matches(request.graph.operators[op].name) }
       return Strategy.all(for: rule, mesh: frame.mesh).filter { strategy in
-        if let degree, let batch = rule.iteration.firstIndex(where: { $0.role == .batch }) {
+        if let degree, !rule.worksOnSlots, let batch = rule.iteration.firstIndex(where: { $0.role == .batch }) {
           let parts = strategy.assignment.enumerated().reduce(1) { $1.element == batch ? $0 * frame.mesh[$1.offset] : $0 }
           if parts != degree { return false }
         }

@@ -59,6 +59,9 @@ package struct OperatorRule: Sendable {
   package let interior: [InteriorCollective]
   package let work: Work
 
+  /// Whether the operator works on tokens that were dispatched to experts: the data that a rank holds is then not its own replica's.
+  package var worksOnSlots: Bool { iteration.contains { $0.role == .slots } }
+
   /// The iteration axes that the result lacks.
   package func isReduced(_ axis: Int) -> Bool { !result.contains(axis) }
 }

@@ -27,6 +27,16 @@ extension Tiny {
     #expect(try ModelReader.read(modelFile("mixtral-8x7b.json")).graph.parameterCount == 46_702_792_704)
   }
 
+  /// The counts that Alpa's benchmark printed, in billions: 2.383, 10.1696 and 26.6481.
+  @Test(
+    "Oracle: the parameters of Alpa's mixtures of experts",
+    arguments: [("gpt-moe-2.4b", 2.383), ("gpt-moe-10b", 10.1696), ("gpt-moe-27b", 26.6481)])
+  func gptMoE(file: String, billions: Double) throws {
+    let graph = try ModelReader.read(modelFile("\(file).json")).graph
+    #expect(abs(Double(graph.parameterCount) / 1e9 / billions - 1) < 1e-3)
+    #expect(graph.segments.map(\.repeats) == [1, 8, 1])
+  }
+
   @Test("Oracle: one stored tensor for each expert, by the library's names")
   func storedTensors() throws {
     for (config, layer, products, shapes) in [
