@@ -21,8 +21,8 @@ import Documents
 ///   scale of a norm.
 /// - A result has the operator's name, unless `result` gives another, and the axes that its operands determine; `axes` states them for
 ///   `position_embedding`, `patches` and `prepend_token`.
-/// - Attributes: `causal` (attention), `base` and `llama3` (rotary), `epsilon` (norms), `function` (activation), `probability` (dropout),
-///   `offset` (position_embedding, 0), `size` (patches), `position` (select_token).
+/// - Attributes: `causal` (attention), `base`, `llama3` and `rotated` (rotary), `epsilon` (norms), `adds_one` (rms_norm), `function` (activation),
+///   `probability` (dropout), `factor` (scale), `offset` (position_embedding, 0), `size` (patches), `position` (select_token).
 ///
 /// Order matters in every array, and tensors are numbered by first appearance, so decoding what was encoded gives an equal graph for every
 /// graph that is numbered so: all that come from files.
