@@ -29,7 +29,7 @@ extension GraphBuilder {
       let name = tensors[exit].name
       if !available.contains(exit) { throw failure("sends on \(name), which it does not compute") }
       if segment.entries.contains(exit) {
-        throw failure("sends on \(name) as it came in; let an operator of the segment compute what it sends on (a dropout of probability 0 copies)")
+        throw failure("sends on \(name) as it came in; let an operator of the segment give what it sends on (a `pass`)")
       }
       if !seen.insert(exit).inserted { throw failure("sends on \(name) twice; send it once, and let all that read it share it") }
     }

@@ -47,14 +47,15 @@ extension Operator {
         "expected q [b, s, g, r, d], k and v [b, t, g, d]; found \(text(q)), \(text(k)), \(text(v))")
       try expect(q[0] == k[0] && q[2] == k[2] && q[4] == k[3], "q \(text(q)) and k \(text(k)) differ in batch, groups or head size")
       if operands.count == 4 { try expect(dims(3) == [k[0], k[1]], "the mask is \(text(dims(3))), expected \(text([k[0], k[1]]))") }
-    case .rotary:
-      try expect(
-        out == dims(0) && out.count >= 3 && axes[out[out.count - 1]].extent % 2 == 0,
-        "rotates \(text(dims(0))): the last dimension must be even")
+    case .rotary(let parameters):
+      try expect(out == dims(0) && out.count >= 3, "rotates \(text(dims(0))), but gives \(text(out))")
+      let size = axes[out[out.count - 1]].extent
+      let rotated = parameters.rotated ?? size
+      try expect(rotated >= 2 && rotated % 2 == 0 && rotated <= size, "rotates \(rotated) of \(size) features: an even number of them is needed")
     case .layerNorm, .rmsNorm:
       try expect(out == dims(0) && !out.isEmpty, "must keep the shape \(text(dims(0)))")
       for operand in 1..<operands.count { try expect(dims(operand) == [out[out.count - 1]], "scale and bias must be \(text([out[out.count - 1]]))") }
-    case .activation, .dropout: try expect(out == dims(0), "must keep the shape \(text(dims(0)))")
+    case .activation, .dropout, .scale, .pass: try expect(out == dims(0), "must keep the shape \(text(dims(0)))")
     case .add: try expect(out == dims(0) && Array(out.suffix(dims(1).count)) == dims(1), "adds \(text(dims(1))) to \(text(dims(0)))")
     case .multiply: try expect(out == dims(0) && dims(1) == out, "multiplies \(text(dims(0))) by \(text(dims(1)))")
     case .patches(let size):
@@ -90,7 +91,7 @@ extension OperatorKind {
   /// How many operands an operator of this kind takes.
   var operandCounts: ClosedRange<Int> {
     switch self {
-    case .positionEmbedding, .rotary, .activation, .dropout, .patches, .selectToken, .route: 1...1
+    case .positionEmbedding, .rotary, .activation, .dropout, .scale, .pass, .patches, .selectToken, .route: 1...1
     case .embedding, .linear, .bias, .rmsNorm, .add, .multiply, .prependToken, .dispatch, .expertLinear, .combine, .sigmoidGate, .crossEntropy: 2...2
     case .layerNorm: 3...3
     case .attention: 3...4

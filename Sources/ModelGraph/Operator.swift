@@ -14,16 +14,20 @@ package enum OperatorKind: Hashable, Sendable {
   /// (query `[b, s, g, r, d]`, key `[b, t, g, d]`, value `[b, t, g, d]`, optional key mask `[b, t]`) → `[b, s, g, r, d]`.
   /// g key-value groups of r query heads; scores are multiplied by 1/√d.
   case attention(causal: Bool)
-  /// Rotary position embedding, rotate-half: `[b, s, …, d]` → the same shape.
+  /// Rotary position embedding, rotate-half: `[b, s, …, d]` → the same shape; the features after those that are rotated stay as they are.
   case rotary(RotaryParameters)
   /// (x `[…, h]`, weight `[h]`, bias `[h]`), over the last dimension.
   case layerNorm(epsilon: Double)
-  /// (x `[…, h]`, weight `[h]`), over the last dimension.
-  case rmsNorm(epsilon: Double)
+  /// (x `[…, h]`, weight `[h]`), over the last dimension. With `addsOne` the scale is 1 + weight (Gemma).
+  case rmsNorm(epsilon: Double, addsOne: Bool = false)
   /// Element-wise, x → f(x).
   case activation(ActivationFunction)
   /// Zeroes elements with this probability in training; the identity when run unless asked otherwise.
   case dropout(probability: Double)
+  /// Element-wise factor · x, the factor rounded to fp32.
+  case scale(factor: Double)
+  /// x as it is: what a segment hands on of what came in, and does not change.
+  case pass
   /// Element-wise a + b; b may lack leading axes of a (it is then broadcast).
   case add
   /// Element-wise a · b of equal shapes.
@@ -61,7 +65,7 @@ package enum ActivationFunction: String, Hashable, Sendable, CaseIterable {
   case tanh
 }
 
-/// The angles of a rotary embedding: position · base^(−2i/d), with optional scaling of the frequencies.
+/// The angles of a rotary embedding: position · base^(−2i/d) over the d features that are rotated, with optional scaling of the frequencies.
 package struct RotaryParameters: Hashable, Sendable {
   /// Llama 3's scaling (`rope_scaling` with `rope_type: llama3`): low frequencies are divided by `factor`, with a smooth ramp between.
   package struct Llama3Scaling: Hashable, Sendable {
@@ -80,10 +84,13 @@ package struct RotaryParameters: Hashable, Sendable {
 
   package var base: Double
   package var scaling: Llama3Scaling?
+  /// How many features of a head are rotated, its first ones; nil for all of them.
+  package var rotated: Int?
 
-  package init(base: Double, scaling: Llama3Scaling? = nil) {
+  package init(base: Double, scaling: Llama3Scaling? = nil, rotated: Int? = nil) {
     self.base = base
     self.scaling = scaling
+    self.rotated = rotated
   }
 }
 

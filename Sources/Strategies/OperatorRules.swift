@@ -78,6 +78,14 @@ package enum OperatorRules {
       rule.add(out)
       return rule.finish(operands: [dims(0), dims(1)], result: out, keeps: [], work: .stream)
 
+    case .scale:
+      rule.add(out)
+      return rule.finish(operands: [dims(0)], result: out, keeps: [], work: .stream)
+
+    case .pass:
+      rule.add(out)
+      return rule.finish(operands: [dims(0)], result: out, keeps: [], work: .free)
+
     case .multiply:
       rule.add(out)
       return rule.finish(operands: [dims(0), dims(1)], result: out, keeps: [0, 1], work: .stream)

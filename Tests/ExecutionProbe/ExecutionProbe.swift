@@ -46,9 +46,8 @@ enum ExecutionProbe {
     case "diverge": try DecisionChecks(world: process.world).diverge()
     case "faults": try print(try DecisionChecks(world: process.world).faults(), process)
     case "oracle":
-      guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
-      let checks = OracleChecks(world: process.world, folder: arguments[1], model: model)
-      try print(try arguments.dropFirst(2).flatMap { name in try checks.mismatches(strategy: name).map { "\(name): \($0)" } }, process)
+      let checks = OracleChecks(world: process.world, folder: arguments[0])
+      try print(try arguments.dropFirst(1).flatMap { name in try checks.mismatches(strategy: name).map { "\(name): \($0)" } }, process)
     case "steps": try measureSteps(arguments, process.world)
     case "status": return Int32(arguments[0]) ?? 0
     case "fail": try fail(arguments[0], process)

@@ -4,11 +4,11 @@ import Foundation
 import ModelGraph
 import Strategies
 
-/// Runs that are compared with what PyTorch computed: Tests/Fixtures/torch, made by the commands in its README.md.
+/// Runs that are compared with what PyTorch computed for a folder's `config.json`: Tests/Fixtures/torch, made by the commands in its README.md,
+/// and Tests/Fixtures/transformers, made by its make.py.
 struct OracleChecks {
   let world: Communicator
   let folder: String
-  let model: TinyModel
 
   private struct Expected: Decodable {
     let losses: [Double]
@@ -29,7 +29,9 @@ struct OracleChecks {
     let isPipeline = words.contains("pipeline")
     let names = words.filter { !["pipeline", "micro"].contains($0) && !$0.hasPrefix("zero") && Recompute(rawValue: $0) == nil }
     let microBatches = isPipeline || words.contains("micro") ? 2 : 1
-    let graph = try model.graph(batch: 4 / microBatches)
+    let inputs = try Safetensors(file: folder + "/inputs.safetensors")
+    guard let shape = inputs.entry(named: "input_ids")?.shape, shape.count == 2 else { throw ProbeError(description: "\(folder) has no input_ids") }
+    let graph = try ModelReader.read(folder).graph.sized(batch: shape[0] / microBatches, sequence: shape[1])
     let mesh = names.isEmpty ? [1] : names.map { _ in names.count == 1 && !isPipeline ? world.size : 2 }
     let builder = DecisionBuilder(graph: graph, mesh: mesh)
     let preferences = names.map { name in
@@ -45,13 +47,13 @@ struct OracleChecks {
     }
     let cuts = isPipeline ? (1..<world.size / mesh.reduce(1, *)).map { $0 } : []
     let decision = builder.decision(
-      builder.assignments(preferences), batch: 4, microBatches: microBatches, cuts: cuts, zero: { _ in zero }, recompute: { _ in recompute })
+      builder.assignments(preferences), batch: shape[0], microBatches: microBatches, cuts: cuts, zero: { _ in zero }, recompute: { _ in recompute })
     let weights = folder + "/model.safetensors"
     let parameters: ParameterValues =
       FileManager.default.fileExists(atPath: weights) ? .checkpoint(try Checkpoint(path: weights)) : .generated(seed: 1)
     var request = RunRequest(
       decision, hyperparameters: Hyperparameters(optimizer: .adamw), parameters: parameters,
-      inputs: try StepInputs(graph: graph, batch: 4, file: folder + "/inputs.safetensors", needsLabels: true))
+      inputs: try StepInputs(graph: graph, batch: shape[0], file: folder + "/inputs.safetensors", needsLabels: true))
     request.steps = 5
     (request.collectsOutputs, request.collectsGradients) = (true, true)
     let report = try Run(request, world: world).carryOut()
@@ -72,7 +74,7 @@ struct OracleChecks {
     var floor: Float = 0
     for entry in gradients.entries { floor = max(floor, 1e-3 * (try values(entry.name, gradients).map(abs).max() ?? 0)) }
     for gradient in report.gradients { try compare(gradient, with: gradients, floor: floor, &problems) }
-    if report.gradients.count != gradients.entries.count || report.outputs.count != 1 {
+    if report.gradients.count != gradients.entries.count || report.outputs.count != logits.entries.count {
       problems.append("\(report.outputs.count) outputs and \(report.gradients.count) gradients")
     }
     return problems

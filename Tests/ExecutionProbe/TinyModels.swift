@@ -7,6 +7,8 @@ enum TinyModel: String, CaseIterable {
   case llama
   case bert
   case vit
+  case gemma
+  case gptNeoX = "gpt_neox"
 
   /// - Parameter batch: sequences in one micro-batch.
   func graph(
@@ -24,6 +26,17 @@ enum TinyModel: String, CaseIterable {
       (model.workload, model.layers, model.hidden, model.heads, model.ffn) = (workload, layers, hidden, heads, ffn)
       (model.vocabulary, model.maximumPositions, model.keyValueHeads, model.headSize) = (vocabulary, sequence, heads / 2, hidden / heads)
       model.epsilon = 1e-5
+      return try model.graph()
+    case .gemma:
+      var model = LlamaConfiguration()
+      (model.workload, model.layers, model.hidden, model.heads, model.ffn) = (workload, layers, hidden, heads, ffn)
+      (model.vocabulary, model.maximumPositions, model.keyValueHeads, model.headSize) = (vocabulary, sequence, heads / 2, hidden / heads + 2)
+      (model.normAddsOne, model.scalesEmbeddings, model.tiesEmbeddings, model.normalisesQueriesAndKeys) = (true, true, true, true)
+      return try model.graph()
+    case .gptNeoX:
+      var model = GPTNeoXConfiguration()
+      (model.workload, model.layers, model.hidden, model.heads, model.ffn) = (workload, layers, hidden, heads, ffn)
+      (model.vocabulary, model.maximumPositions, model.rotary.rotated) = (vocabulary, sequence, hidden / heads / 2)
       return try model.graph()
     case .bert:
       var model = BertConfiguration()

@@ -14,7 +14,11 @@ extension Tiny {
      "num_hidden_layers": 2, "intermediate_size": 12, "max_position_embeddings": 16, "vocab_size": 20, "num_experts": 6, "num_experts_per_tok": 3,
      "moe_intermediate_size": 5, "shared_expert_intermediate_size": 7}
     """
-  static let withExperts = [mixtral, qwen2MoE]
+  static let qwen3MoE = """
+    {"model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"], "hidden_size": 8, "num_attention_heads": 4, "num_key_value_heads": 2,
+     "head_dim": 6, "num_hidden_layers": 2, "intermediate_size": 12, "max_position_embeddings": 16, "vocab_size": 20, "num_experts": 6,
+     "num_experts_per_tok": 3, "moe_intermediate_size": 5, "norm_topk_prob": true}
+    """
 }
 
 /// Models with mixtures of experts.
@@ -42,6 +46,7 @@ extension Tiny {
     for (config, layer, products, shapes) in [
       (Tiny.mixtral, "block_sparse_moe", ["w1", "w3", "w2"], [[12, 8], [12, 8], [8, 12]]),
       (Tiny.qwen2MoE, "mlp", ["gate_proj", "up_proj", "down_proj"], [[5, 8], [5, 8], [8, 5]]),
+      (Tiny.qwen3MoE, "mlp", ["gate_proj", "up_proj", "down_proj"], [[5, 8], [5, 8], [8, 5]]),
     ] {
       let graph = try graph(config)
       for (product, shape) in zip(products, shapes) {
@@ -57,6 +62,37 @@ extension Tiny {
       shared.map { $0.parameter?.checkpointShape } == [[7, 8], [7, 8], [8, 7], [1, 8]]
         && shared.last?.name == "model.layers.{i}.mlp.shared_expert_gate.weight")
   }
+
+  @Test("Oracle: the parameters of published checkpoints", arguments: published)
+  func publishedCounts(parameters: Int, config: String) throws { #expect(try graph(config).parameterCount == parameters) }
+
+  /// The configurations of the files on the Hugging Face Hub, and the counts of their indices.
+  private static let published = [
+    (
+      14_315_784_192,
+      """
+      {"_name_or_path": "Qwen/Qwen1.5-MoE-A2.7B", "architectures": ["Qwen2MoeForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 151643,
+       "decoder_sparse_step": 1, "eos_token_id": 151643, "hidden_act": "silu", "hidden_size": 2048, "initializer_range": 0.02,
+       "intermediate_size": 5632, "max_position_embeddings": 8192, "max_window_layers": 21, "model_type": "qwen2_moe",
+       "moe_intermediate_size": 1408, "norm_topk_prob": false, "num_attention_heads": 16, "num_experts": 60, "num_experts_per_tok": 4,
+       "num_hidden_layers": 24, "num_key_value_heads": 16, "output_router_logits": false, "rms_norm_eps": 1e-06, "rope_theta": 1000000.0,
+       "router_aux_loss_coef": 0.001, "shared_expert_intermediate_size": 5632, "sliding_window": 32768, "tie_word_embeddings": false,
+       "torch_dtype": "bfloat16", "transformers_version": "4.39.0.dev0", "use_cache": true, "use_sliding_window": false, "vocab_size": 151936}
+      """
+    ),
+    (
+      30_532_122_624,
+      """
+      {"_name_or_path": "Qwen/Qwen3-30B-A3B", "architectures": ["Qwen3MoeForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
+       "bos_token_id": 151643, "decoder_sparse_step": 1, "eos_token_id": 151645, "head_dim": 128, "hidden_act": "silu", "hidden_size": 2048,
+       "initializer_range": 0.02, "intermediate_size": 6144, "max_position_embeddings": 40960, "max_window_layers": 48, "mlp_only_layers": [],
+       "model_type": "qwen3_moe", "moe_intermediate_size": 768, "norm_topk_prob": true, "num_attention_heads": 32, "num_experts": 128,
+       "num_experts_per_tok": 8, "num_hidden_layers": 48, "num_key_value_heads": 4, "output_router_logits": false, "rms_norm_eps": 1e-06,
+       "rope_scaling": null, "rope_theta": 1000000.0, "router_aux_loss_coef": 0.001, "sliding_window": null, "tie_word_embeddings": false,
+       "torch_dtype": "bfloat16", "transformers_version": "4.51.0", "use_cache": true, "use_sliding_window": false, "vocab_size": 151936}
+      """
+    ),
+  ]
 
   @Test("The slots follow the sequence: every route has a place, evenly, and no expert has more")
   func slots() throws {

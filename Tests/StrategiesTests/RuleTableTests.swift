@@ -114,7 +114,7 @@ import Testing
   @Test func elementWise() throws {
     let alike = ["- replicate": "R/R → R/R", "b data": "S0/S0 → S0/S0", "s sequence": "S1/S1 → S1/S1", "h column": "S2/S2 → S2/S2"]
     for function in ActivationFunction.allCases { try expect(alike) { $0.apply(.activation(function), [$0.x("bsh")], "bsh") } }
-    try expect(alike) { $0.apply(.dropout(probability: 0.1), [$0.x("bsh")], "bsh") }
+    for kind in [OperatorKind.dropout(probability: 0.1), .scale(factor: 2), .pass] { try expect(alike) { $0.apply(kind, [$0.x("bsh")], "bsh") } }
     try expect(["- replicate": "R/R R/R → R/R", "b data": "S0/S0 R/P → S0/S0", "s sequence": "S1/S1 R/P → S1/S1", "h column": "S2/S2 S0/S0 → S2/S2"])
     {
       $0.apply(.bias, [$0.x("bsh"), $0.weight("c", "h")], "bsh")

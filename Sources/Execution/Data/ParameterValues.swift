@@ -50,7 +50,7 @@ package enum ParameterValues {
   private static func storedName(of name: String, in checkpoint: Checkpoint) -> String {
     if checkpoint.contains(name) { return name }
     let shortened = name.split(separator: ".", maxSplits: 1).dropFirst().joined(separator: ".")
-    let candidates = [shortened] + ["transformer.", "model.", "bert.", "vit."].map { $0 + name }
+    let candidates = [shortened] + ["transformer.", "model.", "gpt_neox.", "bert.", "vit."].map { $0 + name }
     return candidates.first(where: checkpoint.contains) ?? name
   }
 }

@@ -43,22 +43,24 @@ extension OperatorCall {
     }
   }
 
-  /// Samples, first position, positions and heads of x [b, s, …, d].
-  private var rotated: (batch: Int, start: Int, count: Int, heads: Int) {
+  /// Samples, first position, positions, heads and their size of x [b, s, …, d].
+  private var rotated: (batch: Int, start: Int, count: Int, heads: Int, headSize: Int) {
     let region = region(0)
-    return (region[0].count, region[1].lowerBound, region[1].count, region[2..<region.count - 1].reduce(1) { $0 * $1.count })
+    let heads = region[2..<region.count - 1].reduce(1) { $0 * $1.count }
+    return (region[0].count, region[1].lowerBound, region[1].count, heads, region[region.count - 1].count)
   }
 
   func rotaryForward() throws(ExecutionError) {
-    let (batch, start, count, heads) = rotated
+    let (batch, start, count, heads, headSize) = rotated
     constants.rotaryTable(call.op, program).rotate(
-      operand(0), into: try newResult(), batch: batch, start: start, count: count, heads: heads)
+      operand(0), into: try newResult(), batch: batch, start: start, count: count, heads: heads, headSize: headSize)
   }
 
   func rotaryBackward() throws(ExecutionError) {
     guard let dx = try newGradient(0) else { return }
-    let (batch, start, count, heads) = rotated
-    constants.rotaryTable(call.op, program).rotateBack(resultGradient, into: dx, batch: batch, start: start, count: count, heads: heads)
+    let (batch, start, count, heads, headSize) = rotated
+    constants.rotaryTable(call.op, program).rotateBack(
+      resultGradient, into: dx, batch: batch, start: start, count: count, heads: heads, headSize: headSize)
   }
 }
 
@@ -93,8 +95,9 @@ final class OperatorConstants {
     let op = program.graph.operators[id]
     guard case .rotary(let parameters) = op.kind else { preconditionFailure("\(op.name) is not a rotary embedding") }
     let (region, headSize) = (program.iterationRegions[id], program.graph.shape(op.result).last ?? 0)
+    let rotated = parameters.rotated ?? headSize
     let positions = region[program.rules[id].result[1]]
-    if let known = tables.first(where: { $0.parameters == parameters && $0.table.positions == positions && $0.table.headDim == headSize }) {
+    if let known = tables.first(where: { $0.parameters == parameters && $0.table.positions == positions && $0.table.rotated == rotated }) {
       return known.table
     }
     let table = RotaryTable(positions: positions, inverseFrequencies: parameters.inverseFrequencies(headSize: headSize))

@@ -20,19 +20,20 @@ extension OperatorCall {
     }
   }
 
-  func rmsNormForward(epsilon: Float) throws(ExecutionError) {
+  func rmsNormForward(epsilon: Float, addsOne: Bool) throws(ExecutionError) {
     let (rows, columns) = rowsAndColumns
     RMSNorm.forward(
-      operand(0), weight: operand(1), epsilon: epsilon, into: try newResult(), rstd: try newExtra(0), rows: rows, columns: columns)
+      operand(0), weight: operand(1), addend: addsOne ? 1 : 0, epsilon: epsilon, into: try newResult(), rstd: try newExtra(0), rows: rows,
+      columns: columns)
   }
 
-  func rmsNormBackward() throws(ExecutionError) {
+  func rmsNormBackward(addsOne: Bool) throws(ExecutionError) {
     let (rows, columns) = rowsAndColumns
     try withScratch(columns) { (scratch) throws(ExecutionError) in
       let dx = try gradientOrScratch()
       RMSNorm.backward(
-        x: operand(0), weight: operand(1), rstd: extra(0), dy: resultGradient, dx: dx, dweight: try accumulator(1) ?? scratch, rows: rows,
-        columns: columns)
+        x: operand(0), weight: operand(1), addend: addsOne ? 1 : 0, rstd: extra(0), dy: resultGradient, dx: dx,
+        dweight: try accumulator(1) ?? scratch, rows: rows, columns: columns)
     }
   }
 

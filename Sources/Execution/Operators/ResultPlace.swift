@@ -16,8 +16,8 @@ extension Program {
   /// Where a forward pass leaves its result.
   func resultPlace(of call: KernelCall) -> ResultPlace {
     switch graph.operators[call.op].kind {
-    case .bias, .rotary, .activation, .add, .multiply: .over(call.operands[0])
-    case .dropout: .sameAs(call.operands[0])
+    case .bias, .rotary, .activation, .scale, .add, .multiply: .over(call.operands[0])
+    case .dropout, .pass: .sameAs(call.operands[0])
     case .embedding, .positionEmbedding, .linear, .attention, .layerNorm, .rmsNorm, .patches, .prependToken, .selectToken, .crossEntropy: .fresh
     case .route, .dispatch, .expertLinear, .combine, .sigmoidGate: .fresh
     }
@@ -34,8 +34,8 @@ extension Program {
     // The loss has no gradient of its own, and its operand's goes over the operand.
     guard let dy = call.resultGradient else { return kind == .crossEntropy ? .over(call.operands[0]) : .fresh }
     switch kind {
-    case .rotary, .layerNorm, .rmsNorm, .activation, .multiply: return operand == 0 ? .over(dy) : .fresh
-    case .dropout, .bias: return operand == 0 ? .sameAs(dy) : .fresh
+    case .rotary, .layerNorm, .rmsNorm, .activation, .scale, .multiply: return operand == 0 ? .over(dy) : .fresh
+    case .dropout, .pass, .bias: return operand == 0 ? .sameAs(dy) : .fresh
     case .add:
       // What is added to every row has the sum over the rows.
       let isWhole = buffers[call.operands[operand]].count == buffers[call.result].count

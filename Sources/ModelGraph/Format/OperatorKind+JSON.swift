@@ -15,6 +15,8 @@ extension OperatorKind {
     case .rmsNorm: "rms_norm"
     case .activation: "activation"
     case .dropout: "dropout"
+    case .scale: "scale"
+    case .pass: "pass"
     case .add: "add"
     case .multiply: "multiply"
     case .patches: "patches"
@@ -32,22 +34,25 @@ extension OperatorKind {
   /// The keys that say more than `op` does, in the order in which the documentation lists them.
   var attributes: [(key: String, value: JSON)] {
     switch self {
-    case .embedding, .linear, .bias, .add, .multiply, .prependToken, .dispatch, .expertLinear, .combine, .sigmoidGate, .crossEntropy: []
+    case .embedding, .linear, .bias, .pass, .add, .multiply, .prependToken, .dispatch, .expertLinear, .combine, .sigmoidGate, .crossEntropy: []
     case .route(let topK, let renormalises): [("top_k", .int(topK)), ("renormalise", .bool(renormalises))]
     case .positionEmbedding(let offset): [("offset", .int(offset))]
     case .attention(let causal): [("causal", .bool(causal))]
     case .rotary(let parameters): parameters.attributes
-    case .layerNorm(let epsilon), .rmsNorm(let epsilon): [("epsilon", .double(epsilon))]
+    case .layerNorm(let epsilon): [("epsilon", .double(epsilon))]
+    case .rmsNorm(let epsilon, let addsOne): [("epsilon", .double(epsilon))] + (addsOne ? [("adds_one", true)] : [])
     case .activation(let function): [("function", .string(function.rawValue))]
     case .dropout(let probability): [("probability", .double(probability))]
+    case .scale(let factor): [("factor", .double(factor))]
     case .patches(let size): [("size", .int(size))]
     case .selectToken(let position): [("position", .int(position))]
     }
   }
 
   private static let formatNames = [
-    "embedding", "position_embedding", "linear", "bias", "attention", "rotary", "layer_norm", "rms_norm", "activation", "dropout", "add",
-    "multiply", "patches", "prepend_token", "select_token", "route", "dispatch", "expert_linear", "combine", "sigmoid_gate", "cross_entropy",
+    "embedding", "position_embedding", "linear", "bias", "attention", "rotary", "layer_norm", "rms_norm", "activation", "dropout", "scale", "pass",
+    "add", "multiply", "patches", "prepend_token", "select_token", "route", "dispatch", "expert_linear", "combine", "sigmoid_gate",
+    "cross_entropy",
   ]
 
   /// Reads the key `op` and the keys that belong to it.
@@ -64,12 +69,15 @@ extension OperatorKind {
     case "attention": self = .attention(causal: try object.bool("causal"))
     case "rotary": self = .rotary(try RotaryParameters(reading: object))
     case "layer_norm": self = .layerNorm(epsilon: try object.double("epsilon", .positive))
-    case "rms_norm": self = .rmsNorm(epsilon: try object.double("epsilon", .positive))
+    case "rms_norm":
+      self = .rmsNorm(epsilon: try object.double("epsilon", .positive), addsOne: try object.boolIfPresent("adds_one") ?? false)
     case "activation": self = .activation(try object.choice("function", of: ActivationFunction.self))
     case "dropout":
       let probability = try object.double("probability", .nonNegative)
       guard probability < 1 else { throw try object.node("probability").invalid(expected: "a probability from 0 to below 1") }
       self = .dropout(probability: probability)
+    case "scale": self = .scale(factor: try object.double("factor", .positive))
+    case "pass": self = .pass
     case "add": self = .add
     case "multiply": self = .multiply
     case "patches": self = .patches(size: try object.int("size", .within(1, 1 << 12)))
@@ -102,7 +110,7 @@ extension OperatorKind {
       return x.filter { $0 == x.first || !weight.contains($0) } + weight.filter { !x.contains($0) }
     case .selectToken: return operands[0].indices.filter { $0 != 1 }.map { operands[0][$0] }
     case .crossEntropy: return []
-    case .bias, .attention, .rotary, .layerNorm, .rmsNorm, .activation, .dropout, .add, .multiply, .sigmoidGate: return operands[0]
+    case .bias, .attention, .rotary, .layerNorm, .rmsNorm, .activation, .dropout, .scale, .pass, .add, .multiply, .sigmoidGate: return operands[0]
     }
   }
 }
@@ -120,11 +128,12 @@ extension RotaryParameters {
           ]
         ))
     }
+    if let rotated { members.append(("rotated", .int(rotated))) }
     return members
   }
 
   fileprivate init(reading object: ObjectReader) throws {
-    self.init(base: try object.double("base", .positive))
+    self.init(base: try object.double("base", .positive), rotated: try object.intIfPresent("rotated", .within(2, GraphBuilder.largestExtent)))
     guard let llama3 = try object.objectIfPresent("llama3") else { return }
     let scaling = Llama3Scaling(
       factor: try llama3.double("factor", .positive), lowFrequencyFactor: try llama3.double("low_frequency_factor", .positive),

@@ -39,12 +39,13 @@ package struct ExpertLayer: Hashable, Sendable {
   }
 
   /// The layer's result for normed tokens `[batch, positions, features]`.
-  func apply(_ path: String, _ x: TensorID, activation: ActivationFunction, _ builder: inout GraphBuilder) -> TensorID {
+  ///
+  /// - Parameter width: the axis of `ffn`.
+  func apply(_ path: String, _ x: TensorID, width: AxisID, activation: ActivationFunction, _ builder: inout GraphBuilder) -> TensorID {
     let tokens = builder.tensors[x].dimensions
     let experts = builder.axis("experts", count, .experts)
     let routes = builder.axis("routes", 2 * perToken, .whole)
     let slots = builder.slots("slots", Axis.Slots(positions: tokens[1], experts: experts, perToken: perToken))
-    let width = builder.axis("expert_ffn", ffn, .feature)
 
     let logits = builder.linear(path + ".gate", x, from: [tokens[2]], to: [experts], bias: false)
     let routed = builder.apply(

@@ -63,10 +63,10 @@ extension GraphBuilder {
     return apply(.layerNorm(epsilon: epsilon), path, [x, weight, bias], to: tensors[x].dimensions)
   }
 
-  /// RMS norm over x's last axis, with `<path>.weight`.
-  package mutating func rmsNorm(_ path: String, _ x: TensorID, epsilon: Double) -> TensorID {
-    let weight = parameter(path + ".weight", stored: [Array(tensors[x].dimensions.suffix(1))], isNormWeight: true)
-    return apply(.rmsNorm(epsilon: epsilon), path, [x, weight], to: tensors[x].dimensions)
+  /// RMS norm over x's last axis, with `<path>.weight`; the scale is 1 + that with `addsOne`.
+  package mutating func rmsNorm(_ path: String, _ x: TensorID, epsilon: Double, addsOne: Bool = false) -> TensorID {
+    let weight = parameter(path + ".weight", stored: [Array(tensors[x].dimensions.suffix(1))], isNormWeight: !addsOne)
+    return apply(.rmsNorm(epsilon: epsilon, addsOne: addsOne), path, [x, weight], to: tensors[x].dimensions)
   }
 
   /// A table look-up, (ids `[…]`, `<path>.weight` `[rows, features]`) → `[…, features]`; returns the table too, for tied weights.
@@ -116,11 +116,15 @@ extension GraphBuilder {
 
   /// What stands on a decoder's last norm.
   ///
-  /// - Parameter tied: the embedding table, where the language-model head is it.
-  package mutating func decoderHead(_ head: DecoderHead, _ normed: TensorID, from hidden: AxisID, to vocabulary: AxisID, tied: TensorID?) {
+  /// - Parameters:
+  ///   - tied: the embedding table, where the language-model head is it.
+  ///   - path: the head's module.
+  package mutating func decoderHead(
+    _ head: DecoderHead, _ normed: TensorID, from hidden: AxisID, to vocabulary: AxisID, tied: TensorID?, path: String = "lm_head"
+  ) {
     switch head {
     case .none: output("last_hidden_state", normed)
-    case .languageModel: logits(linear("lm_head", normed, from: [hidden], to: [vocabulary], bias: false, tied: tied))
+    case .languageModel: logits(linear(path, normed, from: [hidden], to: [vocabulary], bias: false, tied: tied))
     }
   }
 
