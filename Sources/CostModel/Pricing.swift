@@ -95,7 +95,9 @@ package final class Pricing: Sendable {
   /// The bytes of a tensor that is kept in a layout. The logits of a cross-entropy are kept in fp32, whatever the precision (Megatron-LM and
   /// PyTorch both do).
   package func keptBytes(_ tensor: TensorID, _ layout: Layout) -> Bytes {
-    let isLogits = graph.consumers[tensor].contains { keeps($0.op, operand: $0.operand) && !rules[$0.op].interior.isEmpty }
+    let isLogits = graph.consumers[tensor].contains { site in
+      keeps(site.op, operand: site.operand) && rules[site.op].interior.contains { rules[site.op].isReduced($0.axis) }
+    }
     return bytes(tensor, layout, bytesPerElement: isLogits ? 4 : nil)
   }
 
@@ -130,11 +132,12 @@ package final class Pricing: Sendable {
       cost.forward = rates.attention(work, moving: moved)
       // Two products forward (QKᵀ, PV), five backward (QKᵀ again, dV, dP, dQ, dK): Dao 2023, FlashAttention-2, §3.
       if trains { cost.backward = rates.attention(work * 2.5, moving: (moved + resultBytes) * 2) }
-    case .stream:
-      cost.forward = rates.stream(moved)
+    case .stream(let readings):
+      let read = moved - resultBytes
+      cost.forward = rates.stream(read * Double(readings) + resultBytes)
       let keptBytes = zip(operandBytes, rule.keepsOperand).reduce(resultBytes) { $1.1 ? $0 + $1.0 : $0 }
       let written = zip(operands, operandBytes).reduce(Bytes.zero) { needsGradient[$1.0] ? $0 + $1.1 : $0 }
-      if trains { cost.backward = rates.stream(keptBytes + written) }
+      if trains { cost.backward = rates.stream(keptBytes * Double(readings) + written) }
     case .gather:
       cost.forward = rates.stream(resultBytes * 2)
       if trains { cost.backward = rates.stream(resultBytes * 3) }
@@ -145,9 +148,12 @@ package final class Pricing: Sendable {
       let axes = strategy.assignment.indices.filter { strategy.assignment[$0] == interior.axis }
       if axes.isEmpty { continue }
       let size = Bytes(interior.spans.reduce(4 * share) { $0 * local[$1] })
-      cost.interior += collective(.allReduce, bytes: size, axes: axes) * interior.count
+      let time = collective(.allReduce, bytes: size, axes: axes)
+      cost.interior += time * interior.count
+      if trains { cost.backwardInterior += time * interior.backwardCount }
     }
     cost.forward += cost.interior
+    cost.backward += cost.backwardInterior
 
     if trains {
       for extra in rule.keepsExtra { cost.extras += Bytes(extra.spans.reduce(share * Double(extra.bytesPerElement)) { $0 * local[$1] }) }

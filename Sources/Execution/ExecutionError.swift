@@ -35,8 +35,6 @@ package enum ExecutionError: Error, Equatable, Sendable {
   case lossNotFinite(step: Int, loss: Double)
   /// This rank could not get memory for a tensor.
   case outOfMemory(bytes: Int)
-  /// A plan has operators that ranks cannot compute yet; `operators` are their kinds, as the model format names them.
-  case notExecutable(operators: [String])
   /// A plan was started with another number of ranks than it has.
   case wrongRankCount(planned: Int, found: Int)
 }
@@ -82,9 +80,6 @@ extension ExecutionError: CustomStringConvertible {
           : "a smaller learning rate (--lr) may keep it finite")
     case .outOfMemory(let bytes):
       "\(bytes) bytes of memory could not be allocated; use more ranks or smaller micro-batches"
-    case .notExecutable(let operators):
-      "the plan's \(operators.joined(separator: ", ")) cannot be executed yet: `run` has no kernels for \(operators.count == 1 ? "it" : "them");"
-        + " the plan can be inspected and priced"
     case .wrongRankCount(let planned, let found):
       "the plan is for \(counted(planned, "rank")), and \(found) \(found == 1 ? "was" : "were") started; start it with mpirun -n \(planned)"
     }

@@ -116,6 +116,13 @@ package struct Graph: Hashable, Sendable {
     return graph
   }
 
+  /// The graph with a slot at every expert for every position: room for any routing, where the balanced number is not enough. nil without experts.
+  package var withSlotsForEveryPosition: Graph? {
+    var graph = self
+    for index in graph.axes.indices { if let slots = graph.axes[index].slots { graph.axes[index].extent = graph.axes[slots.positions].extent } }
+    return graph.axes.contains { $0.slots != nil } ? graph : nil
+  }
+
   /// A name with the copy's index in place of `{i}`.
   package static func name(_ pattern: String, copy index: Int) -> String {
     guard let range = pattern.range(of: "{i}") else { return pattern }

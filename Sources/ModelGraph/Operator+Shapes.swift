@@ -73,6 +73,7 @@ extension Operator {
     case .selectToken(let position):
       let x = dims(0)
       try expect(x.count == 3 && out == [x[0], x[2]] && position < axes[x[1]].extent, "position \(position) of \(text(x)) cannot give \(text(out))")
+    case .convolution, .batchNorm, .maxPool, .averagePool: try checkImageShapes(axes: axes, tensors: tensors)
     case .route, .dispatch, .expertLinear, .combine: try checkExpertShapes(axes: axes, tensors: tensors)
     case .sigmoidGate:
       try expect(
@@ -91,9 +92,10 @@ extension OperatorKind {
   /// How many operands an operator of this kind takes.
   var operandCounts: ClosedRange<Int> {
     switch self {
-    case .positionEmbedding, .rotary, .activation, .dropout, .scale, .pass, .patches, .selectToken, .route: 1...1
-    case .embedding, .linear, .bias, .rmsNorm, .add, .multiply, .prependToken, .dispatch, .expertLinear, .combine, .sigmoidGate, .crossEntropy: 2...2
-    case .layerNorm: 3...3
+    case .positionEmbedding, .rotary, .activation, .dropout, .scale, .pass, .patches, .selectToken, .route, .maxPool, .averagePool: 1...1
+    case .embedding, .linear, .bias, .rmsNorm, .add, .multiply, .prependToken, .crossEntropy: 2...2
+    case .dispatch, .expertLinear, .combine, .sigmoidGate, .convolution: 2...2
+    case .layerNorm, .batchNorm: 3...3
     case .attention: 3...4
     }
   }

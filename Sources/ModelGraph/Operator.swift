@@ -38,6 +38,15 @@ package enum OperatorKind: Hashable, Sendable {
   case prependToken
   /// (x `[b, s, h]`) → `[b, h]`: one position of the sequence.
   case selectToken(position: Int)
+  /// (x `[b, i, H, W]`, weight `[o, i, kH, kW]`) → `[b, o, H', W']`: a convolution of one group, as many zeros around as `padding` says.
+  case convolution(stride: Int, padding: Int)
+  /// (x `[b, c, H, W]`, weight `[c]`, bias `[c]`): each channel normalised by the mean and variance of the whole batch, whatever it is split
+  /// over; running averages are neither kept nor used.
+  case batchNorm(epsilon: Double)
+  /// x `[b, c, H, W]` → `[b, c, H', W']`: the largest value of each square window; what lies outside does not count.
+  case maxPool(size: Int, stride: Int, padding: Int)
+  /// x `[b, c, H, W]` → `[b, c]`: the mean over the image.
+  case averagePool
   /// (logits `[…, e]`) → `[…, 2k]`: each token's k experts of the largest softmax, the weights of these k, then their numbers. The weights are the
   /// softmax over all experts, or, renormalised, over the k.
   case route(topK: Int, renormalises: Bool)

@@ -81,7 +81,7 @@ struct DecisionPricing {
     operators.append(
       Prediction.OperatorPart(
         op: op, forward: cost.forward + weights.forward, backward: cost.backward + weights.backward,
-        communication: cost.interior + weights.forward + weights.backward, resident: weights.resident,
+        communication: cost.interior + cost.backwardInterior + weights.forward + weights.backward, resident: weights.resident,
         kept: isRecomputed(op) ? .zero : cost.extras))
     once.append((weights.gradientSync, weights.update))
     memory.append((weights.weights, weights.gradients, weights.optimizerState, cost.transient + weights.transient))
@@ -104,7 +104,9 @@ struct DecisionPricing {
       collectives.append(
         .init(
           cause: .interior, op: op, tensor: graph.operators[op].operands[0], kind: .allReduce, axes: axes, bytes: bytes,
-          time: pricing.collective(.allReduce, bytes: bytes, axes: axes), calls: interior.count * (isRecomputed(op) ? 2 : 1),
+          time: pricing.collective(.allReduce, bytes: bytes, axes: axes),
+          calls: interior.count * (isRecomputed(op) ? 2 : 1)
+            + (trains && pricing.needsGradient[graph.operators[op].result] ? interior.backwardCount : 0),
           copies: graph.segments[segment].repeats))
     }
     for part in weights.collectives {

@@ -26,8 +26,17 @@ package struct OperatorRule: Sendable {
     package let axis: Int
     /// The iteration axes that the reduced array spans.
     package let spans: [Int]
-    /// How many arrays of that size are reduced, one all-reduce each.
+    /// How many arrays of that size are reduced, one all-reduce each, in the forward pass.
     package let count: Int
+    /// The same in the backward pass.
+    package let backwardCount: Int
+
+    init(axis: Int, spans: [Int], count: Int, backwardCount: Int = 0) {
+      self.axis = axis
+      self.spans = spans
+      self.count = count
+      self.backwardCount = backwardCount
+    }
   }
 
   /// What the operator costs to carry out, in terms of its local iteration extents.
@@ -37,8 +46,8 @@ package struct OperatorRule: Sendable {
     case product(batch: [Int] = [], m: [Int], n: [Int], k: [Int])
     /// Blocked attention: 4·b·s·t·heads·d operations forward, 2.5 times that backward (five products instead of two), half of it when causal.
     case attention(causal: Bool, queries: Int, keys: Int)
-    /// Reads its operands and writes its result once: bound by memory bandwidth.
-    case stream
+    /// Reads its operands, so many times, and writes its result once: bound by memory bandwidth.
+    case stream(readings: Int = 1)
     /// Reads only the rows that it needs of its last operand.
     case gather
     /// No work of its own: a view, or data that the input pipeline prepares.

@@ -65,22 +65,22 @@ package enum OperatorRules {
       let statistics = op.operands.count == 3 ? 2 : 1
       return rule.finish(
         operands: op.operands.indices.map(dims), result: out, keeps: Array(op.operands.indices.prefix(2)),
-        extra: Array(repeating: (rows, 4), count: statistics), work: .stream)
+        extra: Array(repeating: (rows, 4), count: statistics), work: .stream())
 
     case .rotary:
       // … |d -> … |d
       rule.add(out)
       rule.forbid(out[out.count - 1])
-      return rule.finish(operands: [dims(0)], result: out, keeps: [], work: .stream)
+      return rule.finish(operands: [dims(0)], result: out, keeps: [], work: .stream())
 
     case .bias, .add:
       // … o, o -> … o
       rule.add(out)
-      return rule.finish(operands: [dims(0), dims(1)], result: out, keeps: [], work: .stream)
+      return rule.finish(operands: [dims(0), dims(1)], result: out, keeps: [], work: .stream())
 
     case .scale:
       rule.add(out)
-      return rule.finish(operands: [dims(0)], result: out, keeps: [], work: .stream)
+      return rule.finish(operands: [dims(0)], result: out, keeps: [], work: .stream())
 
     case .pass:
       rule.add(out)
@@ -88,27 +88,27 @@ package enum OperatorRules {
 
     case .multiply:
       rule.add(out)
-      return rule.finish(operands: [dims(0), dims(1)], result: out, keeps: [0, 1], work: .stream)
+      return rule.finish(operands: [dims(0), dims(1)], result: out, keeps: [0, 1], work: .stream())
 
     case .activation(let function):
       rule.add(out)
-      return rule.finish(operands: [dims(0)], result: out, keeps: function == .tanh ? [] : [0], keepsResult: function == .tanh, work: .stream)
+      return rule.finish(operands: [dims(0)], result: out, keeps: function == .tanh ? [] : [0], keepsResult: function == .tanh, work: .stream())
 
     case .dropout:
       rule.add(out)
-      return rule.finish(operands: [dims(0)], result: out, keeps: [], extra: [(rule.indices(out), 1)], work: .stream)
+      return rule.finish(operands: [dims(0)], result: out, keeps: [], extra: [(rule.indices(out), 1)], work: .stream())
 
     case .patches:
       // b |c |H |W -> b |n |(c p p)
       rule.add([out[0]])
       rule.add(Array(out.dropFirst()) + dims(0).dropFirst(), splittable: false)
-      return rule.finish(operands: [dims(0)], result: out, keeps: [], work: .stream)
+      return rule.finish(operands: [dims(0)], result: out, keeps: [], work: .stream())
 
     case .prependToken:
       // b |n h, h -> b |m h
       rule.add([out[0], out[2]])
       rule.add([out[1], dims(0)[1]], splittable: false)
-      return rule.finish(operands: [dims(0), dims(1)], result: out, keeps: [], work: .stream)
+      return rule.finish(operands: [dims(0), dims(1)], result: out, keeps: [], work: .stream())
 
     case .selectToken:
       // b |s h -> b h
@@ -116,13 +116,15 @@ package enum OperatorRules {
       rule.add([dims(0)[1]], splittable: false)
       return rule.finish(operands: [dims(0)], result: out, keeps: [], work: .free)
 
+    case .convolution, .batchNorm, .maxPool, .averagePool: return images(op, graph)
+
     case .route:
       // b s |e -> b s |(2k)   (the k best of all experts: every rank sees all logits of its tokens)
       rule.add(Array(out.dropLast()))
       rule.add([dims(0)[2], out[2]], splittable: false)
       guard case .route(_, let renormalises) = op.kind else { preconditionFailure("not a route") }
       // Renormalised weights are a softmax of their own, whose gradient needs no other logit.
-      return rule.finish(operands: [dims(0)], result: out, keeps: renormalises ? [] : [0], keepsResult: true, work: .stream)
+      return rule.finish(operands: [dims(0)], result: out, keeps: renormalises ? [] : [0], keepsResult: true, work: .stream())
 
     case .dispatch:
       // b s h, b s |(2k) -> e b s h   (s: positions and their slots; e: each rank keeps what goes to its own experts)
@@ -131,7 +133,7 @@ package enum OperatorRules {
       rule.add([dims(1)[2]], splittable: false)
       rule.limit(x[1], to: graph.axes[out[2]].extent)
       return rule.finish(
-        operandIndices: [rule.indices(x), rule.indices(dims(1))], resultIndices: rule.indices([experts] + x), keeps: [1], work: .stream)
+        operandIndices: [rule.indices(x), rule.indices(dims(1))], resultIndices: rule.indices([experts] + x), keeps: [1], work: .stream())
 
     case .expertLinear:
       // e b c i, e i o -> e b c o   (e: expert-parallel; no expert reads another's tokens or weights)
@@ -154,13 +156,13 @@ package enum OperatorRules {
       rule.add([dims(1)[2]], splittable: false)
       rule.limit(out[1], to: graph.axes[y[2]].extent)
       return rule.finish(
-        operandIndices: [rule.indices([experts] + out), rule.indices(dims(1))], resultIndices: rule.indices(out), keeps: [0, 1], work: .stream)
+        operandIndices: [rule.indices([experts] + out), rule.indices(dims(1))], resultIndices: rule.indices(out), keeps: [0, 1], work: .stream())
 
     case .sigmoidGate:
       // … h, … |1 -> … h
       rule.add(out)
       rule.add(dims(1).suffix(1), splittable: false)
-      return rule.finish(operands: [dims(0), dims(1)], result: out, keeps: [0, 1], work: .stream)
+      return rule.finish(operands: [dims(0), dims(1)], result: out, keeps: [0, 1], work: .stream())
 
     case .crossEntropy:
       // … v, … -> ()   (v: maximum, sum of exponentials and target logit are reduced inside)
@@ -170,13 +172,13 @@ package enum OperatorRules {
       let rows = rule.indices(Array(dims(0).dropLast()))
       return rule.finish(
         operands: [dims(0), dims(1)], result: [], keeps: [0, 1], extra: [(rows, 4), (rows, 4)],
-        interior: [.init(axis: rule.indices([classes])[0], spans: rows, count: 3)], work: .stream)
+        interior: [.init(axis: rule.indices([classes])[0], spans: rows, count: 3)], work: .stream())
     }
   }
 }
 
 /// Collects the iteration axes of one rule.
-private struct RuleBuilder {
+struct RuleBuilder {
   let graph: Graph
   private var axes: [(id: AxisID, extent: Int, isAlias: Bool, splittable: Bool, completed: Bool, words: [String])] = []
 

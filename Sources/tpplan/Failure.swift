@@ -53,7 +53,7 @@ struct Failure: Error {
     case .cannotRead, .malformedWeights, .noSuchTensor, .unusableTensor, .unusableInput, .unusableHostfile, .tooFewSlots: Self.badInput
     case .cannotWrite: Self.cannotWrite
     case .document(let error): error.exitCode
-    case .wrongRankCount, .notExecutable: Self.usage
+    case .wrongRankCount: Self.usage
     }
   }
 

@@ -63,7 +63,6 @@ struct RunCommand: ParsableCommand {
     // Everything that can be refused is refused before a rank is started.
     let plan = try PlanFile.read(plan)
     let decision = try decision(of: plan)
-    try decision.checkExecutable()
     try requireVectorInstructions()
     let launcher = Launcher(
       ranks: plan.decision.ranks, threadsPerRank: threads, hostfile: hostfile, arguments: Array(CommandLine.arguments.dropFirst()),
@@ -108,7 +107,6 @@ struct RunCommand: ParsableCommand {
   private func runRank(_ process: borrowing MPIProcess) throws -> Int32 {
     let plan = try PlanFile.read(plan)
     let decision = try decision(of: plan)
-    try decision.checkExecutable()
     let parameters: ParameterValues = try weights.map { .checkpoint(try Checkpoint(path: $0)) } ?? .generated(seed: seed)
     let stepInputs =
       try inputs.map {

@@ -131,7 +131,7 @@ extension DecisionBuilder {
     let op = graph.operators[id]
     switch op.kind {
     case .embedding: return ["vocab"]
-    case .linear:
+    case .linear, .expertLinear:
       // The half that leads back to the hidden size is row-parallel.
       let output = graph.tensors[op.result].dimensions.last.map { graph.axes[$0].name }
       return output == "hidden" ? ["row"] : ["vocab", "heads", "column"]

@@ -55,8 +55,8 @@ struct DecisionChecks {
       let stages = pick((1...min(world.size, 3)).filter { world.size % $0 == 0 })
       let perStage = world.size / stages
       let mesh = pick((1...perStage).filter { perStage % $0 == 0 }.map { $0 == 1 ? [perStage] : [$0, perStage / $0] })
-      let microBatches = pick([1, 2, 3])
-      let batch = pick([2, 3]) * microBatches
+      let microBatches = model.couplesSamples ? 1 : pick([1, 2, 3])
+      let batch = pick(model.couplesSamples ? [4, 6] : [2, 3]) * microBatches
       // Extents that do not divide: 3 heads of 5, and so on.
       let graph = try model.graph(
         batch: batch / microBatches, layers: 2, hidden: 24, heads: 6, ffn: pick([20, 27]), vocabulary: 31, sequence: pick([7, 8]))

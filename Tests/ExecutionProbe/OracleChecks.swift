@@ -38,6 +38,8 @@ struct OracleChecks {
       { (id: OperatorID, rule: OperatorRule) -> [String] in
         switch name {
         case "data": ["data"]
+        // Between dispatch and combine by experts, along the data elsewhere.
+        case "experts": rule.worksOnSlots ? ["expert"] : ["data"]
         case "megatron": builder.megatron(id, rule)
         case "sequence-parallel": builder.sequenceParallel(id, rule)
         case "sequence": ["sequence"]

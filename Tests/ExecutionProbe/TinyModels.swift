@@ -9,6 +9,9 @@ enum TinyModel: String, CaseIterable {
   case vit
   case gemma
   case gptNeoX = "gpt_neox"
+  case mixtral
+  case qwen2MoE = "qwen2_moe"
+  case resnet
 
   /// - Parameter batch: sequences in one micro-batch.
   func graph(
@@ -38,6 +41,16 @@ enum TinyModel: String, CaseIterable {
       (model.workload, model.layers, model.hidden, model.heads, model.ffn) = (workload, layers, hidden, heads, ffn)
       (model.vocabulary, model.maximumPositions, model.rotary.rotated) = (vocabulary, sequence, hidden / heads / 2)
       return try model.graph()
+    case .mixtral, .qwen2MoE:
+      var model = LlamaConfiguration()
+      (model.workload, model.layers, model.hidden, model.heads, model.ffn) = (workload, layers, hidden, heads, ffn)
+      (model.vocabulary, model.maximumPositions, model.keyValueHeads, model.headSize) = (vocabulary, sequence, heads / 2, hidden / heads)
+      model.experts =
+        self == .mixtral
+        ? ExpertLayer(naming: .mixtral, count: 7, perToken: 2, ffn: ffn, renormalises: true)
+        : ExpertLayer(naming: .qwen, count: 6, perToken: 3, ffn: ffn / 2, renormalises: false, sharedFFN: ffn)
+      return try model.graph()
+    case .resnet: return try Self.resnet(batch: batch, layers: layers, width: hidden / 2, classes: vocabulary)
     case .bert:
       var model = BertConfiguration()
       (model.workload, model.layers, model.hidden, model.heads, model.ffn) = (workload, layers, hidden, heads, ffn)

@@ -42,6 +42,31 @@ import Testing
     #expect(graph.workload.batch != nil && (graph.workload.sequence != nil) == graph.choosesSequence)
   }
 
+  /// Alpa's benchmark printed 0.2541, 1.965 and 6.7277 billion for the first three.
+  @Test(
+    "Oracle: the parameters of Alpa's wide residual networks, from base channels and width factor",
+    arguments: [
+      ("wide-resnet-50-250m", [3, 4, 6, 3], 160, 2), ("wide-resnet-50", [3, 4, 6, 3], 448, 2), ("wide-resnet-50-6.8b", [3, 4, 6, 3], 320, 16),
+      ("wide-resnet-101-13b", [3, 4, 23, 3], 320, 16),
+    ])
+  func wideResNets(file: String, stages: [Int], base: Int, width: Int) throws {
+    var expected = 7 * 7 * 3 * base + 2 * base
+    var channels = base
+    for (stage, blocks) in stages.enumerated() {
+      let narrow = base << stage
+      for block in 0..<blocks {
+        expected += channels * narrow + 2 * narrow + 9 * narrow * narrow * width + 2 * narrow * width
+        expected += narrow * width * 4 * narrow + 2 * 4 * narrow
+        if block == 0 { expected += channels * 4 * narrow + 2 * 4 * narrow }
+        channels = 4 * narrow
+      }
+    }
+    expected += channels * 1024 + 1024
+    let graph = try ModelReader.read(modelFile("\(file).json")).graph
+    #expect(graph.parameterCount == expected)
+    #expect(graph.segments.dropFirst().dropLast().map(\.repeats) == stages.flatMap { [1, $0 - 1] })
+  }
+
   @Test("Keys that are left out have the library's defaults")
   func defaults() throws {
     let gpt2 = try ModelReader.decode(configuration("{\"model_type\": \"gpt2\"}"))

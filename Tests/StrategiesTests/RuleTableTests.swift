@@ -18,8 +18,8 @@ import Testing
     mutating func axis(_ name: String) -> AxisID {
       if let known = axes[name] { return known }
       let roles: [String: Axis.Role] = ["b": .batch, "s": .sequence, "g": .heads, "r": .queries, "d": .whole, "v": .vocabulary, "e": .experts]
-      // c: places of each of e for positions of s, 4 of 8 a token; k: weights and numbers of these 4.
-      if name == "c" {
+      // z: places of each of e for positions of s, 4 of 8 a token; k: weights and numbers of these 4.
+      if name == "z" {
         axes[name] = builder.slots(name, Axis.Slots(positions: axis("s"), experts: axis("e"), perToken: 4))
       } else {
         axes[name] = builder.axis(name, 8, name == "k" ? .whole : roles[name] ?? .feature)
@@ -167,21 +167,53 @@ import Testing
       let logits = bench.builder.linear("l", x, from: h, to: e, bias: false)
       let routed = bench.dims("bsk")
       let routes = bench.builder.apply(.route(topK: 4, renormalises: true), "routes", [logits], to: routed)
-      return bench.apply(.dispatch, [x, routes], "ebch")
+      return bench.apply(.dispatch, [x, routes], "ebzh")
     }
     try expect([
-      "- replicate": "R/R R/R → R/R", "e expert": "S0/S0 S0/S0 → S0/S0", "b data": "S1/S1 R/P → S1/S1", "c sequence": "S2/S2 R/P → S2/S2",
+      "- replicate": "R/R R/R → R/R", "e expert": "S0/S0 S0/S0 → S0/S0", "b data": "S1/S1 R/P → S1/S1", "z sequence": "S2/S2 R/P → S2/S2",
       "i row": "S3/S3 S1/S1 → P/R", "o column": "R/P S2/S2 → S3/S3",
-    ]) { $0.apply(.expertLinear, [$0.x("ebci"), $0.weight("w", "eio")], "ebco") }
+    ]) { $0.apply(.expertLinear, [$0.x("ebzi"), $0.weight("w", "eio")], "ebzo") }
     try expect([
       "- replicate": "R/R R/R → R/R", "b data": "S1/S1 S0/S0 → S0/S0", "s sequence": "S2/S2 S1/S1 → S1/S1", "h column": "S3/S3 R/P → S2/S2",
       "e expert": "S0/S0 R/P → P/R",
     ]) { bench in
       let (x, (h, e)) = (bench.x("bsh"), (bench.dims("h"), bench.dims("e")))
       let logits = bench.builder.linear("l", x, from: h, to: e, bias: false)
-      let (routed, sent) = (bench.dims("bsk"), bench.dims("ebch"))
+      let (routed, sent) = (bench.dims("bsk"), bench.dims("ebzh"))
       let routes = bench.builder.apply(.route(topK: 4, renormalises: true), "routes", [logits], to: routed)
       return bench.apply(.combine, [bench.builder.apply(.dispatch, "sent", [x, routes], to: sent), routes], "bsh")
+    }
+  }
+
+  /// Channels are split as features of a product are; the rims of windows would have to be exchanged, so images stay whole.
+  @Test func images() throws {
+    try expect([
+      "- replicate": "R/R R/R → R/R", "b data": "S0/S0 R/P → S0/S0", "i row": "S1/S1 S1/S1 → P/R", "o column": "R/P S0/S0 → S1/S1",
+    ]) { bench in
+      let (height, width) = (bench.builder.axis("H", 8, .whole), bench.builder.axis("W", 8, .whole))
+      let (down, across) = (bench.builder.axis("kH", 3, .whole), bench.builder.axis("kW", 3, .whole))
+      let (b, i, o) = (bench.axis("b"), bench.axis("i"), bench.axis("o"))
+      let x = bench.builder.elementwise(.activation(.relu), "x", bench.builder.input(.pixelValues, [b, i, height, width]))
+      let weight = bench.builder.parameter("w", stored: [o, i, down, across].map { [$0] })
+      return bench.builder.apply(.convolution(stride: 1, padding: 1), "op", [x, weight], to: [b, o, height, width])
+    }
+    func image(_ bench: inout Bench) -> TensorID {
+      let dimensions = [
+        bench.axis("b"), bench.axis("c"), bench.builder.axis("H", 8, .whole), bench.builder.axis("W", 8, .whole),
+      ]
+      return bench.builder.elementwise(.activation(.relu), "x", bench.builder.input(.pixelValues, dimensions))
+    }
+    // Statistics are completed inside, so a split of the samples leaves nothing partial but the gradients of scale and bias.
+    try expect([
+      "- replicate": "R/R R/R R/R → R/R", "b data": "S0/S0 R/P R/P → S0/S0", "c column": "S1/S1 S0/S0 S0/S0 → S1/S1",
+    ]) { bench in
+      let x = image(&bench)
+      return bench.builder.apply(
+        .batchNorm(epsilon: 1e-5), "op", [x, bench.weight("w", "c"), bench.weight("v", "c")], to: bench.builder.tensors[x].dimensions)
+    }
+    try expect(["- replicate": "R/R → R/R", "b data": "S0/S0 → S0/S0", "c column": "S1/S1 → S1/S1"]) { bench in
+      let x = image(&bench)
+      return bench.builder.apply(.averagePool, "op", [x], to: Array(bench.builder.tensors[x].dimensions.prefix(2)))
     }
   }
 

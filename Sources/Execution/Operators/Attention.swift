@@ -79,10 +79,15 @@ extension Attention {
 extension Program {
   /// The elements of each block of scratch memory that an operator takes beside its buffers, where they can be more than a row or two.
   func scratchCounts(of call: KernelCall) -> [Int] {
-    guard case .attention(let causal) = graph.operators[call.op].kind else { return [] }
-    let kernel = Attention(for: call, in: self, causal: causal)
-    let mask = call.operands.count == 4 ? [buffers[call.operands[3]].count] : []
-    return mask + [call.phase == .backward ? kernel.backwardScratchCount : kernel.forwardScratchCount]
+    switch graph.operators[call.op].kind {
+    case .attention(let causal):
+      let kernel = Attention(for: call, in: self, causal: causal)
+      let mask = call.operands.count == 4 ? [buffers[call.operands[3]].count] : []
+      return mask + [call.phase == .backward ? kernel.backwardScratchCount : kernel.forwardScratchCount]
+    case .convolution(let stride, let padding): return [Convolution(for: call, in: self, stride: stride, padding: padding).scratchCount]
+    case .expertLinear: return [ExpertProduct(for: call, in: self).scratchCount]
+    default: return []
+    }
   }
 }
 

@@ -35,7 +35,15 @@ struct OperatorCall {
     case .patches(let size): try patchesForward(size: size)
     case .prependToken: try prependTokenForward()
     case .selectToken(let position): try selectTokenForward(position: position)
-    case .route, .dispatch, .expertLinear, .combine, .sigmoidGate: preconditionFailure("\(op.name) has no kernel; Executability refuses it")
+    case .convolution(let stride, let padding): try convolutionForward(stride: stride, padding: padding)
+    case .batchNorm(let epsilon): try batchNormForward(epsilon: Float(epsilon))
+    case .maxPool(let size, let stride, let padding): try maxPoolForward(size: size, stride: stride, padding: padding)
+    case .averagePool: try averagePoolForward()
+    case .route(let topK, let renormalises): try routeForward(topK: topK, renormalises: renormalises)
+    case .dispatch: try dispatchForward()
+    case .expertLinear: try expertLinearForward()
+    case .combine: try combineForward()
+    case .sigmoidGate: try sigmoidGateForward()
     case .crossEntropy: try crossEntropyForward()
     }
   }
@@ -58,7 +66,15 @@ struct OperatorCall {
     case .patches: break
     case .prependToken: try prependTokenBackward()
     case .selectToken(let position): try selectTokenBackward(position: position)
-    case .route, .dispatch, .expertLinear, .combine, .sigmoidGate: preconditionFailure("\(op.name) has no kernel; Executability refuses it")
+    case .convolution(let stride, let padding): try convolutionBackward(stride: stride, padding: padding)
+    case .batchNorm: try batchNormBackward()
+    case .maxPool(let size, let stride, let padding): try maxPoolBackward(size: size, stride: stride, padding: padding)
+    case .averagePool: try averagePoolBackward()
+    case .route(let topK, let renormalises): try routeBackward(topK: topK, renormalises: renormalises)
+    case .dispatch: try dispatchBackward()
+    case .expertLinear: try expertLinearBackward()
+    case .combine: try combineBackward()
+    case .sigmoidGate: try sigmoidGateBackward()
     case .crossEntropy: try crossEntropyBackward()
     }
   }

@@ -19,7 +19,7 @@ extension Program {
     case .bias, .rotary, .activation, .scale, .add, .multiply: .over(call.operands[0])
     case .dropout, .pass: .sameAs(call.operands[0])
     case .embedding, .positionEmbedding, .linear, .attention, .layerNorm, .rmsNorm, .patches, .prependToken, .selectToken, .crossEntropy: .fresh
-    case .route, .dispatch, .expertLinear, .combine, .sigmoidGate: .fresh
+    case .convolution, .batchNorm, .maxPool, .averagePool, .route, .dispatch, .expertLinear, .combine, .sigmoidGate: .fresh
     }
   }
 
@@ -41,7 +41,8 @@ extension Program {
       let isWhole = buffers[call.operands[operand]].count == buffers[call.result].count
       return operand == 0 || isWhole && !graph.tensors[graph.operators[call.op].operands[operand]].isParameter ? .sameAs(dy) : .fresh
     case .embedding, .positionEmbedding, .linear, .attention, .patches, .prependToken, .selectToken, .crossEntropy: return .fresh
-    case .route, .dispatch, .expertLinear, .combine, .sigmoidGate: return .fresh
+    case .batchNorm: return operand == 0 ? .over(dy) : .fresh
+    case .convolution, .maxPool, .averagePool, .route, .dispatch, .expertLinear, .combine, .sigmoidGate: return .fresh
     }
   }
 }

@@ -75,6 +75,9 @@ package struct Run {
   /// Collective over `world`.
   /// - Throws: as `Executor.init`.
   package init(_ request: RunRequest, world: Communicator) throws(ExecutionError) {
+    var request = request
+    request.decision = request.decision.asExecuted
+    request.verification = request.verification?.asExecuted
     self.request = request
     self.world = world
     executor = try Executor(
@@ -161,15 +164,17 @@ extension TensorGathering {
   func checkpointGradients() throws(ExecutionError) -> [NamedArray] {
     var arrays: [NamedArray] = []
     for site in learnedParameters {
-      guard let whole = try gradient(of: site), let source = decision.graph.tensors[site.tensor].parameter else { continue }
-      let name = Graph.name(source.checkpointName, copy: site.copy)
-      let known = arrays.lastIndex { $0.name == name }
-      let place = known ?? arrays.count
-      if known == nil {
-        let zeros = [Float](repeating: 0, count: source.checkpointShape.reduce(1, *))
-        arrays.append(NamedArray(name: name, shape: source.checkpointShape, values: zeros))
+      guard let whole = try gradient(of: site), let parameter = decision.graph.tensors[site.tensor].parameter else { continue }
+      for (source, part) in parameter.isStacked ? whole.elements.enumerated().map({ (parameter.element($0), $1) }) : [(parameter, whole)] {
+        let name = Graph.name(source.checkpointName, copy: site.copy)
+        let known = arrays.lastIndex { $0.name == name }
+        let place = known ?? arrays.count
+        if known == nil {
+          let zeros = [Float](repeating: 0, count: source.checkpointShape.reduce(1, *))
+          arrays.append(NamedArray(name: name, shape: source.checkpointShape, values: zeros))
+        }
+        part.accumulate(into: &arrays[place].values, offset: source.offset, strides: source.strides)
       }
-      whole.accumulate(into: &arrays[place].values, offset: source.offset, strides: source.strides)
     }
     return arrays
   }

@@ -128,8 +128,10 @@ extension OperatorRule {
     func extent(_ axes: [Int]) -> Int { axes.reduce(1) { $0 * iteration[$1].extent } }
     if case .product(_, let m, let n, let k) = work { return backward ? max(extent(m) * microBatches, extent(n), extent(k)) : extent(k) }
     // Of the loss, the sum over the classes; its rows are added in double precision.
-    let reduced = interior.isEmpty ? iteration.indices.filter { isReduced($0) } : interior.map(\.axis)
-    return extent(reduced)
+    // A batch norm sums over all that its channels' statistics lack.
+    let completed = interior.isEmpty ? iteration.indices.filter { isReduced($0) } : interior.filter { isReduced($0.axis) }.map(\.axis)
+    let statistics = interior.filter { !isReduced($0.axis) }.map { part in extent(iteration.indices.filter { !part.spans.contains($0) }) }
+    return statistics.reduce(extent(completed), max)
   }
 }
 

@@ -21,10 +21,10 @@ import Documents
 ///   `offset`, `strides`), each part left out where it is that of a contiguous tensor of the weight's own name; `norm_weight` is true for the
 ///   scale of a norm. A stored name with `{j}` is one tensor for each element of the weight's first axis.
 /// - A result has the operator's name, unless `result` gives another, and the axes that its operands determine; `axes` states them for
-///   `position_embedding`, `patches`, `prepend_token`, `route`, `dispatch` and `combine`.
+///   `position_embedding`, `patches`, `prepend_token`, `convolution`, `max_pool`, `route`, `dispatch` and `combine`.
 /// - Attributes: `causal` (attention), `base`, `llama3` and `rotated` (rotary), `epsilon` (norms), `adds_one` (rms_norm), `function` (activation),
 ///   `probability` (dropout), `factor` (scale), `offset` (position_embedding, 0), `size` (patches), `position` (select_token), `top_k` and
-///   `renormalise` (route, false).
+///   `renormalise` (route, false), `stride` (1) and `padding` (0; convolution, max_pool).
 ///
 /// Order matters in every array, and tensors are numbered by first appearance, so decoding what was encoded gives an equal graph for every
 /// graph that is numbered so: all that come from files.

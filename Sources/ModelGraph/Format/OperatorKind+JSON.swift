@@ -22,6 +22,10 @@ extension OperatorKind {
     case .patches: "patches"
     case .prependToken: "prepend_token"
     case .selectToken: "select_token"
+    case .convolution: "convolution"
+    case .batchNorm: "batch_norm"
+    case .maxPool: "max_pool"
+    case .averagePool: "average_pool"
     case .route: "route"
     case .dispatch: "dispatch"
     case .expertLinear: "expert_linear"
@@ -34,7 +38,11 @@ extension OperatorKind {
   /// The keys that say more than `op` does, in the order in which the documentation lists them.
   var attributes: [(key: String, value: JSON)] {
     switch self {
-    case .embedding, .linear, .bias, .pass, .add, .multiply, .prependToken, .dispatch, .expertLinear, .combine, .sigmoidGate, .crossEntropy: []
+    case .embedding, .linear, .bias, .pass, .add, .multiply, .prependToken, .averagePool, .crossEntropy: []
+    case .dispatch, .expertLinear, .combine, .sigmoidGate: []
+    case .convolution(let stride, let padding): [("stride", .int(stride)), ("padding", .int(padding))]
+    case .batchNorm(let epsilon): [("epsilon", .double(epsilon))]
+    case .maxPool(let size, let stride, let padding): [("size", .int(size)), ("stride", .int(stride)), ("padding", .int(padding))]
     case .route(let topK, let renormalises): [("top_k", .int(topK)), ("renormalise", .bool(renormalises))]
     case .positionEmbedding(let offset): [("offset", .int(offset))]
     case .attention(let causal): [("causal", .bool(causal))]
@@ -51,7 +59,8 @@ extension OperatorKind {
 
   private static let formatNames = [
     "embedding", "position_embedding", "linear", "bias", "attention", "rotary", "layer_norm", "rms_norm", "activation", "dropout", "scale", "pass",
-    "add", "multiply", "patches", "prepend_token", "select_token", "route", "dispatch", "expert_linear", "combine", "sigmoid_gate",
+    "add", "multiply", "patches", "prepend_token", "select_token", "convolution", "batch_norm", "max_pool", "average_pool", "route", "dispatch",
+    "expert_linear", "combine", "sigmoid_gate",
     "cross_entropy",
   ]
 
@@ -83,6 +92,13 @@ extension OperatorKind {
     case "patches": self = .patches(size: try object.int("size", .within(1, 1 << 12)))
     case "prepend_token": self = .prependToken
     case "select_token": self = .selectToken(position: try object.int("position", extent))
+    case "convolution":
+      self = .convolution(stride: try object.intIfPresent("stride", .within(1, 1 << 12)) ?? 1, padding: try Self.padding(object))
+    case "batch_norm": self = .batchNorm(epsilon: try object.double("epsilon", .positive))
+    case "max_pool":
+      self = .maxPool(
+        size: try object.int("size", .within(1, 1 << 12)), stride: try object.int("stride", .within(1, 1 << 12)), padding: try Self.padding(object))
+    case "average_pool": self = .averagePool
     case "route":
       self = .route(
         topK: try object.int("top_k", .within(1, GraphBuilder.largestExtent)), renormalises: try object.boolIfPresent("renormalise") ?? false)
@@ -95,12 +111,15 @@ extension OperatorKind {
     }
   }
 
+  private static func padding(_ object: ObjectReader) throws -> Int { try object.intIfPresent("padding", .within(0, 1 << 12)) ?? 0 }
+
   /// The axes of the result where the operands' axes determine them; nil for the kinds whose result must be stated, and for a wrong number
   /// of operands.
   func inferredResult(_ operands: [[AxisID]]) -> [AxisID]? {
     guard operandCounts.contains(operands.count) else { return nil }
     switch self {
-    case .positionEmbedding, .patches, .prependToken, .route, .dispatch, .combine: return nil
+    case .positionEmbedding, .patches, .prependToken, .convolution, .maxPool, .route, .dispatch, .combine: return nil
+    case .averagePool: return Array(operands[0].prefix(2))
     case .embedding: return operands[0] + operands[1].suffix(1)
     case .linear:
       let (x, weight) = (operands[0], operands[1])
@@ -110,7 +129,8 @@ extension OperatorKind {
       return x.filter { $0 == x.first || !weight.contains($0) } + weight.filter { !x.contains($0) }
     case .selectToken: return operands[0].indices.filter { $0 != 1 }.map { operands[0][$0] }
     case .crossEntropy: return []
-    case .bias, .attention, .rotary, .layerNorm, .rmsNorm, .activation, .dropout, .scale, .pass, .add, .multiply, .sigmoidGate: return operands[0]
+    case .bias, .attention, .rotary, .layerNorm, .rmsNorm, .activation, .dropout, .scale, .pass, .add, .multiply, .sigmoidGate, .batchNorm:
+      return operands[0]
     }
   }
 }

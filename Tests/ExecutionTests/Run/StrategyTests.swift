@@ -8,7 +8,7 @@ extension MPIRuns {
     /// Each case compares every operator's result, the loss and every gradient with one rank's, and the traffic with the program's count.
     @Test(
       "differential: any strategy, ZeRO stage and recomputation, on any mesh and pipeline, computes what one rank computes",
-      arguments: ["gpt2", "llama", "bert", "vit", "gemma", "gpt_neox"],
+      arguments: ["gpt2", "llama", "bert", "vit", "gemma", "gpt_neox", "mixtral", "qwen2_moe", "resnet"],
       [(ranks: 1, seed: 3), (ranks: 2, seed: 7), (ranks: 3, seed: 11), (ranks: 4, seed: 17), (ranks: 6, seed: 23)])
     func randomStrategies(model: String, run: (ranks: Int, seed: Int)) throws {
       let probe = try ProbeRun(ranks: run.ranks, ["random", model, "\(run.seed)", "4"])
@@ -34,9 +34,20 @@ extension MPIRuns {
 
     @Test(
       "oracle: five training steps, logits and gradients of every architecture are those of transformers",
-      arguments: ["qwen2", "qwen3", "gemma", "phi3", "gpt_neox", "gpt_neox_sequential", "opt", "opt_norms_after"],
+      arguments: [
+        "qwen2", "qwen3", "gemma", "phi3", "gpt_neox", "gpt_neox_sequential", "opt", "opt_norms_after", "mixtral", "qwen2_moe", "qwen3_moe",
+      ],
       [(ranks: 1, strategies: ["replicate"]), (2, ["data", "megatron", "sequence-parallel", "pipeline"])])
     func architectures(model: String, run: (ranks: Int, strategies: [String])) throws {
+      let probe = try ProbeRun(ranks: run.ranks, ["oracle", Self.fixture("transformers/" + model)] + run.strategies)
+      #expect(try probe.ranks == Array(repeating: [], count: run.ranks))
+      #expect(probe.diagnostics == [])
+    }
+
+    @Test(
+      "oracle: experts over ranks, alone or as groups of data replicas, compute what transformers computes", arguments: ["mixtral", "qwen2_moe"],
+      [(ranks: 2, strategies: ["experts", "experts,zero1"]), (4, ["data,experts", "experts,megatron", "sequence,experts"])])
+    func expertParallel(model: String, run: (ranks: Int, strategies: [String])) throws {
       let probe = try ProbeRun(ranks: run.ranks, ["oracle", Self.fixture("transformers/" + model)] + run.strategies)
       #expect(try probe.ranks == Array(repeating: [], count: run.ranks))
       #expect(probe.diagnostics == [])

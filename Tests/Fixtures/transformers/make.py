@@ -4,6 +4,7 @@
 Needs torch, transformers and safetensors. Each folder gets config.json, model.safetensors, inputs.safetensors, and what is expected: the outputs
 and gradients of the first step, and the losses of five AdamW steps (learning rate 1e-4, weight decay 0.01 on everything), in fp32.
 """
+import copy
 import json
 import os
 import sys
@@ -33,6 +34,12 @@ MODELS = {
             "word_embed_proj_dim": 16, "pad_token_id": None},
     "opt_norms_after": {"model_type": "opt", "architectures": ["OPTForCausalLM"], **COMMON, "ffn_dim": 24, "max_position_embeddings": 16,
                         "dropout": 0.0, "do_layer_norm_before": False, "pad_token_id": None, "activation_function": "gelu"},
+    "mixtral": {"model_type": "mixtral", "architectures": ["MixtralForCausalLM"], **COMMON, **GATED, "intermediate_size": 12,
+                "num_local_experts": 5, "num_experts_per_tok": 2, "sliding_window": None, "rope_theta": 1000000.0},
+    "qwen2_moe": {"model_type": "qwen2_moe", "architectures": ["Qwen2MoeForCausalLM"], **COMMON, **GATED, "num_experts": 5,
+                  "num_experts_per_tok": 3, "moe_intermediate_size": 10, "shared_expert_intermediate_size": 14, "rope_theta": 1000000.0},
+    "qwen3_moe": {"model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"], **COMMON, **GATED, "head_dim": 6, "num_experts": 5,
+                  "num_experts_per_tok": 2, "moe_intermediate_size": 10, "norm_topk_prob": True, "rope_theta": 1000000.0},
 }
 
 
@@ -46,12 +53,22 @@ def fill(model):
             parameter.copy_(1 + 0.2 * noise if is_norm else (0.3 if parameter.dim() > 1 else 0.1) * noise)
 
 
+def save_experts_gradients(model, path):
+    """Gradients under the names of published checkpoints, which have a tensor for each expert where the library stacks them."""
+    twin = copy.deepcopy(model)
+    for own, gradient in zip(twin.parameters(), [parameter.grad for parameter in model.parameters()]):
+        own.data = gradient.clone()
+    twin.save_pretrained("build", safe_serialization=True)
+    os.replace("build/model.safetensors", path)
+
+
 def save(tensors, path):
     save_file({name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}, path)
 
 
 def language_model(name, config):
-    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(name), attn_implementation="eager").float()
+    plain = {"attn_implementation": "eager"} | ({"experts_implementation": "eager"} if "num_experts_per_tok" in config else {})
+    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(name), **plain).float()
     fill(model)
     tokens = torch.randint(0, VOCABULARY, (BATCH, SEQUENCE + 1), generator=torch.Generator().manual_seed(2))
     inputs = {"input_ids": tokens[:, :-1], "labels": tokens[:, 1:]}
@@ -89,6 +106,8 @@ def make(name):
             if config["model_type"] == "gpt_neox":
                 gradients = {key.replace("lm_head", "embed_out"): value for key, value in gradients.items()}
             save(gradients, f"{name}/expected_grads.safetensors")
+            if any("experts" in key for key in gradients):
+                save_experts_gradients(model, f"{name}/expected_grads.safetensors")
         optimizer.step()
     with open(f"{name}/expected.json", "w") as file:
         json.dump({"train_losses": losses, "torch": torch.__version__}, file)
