@@ -116,6 +116,9 @@ package enum OperatorRules {
       rule.add([dims(0)[1]], splittable: false)
       return rule.finish(operands: [dims(0)], result: out, keeps: [], work: .free)
 
+    case .selectMarkedToken, .unitNorm, .similarity, .exponentialScale, .contrastiveLoss:
+      return pairing(op, graph)
+
     case .crossEntropy:
       // … v, … -> ()   (v: maximum, sum of exponentials and target logit are reduced inside)
       let classes = dims(0)[dims(0).count - 1]
@@ -130,7 +133,7 @@ package enum OperatorRules {
 }
 
 /// Collects the iteration axes of one rule.
-private struct RuleBuilder {
+struct RuleBuilder {
   let graph: Graph
   private var axes: [(id: AxisID, isAlias: Bool, splittable: Bool, completed: Bool, words: [String])] = []
 
@@ -140,16 +143,16 @@ private struct RuleBuilder {
   static func words(for role: Axis.Role) -> [String] {
     switch role {
     case .batch: ["data"]
-    case .sequence: ["sequence"]
+    case .sequence, .patches: ["sequence"]
     case .heads, .queries: ["heads"]
     case .vocabulary: ["vocab"]
-    case .feature, .whole: ["column"]
+    case .feature, .whole, .candidates: ["column"]
     }
   }
 
   mutating func add(_ ids: [AxisID], splittable: Bool = true) {
     for id in ids where !axes.contains(where: { $0.id == id && !$0.isAlias }) {
-      axes.append((id, false, splittable && graph.axes[id].role != .whole, false, Self.words(for: graph.axes[id].role)))
+      axes.append((id, false, splittable && ![.whole, .candidates].contains(graph.axes[id].role), false, Self.words(for: graph.axes[id].role)))
     }
   }
 

@@ -17,7 +17,7 @@ import Testing
 
     mutating func axis(_ name: String) -> AxisID {
       if let known = axes[name] { return known }
-      let roles: [String: Axis.Role] = ["b": .batch, "s": .sequence, "g": .heads, "r": .queries, "d": .whole, "v": .vocabulary]
+      let roles: [String: Axis.Role] = ["b": .batch, "s": .sequence, "g": .heads, "r": .queries, "d": .whole, "v": .vocabulary, "c": .candidates]
       axes[name] = builder.axis(name, 8, roles[name] ?? .feature)
       return axes[name]!
     }
@@ -145,6 +145,25 @@ import Testing
       let (x, token) = (bench.x("bsh"), bench.weight("token", "h"))
       let dims = bench.dims("bh")
       return bench.builder.apply(.prependToken, "op", [x, token], to: [dims[0], more, dims[1]])
+    }
+  }
+
+  /// Texts are split with the batch, all images are gathered for them, and their gradients are partial; the loss completes columns inside, and
+  /// leaves partial sums of its rows.
+  @Test func pairs() throws {
+    try expect(["- replicate": "R/R R/R → R/R", "b data": "S0/S0 R/P → S0/S0", "h row": "S1/S1 S1/S1 → P/R"]) { bench in
+      let x = bench.x("bh")
+      return bench.apply(.similarity, [x, bench.builder.elementwise(.activation(.relu), "y", x)], "bc")
+    }
+    try expect(["- replicate": "R/R → R/R", "b data": "S0/S0 → P/R"]) { $0.apply(.contrastiveLoss, [$0.x("bc")], "") }
+    try expect(["- replicate": "R/R → R/R", "b data": "S0/S0 → S0/S0"]) { $0.apply(.unitNorm, [$0.x("bh")], "bh") }
+    try expect(["- replicate": "R/R R/R → R/R", "b data": "S0/S0 R/P → S0/S0"]) { bench in
+      let one = bench.builder.axis("one", 1, .whole)
+      let (x, scale) = (bench.x("bc"), bench.builder.parameter("scale", stored: [[one]]))
+      return bench.apply(.exponentialScale, [x, scale], "bc")
+    }
+    try expect(["- replicate": "R/R R/R → R/R", "b data": "S0/S0 S0/S0 → S0/S0", "h column": "S2/S2 R/P → S1/S1"]) {
+      $0.apply(.selectMarkedToken(id: nil), [$0.x("bsh"), $0.builder.input(.inputIDs, $0.dims("bs"))], "bh")
     }
   }
 

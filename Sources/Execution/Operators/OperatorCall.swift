@@ -36,6 +36,11 @@ struct OperatorCall {
     case .prependToken: try prependTokenForward()
     case .selectToken(let position): try selectTokenForward(position: position)
     case .crossEntropy: try crossEntropyForward()
+    case .selectMarkedToken(let id): try selectMarkedTokenForward(id: id)
+    case .unitNorm: try unitNormForward()
+    case .similarity: try similarityForward()
+    case .exponentialScale: try exponentialScaleForward()
+    case .contrastiveLoss: try contrastiveLossForward()
     }
   }
 
@@ -58,6 +63,11 @@ struct OperatorCall {
     case .prependToken: try prependTokenBackward()
     case .selectToken(let position): try selectTokenBackward(position: position)
     case .crossEntropy: try crossEntropyBackward()
+    case .selectMarkedToken(let id): try selectMarkedTokenBackward(id: id)
+    case .unitNorm: try unitNormBackward()
+    case .similarity: try similarityBackward()
+    case .exponentialScale: try exponentialScaleBackward()
+    case .contrastiveLoss: try contrastiveLossBackward()
     }
   }
 

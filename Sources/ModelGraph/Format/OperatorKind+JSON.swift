@@ -23,13 +23,20 @@ extension OperatorKind {
     case .prependToken: "prepend_token"
     case .selectToken: "select_token"
     case .crossEntropy: "cross_entropy"
+    case .selectMarkedToken: "select_marked_token"
+    case .unitNorm: "unit_norm"
+    case .similarity: "similarity"
+    case .exponentialScale: "exponential_scale"
+    case .contrastiveLoss: "contrastive_loss"
     }
   }
 
   /// The keys that say more than `op` does, in the order in which the documentation lists them.
   var attributes: [(key: String, value: JSON)] {
     switch self {
-    case .embedding, .linear, .bias, .pass, .add, .multiply, .prependToken, .crossEntropy: []
+    case .embedding, .linear, .bias, .pass, .add, .multiply, .prependToken, .crossEntropy, .unitNorm, .similarity, .exponentialScale,
+      .contrastiveLoss:
+      []
     case .positionEmbedding(let offset): [("offset", .int(offset))]
     case .attention(let causal): [("causal", .bool(causal))]
     case .rotary(let parameters): parameters.attributes
@@ -39,6 +46,7 @@ extension OperatorKind {
     case .dropout(let probability): [("probability", .double(probability))]
     case .scale(let factor): [("factor", .double(factor))]
     case .patches(let size): [("size", .int(size))]
+    case .selectMarkedToken(let id): id.map { [("id", .int($0))] } ?? []
     case .selectToken(let position): [("position", .int(position))]
     }
   }
@@ -46,6 +54,7 @@ extension OperatorKind {
   private static let formatNames = [
     "embedding", "position_embedding", "linear", "bias", "attention", "rotary", "layer_norm", "rms_norm", "activation", "dropout", "scale", "pass",
     "add", "multiply", "patches", "prepend_token", "select_token", "cross_entropy",
+    "select_marked_token", "unit_norm", "similarity", "exponential_scale", "contrastive_loss",
   ]
 
   /// Reads the key `op` and the keys that belong to it.
@@ -77,6 +86,11 @@ extension OperatorKind {
     case "prepend_token": self = .prependToken
     case "select_token": self = .selectToken(position: try object.int("position", extent))
     case "cross_entropy": self = .crossEntropy
+    case "select_marked_token": self = .selectMarkedToken(id: try object.intIfPresent("id", extent))
+    case "unit_norm": self = .unitNorm
+    case "similarity": self = .similarity
+    case "exponential_scale": self = .exponentialScale
+    case "contrastive_loss": self = .contrastiveLoss
     default: throw node.invalid(expected: "an operator: " + Self.formatNames.joined(separator: ", "))
     }
   }
@@ -86,14 +100,15 @@ extension OperatorKind {
   func inferredResult(_ operands: [[AxisID]]) -> [AxisID]? {
     guard operandCounts.contains(operands.count) else { return nil }
     switch self {
-    case .positionEmbedding, .patches, .prependToken: return nil
+    case .positionEmbedding, .patches, .prependToken, .similarity: return nil
     case .embedding: return operands[0] + operands[1].suffix(1)
     case .linear:
       let (x, weight) = (operands[0], operands[1])
       return x.filter { !weight.contains($0) } + weight.filter { !x.contains($0) }
-    case .selectToken: return operands[0].indices.filter { $0 != 1 }.map { operands[0][$0] }
-    case .crossEntropy: return []
-    case .bias, .attention, .rotary, .layerNorm, .rmsNorm, .activation, .dropout, .scale, .pass, .add, .multiply: return operands[0]
+    case .selectToken, .selectMarkedToken: return operands[0].indices.filter { $0 != 1 }.map { operands[0][$0] }
+    case .crossEntropy, .contrastiveLoss: return []
+    case .bias, .attention, .rotary, .layerNorm, .rmsNorm, .activation, .dropout, .scale, .pass, .add, .multiply, .unitNorm, .exponentialScale:
+      return operands[0]
     }
   }
 }
