@@ -20,6 +20,10 @@ package struct Axis: Hashable, Sendable {
     case batch
     /// Positions in a sequence.
     case sequence
+    /// Positions whose number the model fixes: the patches of an image, the latents of a resampler.
+    case patches
+    /// The samples of the micro-batch once more, as the other side of a pairing: as many as `batch`, and never cut.
+    case candidates
     /// Groups of query heads that share one key-value head.
     case heads
     /// Query heads in one group.
@@ -34,6 +38,9 @@ package struct Axis: Hashable, Sendable {
     case feature
     /// An axis that is never cut: the inside of a head, the token pieces of an image patch.
     case whole
+
+    /// Whether ranks that share it out split a sequence.
+    package var isPosition: Bool { self == .sequence || self == .patches }
   }
 
   /// What the extent of an axis of role `slots` follows: the positions of a sequence, each sent to `perToken` of the experts.

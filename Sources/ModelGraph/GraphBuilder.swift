@@ -30,6 +30,7 @@ package struct GraphBuilder {
   package var name: String
   package var workload = Workload()
   package var maximumSequence: Int?
+  package var isPerMicroBatch = false
   package var loss: TensorID?
   package var outputs: [Graph.Output] = []
   package private(set) var axes: [Axis] = []
@@ -139,6 +140,6 @@ package struct GraphBuilder {
     try checkParameters(consumers, segmentOf)
     return Graph(
       name: name, axes: axes, tensors: tensors, operators: operators, segments: segments, outputs: outputs, loss: loss, workload: workload,
-      maximumSequence: maximumSequence, producer: producer, consumers: consumers, segmentOfOperator: segmentOf)
+      isPerMicroBatch: isPerMicroBatch, maximumSequence: maximumSequence, producer: producer, consumers: consumers, segmentOfOperator: segmentOf)
   }
 }

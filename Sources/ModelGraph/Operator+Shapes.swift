@@ -55,7 +55,7 @@ extension Operator {
     case .layerNorm, .rmsNorm:
       try expect(out == dims(0) && !out.isEmpty, "must keep the shape \(text(dims(0)))")
       for operand in 1..<operands.count { try expect(dims(operand) == [out[out.count - 1]], "scale and bias must be \(text([out[out.count - 1]]))") }
-    case .activation, .dropout, .scale, .pass: try expect(out == dims(0), "must keep the shape \(text(dims(0)))")
+    case .activation, .dropout, .scale, .pass, .unitNorm: try expect(out == dims(0), "must keep the shape \(text(dims(0)))")
     case .add: try expect(out == dims(0) && Array(out.suffix(dims(1).count)) == dims(1), "adds \(text(dims(1))) to \(text(dims(0)))")
     case .multiply: try expect(out == dims(0) && dims(1) == out, "multiplies \(text(dims(0))) by \(text(dims(1)))")
     case .patches(let size):
@@ -80,6 +80,23 @@ extension Operator {
         !out.isEmpty && out == dims(0) && dims(1).count == out.count && dims(1).dropLast() == out.dropLast()
           && dims(1).last.map { axes[$0].extent } == 1,
         "a gate \(text(dims(1))) for \(text(dims(0)))")
+    case .selectMarkedToken:
+      let x = dims(0)
+      try expect(
+        x.count == 3 && dims(1) == Array(x.prefix(2)) && out == [x[0], x[2]], "positions \(text(dims(1))) of \(text(x)) cannot give \(text(out))")
+    case .similarity:
+      let x = dims(0)
+      try expect(
+        x.count == 2 && dims(1) == x && out.count == 2 && out[0] == x[0] && axes[out[1]].role == .candidates
+          && axes[out[1]].extent == axes[x[0]].extent,
+        "pairs of \(text(x)) and \(text(dims(1))) cannot give \(text(out)); expected a second axis of the role candidates, as long as the batch")
+    case .exponentialScale:
+      try expect(out == dims(0) && dims(1).count == 1 && axes[dims(1)[0]].extent == 1, "must keep the shape \(text(dims(0))) and take one number")
+    case .contrastiveLoss:
+      let x = dims(0)
+      try expect(
+        x.count == 2 && out.isEmpty && axes[x[1]].role == .candidates && axes[x[1]].extent == axes[x[0]].extent,
+        "expected [batch, candidates] of equal extents, not \(text(x))")
     case .crossEntropy:
       try expect(
         !dims(0).isEmpty && out.isEmpty && dims(1) == Array(dims(0).dropLast()),
@@ -92,9 +109,11 @@ extension OperatorKind {
   /// How many operands an operator of this kind takes.
   var operandCounts: ClosedRange<Int> {
     switch self {
-    case .positionEmbedding, .rotary, .activation, .dropout, .scale, .pass, .patches, .selectToken, .route, .maxPool, .averagePool: 1...1
+    case .positionEmbedding, .rotary, .activation, .dropout, .scale, .pass, .patches, .selectToken, .route, .maxPool, .averagePool,
+      .unitNorm, .contrastiveLoss:
+      1...1
     case .embedding, .linear, .bias, .rmsNorm, .add, .multiply, .prependToken, .crossEntropy: 2...2
-    case .dispatch, .expertLinear, .combine, .sigmoidGate, .convolution: 2...2
+    case .dispatch, .expertLinear, .combine, .sigmoidGate, .convolution, .selectMarkedToken, .similarity, .exponentialScale: 2...2
     case .layerNorm, .batchNorm: 3...3
     case .attention: 3...4
     }
@@ -105,7 +124,7 @@ extension OperatorKind {
     switch self {
     case .embedding: operand == 0
     case .attention: operand == 3
-    case .crossEntropy: operand == 1
+    case .crossEntropy, .selectMarkedToken: operand == 1
     default: false
     }
   }

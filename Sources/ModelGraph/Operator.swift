@@ -58,6 +58,18 @@ package enum OperatorKind: Hashable, Sendable {
   case combine
   /// (x `[…, h]`, gate `[…, 1]`) → x · sigmoid(gate).
   case sigmoidGate
+  /// (x `[b, s, h]`, ids `[b, s]`) → `[b, h]`: each sample's first position whose id is this one, or, where nil, its first position of the
+  /// largest id. A sample without the id gives its first position.
+  case selectMarkedToken(id: Int?)
+  /// x `[…, h]` → x / ‖x‖ over the last dimension.
+  case unitNorm
+  /// (x `[b, h]`, y `[b, h]`) → `[b, c]`: the products of each x with the y of every sample, c.
+  case similarity
+  /// (x, weight `[1]`) → exp(weight) · x.
+  case exponentialScale
+  /// (logits `[b, c]`) → scalar: the mean, over the samples of the global batch and the two directions, of −log softmax(logits)[own pair], the softmax being
+  /// over a row (a sample's candidates) or over a column (Radford et al. 2021).
+  case contrastiveLoss
   /// (logits `[…, v]`, labels `[…]`) → scalar: the sum of −log softmax(logits)[label] over the labels that count, divided by the global
   /// number of labels that count.
   case crossEntropy
@@ -70,6 +82,8 @@ package enum ActivationFunction: String, Hashable, Sendable, CaseIterable {
   /// Its tanh approximation, Hugging Face's `gelu_new` and `gelu_pytorch_tanh`.
   case geluTanh = "gelu_tanh"
   case silu
+  /// x · σ(1.702 x), Hugging Face's `quick_gelu`.
+  case quickGelu = "quick_gelu"
   case relu
   case tanh
 }

@@ -59,9 +59,9 @@ package struct MegatronForm: Hashable, Sendable {
     let inner = rule.iteration.indices.filter { axis in
       let iteration = rule.iteration[axis]
       return iteration.isSplittable && !carried.contains(iteration.name) && iteration.extent > 1
-        && ![.batch, .sequence, .experts, .slots].contains(iteration.role)
+        && !iteration.role.isPosition && ![.batch, .experts, .slots].contains(iteration.role)
     }
-    let sequence = rule.iteration.firstIndex { $0.role == .sequence && $0.isSplittable }
+    let sequence = rule.iteration.firstIndex { $0.role.isPosition && $0.isSplittable }
     func parts(of iteration: Int) -> Int {
       strategy.assignment.enumerated().reduce(1) { $1.element == iteration ? $0 * mesh[$1.offset] : $0 }
     }

@@ -76,6 +76,11 @@ package struct Space: Sendable {
     pipelineDegrees = degrees
     recomputes = request.mode == .forward ? [.none] : request.recompute.map { [$0] } ?? Recompute.allCases
 
+    if graph.couplesBatch, let count = request.microBatches, count != 1 {
+      throw PlannerError.usage(
+        "the model has an operator that couples the samples of the whole batch, so a step has one micro-batch, not \(count); \"per_microbatch\": true in a native "
+          + "model file asks for another function, that of each micro-batch")
+    }
     if let count = request.microBatches {
       guard count > 0, request.batch % count == 0 else {
         throw PlannerError.usage("\(count) micro-batches do not divide the batch of \(request.batch)")
@@ -85,7 +90,7 @@ package struct Space: Sendable {
       }
       microBatchCounts = [count]
     } else {
-      var counts = Self.divisors(request.batch)
+      var counts = graph.couplesBatch ? [1] : Self.divisors(request.batch)
       if let size = request.microBatchSize {
         counts = counts.filter { request.batch / $0 % size == 0 }
         if counts.isEmpty { throw PlannerError.usage("micro-batches of \(size) do not divide the batch of \(request.batch)") }

@@ -164,6 +164,9 @@ package enum OperatorRules {
       rule.add(dims(1).suffix(1), splittable: false)
       return rule.finish(operands: [dims(0), dims(1)], result: out, keeps: [0, 1], work: .stream())
 
+    case .selectMarkedToken, .unitNorm, .similarity, .exponentialScale, .contrastiveLoss:
+      return pairing(op, graph)
+
     case .crossEntropy:
       // … v, … -> ()   (v: maximum, sum of exponentials and target logit are reduced inside)
       let classes = dims(0)[dims(0).count - 1]
@@ -188,18 +191,22 @@ struct RuleBuilder {
   static func words(for role: Axis.Role) -> [String] {
     switch role {
     case .batch: ["data"]
-    case .sequence: ["sequence"]
+    case .sequence, .patches: ["sequence"]
     case .heads, .queries: ["heads"]
     case .vocabulary: ["vocab"]
     case .experts: ["expert"]
     case .slots: ["sequence"]
-    case .feature, .whole: ["column"]
+    case .feature, .whole, .candidates: ["column"]
     }
   }
 
   mutating func add(_ ids: some Sequence<AxisID>, splittable: Bool = true) {
     for id in ids where !axes.contains(where: { $0.id == id && !$0.isAlias }) {
-      axes.append((id, graph.axes[id].extent, false, splittable && graph.axes[id].role != .whole, false, Self.words(for: graph.axes[id].role)))
+      axes.append(
+        (
+          id, graph.axes[id].extent, false, splittable && ![.whole, .candidates].contains(graph.axes[id].role), false,
+          Self.words(for: graph.axes[id].role)
+        ))
     }
   }
 

@@ -21,17 +21,18 @@ struct OracleChecks {
   /// Five training steps under a strategy by name. Losses must agree to 1e-5, logits and gradients of the first step to 1e-4.
   ///
   /// A word for each mesh axis, which has 2 ranks where there are several words, and beside them `pipeline` (as many stages as ranks are left,
-  /// and 2 micro-batches), `micro` (2 micro-batches), `zero1` to `zero3`, `selective` or `full` recomputation.
+  /// and 2 micro-batches where the loss allows it), `micro` (2 micro-batches), `zero1` to `zero3`, `selective` or `full` recomputation.
   func mismatches(strategy: String) throws -> [String] {
     let words = strategy.split(separator: ",").map(String.init)
     let zero = words.compactMap { word in ZeROStage.allCases.first { "zero\($0.rawValue)" == word } }.first ?? .none
     let recompute = words.compactMap(Recompute.init).first ?? .none
     let isPipeline = words.contains("pipeline")
     let names = words.filter { !["pipeline", "micro"].contains($0) && !$0.hasPrefix("zero") && Recompute(rawValue: $0) == nil }
-    let microBatches = isPipeline || words.contains("micro") ? 2 : 1
     let inputs = try Safetensors(file: folder + "/inputs.safetensors")
     guard let shape = inputs.entry(named: "input_ids")?.shape, shape.count == 2 else { throw ProbeError(description: "\(folder) has no input_ids") }
-    let graph = try ModelReader.read(folder).graph.sized(batch: shape[0] / microBatches, sequence: shape[1])
+    let model = try ModelReader.read(folder).graph
+    let microBatches = !model.couplesBatch && (isPipeline || words.contains("micro")) ? 2 : 1
+    let graph = model.sized(batch: shape[0] / microBatches, sequence: shape[1])
     let mesh = names.isEmpty ? [1] : names.map { _ in names.count == 1 && !isPipeline ? world.size : 2 }
     let builder = DecisionBuilder(graph: graph, mesh: mesh)
     let preferences = names.map { name in

@@ -2,10 +2,11 @@
 import ModelGraph
 
 extension TinyModel {
-  /// Convolutions with and without a stride, batch norms, both kinds of pooling and a shortcut, on images of 12 × 10 pixels.
+  /// With statistics of each micro-batch: convolutions with and without a stride, batch norms, both kinds of pooling and a shortcut, on images of 12 × 10 pixels.
   static func resnet(batch: Int, layers: Int, width: Int, classes: Int) throws -> Graph {
     var builder = GraphBuilder(name: "resnet")
     builder.workload = Workload(batch: batch)
+    builder.isPerMicroBatch = true
     let b = builder.axis("batch", batch, .batch)
     let (rgb, c, inner) = (builder.axis("rgb", 3, .whole), builder.axis("channels", width, .feature), builder.axis("inner", width + 3, .feature))
     let labels = builder.axis("classes", classes, .vocabulary)
@@ -47,7 +48,4 @@ extension TinyModel {
     builder.end()
     return try builder.finish()
   }
-
-  /// Whether a sample's result depends on the others of its micro-batch, so that one rank computes the same with as many only.
-  var couplesSamples: Bool { self == .resnet }
 }

@@ -65,6 +65,13 @@ enum Tiny {
     {"model_type": "bert", "architectures": ["BertForMaskedLM"], "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 3,
      "intermediate_size": 12, "max_position_embeddings": 16, "vocab_size": 20}
     """
+  static let clip = """
+    {"model_type": "clip", "architectures": ["CLIPModel"], "projection_dim": 6, "workload": {"batch": 3, "sequence": 5},
+     "text_config": {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 3, "intermediate_size": 12, "vocab_size": 20,
+                     "max_position_embeddings": 16, "eos_token_id": 2},
+     "vision_config": {"hidden_size": 12, "num_attention_heads": 3, "num_hidden_layers": 2, "intermediate_size": 20, "image_size": 12,
+                       "patch_size": 4, "num_channels": 2}}
+    """
   static let vit = """
     {"model_type": "vit", "architectures": ["ViTForImageClassification"], "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 3,
      "intermediate_size": 12, "image_size": 12, "patch_size": 4, "num_channels": 2, "hidden_dropout_prob": 0.1,
@@ -82,7 +89,7 @@ enum Tiny {
     mistral, qwen2, qwen3, gemma, phi3, gptNeoX, headed(gptNeoX, "\"vocab_size\"", "\"use_parallel_residual\": false, \"vocab_size\""), opt,
     headed(opt, "\"vocab_size\"", "\"do_layer_norm_before\": false, \"vocab_size\""), headed(opt, "OPTForCausalLM", "OPTModel"), bert,
     headed(bert, "BertForMaskedLM", "BertModel"), headed(bert, "BertForMaskedLM", "BertForSequenceClassification"),
-    untied(bert), vit, headed(vit, "ViTForImageClassification", "ViTModel"), mixtral, qwen2MoE, qwen3MoE,
+    untied(bert), clip, vit, headed(vit, "ViTForImageClassification", "ViTModel"), mixtral, qwen2MoE, qwen3MoE,
   ]
 
   private static func headed(_ text: String, _ from: String, _ to: String) -> String { text.replacingOccurrences(of: from, with: to) }

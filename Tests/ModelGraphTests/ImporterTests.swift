@@ -31,14 +31,14 @@ import Testing
       ("gpt-6.7b.json", 12 * 32 * 4096 * 4096 + 13 * 32 * 4096 + (2 * 51200 + 1024) * 4096 + 2 * 4096),
       ("gpt-15b.json", 12 * 48 * 5120 * 5120 + 13 * 48 * 5120 + (2 * 51200 + 1024) * 5120 + 2 * 5120),
       ("gpt-39b.json", 12 * 48 * 8192 * 8192 + 13 * 48 * 8192 + (2 * 51200 + 1024) * 8192 + 2 * 8192),
-      ("llama-3-8b-128k.json", 8_030_261_248),
+      ("llama-3-8b-128k.json", 8_030_261_248), ("clip-vit-l-14.json", 427_616_513),
       ("mlp.json", 2 * 4096 * 1024 + 2 * 4096 * 1024 + 4096 + 1024),
     ])
   func modelFiles(file: String, parameters: Int) throws {
     let (graph, _) = try ModelReader.read(modelFile(file))
     #expect(graph.parameterCount == parameters)
     #expect(graph.name + ".json" == file)
-    #expect(graph.loss != nil && graph.outputs.map(\.name) == ["logits"])
+    #expect(graph.loss != nil && graph.outputs.map(\.name).first == (file.hasPrefix("clip") ? "logits_per_text" : "logits"))
     #expect(graph.workload.batch != nil && (graph.workload.sequence != nil) == graph.choosesSequence)
   }
 
@@ -125,14 +125,39 @@ import Testing
     #expect(!graph.operators.contains { $0.kind.formatName == "dropout" })
   }
 
+  @Test("CLIP: texts wait for the images, the end token is the one that the file names, and the loss couples the batch")
+  func twoTowers() throws {
+    let clip = try ModelReader.decode(configuration(Tiny.clip))
+    #expect(clip.segments.map(\.name) == ["text_embedding", "text_block", "image_embedding", "image_block", "head"])
+    #expect(clip.segments.map(\.repeats) == [1, 3, 1, 2, 1])
+    #expect(clip.segments[3].entries.count == 2 && clip.operators.contains { $0.kind == .pass })
+    #expect(clip.operators.contains { $0.kind == .selectMarkedToken(id: nil) } && clip.couplesBatch)
+    // The number of patches is the image's, whatever the workload's sequence; the candidates are the batch.
+    let sized = clip.sized(batch: 7, sequence: 4)
+    #expect(sized.axes.filter { $0.name == "image_seq" || $0.name == "seq" || $0.name == "candidates" }.map(\.extent) == [4, 10, 7])
+    let named = try ModelReader.decode(configuration(Tiny.clip.replacing("\"eos_token_id\": 2", with: "\"eos_token_id\": 19")))
+    #expect(named.operators.contains { $0.kind == .selectMarkedToken(id: 19) })
+    // Beside it, an old file's second description of a tower is the one that counts.
+    let old = try ModelReader.decode(setting("text_config_dict", ["num_hidden_layers": 4], in: Tiny.clip))
+    #expect(old.segments[1].repeats == 4 && old.axes.contains { $0.name == "vocab" && $0.extent == 49408 })
+  }
+
+  @Test("A loss of pairs may be meant for each micro-batch")
+  func perMicroBatch() throws {
+    guard case .object(var object) = ModelReader.encode(try ModelReader.decode(configuration(Tiny.clip))) else { return }
+    object["per_microbatch"] = true
+    let graph = try ModelReader.decode(Document(file: "model.json", value: .object(object)).root)
+    #expect(graph.isPerMicroBatch && !graph.couplesBatch)
+  }
+
   @Test("BERT attends under the padding mask; the others have no mask", arguments: Tiny.all)
   func inputs(config: String) throws {
     let graph = try ModelReader.decode(configuration(config))
     let inputs = Set(graph.tensors.filter(\.isInput).map(\.name))
     let isBert = config.contains("bert")
     #expect(inputs.contains("attention_mask") == isBert && inputs.contains("token_type_ids") == isBert)
-    #expect(inputs.contains("labels") == (graph.loss != nil))
-    #expect(inputs.contains("pixel_values") == config.contains("vit"))
+    #expect(inputs.contains("labels") == (graph.loss != nil && !config.contains("clip")))
+    #expect(inputs.contains("pixel_values") == (config.contains("vit") || config.contains("clip")))
     #expect(graph.choosesSequence != config.contains("vit"))
   }
 }

@@ -50,6 +50,24 @@ import Testing
     }
   }
 
+  /// A loss over pairs of the whole batch leaves one micro-batch; its model says so where another number is asked for.
+  @Test func aLossThatCouplesTheBatchHasOneMicroBatch() throws {
+    var request = SearchRequest(
+      graph: try Shipped.fixture("clip"), cluster: try TinyHardware(devices: 2).cluster(), batch: 8, sequence: 10, precision: .fp32, mode: .train,
+      optimizer: .adamw)
+    #expect(try Space(request).microBatchCounts == [1])
+    request.microBatches = 2
+    #expect(throws: PlannerError.self) { try Space(request) }
+    request.microBatches = nil
+    request.constraints = [pin("similarity", "data"), pin("image_embeds", "data")]
+    let plan = try #require(try Planner.search(request).plan)
+    #expect(plan.decision.job.microBatches == 1)
+    // All images meet each device's texts.
+    let gathered = plan.decision.conversions.filter { plan.decision.graph.tensors[$0.tensor].name == "image_embeds" }
+    #expect(gathered.contains { $0.steps.map(\.action) == [.allGather(dimension: 0)] })
+    #expect(gathered.contains { $0.steps.map(\.action) == [.reduceScatter(dimension: 0)] })
+  }
+
   private func expectUsage(_ message: String, change: (inout SearchRequest) -> Void) throws {
     let request = try request(change: change)
     do {

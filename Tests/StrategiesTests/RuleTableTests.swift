@@ -17,7 +17,9 @@ import Testing
 
     mutating func axis(_ name: String) -> AxisID {
       if let known = axes[name] { return known }
-      let roles: [String: Axis.Role] = ["b": .batch, "s": .sequence, "g": .heads, "r": .queries, "d": .whole, "v": .vocabulary, "e": .experts]
+      let roles: [String: Axis.Role] = [
+        "b": .batch, "s": .sequence, "g": .heads, "r": .queries, "d": .whole, "v": .vocabulary, "e": .experts, "c": .candidates,
+      ]
       // z: places of each of e for positions of s, 4 of 8 a token; k: weights and numbers of these 4.
       if name == "z" {
         axes[name] = builder.slots(name, Axis.Slots(positions: axis("s"), experts: axis("e"), perToken: 4))
@@ -199,19 +201,19 @@ import Testing
     }
     func image(_ bench: inout Bench) -> TensorID {
       let dimensions = [
-        bench.axis("b"), bench.axis("c"), bench.builder.axis("H", 8, .whole), bench.builder.axis("W", 8, .whole),
+        bench.axis("b"), bench.axis("n"), bench.builder.axis("H", 8, .whole), bench.builder.axis("W", 8, .whole),
       ]
       return bench.builder.elementwise(.activation(.relu), "x", bench.builder.input(.pixelValues, dimensions))
     }
     // Statistics are completed inside, so a split of the samples leaves nothing partial but the gradients of scale and bias.
     try expect([
-      "- replicate": "R/R R/R R/R → R/R", "b data": "S0/S0 R/P R/P → S0/S0", "c column": "S1/S1 S0/S0 S0/S0 → S1/S1",
+      "- replicate": "R/R R/R R/R → R/R", "b data": "S0/S0 R/P R/P → S0/S0", "n column": "S1/S1 S0/S0 S0/S0 → S1/S1",
     ]) { bench in
       let x = image(&bench)
       return bench.builder.apply(
-        .batchNorm(epsilon: 1e-5), "op", [x, bench.weight("w", "c"), bench.weight("v", "c")], to: bench.builder.tensors[x].dimensions)
+        .batchNorm(epsilon: 1e-5), "op", [x, bench.weight("w", "n"), bench.weight("v", "n")], to: bench.builder.tensors[x].dimensions)
     }
-    try expect(["- replicate": "R/R → R/R", "b data": "S0/S0 → S0/S0", "c column": "S1/S1 → S1/S1"]) { bench in
+    try expect(["- replicate": "R/R → R/R", "b data": "S0/S0 → S0/S0", "n column": "S1/S1 → S1/S1"]) { bench in
       let x = image(&bench)
       return bench.builder.apply(.averagePool, "op", [x], to: Array(bench.builder.tensors[x].dimensions.prefix(2)))
     }
@@ -225,6 +227,25 @@ import Testing
       let one = bench.builder.axis("one", 1, .feature)
       let gate = bench.builder.linear("gate", x, from: bench.dims("h"), to: [one], bias: false)
       return bench.apply(.sigmoidGate, [x, gate], "bsh")
+    }
+  }
+
+  /// Texts are split with the batch, all images are gathered for them, and their gradients are partial; the loss completes columns inside, and
+  /// leaves partial sums of its rows.
+  @Test func pairs() throws {
+    try expect(["- replicate": "R/R R/R → R/R", "b data": "S0/S0 R/P → S0/S0", "h row": "S1/S1 S1/S1 → P/R"]) { bench in
+      let x = bench.x("bh")
+      return bench.apply(.similarity, [x, bench.builder.elementwise(.activation(.relu), "y", x)], "bc")
+    }
+    try expect(["- replicate": "R/R → R/R", "b data": "S0/S0 → P/R"]) { $0.apply(.contrastiveLoss, [$0.x("bc")], "") }
+    try expect(["- replicate": "R/R → R/R", "b data": "S0/S0 → S0/S0"]) { $0.apply(.unitNorm, [$0.x("bh")], "bh") }
+    try expect(["- replicate": "R/R R/R → R/R", "b data": "S0/S0 R/P → S0/S0"]) { bench in
+      let one = bench.builder.axis("one", 1, .whole)
+      let (x, scale) = (bench.x("bc"), bench.builder.parameter("scale", stored: [[one]]))
+      return bench.apply(.exponentialScale, [x, scale], "bc")
+    }
+    try expect(["- replicate": "R/R R/R → R/R", "b data": "S0/S0 S0/S0 → S0/S0", "h column": "S2/S2 R/P → S1/S1"]) {
+      $0.apply(.selectMarkedToken(id: nil), [$0.x("bsh"), $0.builder.input(.inputIDs, $0.dims("bs"))], "bh")
     }
   }
 

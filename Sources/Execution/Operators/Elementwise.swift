@@ -74,6 +74,7 @@ extension ActivationFunction {
     case .gelu: .geluErf
     case .geluTanh: .geluTanh
     case .silu: .silu
+    case .quickGelu: .quickGelu
     case .relu: .relu
     case .tanh: .tanh
     }

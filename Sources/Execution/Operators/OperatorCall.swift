@@ -45,6 +45,11 @@ struct OperatorCall {
     case .combine: try combineForward()
     case .sigmoidGate: try sigmoidGateForward()
     case .crossEntropy: try crossEntropyForward()
+    case .selectMarkedToken(let id): try selectMarkedTokenForward(id: id)
+    case .unitNorm: try unitNormForward()
+    case .similarity: try similarityForward()
+    case .exponentialScale: try exponentialScaleForward()
+    case .contrastiveLoss: try contrastiveLossForward()
     }
   }
 
@@ -76,6 +81,11 @@ struct OperatorCall {
     case .combine: try combineBackward()
     case .sigmoidGate: try sigmoidGateBackward()
     case .crossEntropy: try crossEntropyBackward()
+    case .selectMarkedToken(let id): try selectMarkedTokenBackward(id: id)
+    case .unitNorm: try unitNormBackward()
+    case .similarity: try similarityBackward()
+    case .exponentialScale: try exponentialScaleBackward()
+    case .contrastiveLoss: try contrastiveLossBackward()
     }
   }
 

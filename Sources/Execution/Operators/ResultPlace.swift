@@ -18,8 +18,10 @@ extension Program {
     switch graph.operators[call.op].kind {
     case .bias, .rotary, .activation, .scale, .add, .multiply: .over(call.operands[0])
     case .dropout, .pass: .sameAs(call.operands[0])
-    case .embedding, .positionEmbedding, .linear, .attention, .layerNorm, .rmsNorm, .patches, .prependToken, .selectToken, .crossEntropy: .fresh
-    case .convolution, .batchNorm, .maxPool, .averagePool, .route, .dispatch, .expertLinear, .combine, .sigmoidGate: .fresh
+    case .embedding, .positionEmbedding, .linear, .attention, .layerNorm, .rmsNorm, .patches, .prependToken, .selectToken, .crossEntropy,
+      .selectMarkedToken, .unitNorm, .similarity, .exponentialScale, .contrastiveLoss,
+      .convolution, .batchNorm, .maxPool, .averagePool, .route, .dispatch, .expertLinear, .combine, .sigmoidGate:
+      .fresh
     }
   }
 
@@ -32,17 +34,19 @@ extension Program {
   func gradientPlace(of operand: Int, in call: KernelCall) -> ResultPlace {
     let kind = graph.operators[call.op].kind
     // The loss has no gradient of its own, and its operand's goes over the operand.
-    guard let dy = call.resultGradient else { return kind == .crossEntropy ? .over(call.operands[0]) : .fresh }
+    guard let dy = call.resultGradient else { return [.crossEntropy, .contrastiveLoss].contains(kind) ? .over(call.operands[0]) : .fresh }
     switch kind {
-    case .rotary, .layerNorm, .rmsNorm, .activation, .scale, .multiply: return operand == 0 ? .over(dy) : .fresh
+    case .rotary, .layerNorm, .rmsNorm, .unitNorm, .activation, .scale, .exponentialScale, .multiply: return operand == 0 ? .over(dy) : .fresh
     case .dropout, .pass, .bias: return operand == 0 ? .sameAs(dy) : .fresh
     case .add:
       // What is added to every row has the sum over the rows.
       let isWhole = buffers[call.operands[operand]].count == buffers[call.result].count
       return operand == 0 || isWhole && !graph.tensors[graph.operators[call.op].operands[operand]].isParameter ? .sameAs(dy) : .fresh
-    case .embedding, .positionEmbedding, .linear, .attention, .patches, .prependToken, .selectToken, .crossEntropy: return .fresh
     case .batchNorm: return operand == 0 ? .over(dy) : .fresh
-    case .convolution, .maxPool, .averagePool, .route, .dispatch, .expertLinear, .combine, .sigmoidGate: return .fresh
+    case .embedding, .positionEmbedding, .linear, .attention, .patches, .prependToken, .selectToken, .selectMarkedToken, .similarity, .crossEntropy,
+      .contrastiveLoss,
+      .convolution, .maxPool, .averagePool, .route, .dispatch, .expertLinear, .combine, .sigmoidGate:
+      return .fresh
     }
   }
 }

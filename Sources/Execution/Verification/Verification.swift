@@ -32,7 +32,8 @@ package struct VerificationReport: Sendable, Equatable {
 /// forward pass, then every parameter's gradient.
 ///
 /// The error of a tensor is max |a − b| / max |b|; that of a gradient is max |a − b| / max(max |b|, 10⁻³ × the model's largest |gradient|),
-/// since some are 0 in exact arithmetic (the biases of keys).
+/// since some are 0 in exact arithmetic (the biases of keys). The gradient of a single number, such as the scale of logits, is one sum whose terms
+/// may all but cancel, with no other element to measure its error by: it is measured against the model's largest gradient.
 struct Verification {
   let distributed: TensorGathering
   /// On rank 0 only.
@@ -66,10 +67,11 @@ struct Verification {
     let sites = distributed.learnedParameters
     var expected: [GatheredTensor] = []
     if let single { for site in single.learnedParameters { if let gradient = try single.gradient(of: site) { expected.append(gradient) } } }
-    let floor = floorShare * expected.reduce(0) { max($0, Self.largest($1.values)) }
+    let largest = expected.reduce(0) { max($0, Self.largest($1.values)) }
     for (index, site) in sites.enumerated() {
       guard let found = try distributed.gradient(of: site), index < expected.count else { continue }
       let name = "gradient of " + Graph.name(graph.tensors[site.tensor].name, copy: site.copy)
+      let floor = found.values.count == 1 ? largest : floorShare * largest
       record(found, expected[index], name, site.tensor, site.layout, floor: floor, tolerance.gradient, &report)
     }
   }

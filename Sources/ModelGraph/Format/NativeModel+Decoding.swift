@@ -27,11 +27,13 @@ private struct GraphDecoder {
 
   mutating func decode(_ node: Node) throws -> Graph {
     let root = try node.object(
-      format: NativeModel.format, keys: ["name", "source", "workload", "maximum_sequence", "axes", "inputs", "segments", "outputs", "loss"])
+      format: NativeModel.format,
+      keys: ["name", "source", "workload", "maximum_sequence", "per_microbatch", "axes", "inputs", "segments", "outputs", "loss"])
     builder.name = try root.string("name")
     _ = try root.stringIfPresent("source")
     builder.workload = try root.nodeIfPresent("workload").map { try Workload(reading: $0) } ?? Workload()
     builder.maximumSequence = try root.intIfPresent("maximum_sequence", .within(1, GraphBuilder.largestExtent))
+    builder.isPerMicroBatch = try root.boolIfPresent("per_microbatch") ?? false
     for axis in try root.elements("axes") { try readAxis(axis) }
     for input in try root.elementsIfPresent("inputs") ?? [] { try readInput(input) }
     for segment in try root.elements("segments") { try readSegment(segment) }
@@ -52,7 +54,7 @@ private struct GraphDecoder {
     let role = try object.choice("role", of: Axis.Role.self)
     let fromWorkload: Int? =
       switch role {
-      case .batch: builder.workload.batch
+      case .batch, .candidates: builder.workload.batch
       case .sequence: builder.workload.sequence
       default: nil
       }

@@ -13,18 +13,19 @@ import Documents
 ///         "exits": ["h.{i}.residual"]}, …],
 ///      "outputs": [{"name": "logits", "tensor": "lm_head"}], "loss": "loss"}
 ///
-/// - `workload`, `maximum_sequence`, `repeats` (1), `entries`, `exits`, `outputs`, `loss` and `source` (text, for people) may be left out; so may the
-///   `extent` of an axis whose role is `batch` or `sequence` where `workload` states it. An axis of role `slots` has the extent that
-///   `{"positions": AXIS, "experts": AXIS, "top_k": 2}` gives (`Axis.Slots`).
+/// - `workload`, `maximum_sequence`, `per_microbatch` (false), `repeats` (1), `entries`, `exits`, `outputs`, `loss` and `source` (text, for people) may be left out; so may the
+///   `extent` of an axis whose role is `batch`, `candidates` or `sequence` where `workload` states it. An axis of role
+///   `slots` has the extent that `{"positions": AXIS, "experts": AXIS, "top_k": 2}` gives (`Axis.Slots`).
 /// - An operator reads `in`, then `weights`; either may be left out where it is empty. `in` names inputs, the segment's entries and results of operators before it in the segment.
 /// - A weight is written out where it is first read, and named by a string after that. `stored` says where a checkpoint keeps it (`name`, `shape`,
 ///   `offset`, `strides`), each part left out where it is that of a contiguous tensor of the weight's own name; `norm_weight` is true for the
 ///   scale of a norm. A stored name with `{j}` is one tensor for each element of the weight's first axis.
 /// - A result has the operator's name, unless `result` gives another, and the axes that its operands determine; `axes` states them for
-///   `position_embedding`, `patches`, `prepend_token`, `convolution`, `max_pool`, `route`, `dispatch` and `combine`.
+///   `position_embedding`, `patches`, `prepend_token`, `convolution`, `max_pool`, `route`, `dispatch`, `combine` and `similarity`.
 /// - Attributes: `causal` (attention), `base`, `llama3` and `rotated` (rotary), `epsilon` (norms), `adds_one` (rms_norm), `function` (activation),
 ///   `probability` (dropout), `factor` (scale), `offset` (position_embedding, 0), `size` (patches), `position` (select_token), `top_k` and
-///   `renormalise` (route, false), `stride` (1) and `padding` (0; convolution, max_pool).
+///   `renormalise` (route, false), `stride` (1) and `padding` (0; convolution, max_pool),
+///   `id` (select_marked_token, the largest).
 ///
 /// Order matters in every array, and tensors are numbered by first appearance, so decoding what was encoded gives an equal graph for every
 /// graph that is numbered so: all that come from files.
@@ -46,6 +47,7 @@ package enum NativeModel {
     var root = JSON.Object([("format", .string(format)), ("name", .string(graph.name))])
     root["workload"] = graph.workload.json
     root["maximum_sequence"] = graph.maximumSequence.map { .int($0) }
+    if graph.isPerMicroBatch { root["per_microbatch"] = true }
     root["axes"] = .array(
       graph.axes.map { ["name": .string($0.name), "extent": graph.json(extentOf: $0), "role": .string($0.role.rawValue)] })
     root["inputs"] = .array(inputs)

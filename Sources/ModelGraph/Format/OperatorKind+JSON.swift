@@ -32,6 +32,11 @@ extension OperatorKind {
     case .combine: "combine"
     case .sigmoidGate: "sigmoid_gate"
     case .crossEntropy: "cross_entropy"
+    case .selectMarkedToken: "select_marked_token"
+    case .unitNorm: "unit_norm"
+    case .similarity: "similarity"
+    case .exponentialScale: "exponential_scale"
+    case .contrastiveLoss: "contrastive_loss"
     }
   }
 
@@ -39,6 +44,7 @@ extension OperatorKind {
   var attributes: [(key: String, value: JSON)] {
     switch self {
     case .embedding, .linear, .bias, .pass, .add, .multiply, .prependToken, .averagePool, .crossEntropy: []
+    case .unitNorm, .similarity, .exponentialScale, .contrastiveLoss: []
     case .dispatch, .expertLinear, .combine, .sigmoidGate: []
     case .convolution(let stride, let padding): [("stride", .int(stride)), ("padding", .int(padding))]
     case .batchNorm(let epsilon): [("epsilon", .double(epsilon))]
@@ -53,6 +59,7 @@ extension OperatorKind {
     case .dropout(let probability): [("probability", .double(probability))]
     case .scale(let factor): [("factor", .double(factor))]
     case .patches(let size): [("size", .int(size))]
+    case .selectMarkedToken(let id): id.map { [("id", .int($0))] } ?? []
     case .selectToken(let position): [("position", .int(position))]
     }
   }
@@ -61,7 +68,7 @@ extension OperatorKind {
     "embedding", "position_embedding", "linear", "bias", "attention", "rotary", "layer_norm", "rms_norm", "activation", "dropout", "scale", "pass",
     "add", "multiply", "patches", "prepend_token", "select_token", "convolution", "batch_norm", "max_pool", "average_pool", "route", "dispatch",
     "expert_linear", "combine", "sigmoid_gate",
-    "cross_entropy",
+    "cross_entropy", "select_marked_token", "unit_norm", "similarity", "exponential_scale", "contrastive_loss",
   ]
 
   /// Reads the key `op` and the keys that belong to it.
@@ -107,6 +114,11 @@ extension OperatorKind {
     case "combine": self = .combine
     case "sigmoid_gate": self = .sigmoidGate
     case "cross_entropy": self = .crossEntropy
+    case "select_marked_token": self = .selectMarkedToken(id: try object.intIfPresent("id", extent))
+    case "unit_norm": self = .unitNorm
+    case "similarity": self = .similarity
+    case "exponential_scale": self = .exponentialScale
+    case "contrastive_loss": self = .contrastiveLoss
     default: throw node.invalid(expected: "an operator: " + Self.formatNames.joined(separator: ", "))
     }
   }
@@ -118,7 +130,7 @@ extension OperatorKind {
   func inferredResult(_ operands: [[AxisID]]) -> [AxisID]? {
     guard operandCounts.contains(operands.count) else { return nil }
     switch self {
-    case .positionEmbedding, .patches, .prependToken, .convolution, .maxPool, .route, .dispatch, .combine: return nil
+    case .positionEmbedding, .patches, .prependToken, .convolution, .maxPool, .route, .dispatch, .combine, .similarity: return nil
     case .averagePool: return Array(operands[0].prefix(2))
     case .embedding: return operands[0] + operands[1].suffix(1)
     case .linear:
@@ -127,9 +139,10 @@ extension OperatorKind {
     case .expertLinear:
       let (x, weight) = (operands[0], operands[1])
       return x.filter { $0 == x.first || !weight.contains($0) } + weight.filter { !x.contains($0) }
-    case .selectToken: return operands[0].indices.filter { $0 != 1 }.map { operands[0][$0] }
-    case .crossEntropy: return []
-    case .bias, .attention, .rotary, .layerNorm, .rmsNorm, .activation, .dropout, .scale, .pass, .add, .multiply, .sigmoidGate, .batchNorm:
+    case .selectToken, .selectMarkedToken: return operands[0].indices.filter { $0 != 1 }.map { operands[0][$0] }
+    case .crossEntropy, .contrastiveLoss: return []
+    case .bias, .attention, .rotary, .layerNorm, .rmsNorm, .activation, .dropout, .scale, .pass, .add, .multiply, .sigmoidGate, .batchNorm,
+      .unitNorm, .exponentialScale:
       return operands[0]
     }
   }

@@ -170,16 +170,16 @@ package struct AttentionAxes: Sendable {
   package var queries: AxisID
   package var features: AxisID
 
-  /// Adds the axes `kv_heads`, `queries` and `head_dim`.
-  package init(heads: Int, keyValueHeads: Int, headSize: Int, in builder: inout GraphBuilder) {
-    groups = builder.axis("kv_heads", keyValueHeads, .heads)
-    queries = builder.axis("queries", heads / keyValueHeads, .queries)
-    features = builder.axis("head_dim", headSize, .whole)
+  /// Adds the axes `kv_heads`, `queries` and `head_dim`, with a prefix where a model has several kinds of attention.
+  package init(heads: Int, keyValueHeads: Int, headSize: Int, prefix: String = "", in builder: inout GraphBuilder) {
+    groups = builder.axis(prefix + "kv_heads", keyValueHeads, .heads)
+    queries = builder.axis(prefix + "queries", heads / keyValueHeads, .queries)
+    features = builder.axis(prefix + "head_dim", headSize, .whole)
   }
 
   /// Adds the axes of attention whose heads share the hidden dimension, each with keys and values of its own.
-  package init(heads: Int, hidden: Int, in builder: inout GraphBuilder) {
-    self.init(heads: heads, keyValueHeads: heads, headSize: hidden / heads, in: &builder)
+  package init(heads: Int, hidden: Int, prefix: String = "", in builder: inout GraphBuilder) {
+    self.init(heads: heads, keyValueHeads: heads, headSize: hidden / heads, prefix: prefix, in: &builder)
   }
 
   package var query: [AxisID] { [groups, queries, features] }

@@ -15,6 +15,7 @@ package enum HuggingFace {
     ("gpt_neox", { try GPTNeoXConfiguration(reading: &$0).graph() }),
     ("opt", { try OPTConfiguration(reading: &$0).graph() }),
     ("bert", { try BertConfiguration(reading: &$0).graph() }),
+    ("clip", { try CLIPConfiguration(reading: &$0).graph() }),
     ("vit", { try ViTConfiguration(reading: &$0).graph() }),
     ("mixtral", { try LlamaConfiguration(reading: &$0, family: .mixtral).graph() }),
     ("qwen2_moe", { try LlamaConfiguration(reading: &$0, family: .qwen2MoE).graph() }),

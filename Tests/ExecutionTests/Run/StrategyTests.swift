@@ -16,6 +16,16 @@ extension MPIRuns {
       #expect(probe.diagnostics == [])
     }
 
+    /// Of models whose results hang on weights and inputs that differ more than the generator's: images that are all alike cancel in the loss.
+    @Test(
+      "differential: the same with a folder's weights and inputs", arguments: ["clip"],
+      [(ranks: 1, seed: 3), (ranks: 2, seed: 7), (ranks: 3, seed: 11), (ranks: 4, seed: 17), (ranks: 6, seed: 23)])
+    func randomStrategiesOfFolders(folder: String, run: (ranks: Int, seed: Int)) throws {
+      let probe = try ProbeRun(ranks: run.ranks, ["random-folder", Self.fixture("transformers/" + folder), "\(run.seed)", "4"])
+      #expect(try probe.ranks == Array(repeating: [], count: run.ranks))
+      #expect(probe.diagnostics == [])
+    }
+
     @Test(
       "oracle: five training steps, logits and gradients are PyTorch's under the strategies that have names", arguments: ["gpt2", "llama"],
       [
@@ -35,7 +45,7 @@ extension MPIRuns {
     @Test(
       "oracle: five training steps, logits and gradients of every architecture are those of transformers",
       arguments: [
-        "qwen2", "qwen3", "gemma", "phi3", "gpt_neox", "gpt_neox_sequential", "opt", "opt_norms_after", "mixtral", "qwen2_moe", "qwen3_moe",
+        "qwen2", "qwen3", "gemma", "phi3", "gpt_neox", "gpt_neox_sequential", "opt", "opt_norms_after", "clip", "mixtral", "qwen2_moe", "qwen3_moe",
       ],
       [(ranks: 1, strategies: ["replicate"]), (2, ["data", "megatron", "sequence-parallel", "pipeline"])])
     func architectures(model: String, run: (ranks: Int, strategies: [String])) throws {

@@ -11,7 +11,7 @@ import sys
 
 import torch
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, CLIPModel
 
 BATCH, SEQUENCE, VOCABULARY = 4, 10, 37
 COMMON = {"hidden_size": 16, "num_attention_heads": 4, "num_hidden_layers": 2, "vocab_size": VOCABULARY}
@@ -40,17 +40,22 @@ MODELS = {
                   "num_experts_per_tok": 3, "moe_intermediate_size": 10, "shared_expert_intermediate_size": 14, "rope_theta": 1000000.0},
     "qwen3_moe": {"model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"], **COMMON, **GATED, "head_dim": 6, "num_experts": 5,
                   "num_experts_per_tok": 2, "moe_intermediate_size": 10, "norm_topk_prob": True, "rope_theta": 1000000.0},
+    "clip": {"model_type": "clip", "architectures": ["CLIPModel"], "projection_dim": 10,
+             "text_config": {"hidden_size": 12, "intermediate_size": 20, "num_hidden_layers": 2, "num_attention_heads": 2,
+                             "vocab_size": VOCABULARY, "max_position_embeddings": 16, "eos_token_id": 5, "bos_token_id": 0, "pad_token_id": 1},
+             "vision_config": {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4,
+                               "image_size": 12, "patch_size": 4, "num_channels": 2}},
 }
 
 
-def fill(model):
+def fill(model, scale=0.3):
     """Weights so large that every part of the model shows in its results."""
     generator = torch.Generator().manual_seed(1)
     for name, parameter in sorted(model.named_parameters()):
         noise = torch.randn(parameter.shape, generator=generator)
         is_norm = "norm" in name and name.endswith("weight") and "gemma" not in model.config.model_type
         with torch.no_grad():
-            parameter.copy_(1 + 0.2 * noise if is_norm else (0.3 if parameter.dim() > 1 else 0.1) * noise)
+            parameter.copy_(1 + 0.2 * noise if is_norm else (scale if parameter.dim() > 1 else 0.1) * noise)
 
 
 def save_experts_gradients(model, path):
@@ -80,13 +85,34 @@ def language_model(name, config):
     return model, inputs, step
 
 
+def two_towers(name, config):
+    model = CLIPModel._from_config(AutoConfig.from_pretrained(name), attn_implementation="eager").float()
+    # Smaller ones, so that the gradients of the keys' biases, which are 0 but for rounding, are so beside the others, too.
+    fill(model, 0.07)
+    generator = torch.Generator().manual_seed(2)
+    tokens = torch.randint(6, VOCABULARY, (BATCH, SEQUENCE), generator=generator)
+    # The end of each text, at another place; one text has two.
+    for row, place in enumerate([3, 9, 6, 4]):
+        tokens[row, place] = config["text_config"]["eos_token_id"]
+    tokens[0, 7] = config["text_config"]["eos_token_id"]
+    vision = config["vision_config"]
+    pixels = torch.randn((BATCH, vision["num_channels"], vision["image_size"], vision["image_size"]), generator=generator)
+    inputs = {"input_ids": tokens, "pixel_values": pixels}
+
+    def step():
+        result = model(**inputs, return_loss=True)
+        return {key: result[key] for key in ("logits_per_text", "text_embeds", "image_embeds")}, result.loss
+
+    return model, inputs, step
+
+
 def make(name):
     config = MODELS[name]
     os.makedirs(name, exist_ok=True)
     with open(f"{name}/config.json", "w") as file:
         json.dump(config, file, indent=1)
         file.write("\n")
-    model, inputs, step = language_model(name, config)
+    model, inputs, step = (two_towers if config["model_type"] == "clip" else language_model)(name, config)
     model.eval()
     # As `save_pretrained` writes it: the names of published checkpoints, tied weights once.
     model.save_pretrained("build", safe_serialization=True)
