@@ -10,7 +10,7 @@ struct DecisionChecks {
   let world: Communicator
   /// A folder with weights and inputs, where the generator's are not what is run.
   var folder: String?
-  private let seed: UInt64 = 1
+  var seed: UInt64 = 1
 
   /// Two steps; what differs from one rank, or from the program's own count of its traffic, as text.
   func mismatches(_ decision: Decision, _ label: String) throws -> [String] {

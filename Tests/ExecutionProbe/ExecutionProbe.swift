@@ -41,6 +41,7 @@ enum ExecutionProbe {
     case "random-folder":
       let checks = DecisionChecks(world: process.world)
       try print(try checks.random(folder: arguments[0], seed: UInt64(arguments[1]) ?? 0, count: Int(arguments[2]) ?? 1), process)
+    case "kinks": try print(try DecisionChecks(world: process.world).kinks(), process)
     case "padding": try print(try DecisionChecks(world: process.world).padding(), process)
     case "memory":
       guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }

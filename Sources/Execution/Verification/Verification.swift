@@ -36,33 +36,29 @@ package struct VerificationReport: Sendable, Equatable {
 /// may all but cancel, with no other element to measure its error by: it is measured against the model's largest gradient.
 struct Verification {
   let distributed: TensorGathering
-  /// On rank 0 only.
-  let single: TensorGathering?
   private let tolerance: Tolerance
   private let floorShare = 1e-3
+  private(set) var report = VerificationReport()
 
-  init(distributed: TensorGathering, single: TensorGathering?) {
+  init(distributed: TensorGathering) {
     self.distributed = distributed
-    self.single = single
     tolerance = Tolerance(distributed.decision)
+    (report.forwardTolerance, report.gradientTolerance) = (tolerance.forward, tolerance.gradient)
   }
 
-  /// Collective; the report is complete on rank 0.
-  func compare() throws(ExecutionError) -> VerificationReport {
-    var report = VerificationReport()
-    (report.forwardTolerance, report.gradientTolerance) = (tolerance.forward, tolerance.gradient)
+  /// Collective; `single` is there on rank 0 only, where the report grows.
+  mutating func compareResults(with single: TensorGathering?) throws(ExecutionError) {
     let graph = distributed.decision.graph
     for site in graph.operatorSites {
       guard let found = try distributed.result(of: site), let expected = try single?.result(of: site) else { continue }
       let name = Graph.name(graph.operators[site.op].name, copy: site.copy)
       let tensor = graph.operators[site.op].result
-      record(found, expected, name, tensor, distributed.layout(of: site), floor: 0, tolerance.forward, &report)
+      record(found, expected, name, tensor, distributed.layout(of: site), floor: 0, tolerance.forward)
     }
-    if distributed.decision.job.mode == .train { try compareGradients(&report) }
-    return report
   }
 
-  private func compareGradients(_ report: inout VerificationReport) throws(ExecutionError) {
+  /// Collective.
+  mutating func compareGradients(with single: TensorGathering?) throws(ExecutionError) {
     let graph = distributed.decision.graph
     let sites = distributed.learnedParameters
     var expected: [GatheredTensor] = []
@@ -72,13 +68,13 @@ struct Verification {
       guard let found = try distributed.gradient(of: site), index < expected.count else { continue }
       let name = "gradient of " + Graph.name(graph.tensors[site.tensor].name, copy: site.copy)
       let floor = found.values.count == 1 ? largest : floorShare * largest
-      record(found, expected[index], name, site.tensor, site.layout, floor: floor, tolerance.gradient, &report)
+      record(found, expected[index], name, site.tensor, site.layout, floor: floor, tolerance.gradient)
     }
   }
 
-  private func record(
+  private mutating func record(
     _ found: GatheredTensor, _ expected: GatheredTensor, _ name: String, _ tensor: TensorID, _ layout: Layout, floor: Double,
-    _ tolerance: Double, _ report: inout VerificationReport
+    _ tolerance: Double
   ) {
     var (worst, place) = (0.0, 0)
     for (index, (a, b)) in zip(found.values, expected.values).enumerated() {

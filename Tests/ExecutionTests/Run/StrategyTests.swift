@@ -82,6 +82,12 @@ extension MPIRuns {
         ])
     }
 
+    @Test("gradients of functions with kinks are compared at one point, and faults in them are found")
+    func kinks() throws {
+      let found = try ProbeRun(ranks: 2, ["kinks"]).ranks
+      #expect(found == [["reduce-scatter 5: gradient of layer.0.bn1.bias"], []])
+    }
+
     static func fixture(_ name: String) -> String {
       URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../Fixtures/\(name)").standardized.path
     }
