@@ -37,7 +37,7 @@ extension Lowering {
     for call in unit.calls.reversed() {
       let op = graph.operators[call.op]
       let strategy = program.strategies[call.op]
-      guard needsGradient[op.result] else { continue }
+      guard needsGradient[op.result], op.operands.contains(where: { needsGradient[$0] }) else { continue }
       var resultGradient: BufferID?
       if op.result != graph.loss {
         guard let parts = contributions.removeValue(forKey: op.result) else { continue }

@@ -282,13 +282,17 @@ struct DecisionPricing {
           let bytes = pricing.bytes(exit, strategies[producer].result)
           let forward = stageLink.time(bytes)
           t.sendForward += pricing.ticks(forward)
-          if trains {
+          let sendsBack = trains && pricing.needsGradient[exit]
+          if sendsBack {
             t.sendBackward += pricing.ticks(stageLink.time(pricing.bytes(exit, strategies[producer].resultGradient)))
           }
-          if index == 0 {
+          // Boundaries after copies of one segment are alike.
+          let alike = decision.stages.indices.filter { $0 < last && decision.stages[$0].units.last?.segment == segment }
+          if index == alike.first {
             collectives.append(
               .init(
-                cause: .boundary, op: producer, tensor: exit, kind: nil, axes: [], bytes: bytes, time: forward, calls: trains ? 2 : 1, copies: last))
+                cause: .boundary, op: producer, tensor: exit, kind: nil, axes: [], bytes: bytes, time: forward, calls: sendsBack ? 2 : 1,
+                copies: alike.count))
           }
         }
       }

@@ -58,6 +58,15 @@ package struct OperatorRule: Sendable {
   package let interior: [InteriorCollective]
   package let work: Work
 
+  /// Whether backward reads an operand's values to give the gradients that are wanted: of a product, one operand's gradient is made of the other.
+  ///
+  /// - Parameter wanted: for each operand, whether its gradient is.
+  package func keeps(_ operand: Int, forGradientsOf wanted: [Bool]) -> Bool {
+    guard keepsOperand[operand] else { return false }
+    if case .product = work { return wanted.indices.contains { $0 != operand && wanted[$0] } }
+    return wanted.contains(true)
+  }
+
   /// The iteration axes that the result lacks.
   package func isReduced(_ axis: Int) -> Bool { !result.contains(axis) }
 }

@@ -40,7 +40,9 @@ enum ExecutionProbe {
       try print(try checks.random(model, seed: UInt64(arguments[1]) ?? 0, count: Int(arguments[2]) ?? 1), process)
     case "random-folder":
       let checks = DecisionChecks(world: process.world)
-      try print(try checks.random(folder: arguments[0], seed: UInt64(arguments[1]) ?? 0, count: Int(arguments[2]) ?? 1), process)
+      try print(
+        try checks.random(
+          folder: arguments[0], isFrozen: arguments.last == "frozen", seed: UInt64(arguments[1]) ?? 0, count: Int(arguments[2]) ?? 1), process)
     case "padding": try print(try DecisionChecks(world: process.world).padding(), process)
     case "memory":
       guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
