@@ -20,8 +20,9 @@ import Documents
 ///   `offset`, `strides`), each part left out where it is that of a contiguous tensor of the weight's own name; `norm_weight` is true for the
 ///   scale of a norm, `frozen` for a weight that training leaves as it is.
 /// - A result has the operator's name, unless `result` gives another, and the axes that its operands determine; `axes` states them for
-///   `position_embedding`, `patches`, `prepend_token` and `similarity`.
-/// - Attributes: `causal` (attention), `base`, `llama3` and `rotated` (rotary), `epsilon` (norms), `adds_one` (rms_norm), `function` (activation),
+///   `position_embedding`, `patches`, `prepend_token`, `similarity`, `broadcast` and `concatenate`.
+/// - Attributes: `causal` (attention), `base`, `llama3` and `rotated` (rotary), `epsilon` (norms), `adds_one` (rms_norm), `function` (activation and
+///   learned_scale),
 ///   `probability` (dropout), `factor` (scale), `offset` (position_embedding, 0), `size` (patches), `position` (select_token),
 ///   `id` (select_marked_token, the largest).
 ///

@@ -26,7 +26,9 @@ extension OperatorKind {
     case .selectMarkedToken: "select_marked_token"
     case .unitNorm: "unit_norm"
     case .similarity: "similarity"
-    case .exponentialScale: "exponential_scale"
+    case .learnedScale: "learned_scale"
+    case .broadcast: "broadcast"
+    case .concatenate: "concatenate"
     case .contrastiveLoss: "contrastive_loss"
     }
   }
@@ -34,9 +36,10 @@ extension OperatorKind {
   /// The keys that say more than `op` does, in the order in which the documentation lists them.
   var attributes: [(key: String, value: JSON)] {
     switch self {
-    case .embedding, .linear, .bias, .pass, .add, .multiply, .prependToken, .crossEntropy, .unitNorm, .similarity, .exponentialScale,
-      .contrastiveLoss:
+    case .embedding, .linear, .bias, .pass, .add, .multiply, .prependToken, .crossEntropy, .unitNorm, .similarity, .contrastiveLoss, .broadcast,
+      .concatenate:
       []
+    case .learnedScale(let function): [("function", .string(function.rawValue))]
     case .positionEmbedding(let offset): [("offset", .int(offset))]
     case .attention(let causal): [("causal", .bool(causal))]
     case .rotary(let parameters): parameters.attributes
@@ -54,7 +57,7 @@ extension OperatorKind {
   private static let formatNames = [
     "embedding", "position_embedding", "linear", "bias", "attention", "rotary", "layer_norm", "rms_norm", "activation", "dropout", "scale", "pass",
     "add", "multiply", "patches", "prepend_token", "select_token", "cross_entropy",
-    "select_marked_token", "unit_norm", "similarity", "exponential_scale", "contrastive_loss",
+    "select_marked_token", "unit_norm", "similarity", "learned_scale", "broadcast", "concatenate", "contrastive_loss",
   ]
 
   /// Reads the key `op` and the keys that belong to it.
@@ -89,7 +92,9 @@ extension OperatorKind {
     case "select_marked_token": self = .selectMarkedToken(id: try object.intIfPresent("id", extent))
     case "unit_norm": self = .unitNorm
     case "similarity": self = .similarity
-    case "exponential_scale": self = .exponentialScale
+    case "learned_scale": self = .learnedScale(try object.choice("function", of: ScaleFunction.self))
+    case "broadcast": self = .broadcast
+    case "concatenate": self = .concatenate
     case "contrastive_loss": self = .contrastiveLoss
     default: throw node.invalid(expected: "an operator: " + Self.formatNames.joined(separator: ", "))
     }
@@ -100,14 +105,14 @@ extension OperatorKind {
   func inferredResult(_ operands: [[AxisID]]) -> [AxisID]? {
     guard operandCounts.contains(operands.count) else { return nil }
     switch self {
-    case .positionEmbedding, .patches, .prependToken, .similarity: return nil
+    case .positionEmbedding, .patches, .prependToken, .similarity, .broadcast, .concatenate: return nil
     case .embedding: return operands[0] + operands[1].suffix(1)
     case .linear:
       let (x, weight) = (operands[0], operands[1])
       return x.filter { !weight.contains($0) } + weight.filter { !x.contains($0) }
     case .selectToken, .selectMarkedToken: return operands[0].indices.filter { $0 != 1 }.map { operands[0][$0] }
     case .crossEntropy, .contrastiveLoss: return []
-    case .bias, .attention, .rotary, .layerNorm, .rmsNorm, .activation, .dropout, .scale, .pass, .add, .multiply, .unitNorm, .exponentialScale:
+    case .bias, .attention, .rotary, .layerNorm, .rmsNorm, .activation, .dropout, .scale, .pass, .add, .multiply, .unitNorm, .learnedScale:
       return operands[0]
     }
   }

@@ -8,7 +8,7 @@ extension MPIRuns {
     /// Each case compares every operator's result, the loss and every gradient with one rank's, and the traffic with the program's count.
     @Test(
       "differential: any strategy, ZeRO stage and recomputation, on any mesh and pipeline, computes what one rank computes",
-      arguments: ["gpt2", "llama", "bert", "vit", "gemma", "gpt_neox"],
+      arguments: ["gpt2", "llama", "bert", "vit", "gemma", "gpt_neox", "flamingo"],
       [(ranks: 1, seed: 3), (ranks: 2, seed: 7), (ranks: 3, seed: 11), (ranks: 4, seed: 17), (ranks: 6, seed: 23)])
     func randomStrategies(model: String, run: (ranks: Int, seed: Int)) throws {
       let probe = try ProbeRun(ranks: run.ranks, ["random", model, "\(run.seed)", "4"])
