@@ -84,13 +84,19 @@ package final class Pricing: Sendable {
 
   /// Whether the backward pass of `op` reads this operand's values, so that they are kept; parameters and inputs are at hand anyway.
   package func keeps(_ op: OperatorID, operand: Int) -> Bool {
-    hasBackward(op) && rules[op].keepsOperand[operand] && graph.tensors[graph.operators[op].operands[operand]].isActivation
+    let operands = graph.operators[op].operands
+    return hasBackward(op) && graph.tensors[operands[operand]].isActivation
+      && rules[op].keeps(operand, forGradientsOf: operands.map { needsGradient[$0] })
   }
 
   /// Whether the backward pass of `op` reads its own result's values.
   package func keepsResult(_ op: OperatorID) -> Bool { hasBackward(op) && rules[op].keepsResult }
 
-  private func hasBackward(_ op: OperatorID) -> Bool { job.mode == .train && needsGradient[graph.operators[op].result] }
+  /// Whether the backward pass runs `op`: its result's gradient is there, and that of an operand is wanted.
+  package func hasBackward(_ op: OperatorID) -> Bool {
+    let op = graph.operators[op]
+    return job.mode == .train && needsGradient[op.result] && op.operands.contains { needsGradient[$0] }
+  }
 
   /// The bytes of a tensor that is kept in a layout. The logits of a cross-entropy are kept in fp32, whatever the precision (Megatron-LM and
   /// PyTorch both do).
@@ -108,7 +114,7 @@ package final class Pricing: Sendable {
     let result = graph.operators[op].result
     let local = localExtents(rule, strategy)
     let share = 1 / Double(sharers ?? 1)
-    let trains = job.mode == .train && needsGradient[result]
+    let trains = hasBackward(op)
     var cost = OperatorCost(
       forward: .zero, backward: .zero, interior: .zero, extras: .zero, transient: .zero)
 

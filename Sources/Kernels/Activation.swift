@@ -14,6 +14,8 @@ package enum Activation: Sendable, CaseIterable {
   case quickGelu
   /// max(x, 0); its derivative at 0 is 0.
   case relu
+  /// max(x, 0)²
+  case squaredRelu
   case tanh
 
   /// Whether `backward` wants the forward result y, not the input x.
@@ -27,6 +29,11 @@ package enum Activation: Sendable, CaseIterable {
     case .silu: mapLanes(x, into: y, count: count) { $0 * $0.sigmoid() }
     case .quickGelu: mapLanes(x, into: y, count: count) { $0 * (1.702 * $0).sigmoid() }
     case .relu: mapLanes(x, into: y, count: count) { $0.replacing(with: 0, where: $0 .< 0) }
+    case .squaredRelu:
+      mapLanes(x, into: y, count: count) { x in
+        let positive = x.replacing(with: 0, where: x .< 0)
+        return positive * positive
+      }
     case .tanh: mapLanes(x, into: y, count: count) { $0.tanh() }
     }
   }
@@ -59,6 +66,7 @@ package enum Activation: Sendable, CaseIterable {
         return dy * gate.addingProduct(1.702 * x * gate, 1 - gate)
       }
     case .relu: mapLanes(saved, dy, into: dx, count: count) { x, dy in dy.replacing(with: 0, where: x .<= 0) }
+    case .squaredRelu: mapLanes(saved, dy, into: dx, count: count) { x, dy in dy * 2 * x.replacing(with: 0, where: x .< 0) }
     case .tanh: mapLanes(saved, dy, into: dx, count: count) { y, dy in dy.addingProduct(dy * -y, y) }
     }
   }

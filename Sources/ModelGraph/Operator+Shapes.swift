@@ -90,7 +90,14 @@ extension Operator {
         x.count == 2 && dims(1) == x && out.count == 2 && out[0] == x[0] && axes[out[1]].role == .candidates
           && axes[out[1]].extent == axes[x[0]].extent,
         "pairs of \(text(x)) and \(text(dims(1))) cannot give \(text(out)); expected a second axis of the role candidates, as long as the batch")
-    case .exponentialScale:
+    case .broadcast:
+      try expect(out.count == 3 && dims(0) == Array(out.suffix(2)), "a table \(text(dims(0))) for every sample cannot give \(text(out))")
+    case .concatenate:
+      let (x, y) = (dims(0), dims(1))
+      try expect(
+        x.count == 3 && y.count == 3 && out.count == 3 && x[0] == y[0] && x[2] == y[2] && out[0] == x[0] && out[2] == x[2]
+          && axes[out[1]].extent == axes[x[1]].extent + axes[y[1]].extent, "\(text(x)) and then \(text(y)) cannot give \(text(out))")
+    case .learnedScale:
       try expect(out == dims(0) && dims(1).count == 1 && axes[dims(1)[0]].extent == 1, "must keep the shape \(text(dims(0))) and take one number")
     case .contrastiveLoss:
       let x = dims(0)
@@ -110,10 +117,10 @@ extension OperatorKind {
   var operandCounts: ClosedRange<Int> {
     switch self {
     case .positionEmbedding, .rotary, .activation, .dropout, .scale, .pass, .patches, .selectToken, .route, .maxPool, .averagePool,
-      .unitNorm, .contrastiveLoss:
+      .unitNorm, .contrastiveLoss, .broadcast:
       1...1
     case .embedding, .linear, .bias, .rmsNorm, .add, .multiply, .prependToken, .crossEntropy: 2...2
-    case .dispatch, .expertLinear, .combine, .sigmoidGate, .convolution, .selectMarkedToken, .similarity, .exponentialScale: 2...2
+    case .dispatch, .expertLinear, .combine, .sigmoidGate, .convolution, .selectMarkedToken, .similarity, .learnedScale, .concatenate: 2...2
     case .layerNorm, .batchNorm: 3...3
     case .attention: 3...4
     }

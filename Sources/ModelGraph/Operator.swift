@@ -65,8 +65,12 @@ package enum OperatorKind: Hashable, Sendable {
   case unitNorm
   /// (x `[b, h]`, y `[b, h]`) → `[b, c]`: the products of each x with the y of every sample, c.
   case similarity
-  /// (x, weight `[1]`) → exp(weight) · x.
-  case exponentialScale
+  /// (x, weight `[1]`) → f(weight) · x.
+  case learnedScale(ScaleFunction)
+  /// (table `[r, h]`) → `[b, r, h]`: the table for every sample.
+  case broadcast
+  /// (x `[b, n, h]`, y `[b, m, h]`) → `[b, n+m, h]`: the positions of x, then those of y.
+  case concatenate
   /// (logits `[b, c]`) → scalar: the mean, over the samples of the global batch and the two directions, of −log softmax(logits)[own pair], the softmax being
   /// over a row (a sample's candidates) or over a column (Radford et al. 2021).
   case contrastiveLoss
@@ -85,6 +89,16 @@ package enum ActivationFunction: String, Hashable, Sendable, CaseIterable {
   /// x · σ(1.702 x), Hugging Face's `quick_gelu`.
   case quickGelu = "quick_gelu"
   case relu
+  /// max(x, 0)², Hugging Face's `relu2` (So et al. 2021).
+  case squaredRelu = "squared_relu"
+  case tanh
+}
+
+/// How a learned number scales.
+package enum ScaleFunction: String, Hashable, Sendable, CaseIterable {
+  /// eʷ: the temperature of a contrastive loss.
+  case exponential
+  /// tanh w: a gate that is closed where w is 0.
   case tanh
 }
 

@@ -7,7 +7,7 @@ package struct Tensor: Hashable, Sendable {
   package enum Kind: Hashable, Sendable {
     /// Given from outside for each step, in any layout a reader asks for.
     case input(InputKind)
-    /// Learned; read from a checkpoint or made by the generator.
+    /// Learned, or frozen; read from a checkpoint or made by the generator.
     case parameter(ParameterSource)
     /// Produced by an operator.
     case activation
@@ -64,6 +64,8 @@ package struct ParameterSource: Hashable, Sendable {
   package var strides: [Int]
   /// Whether the generator's rule for norm weights applies: values around 1 instead of 0.
   package var isNormWeight: Bool
+  /// Whether training leaves it as it is: no gradient, no optimizer state.
+  package var isFrozen: Bool
 
   /// Whether the elements of the first dimension are stored tensors of their own.
   package var isStacked: Bool { checkpointName.contains(Self.elementMark) }
@@ -77,11 +79,14 @@ package struct ParameterSource: Hashable, Sendable {
 
   static let elementMark = "{j}"
 
-  package init(checkpointName: String, checkpointShape: [Int], offset: Int = 0, strides: [Int], isNormWeight: Bool = false) {
+  package init(
+    checkpointName: String, checkpointShape: [Int], offset: Int = 0, strides: [Int], isNormWeight: Bool = false, isFrozen: Bool = false
+  ) {
     self.checkpointName = checkpointName
     self.checkpointShape = checkpointShape
     self.offset = offset
     self.strides = strides
     self.isNormWeight = isNormWeight
+    self.isFrozen = isFrozen
   }
 }

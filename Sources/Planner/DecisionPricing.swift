@@ -106,7 +106,7 @@ struct DecisionPricing {
           cause: .interior, op: op, tensor: graph.operators[op].operands[0], kind: .allReduce, axes: axes, bytes: bytes,
           time: pricing.collective(.allReduce, bytes: bytes, axes: axes),
           calls: interior.count * (isRecomputed(op) ? 2 : 1)
-            + (trains && pricing.needsGradient[graph.operators[op].result] ? interior.backwardCount : 0),
+            + (pricing.hasBackward(op) ? interior.backwardCount : 0),
           copies: graph.segments[segment].repeats))
     }
     for part in weights.collectives {
@@ -284,13 +284,17 @@ struct DecisionPricing {
           let bytes = pricing.bytes(exit, strategies[producer].result)
           let forward = stageLink.time(bytes)
           t.sendForward += pricing.ticks(forward)
-          if trains {
+          let sendsBack = trains && pricing.needsGradient[exit]
+          if sendsBack {
             t.sendBackward += pricing.ticks(stageLink.time(pricing.bytes(exit, strategies[producer].resultGradient)))
           }
-          if index == 0 {
+          // Boundaries after copies of one segment are alike.
+          let alike = decision.stages.indices.filter { $0 < last && decision.stages[$0].units.last?.segment == segment }
+          if index == alike.first {
             collectives.append(
               .init(
-                cause: .boundary, op: producer, tensor: exit, kind: nil, axes: [], bytes: bytes, time: forward, calls: trains ? 2 : 1, copies: last))
+                cause: .boundary, op: producer, tensor: exit, kind: nil, axes: [], bytes: bytes, time: forward, calls: sendsBack ? 2 : 1,
+                copies: alike.count))
           }
         }
       }

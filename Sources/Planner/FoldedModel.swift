@@ -180,7 +180,9 @@ struct FoldedModel {
       node.transient.append(cost.transient.whole)
       let boundary = pricing.bytes(graph.operators[op].result, strategy.result)
       node.sendForward.append(leaves ? pricing.ticks(send(boundary)) : 0)
-      node.sendBackward.append(leaves && trains ? pricing.ticks(send(pricing.bytes(graph.operators[op].result, strategy.resultGradient))) : 0)
+      node.sendBackward.append(
+        leaves && trains && pricing.needsGradient[graph.operators[op].result]
+          ? pricing.ticks(send(pricing.bytes(graph.operators[op].result, strategy.resultGradient))) : 0)
     }
     nodeOfOperator.append(nodes.count)
     nodes.append(node)

@@ -147,9 +147,10 @@ package struct Space: Sendable {
     return Seconds(tick)
   }
 
-  /// For each segment what it computes again: the layers alone do.
+  /// For each segment what it computes again: the layers alone do, where they have a backward pass (all may be frozen).
   func recompute(_ recompute: Recompute) -> [Recompute] {
-    request.graph.segments.indices.map { layerSegments.contains($0) ? recompute : .none }
+    let hasBackward = request.graph.segmentsWithBackward()
+    return request.graph.segments.indices.map { layerSegments.contains($0) && hasBackward[$0] ? recompute : .none }
   }
 
   var layerCount: Int { layerSegments.reduce(0) { $0 + request.graph.segments[$1].repeats } }

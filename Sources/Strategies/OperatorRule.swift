@@ -71,6 +71,15 @@ package struct OperatorRule: Sendable {
   /// Whether the operator works on tokens that were dispatched to experts: the data that a rank holds is then not its own replica's.
   package var worksOnSlots: Bool { iteration.contains { $0.role == .slots } }
 
+  /// Whether backward reads an operand's values to give the gradients that are wanted: of a product, one operand's gradient is made of the other.
+  ///
+  /// - Parameter wanted: for each operand, whether its gradient is.
+  package func keeps(_ operand: Int, forGradientsOf wanted: [Bool]) -> Bool {
+    guard keepsOperand[operand] else { return false }
+    if case .product = work { return wanted.indices.contains { $0 != operand && wanted[$0] } }
+    return wanted.contains(true)
+  }
+
   /// The iteration axes that the result lacks.
   package func isReduced(_ axis: Int) -> Bool { !result.contains(axis) }
 }

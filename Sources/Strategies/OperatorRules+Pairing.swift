@@ -30,7 +30,7 @@ extension OperatorRules {
       return rule.finish(
         operandIndices: [rows + depth, columns + depth], result: out, keeps: [0, 1], work: .product(m: rows, n: columns, k: depth))
 
-    case .exponentialScale:
+    case .learnedScale:
       // …, |1 -> …
       rule.add(out)
       rule.add(dims(1), splittable: false)

@@ -164,8 +164,11 @@ package enum OperatorRules {
       rule.add(dims(1).suffix(1), splittable: false)
       return rule.finish(operands: [dims(0), dims(1)], result: out, keeps: [0, 1], work: .stream())
 
-    case .selectMarkedToken, .unitNorm, .similarity, .exponentialScale, .contrastiveLoss:
+    case .selectMarkedToken, .unitNorm, .similarity, .learnedScale, .contrastiveLoss:
       return pairing(op, graph)
+
+    case .broadcast, .concatenate:
+      return resampling(op, graph)
 
     case .crossEntropy:
       // … v, … -> ()   (v: maximum, sum of exponentials and target logit are reduced inside)

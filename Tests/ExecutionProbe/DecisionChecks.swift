@@ -67,9 +67,9 @@ struct DecisionChecks {
     }
   }
 
-  /// The same of a folder's model, with its weights and inputs.
-  func random(folder: String, seed: UInt64, count: Int) throws -> [String] {
-    let model = try ModelReader.read(folder).graph
+  /// The same of a folder's model, with its weights and inputs, and some of its parameters frozen.
+  func random(folder: String, isFrozen: Bool, seed: UInt64, count: Int) throws -> [String] {
+    let model = try ModelReader.read(folder).graph.freezing { isFrozen && OracleChecks.isFrozen($0) }
     guard let shape = try Safetensors(file: folder + "/inputs.safetensors").entry(named: "input_ids")?.shape, shape.count == 2 else {
       throw ProbeError(description: "\(folder) has no input_ids")
     }

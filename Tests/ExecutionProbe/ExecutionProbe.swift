@@ -40,7 +40,9 @@ enum ExecutionProbe {
       try print(try checks.random(model, seed: UInt64(arguments[1]) ?? 0, count: Int(arguments[2]) ?? 1), process)
     case "random-folder":
       let checks = DecisionChecks(world: process.world)
-      try print(try checks.random(folder: arguments[0], seed: UInt64(arguments[1]) ?? 0, count: Int(arguments[2]) ?? 1), process)
+      try print(
+        try checks.random(
+          folder: arguments[0], isFrozen: arguments.last == "frozen", seed: UInt64(arguments[1]) ?? 0, count: Int(arguments[2]) ?? 1), process)
     case "kinks": try print(try DecisionChecks(world: process.world).kinks(), process)
     case "padding": try print(try DecisionChecks(world: process.world).padding(), process)
     case "memory":

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Foundation
 import ModelGraph
 
 /// Models small enough to run many of them, with extents that do not divide.
@@ -12,6 +13,8 @@ enum TinyModel: String, CaseIterable {
   case mixtral
   case qwen2MoE = "qwen2_moe"
   case resnet
+  /// Of Tests/Fixtures: frozen towers, a resampler, cross-attention.
+  case flamingo
 
   /// - Parameter batch: sequences in one micro-batch.
   func graph(
@@ -30,6 +33,9 @@ enum TinyModel: String, CaseIterable {
       (model.vocabulary, model.maximumPositions, model.keyValueHeads, model.headSize) = (vocabulary, sequence, heads / 2, hidden / heads)
       model.epsilon = 1e-5
       return try model.graph()
+    case .flamingo:
+      let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../Fixtures/flamingo-tiny.json").standardized.path
+      return try ModelReader.read(file).graph.sized(batch: batch, sequence: sequence)
     case .gemma:
       var model = LlamaConfiguration()
       (model.workload, model.layers, model.hidden, model.heads, model.ffn) = (workload, layers, hidden, heads, ffn)

@@ -13,6 +13,7 @@ struct ActivationTests {
     case .silu: { $0 / (1 + exp(-$0)) }
     case .quickGelu: { $0 / (1 + exp(-1.702 * $0)) }
     case .relu: { max($0, 0) }
+    case .squaredRelu: { max($0, 0) * max($0, 0) }
     case .tanh: { tanh($0) }
     }
   }

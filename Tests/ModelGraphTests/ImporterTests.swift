@@ -125,6 +125,28 @@ import Testing
     #expect(!graph.operators.contains { $0.kind.formatName == "dropout" })
   }
 
+  /// By hand from the dimensions: the language model's products, norms and table; what is put between its layers; the resampler; the encoder.
+  @Test("Oracle: Flamingo's parameters, and which of them are learned")
+  func flamingo() throws {
+    let (graph, _) = try ModelReader.read(modelFile("flamingo-80b.json"))
+    let (h, visual) = (8192, 1536)
+    let language = 80 * (4 * h * h + 2 * h * 4 * h + 2 * h) + 32000 * h + h
+    let cross = 12 * (2 * h * h + 2 * visual * h + 2 * h * 4 * h + 4 * h + 2)
+    let resampler = 6 * (4 * visual * 2048 + 2 * visual * 4 * visual + 6 * visual) + 64 * visual + visual + 2 * visual
+    let v = 1280
+    let vision = 22 * (4 * (v * v + v) + 2 * v * 4 * v + 5 * v + 4 * v) + 3072 * v + v + 100 * v + 2 * v + v * visual
+    #expect(graph.parameterCount == language + cross + resampler + vision)
+    #expect((435_000_000..<440_000_000).contains(vision) && (188_000_000..<195_000_000).contains(resampler))
+    let learned = graph.reachesLoss()
+    let count = graph.tensors.indices.reduce(0) { total, id in
+      guard graph.tensors[id].isParameter, learned[id], let site = graph.consumers[id].first else { return total }
+      return total + graph.count(id) * graph.segments[graph.segmentOfOperator[site.op]].repeats
+    }
+    #expect(count == cross + resampler)
+    // The encoder has no backward pass, and the resampler's features do not outlive it.
+    #expect(graph.segmentsWithBackward() == [false, false, true, true, true, true, true, true])
+  }
+
   @Test("CLIP: texts wait for the images, the end token is the one that the file names, and the loss couples the batch")
   func twoTowers() throws {
     let clip = try ModelReader.decode(configuration(Tiny.clip))

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
 import Hardware
 import ModelGraph
 import Plans
@@ -66,6 +67,15 @@ import Testing
     let gathered = plan.decision.conversions.filter { plan.decision.graph.tensors[$0.tensor].name == "image_embeds" }
     #expect(gathered.contains { $0.steps.map(\.action) == [.allGather(dimension: 0)] })
     #expect(gathered.contains { $0.steps.map(\.action) == [.reduceScatter(dimension: 0)] })
+
+    // Asked for, the loss is each micro-batch's, and one rank is to compute the same.
+    guard case .object(var file) = ModelReader.encode(request.graph) else { return }
+    file["per_microbatch"] = true
+    request.graph = try ModelReader.decode(Document(file: "model.json", value: .object(file)).root)
+    #expect(try Space(request).microBatchCounts == [1, 2, 4, 8])
+    request.microBatches = 4
+    let parts = try #require(try Planner.search(request).plan).decision
+    #expect(parts.onOneRank().job.microBatches == 4 && plan.decision.onOneRank().job.microBatches == 1)
   }
 
   private func expectUsage(_ message: String, change: (inout SearchRequest) -> Void) throws {

@@ -242,10 +242,23 @@ import Testing
     try expect(["- replicate": "R/R R/R → R/R", "b data": "S0/S0 R/P → S0/S0"]) { bench in
       let one = bench.builder.axis("one", 1, .whole)
       let (x, scale) = (bench.x("bc"), bench.builder.parameter("scale", stored: [[one]]))
-      return bench.apply(.exponentialScale, [x, scale], "bc")
+      return bench.apply(.learnedScale(.exponential), [x, scale], "bc")
     }
     try expect(["- replicate": "R/R R/R → R/R", "b data": "S0/S0 S0/S0 → S0/S0", "h column": "S2/S2 R/P → S1/S1"]) {
       $0.apply(.selectMarkedToken(id: nil), [$0.x("bsh"), $0.builder.input(.inputIDs, $0.dims("bs"))], "bh")
+    }
+  }
+
+  /// A table for every sample is whole where samples are split; sequences are put together whole.
+  @Test func sequencesOfDifferentOrigin() throws {
+    try expect(["- replicate": "R/R → R/R", "b data": "R/P → S0/S0", "s sequence": "S0/S0 → S1/S1", "h column": "S1/S1 → S2/S2"]) {
+      let (table, dims) = ($0.weight("w", "sh"), $0.dims("bsh"))
+      return $0.builder.apply(.broadcast, "op", [table], to: dims)
+    }
+    try expect(["- replicate": "R/R R/R → R/R", "b data": "S0/S0 S0/S0 → S0/S0", "h column": "S2/S2 S2/S2 → S2/S2"]) { bench in
+      let both = bench.builder.axis("both", 16, .sequence)
+      let (x, dims) = (bench.x("bsh"), bench.dims("bh"))
+      return bench.builder.apply(.concatenate, "op", [x, bench.builder.elementwise(.activation(.relu), "y", x)], to: [dims[0], both, dims[1]])
     }
   }
 

@@ -31,14 +31,15 @@ extension OperatorCall {
 
   func attentionBackward(causal: Bool) throws(ExecutionError) {
     let kernel = kernel(causal: causal)
-    guard let dq = try newGradient(0), let dk = try newGradient(1), let dv = try newGradient(2) else {
-      preconditionFailure("\(op.name): queries, keys and values are all learned or none is")
-    }
+    let (dq, dk, dv) = (try newGradient(0), try newGradient(1), try newGradient(2))
+    // The kernel makes all three; what nobody wants goes to scratch.
+    let unwanted = [dq, dk, dv].enumerated().map { $0.element == nil ? memory.count(call.operands[$0.offset]) : 0 }
     try withKeyMask { (mask) throws(ExecutionError) in
-      try withScratch(kernel.backwardScratchCount) { (scratch) throws(ExecutionError) in
+      try withScratch(kernel.backwardScratchCount + unwanted.reduce(0, +)) { (scratch) throws(ExecutionError) in
+        let spare = scratch + kernel.backwardScratchCount
         kernel.backward(
-          q: operand(0), k: operand(1), v: operand(2), keyMask: mask, out: result, lse: extra(0), dout: resultGradient, dq: dq, dk: dk,
-          dv: dv, scratch: scratch)
+          q: operand(0), k: operand(1), v: operand(2), keyMask: mask, out: result, lse: extra(0), dout: resultGradient, dq: dq ?? spare,
+          dk: dk ?? spare + unwanted[0], dv: dv ?? spare + unwanted[0] + unwanted[1], scratch: scratch)
       }
     }
   }
@@ -83,7 +84,9 @@ extension Program {
     case .attention(let causal):
       let kernel = Attention(for: call, in: self, causal: causal)
       let mask = call.operands.count == 4 ? [buffers[call.operands[3]].count] : []
-      return mask + [call.phase == .backward ? kernel.backwardScratchCount : kernel.forwardScratchCount]
+      if call.phase != .backward { return mask + [kernel.forwardScratchCount] }
+      let unwanted = (0..<3).filter { call.operandGradients[$0] == nil }.map { buffers[call.operands[$0]].count }
+      return mask + [kernel.backwardScratchCount + unwanted.reduce(0, +)]
     case .convolution(let stride, let padding): return [Convolution(for: call, in: self, stride: stride, padding: padding).scratchCount]
     case .expertLinear: return [ExpertProduct(for: call, in: self).scratchCount]
     default: return []

@@ -76,6 +76,7 @@ extension ActivationFunction {
     case .silu: .silu
     case .quickGelu: .quickGelu
     case .relu: .relu
+    case .squaredRelu: .squaredRelu
     case .tanh: .tanh
     }
   }

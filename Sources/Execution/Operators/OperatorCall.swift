@@ -48,7 +48,9 @@ struct OperatorCall {
     case .selectMarkedToken(let id): try selectMarkedTokenForward(id: id)
     case .unitNorm: try unitNormForward()
     case .similarity: try similarityForward()
-    case .exponentialScale: try exponentialScaleForward()
+    case .learnedScale(let function): try learnedScaleForward(function)
+    case .broadcast: try broadcastForward()
+    case .concatenate: try concatenateForward()
     case .contrastiveLoss: try contrastiveLossForward()
     }
   }
@@ -84,7 +86,9 @@ struct OperatorCall {
     case .selectMarkedToken(let id): try selectMarkedTokenBackward(id: id)
     case .unitNorm: try unitNormBackward()
     case .similarity: try similarityBackward()
-    case .exponentialScale: try exponentialScaleBackward()
+    case .learnedScale(let function): try learnedScaleBackward(function)
+    case .broadcast: try broadcastBackward()
+    case .concatenate: try concatenateBackward()
     case .contrastiveLoss: try contrastiveLossBackward()
     }
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Foundation
 import Kernels
+import ModelGraph
 
 /// Operators of models that pair samples with samples: two towers and a contrastive loss.
 extension OperatorCall {
@@ -65,20 +66,20 @@ extension OperatorCall {
     }
   }
 
-  func exponentialScaleForward() throws(ExecutionError) {
-    let (x, factor) = (operand(0), operand(1).pointee.exponential)
+  func learnedScaleForward(_ function: ScaleFunction) throws(ExecutionError) {
+    let (x, factor) = (operand(0), function.factor(operand(1).pointee).value)
     Elementwise.scale(x, by: factor, into: try newResult(), count: resultCount)
   }
 
-  /// dx = eʷ dy, dw += eʷ Σ dy x
-  func exponentialScaleBackward() throws(ExecutionError) {
-    let (x, factor, dy) = (operand(0), operand(1).pointee.exponential, resultGradient)
+  /// dx = f(w) dy, dw += f′(w) Σ dy x
+  func learnedScaleBackward(_ function: ScaleFunction) throws(ExecutionError) {
+    let (x, factor, dy) = (operand(0), function.factor(operand(1).pointee), resultGradient)
     if let dw = try accumulator(1) {
       var sum = 0.0
       for i in 0..<resultCount { sum += Double(dy[i]) * Double(x[i]) }
-      dw.pointee += Float(sum * Double(factor))
+      dw.pointee += Float(sum * factor.slope)
     }
-    if let dx = try newGradient(0) { Elementwise.scale(dy, by: factor, into: dx, count: resultCount) }
+    if let dx = try newGradient(0) { Elementwise.scale(dy, by: factor.value, into: dx, count: resultCount) }
   }
 
   /// Writes this rank's addend of the mean loss, and keeps the rows' and columns' maxima and sums of exponentials.
@@ -108,7 +109,14 @@ extension OperatorCall {
   }
 }
 
-extension Float {
-  /// e to this power, rounded once.
-  fileprivate var exponential: Float { Float(Foundation.exp(Double(self))) }
+extension ScaleFunction {
+  /// The factor that a number stands for, rounded once, and its derivative.
+  fileprivate func factor(_ weight: Float) -> (value: Float, slope: Double) {
+    switch self {
+    case .exponential: return (Float(exp(Double(weight))), exp(Double(weight)))
+    case .tanh:
+      let value = Foundation.tanh(Double(weight))
+      return (Float(value), 1 - value * value)
+    }
+  }
 }

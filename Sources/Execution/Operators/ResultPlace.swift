@@ -19,7 +19,7 @@ extension Program {
     case .bias, .rotary, .activation, .scale, .add, .multiply: .over(call.operands[0])
     case .dropout, .pass: .sameAs(call.operands[0])
     case .embedding, .positionEmbedding, .linear, .attention, .layerNorm, .rmsNorm, .patches, .prependToken, .selectToken, .crossEntropy,
-      .selectMarkedToken, .unitNorm, .similarity, .exponentialScale, .contrastiveLoss,
+      .selectMarkedToken, .unitNorm, .similarity, .learnedScale, .contrastiveLoss, .broadcast, .concatenate,
       .convolution, .batchNorm, .maxPool, .averagePool, .route, .dispatch, .expertLinear, .combine, .sigmoidGate:
       .fresh
     }
@@ -36,7 +36,7 @@ extension Program {
     // The loss has no gradient of its own, and its operand's goes over the operand.
     guard let dy = call.resultGradient else { return [.crossEntropy, .contrastiveLoss].contains(kind) ? .over(call.operands[0]) : .fresh }
     switch kind {
-    case .rotary, .layerNorm, .rmsNorm, .unitNorm, .activation, .scale, .exponentialScale, .multiply: return operand == 0 ? .over(dy) : .fresh
+    case .rotary, .layerNorm, .rmsNorm, .unitNorm, .activation, .scale, .learnedScale, .multiply: return operand == 0 ? .over(dy) : .fresh
     case .dropout, .pass, .bias: return operand == 0 ? .sameAs(dy) : .fresh
     case .add:
       // What is added to every row has the sum over the rows.
@@ -44,7 +44,7 @@ extension Program {
       return operand == 0 || isWhole && !graph.tensors[graph.operators[call.op].operands[operand]].isParameter ? .sameAs(dy) : .fresh
     case .batchNorm: return operand == 0 ? .over(dy) : .fresh
     case .embedding, .positionEmbedding, .linear, .attention, .patches, .prependToken, .selectToken, .selectMarkedToken, .similarity, .crossEntropy,
-      .contrastiveLoss,
+      .contrastiveLoss, .broadcast, .concatenate,
       .convolution, .maxPool, .averagePool, .route, .dispatch, .expertLinear, .combine, .sigmoidGate:
       return .fresh
     }

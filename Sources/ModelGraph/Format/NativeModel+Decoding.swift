@@ -148,7 +148,7 @@ private struct GraphDecoder {
       guard let known = parameters[name] else { throw node.invalid(expected: "the name of a weight that is written out before, or a weight") }
       return known
     }
-    let object = try node.object(keys: ["name", "axes", "stored", "norm_weight"])
+    let object = try node.object(keys: ["name", "axes", "stored", "norm_weight", "frozen"])
     let name = try object.string("name")
     let axes = try dimensions(object.node("axes"))
     let shape = axes.map(builder.extent)
@@ -160,7 +160,7 @@ private struct GraphDecoder {
       name, axes, checkpoint: checkpoint,
       shape: try stored?.intsIfPresent("shape", size) ?? plain.shape, offset: try stored?.intIfPresent("offset", size) ?? 0,
       strides: try stored?.intsIfPresent("strides", size) ?? plain.strides,
-      isNormWeight: try object.boolIfPresent("norm_weight") ?? false)
+      isNormWeight: try object.boolIfPresent("norm_weight") ?? false, isFrozen: try object.boolIfPresent("frozen") ?? false)
     try stored?.finish()
     try object.finish()
     guard parameters.updateValue(tensor, forKey: name) == nil else {

@@ -19,10 +19,12 @@ import Documents
 /// - An operator reads `in`, then `weights`; either may be left out where it is empty. `in` names inputs, the segment's entries and results of operators before it in the segment.
 /// - A weight is written out where it is first read, and named by a string after that. `stored` says where a checkpoint keeps it (`name`, `shape`,
 ///   `offset`, `strides`), each part left out where it is that of a contiguous tensor of the weight's own name; `norm_weight` is true for the
-///   scale of a norm. A stored name with `{j}` is one tensor for each element of the weight's first axis.
+///   scale of a norm, `frozen` for a weight that training leaves as it is. A stored name with `{j}` is one tensor for each element of the weight's first axis.
 /// - A result has the operator's name, unless `result` gives another, and the axes that its operands determine; `axes` states them for
-///   `position_embedding`, `patches`, `prepend_token`, `convolution`, `max_pool`, `route`, `dispatch`, `combine` and `similarity`.
-/// - Attributes: `causal` (attention), `base`, `llama3` and `rotated` (rotary), `epsilon` (norms), `adds_one` (rms_norm), `function` (activation),
+///   `position_embedding`, `patches`, `prepend_token`, `convolution`, `max_pool`, `route`, `dispatch`, `combine`, `similarity`,
+///   `broadcast` and `concatenate`.
+/// - Attributes: `causal` (attention), `base`, `llama3` and `rotated` (rotary), `epsilon` (norms), `adds_one` (rms_norm), `function` (activation and
+///   learned_scale),
 ///   `probability` (dropout), `factor` (scale), `offset` (position_embedding, 0), `size` (patches), `position` (select_token), `top_k` and
 ///   `renormalise` (route, false), `stride` (1) and `padding` (0; convolution, max_pool),
 ///   `id` (select_marked_token, the largest).
@@ -100,6 +102,7 @@ extension Graph {
     if source.strides != plain.strides { stored["strides"] = .array(source.strides.map { .int($0) }) }
     if !stored.members.isEmpty { object["stored"] = .object(stored) }
     if source.isNormWeight { object["norm_weight"] = true }
+    if source.isFrozen { object["frozen"] = true }
     return .object(object)
   }
 }

@@ -35,7 +35,9 @@ extension OperatorKind {
     case .selectMarkedToken: "select_marked_token"
     case .unitNorm: "unit_norm"
     case .similarity: "similarity"
-    case .exponentialScale: "exponential_scale"
+    case .learnedScale: "learned_scale"
+    case .broadcast: "broadcast"
+    case .concatenate: "concatenate"
     case .contrastiveLoss: "contrastive_loss"
     }
   }
@@ -44,7 +46,8 @@ extension OperatorKind {
   var attributes: [(key: String, value: JSON)] {
     switch self {
     case .embedding, .linear, .bias, .pass, .add, .multiply, .prependToken, .averagePool, .crossEntropy: []
-    case .unitNorm, .similarity, .exponentialScale, .contrastiveLoss: []
+    case .unitNorm, .similarity, .contrastiveLoss, .broadcast, .concatenate: []
+    case .learnedScale(let function): [("function", .string(function.rawValue))]
     case .dispatch, .expertLinear, .combine, .sigmoidGate: []
     case .convolution(let stride, let padding): [("stride", .int(stride)), ("padding", .int(padding))]
     case .batchNorm(let epsilon): [("epsilon", .double(epsilon))]
@@ -68,7 +71,7 @@ extension OperatorKind {
     "embedding", "position_embedding", "linear", "bias", "attention", "rotary", "layer_norm", "rms_norm", "activation", "dropout", "scale", "pass",
     "add", "multiply", "patches", "prepend_token", "select_token", "convolution", "batch_norm", "max_pool", "average_pool", "route", "dispatch",
     "expert_linear", "combine", "sigmoid_gate",
-    "cross_entropy", "select_marked_token", "unit_norm", "similarity", "exponential_scale", "contrastive_loss",
+    "cross_entropy", "select_marked_token", "unit_norm", "similarity", "learned_scale", "broadcast", "concatenate", "contrastive_loss",
   ]
 
   /// Reads the key `op` and the keys that belong to it.
@@ -117,7 +120,9 @@ extension OperatorKind {
     case "select_marked_token": self = .selectMarkedToken(id: try object.intIfPresent("id", extent))
     case "unit_norm": self = .unitNorm
     case "similarity": self = .similarity
-    case "exponential_scale": self = .exponentialScale
+    case "learned_scale": self = .learnedScale(try object.choice("function", of: ScaleFunction.self))
+    case "broadcast": self = .broadcast
+    case "concatenate": self = .concatenate
     case "contrastive_loss": self = .contrastiveLoss
     default: throw node.invalid(expected: "an operator: " + Self.formatNames.joined(separator: ", "))
     }
@@ -130,7 +135,8 @@ extension OperatorKind {
   func inferredResult(_ operands: [[AxisID]]) -> [AxisID]? {
     guard operandCounts.contains(operands.count) else { return nil }
     switch self {
-    case .positionEmbedding, .patches, .prependToken, .convolution, .maxPool, .route, .dispatch, .combine, .similarity: return nil
+    case .positionEmbedding, .patches, .prependToken, .convolution, .maxPool, .route, .dispatch, .combine, .similarity, .broadcast, .concatenate:
+      return nil
     case .averagePool: return Array(operands[0].prefix(2))
     case .embedding: return operands[0] + operands[1].suffix(1)
     case .linear:
@@ -142,7 +148,7 @@ extension OperatorKind {
     case .selectToken, .selectMarkedToken: return operands[0].indices.filter { $0 != 1 }.map { operands[0][$0] }
     case .crossEntropy, .contrastiveLoss: return []
     case .bias, .attention, .rotary, .layerNorm, .rmsNorm, .activation, .dropout, .scale, .pass, .add, .multiply, .sigmoidGate, .batchNorm,
-      .unitNorm, .exponentialScale:
+      .unitNorm, .learnedScale:
       return operands[0]
     }
   }

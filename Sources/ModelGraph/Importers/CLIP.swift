@@ -142,7 +142,7 @@ package struct CLIPConfiguration: Hashable, Sendable {
     let images = builder.elementwise(.unitNorm, "image_embeds", projected)
     let similarity = builder.apply(.similarity, "similarity", [texts, images], to: [axes.batch, axes.candidates])
     let scale = builder.parameter("logit_scale", [axes.one], shape: [], strides: [1])
-    let logits = builder.apply(.exponentialScale, "logits_per_text", [similarity, scale], to: [axes.batch, axes.candidates])
+    let logits = builder.apply(.learnedScale(.exponential), "logits_per_text", [similarity, scale], to: [axes.batch, axes.candidates])
     builder.output("logits_per_text", logits)
     builder.output("image_embeds", images)
     builder.loss = builder.apply(.contrastiveLoss, "loss", [logits], to: [])

@@ -25,10 +25,12 @@ extension GraphBuilder {
 
   /// A parameter that is a view of a stored tensor of another shape, or of a part of one.
   package mutating func parameter(
-    _ name: String, _ dimensions: [AxisID], checkpoint: String? = nil, shape: [Int], offset: Int = 0, strides: [Int], isNormWeight: Bool = false
+    _ name: String, _ dimensions: [AxisID], checkpoint: String? = nil, shape: [Int], offset: Int = 0, strides: [Int], isNormWeight: Bool = false,
+    isFrozen: Bool = false
   ) -> TensorID {
     let source = ParameterSource(
-      checkpointName: checkpoint ?? name, checkpointShape: shape, offset: offset, strides: strides, isNormWeight: isNormWeight)
+      checkpointName: checkpoint ?? name, checkpointShape: shape, offset: offset, strides: strides, isNormWeight: isNormWeight,
+      isFrozen: isFrozen)
     return tensor(name, dimensions, .parameter(source))
   }
 

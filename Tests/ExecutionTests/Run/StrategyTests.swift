@@ -8,7 +8,7 @@ extension MPIRuns {
     /// Each case compares every operator's result, the loss and every gradient with one rank's, and the traffic with the program's count.
     @Test(
       "differential: any strategy, ZeRO stage and recomputation, on any mesh and pipeline, computes what one rank computes",
-      arguments: ["gpt2", "llama", "bert", "vit", "gemma", "gpt_neox", "mixtral", "qwen2_moe", "resnet"],
+      arguments: ["gpt2", "llama", "bert", "vit", "gemma", "gpt_neox", "flamingo", "mixtral", "qwen2_moe", "resnet"],
       [(ranks: 1, seed: 3), (ranks: 2, seed: 7), (ranks: 3, seed: 11), (ranks: 4, seed: 17), (ranks: 6, seed: 23)])
     func randomStrategies(model: String, run: (ranks: Int, seed: Int)) throws {
       let probe = try ProbeRun(ranks: run.ranks, ["random", model, "\(run.seed)", "4"])
@@ -18,10 +18,10 @@ extension MPIRuns {
 
     /// Of models whose results hang on weights and inputs that differ more than the generator's: images that are all alike cancel in the loss.
     @Test(
-      "differential: the same with a folder's weights and inputs", arguments: ["clip"],
+      "differential: the same with a folder's weights and inputs, and with parameters frozen", arguments: ["learned", "frozen"],
       [(ranks: 1, seed: 3), (ranks: 2, seed: 7), (ranks: 3, seed: 11), (ranks: 4, seed: 17), (ranks: 6, seed: 23)])
-    func randomStrategiesOfFolders(folder: String, run: (ranks: Int, seed: Int)) throws {
-      let probe = try ProbeRun(ranks: run.ranks, ["random-folder", Self.fixture("transformers/" + folder), "\(run.seed)", "4"])
+    func randomStrategiesOfFolders(weights: String, run: (ranks: Int, seed: Int)) throws {
+      let probe = try ProbeRun(ranks: run.ranks, ["random-folder", Self.fixture("transformers/clip"), "\(run.seed)", "4", weights])
       #expect(try probe.ranks == Array(repeating: [], count: run.ranks))
       #expect(probe.diagnostics == [])
     }
@@ -59,6 +59,18 @@ extension MPIRuns {
       [(ranks: 2, strategies: ["experts", "experts,zero1"]), (4, ["data,experts", "experts,megatron", "sequence,experts"])])
     func expertParallel(model: String, run: (ranks: Int, strategies: [String])) throws {
       let probe = try ProbeRun(ranks: run.ranks, ["oracle", Self.fixture("transformers/" + model)] + run.strategies)
+      #expect(try probe.ranks == Array(repeating: [], count: run.ranks))
+      #expect(probe.diagnostics == [])
+    }
+
+    @Test(
+      "oracle: frozen parameters have no gradient, and change no other's", arguments: ["torch/gpt2", "transformers/clip", "transformers/qwen3"],
+      [
+        (ranks: 1, strategies: ["frozen,replicate", "frozen,full"]),
+        (2, ["frozen,data", "frozen,megatron", "frozen,sequence-parallel", "frozen,pipeline", "frozen,data,zero3,full"]),
+      ])
+    func frozen(folder: String, run: (ranks: Int, strategies: [String])) throws {
+      let probe = try ProbeRun(ranks: run.ranks, ["oracle", Self.fixture(folder)] + run.strategies)
       #expect(try probe.ranks == Array(repeating: [], count: run.ranks))
       #expect(probe.diagnostics == [])
     }
