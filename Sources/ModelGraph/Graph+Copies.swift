@@ -45,7 +45,8 @@ extension Graph {
     var builder = GraphBuilder(name: name)
     builder.workload = workload
     builder.maximumSequence = maximumSequence
-    for axis in axes { _ = builder.axis(axis.name, axis.extent, axis.role) }
+    builder.isPerMicroBatch = isPerMicroBatch
+    for axis in axes { _ = axis.slots.map { builder.slots(axis.name, $0) } ?? builder.axis(axis.name, axis.extent, axis.role) }
     var origins: [OperatorID] = []
     // What stands outside the divided segment, or in its part that was written last.
     var places = [TensorID?](repeating: nil, count: tensors.count)

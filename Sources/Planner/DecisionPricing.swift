@@ -81,7 +81,7 @@ struct DecisionPricing {
     operators.append(
       Prediction.OperatorPart(
         op: op, forward: cost.forward + weights.forward, backward: cost.backward + weights.backward,
-        communication: cost.interior + weights.forward + weights.backward, resident: weights.resident,
+        communication: cost.interior + cost.backwardInterior + weights.forward + weights.backward, resident: weights.resident,
         kept: isRecomputed(op) ? .zero : cost.extras))
     once.append((weights.gradientSync, weights.update))
     memory.append((weights.weights, weights.gradients, weights.optimizerState, cost.transient + weights.transient))
@@ -104,7 +104,9 @@ struct DecisionPricing {
       collectives.append(
         .init(
           cause: .interior, op: op, tensor: graph.operators[op].operands[0], kind: .allReduce, axes: axes, bytes: bytes,
-          time: pricing.collective(.allReduce, bytes: bytes, axes: axes), calls: interior.count * (isRecomputed(op) ? 2 : 1),
+          time: pricing.collective(.allReduce, bytes: bytes, axes: axes),
+          calls: interior.count * (isRecomputed(op) ? 2 : 1)
+            + (pricing.hasBackward(op) ? interior.backwardCount : 0),
           copies: graph.segments[segment].repeats))
     }
     for part in weights.collectives {
@@ -282,13 +284,17 @@ struct DecisionPricing {
           let bytes = pricing.bytes(exit, strategies[producer].result)
           let forward = stageLink.time(bytes)
           t.sendForward += pricing.ticks(forward)
-          if trains {
+          let sendsBack = trains && pricing.needsGradient[exit]
+          if sendsBack {
             t.sendBackward += pricing.ticks(stageLink.time(pricing.bytes(exit, strategies[producer].resultGradient)))
           }
-          if index == 0 {
+          // Boundaries after copies of one segment are alike.
+          let alike = decision.stages.indices.filter { $0 < last && decision.stages[$0].units.last?.segment == segment }
+          if index == alike.first {
             collectives.append(
               .init(
-                cause: .boundary, op: producer, tensor: exit, kind: nil, axes: [], bytes: bytes, time: forward, calls: trains ? 2 : 1, copies: last))
+                cause: .boundary, op: producer, tensor: exit, kind: nil, axes: [], bytes: bytes, time: forward, calls: sendsBack ? 2 : 1,
+                copies: alike.count))
           }
         }
       }

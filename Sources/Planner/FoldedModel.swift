@@ -186,7 +186,9 @@ struct FoldedModel {
       node.transient.append(cost.transient.whole)
       let boundary = pricing.bytes(graph.operators[op].result, strategy.result)
       node.sendForward.append(leaves ? pricing.ticks(send(boundary)) : 0)
-      node.sendBackward.append(leaves && trains ? pricing.ticks(send(pricing.bytes(graph.operators[op].result, strategy.resultGradient))) : 0)
+      node.sendBackward.append(
+        leaves && trains && pricing.needsGradient[graph.operators[op].result]
+          ? pricing.ticks(send(pricing.bytes(graph.operators[op].result, strategy.resultGradient))) : 0)
     }
     nodeOfOperator.append(nodes.count)
     nodes.append(node)
@@ -299,9 +301,19 @@ struct FoldedModel {
     return trains && recompute[graph.segmentOfOperator[op]] == .full && graph.tensors[tensor].isActivation && graph.producer[tensor] == nil
   }
 
-  /// Whether a tensor has several readers, its producer's backward pass counted, so that its conversions and its kept copies are shared.
+  /// Whether a tensor has a node of its own: it has several readers, its producer's backward pass counted, so that its conversions and its kept
+  /// copies are shared, or follows itself.
   func isShared(_ tensor: TensorID) -> Bool {
-    graph.consumers[tensor].count + (producerKeeps(tensor) ? 1 : 0) > 1
+    graph.consumers[tensor].count + (producerKeeps(tensor) ? 1 : 0) > 1 || followsItself(tensor)
+  }
+
+  /// Whether what comes in is read by the operator that gives what goes out in its place, so that its copies follow one another: the tensor's
+  /// node stands between them, or an edge would join the operator to itself.
+  private func followsItself(_ tensor: TensorID) -> Bool {
+    guard graph.producer[tensor] == nil, let reader = graph.consumers[tensor].first?.op else { return false }
+    let segment = graph.segments[graph.segmentOfOperator[reader]]
+    guard segment.repeats > 1, let position = segment.entries.firstIndex(of: tensor) else { return false }
+    return graph.producer[segment.exits[position]] == reader
   }
 
   func producerKeeps(_ tensor: TensorID) -> Bool {

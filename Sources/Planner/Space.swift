@@ -103,6 +103,11 @@ package struct Space: Sendable {
     let maySplit = request.mode == .train && range.count == 1 && layers > 1 && request.recomputeOfSegments == nil
     variants = maySplit && (request.layersMayDiffer || request.recomputedLayers != nil) ? Variants(graph, segment: range.lowerBound) : nil
 
+    if graph.couplesBatch, let count = request.microBatches, count != 1 {
+      throw PlannerError.usage(
+        "the model has an operator that couples the samples of the whole batch, so a step has one micro-batch, not \(count); \"per_microbatch\": true in a native "
+          + "model file asks for another function, that of each micro-batch")
+    }
     if let count = request.microBatches {
       guard count > 0, request.batch % count == 0 else {
         throw PlannerError.usage("\(count) micro-batches do not divide the batch of \(request.batch)")
@@ -112,7 +117,7 @@ package struct Space: Sendable {
       }
       microBatchCounts = [count]
     } else {
-      var counts = Self.divisors(request.batch)
+      var counts = graph.couplesBatch ? [1] : Self.divisors(request.batch)
       if let size = request.microBatchSize {
         counts = counts.filter { request.batch / $0 % size == 0 }
         if counts.isEmpty { throw PlannerError.usage("micro-batches of \(size) do not divide the batch of \(request.batch)") }
@@ -169,13 +174,19 @@ package struct Space: Sendable {
     return Seconds(tick)
   }
 
-  /// For each segment of a frame's graph what it computes again: the layers alone do.
+  /// For each segment of a frame's graph what it computes again: the layers alone do, where they have a backward pass (all may be frozen).
   func recompute(_ frame: Frame) -> [Recompute] {
     if let given = request.recomputeOfSegments { return given }
-    if let first = frame.first, let variants {
-      return variants.graph.segments.indices.map { variants.segments.contains($0) ? ($0 == variants.segments.lowerBound ? first : frame.recompute) : .none }
+    let graph = graph(frame)
+    let hasBackward = graph.segmentsWithBackward()
+    return graph.segments.indices.map { segment in
+      guard hasBackward[segment] else { return .none }
+      if let first = frame.first, let variants {
+        return variants.segments.contains(segment) ? (segment == variants.segments.lowerBound ? first : frame.recompute) : .none
+      }
+      return layerSegments.contains(segment) ? frame.recompute : .none
     }
-    return request.graph.segments.indices.map { layerSegments.contains($0) ? frame.recompute : .none }
+  }
   }
 
   /// The kinds of layers that a stage may hold together, the one that comes first, first: what computes more again.
@@ -362,7 +373,7 @@ package struct Space: Sendable {
       let name = pricing.graph.operators[op].name
       let constraints = request.constraints.filter { $0.matches(frame.first == nil ? name : Graph.withoutFirstCopy(name)) }
       return Strategy.all(for: rule, mesh: frame.mesh).filter { strategy in
-        if let degree, let batch = rule.iteration.firstIndex(where: { $0.role == .batch }) {
+        if let degree, !rule.worksOnSlots, let batch = rule.iteration.firstIndex(where: { $0.role == .batch }) {
           let parts = strategy.assignment.enumerated().reduce(1) { $1.element == batch ? $0 * frame.mesh[$1.offset] : $0 }
           if parts != degree { return false }
         }

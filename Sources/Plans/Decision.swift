@@ -82,13 +82,14 @@ extension Decision {
 }
 
 extension Decision {
-  /// The same model and job on one rank, the whole batch at once: what every split must compute.
+  /// The same model and job on one rank, the whole batch at once (in its micro-batches, where the model's loss is theirs): what every split must
+  /// compute.
   package func onOneRank() -> Decision {
     var job = job
-    job.microBatches = 1
+    if !graph.isPerMicroBatch { job.microBatches = 1 }
     let stage = Stage(units: graph.segments.indices.map { UnitRange(segment: $0, copies: 0..<graph.segments[$0].repeats) })
     return Decision(
-      graph: graph.sized(batch: job.batch, sequence: nil), job: job, mesh: [1], schedule: .gpipe, stages: [stage],
+      graph: graph.sized(batch: job.batch / job.microBatches, sequence: nil), job: job, mesh: [1], schedule: .gpipe, stages: [stage],
       assignments: graph.operators.map { _ in [nil] }, conversions: [])
   }
 }

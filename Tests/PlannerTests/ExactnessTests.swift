@@ -70,6 +70,24 @@ import Testing
     }
   }
 
+  /// Frozen weights have no gradient, and what only they depend on has none either.
+  @Test(arguments: 0..<12) func searchFindsTheCheapestDecisionOfFrozenModels(seed: Int) throws {
+    var random = SeededGenerator(seed: seed + 200)
+    var model = TinyModel(block: random.pick([.linear, .mlp, .residual, .gated]), layers: random.pick([1, 2]), batch: random.pick([2, 4]))
+    (model.hidden, model.hasProjection) = (random.pick([4, 5, 8]), random.pick([true, false]))
+    let frozen = [["embedding", "up"], ["embedding", "block"], ["head", "down"], ["embedding", "block", "head"]][seed % 4]
+    let graph = try model.graph().freezing { name in frozen.contains { name.contains($0) } }
+    let hardware = TinyHardware(devices: random.pick([2, 4]), innerBandwidth: random.pick([1e8, 1e9]), outerBandwidth: random.pick([1e7, 1e8]))
+    var request = SearchRequest(
+      graph: graph, cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: random.pick([.fp32, .bf16]), mode: .train,
+      optimizer: .adamw)
+    request.mesh = [hardware.devices / random.pick(model.layers == 2 ? [1, 2] : [1])]
+    request.layersMayDiffer = false
+    let all = try Enumeration(request)
+    let sizes = all.entries.map(\.memory).sorted()
+    for limit in [Bytes(1e9), sizes[sizes.count / 3], sizes[sizes.count / 20], sizes[0]] { try expectSame(request, hardware, all, limit: limit) }
+  }
+
   /// Which stages hold a weight that several layers share follows from the cut.
   @Test(arguments: [2, 3, 4], [Mode.train, .forward]) func layersThatShareAWeight(layers: Int, mode: Mode) throws {
     var model = TinyModel(layers: layers)

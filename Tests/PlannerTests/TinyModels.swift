@@ -20,6 +20,8 @@ struct TinyModel {
     case residual
     /// Two readers of one tensor that both keep it.
     case gated
+    /// One operator, whose copies follow one another.
+    case single
   }
 
   var block = Block.mlp
@@ -74,6 +76,7 @@ struct TinyModel {
       builder.linear("\(path).\(name)", x, from: [from], to: [to], bias: false)
     }
     switch block {
+    case .single: return builder.elementwise(.activation(.relu), "\(path).relu", x)
     case .linear: return product("down", product("up", x, h, f), f, h)
     case .tanhAtEnd: return builder.elementwise(.activation(.tanh), "\(path).tanh", product("down", product("up", x, h, f), f, h))
     case .mlp: return product("down", builder.elementwise(.activation(.relu), "\(path).relu", product("up", x, h, f)), f, h)
