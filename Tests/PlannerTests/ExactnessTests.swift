@@ -71,10 +71,10 @@ import Testing
   }
 
   /// Frozen weights have no gradient, and what only they depend on has none either.
-  @Test(arguments: 0..<12) func searchFindsTheCheapestDecisionOfFrozenModels(seed: Int) throws {
+  @Test(arguments: 0..<8) func searchFindsTheCheapestDecisionOfFrozenModels(seed: Int) throws {
     var random = SeededGenerator(seed: seed + 200)
-    var model = TinyModel(block: random.pick([.linear, .mlp, .residual, .gated]), layers: random.pick([1, 2]), batch: random.pick([2, 4]))
-    (model.hidden, model.hasProjection) = (random.pick([4, 5, 8]), random.pick([true, false]))
+    var model = TinyModel(block: random.pick([.linear, .mlp, .residual]), layers: random.pick([1, 2]), batch: random.pick([2, 4]))
+    (model.hidden, model.hasProjection) = (random.pick([4, 5, 8]), seed % 4 > 1 && model.block == .linear)
     let frozen = [["embedding", "up"], ["embedding", "block"], ["head", "down"], ["embedding", "block", "head"]][seed % 4]
     let graph = try model.graph().freezing { name in frozen.contains { name.contains($0) } }
     let hardware = TinyHardware(devices: random.pick([2, 4]), innerBandwidth: random.pick([1e8, 1e9]), outerBandwidth: random.pick([1e7, 1e8]))
