@@ -187,7 +187,6 @@ package struct Space: Sendable {
       return layerSegments.contains(segment) ? frame.recompute : .none
     }
   }
-  }
 
   /// The kinds of layers that a stage may hold together, the one that comes first, first: what computes more again.
   var mixes: [(first: Recompute, rest: Recompute)] {
