@@ -129,7 +129,8 @@ package enum Planner {
     model.connect(variants: frame.first == nil ? nil : space.variants?.segments)
     let configuration = Configuration(frame, candidate.schedule, candidate.cut, first: candidate.first, space: space)
     var paths = PipelineTimeline.bounds(stages: frame.stages, schedule: decision.schedule, microBatches: frame.microBatches, mode: request.mode)
-    let timeline = configuration.timeline(configuration.stageTimes(model, candidate.choice))
+    let (_, _, timeline) = try DecisionPricing.predict(
+      decision, pricing: space.pricing(frame, on: placed, model: .init(decision.graph, request.mode)), stageLink: placed.stageLink)
     if !paths.contains(timeline.critical) { paths.append(timeline.critical) }
     return (try configuration.problem(model, paths: paths, limit: pricing.rates.usable.whole), model.nodeNames)
   }
