@@ -104,7 +104,8 @@ struct BlockTables {
       let w = objective.place(piece.place)
       return try piece.forward.indices.map { entry in
         if piece.forward[entry] == Problem.forbidden { return Problem.forbidden }
-        var cost = try Configuration.Weights.checked(w.forward, piece.forward[entry]) + Configuration.Weights.checked(w.backward, piece.backward[entry])
+        var cost =
+          try Configuration.Weights.checked(w.forward, piece.forward[entry]) + Configuration.Weights.checked(w.backward, piece.backward[entry])
         if !piece.kept.isEmpty, let price = objective.price, let memory { cost += price.ticks(memory.bytes(piece, entry)) }
         return cost
       }

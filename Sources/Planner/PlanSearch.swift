@@ -214,6 +214,7 @@ struct PlanSearch {
       let cut = space.evenCut(stages: stages)
       for (frame, bound) in frames.flatMap({ frame in space.recomputes.map { (frame.frame.recomputing($0), frame.bound) } }) {
         if bound >= cutoff ?? .max || isLate { break }
+        guard space.allowsAlike(frame.recompute, cut: cut) else { continue }
         guard var bounds = try bounds(frame), bounds.leastMemory(schedule, cut: cut) <= limit / 2 else { continue }
         _ = try solve(frame, schedule, cut, bound: bound)
         break
@@ -400,8 +401,7 @@ struct PlanSearch {
   /// Solves a cut with all layers alike, for each kind of recompute.
   private mutating func solveAlike(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws {
     for recompute in space.recomputes {
-      // A number of layers that is given leaves all alike where it is none of them, or all.
-      if let fixed = space.request.recomputedLayers, recompute == .none ? fixed > 0 : fixed < cut.max()! { continue }
+      guard space.allowsAlike(recompute, cut: cut) else { continue }
       if isLate { return leaveOpen(bound) }
       _ = try solve(frame.recomputing(recompute), schedule, cut, bound: bound)
     }
@@ -428,7 +428,8 @@ struct PlanSearch {
   }
 
   /// A lower bound of all plans of a cut whose layers are of some kinds, in any mix.
-  private mutating func boundOfKinds(_ kinds: [Recompute], _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ cutoff: Int64) throws -> Int64 {
+  private mutating func boundOfKinds(_ kinds: [Recompute], _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ cutoff: Int64) throws -> Int64
+  {
     let least = frame.recomputing(kinds[0])
     let ties = space.ties(least, cut: cut)
     guard let base = try frameModel(least, ties) else { return cutoff }

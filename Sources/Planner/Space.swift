@@ -60,8 +60,8 @@ package struct Space: Sendable {
     let graph = request.graph
     let last = graph.segments.count - 1
     var range = 0..<graph.segments.count
-    if range.count > 1 && !graph.isLayer(0) { range = 1..<range.upperBound }
-    if range.count > 1 && !graph.isLayer(last) { range = range.lowerBound..<last }
+    if range.count > 1 && !graph.holdsLayers(0) { range = 1..<range.upperBound }
+    if range.count > 1 && !graph.holdsLayers(last) { range = range.lowerBound..<last }
     layerSegments = range
     let layers = range.reduce(0) { $0 + graph.segments[$1].repeats }
     let devices = request.cluster.deviceCount
@@ -193,6 +193,12 @@ package struct Space: Sendable {
     if variants == nil { return [] }
     if request.recomputedLayers != nil { return recomputes.dropFirst().map { ($0, .none) } }
     return recomputes.reversed().flatMap { first in recomputes.filter { $0 <= first }.map { (first, $0) } }
+  }
+
+  /// Whether all layers may compute the same again: a number of layers that is given allows it where it is none of them, or all.
+  func allowsAlike(_ recompute: Recompute, cut: [Int]) -> Bool {
+    guard let fixed = request.recomputedLayers else { return true }
+    return recompute == .none ? fixed == 0 : fixed >= cut.max()!
   }
 
   /// The model, or where layers differ the model with two kinds of layers.
@@ -380,12 +386,5 @@ package struct Space: Sendable {
         return constraints.allSatisfy { $0.allows(strategy, rule: rule) }
       }
     }
-  }
-}
-
-extension Graph {
-  /// Whether a segment holds layers: it occurs several times, or is named after its number.
-  fileprivate func isLayer(_ segment: SegmentID) -> Bool {
-    segments[segment].repeats > 1 || segments[segment].operators.contains { Graph.isPerCopy(operators[$0].name) }
   }
 }

@@ -30,6 +30,9 @@ struct EstimateCommand: ParsableCommand {
   @Option(help: "What every layer computes again in its backward pass: none, selective (attention) or full.")
   var recompute: Recompute = .none
 
+  @Option(parsing: .unconditional, help: "So many of each stage's layers compute that again, the others nothing (default: all).")
+  var recomputeLayers: Int?
+
   @Option(parsing: .unconditional, help: "Sequences per micro-batch and data replica (default: 1 with several stages, else all that a replica has).")
   var microBatch: Int?
   @Option(help: "gpipe or 1f1b.")
@@ -81,6 +84,7 @@ struct EstimateCommand: ParsableCommand {
     degrees.expert = ep
     degrees.isSequenceParallel = sp
     degrees.recompute = recompute
+    degrees.recomputedLayers = try SearchCommand.recomputedLayers(recomputeLayers, recompute)
     degrees.zero = try SearchCommand.zeroStage(zero)
     degrees.microBatchSize = microBatch
     degrees.schedule = schedule

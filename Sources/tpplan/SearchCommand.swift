@@ -41,6 +41,12 @@ struct SearchCommand: ParsableCommand {
   @Option(help: "What every layer computes again in its backward pass: none, selective (attention) or full.")
   var recompute: Recompute?
 
+  @Option(parsing: .unconditional, help: "So many of each stage's layers compute that again, the others nothing (default: all, or as is best).")
+  var recomputeLayers: Int?
+
+  @Flag(help: "Search only plans in which all layers of a block are alike: a smaller space.")
+  var layersAlike = false
+
   @Option(help: "PATTERN=STRATEGY: the operators must be split so, for example 'transformer.h.*.mlp.c_fc=column'. Repeatable.")
   var pin: [String] = []
 
@@ -62,6 +68,16 @@ struct SearchCommand: ParsableCommand {
   @Option(help: "text or json.")
   var format: OutputFormat = .text
 
+  /// - Throws: `UsageError` where it is not said what the layers compute again.
+  static func recomputedLayers(_ layers: Int?, _ recompute: Recompute?) throws -> Int? {
+    guard let layers else { return nil }
+    guard let recompute, recompute != .none else {
+      throw UsageError("--recompute-layers \(layers): what do these layers compute again? Add --recompute selective or --recompute full")
+    }
+    guard layers >= 0 else { throw UsageError("--recompute-layers \(layers): expected a number of layers of each stage") }
+    return layers
+  }
+
   func run() throws {
     var (request, context) = try workload.request()
     request.pipelineDegree = pp
@@ -71,6 +87,8 @@ struct SearchCommand: ParsableCommand {
     request.microBatchSize = microBatch
     request.schedule = schedule
     request.recompute = recompute
+    request.recomputedLayers = try Self.recomputedLayers(recomputeLayers, recompute)
+    request.layersMayDiffer = !layersAlike
     request.zero = try zero.map(Self.zeroStage)
     request.stageLayers = try stages.map { try Self.numbers($0, separator: ",", option: "--stages", example: "11,13,8") }
     request.constraints =
