@@ -6,7 +6,7 @@ SWIFT ?= swift
 FLAGS = $(if $(STRICT),-Xswiftc -warnings-as-errors)
 SOURCES := Package.swift Sources Tests Benchmarks
 
-.PHONY: help demo test check build dependencies format lint ranks plans test-real bench-torch clean
+.PHONY: help demo test check build dependencies format lint ranks plans check-lp test-real bench-torch clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\): *[a-z ]*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -38,6 +38,9 @@ ranks: build  ## search and run a small model on 1, 2 and 4 ranks, each verified
 
 plans: build  ## search the plans in plans/ again and compare byte for byte (TPPLAN_RECORD=1 writes them)
 	scripts/check-plans
+
+check-lp: build  ## what --write-lp writes, solved by HiGHS (fetched from the package index), beside the search
+	scripts/check-lp
 
 test-real: dependencies  ## sentence embeddings of a published BERT on 1, 2 and 4 ranks, against PyTorch's
 	$(SWIFT) build --build-tests $(FLAGS)

@@ -74,7 +74,12 @@ let package = Package(
       name: "LoweringTests",
       dependencies: ["Lowering", "Planner", "Plans", "Strategies", "CostModel", "ModelGraph", "Hardware", "Quantities", "Documents", "TestSupport"]),
     .testTarget(name: "SearchTests", dependencies: ["Search", "Quantities", "TestSupport"]),
-    .testTarget(name: "ShardingProblemsTests", dependencies: ["ShardingProblems", "Search", "Documents", "CZlib", "TestSupport"]),
+    .testTarget(
+      name: "ShardingProblemsTests",
+      dependencies: [
+        "ShardingProblems", "Search", "Documents", "CZlib", "TestSupport", "tpplan",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ]),
     .testTarget(name: "KernelsTests", dependencies: ["Kernels", "TestSupport"]),
     .testTarget(
       name: "PlansTests",

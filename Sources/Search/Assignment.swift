@@ -59,7 +59,8 @@ struct Assignment {
     var memory: Int64
   }
 
-  private func change(of node: Int, to strategy: Int) -> Change? {
+  /// - Parameter below: nil is returned as well where the objective does not change to less than by this much.
+  private func change(of node: Int, to strategy: Int, below: Int64 = .max) -> Change? {
     let rows = problem.objectiveRowCount
     guard problem.cost(node: node, strategy: strategy) < Problem.forbidden else { return nil }
     let edges = incidence.edges(of: node)
@@ -70,6 +71,7 @@ struct Assignment {
       for edge in edges { value += cost(of: edge, with: strategy, at: node, row: row) - cost(of: edge, with: choice[node], at: node, row: row) }
       objective = max(objective, value)
     }
+    guard objective - self.objective < below else { return nil }
     var change = Change(objective: objective - self.objective, excess: 0, memory: 0)
     for part in parts(of: node, from: choice[node], to: strategy) {
       change.memory += part.added * Int64(part.rows.count)
@@ -167,17 +169,27 @@ struct Assignment {
 
   /// Moves single nodes while the objective falls and the choice stays legal.
   mutating func descend() {
+    // With one objective row a node is worth another look once a neighbour has moved, or where memory was in the way.
+    let isLocal = problem.objectiveRowCount == 1
+    var isOpen = [Bool](repeating: true, count: choice.count)
     for _ in 0..<20 {
       var hasMoved = false
-      for node in choice.indices {
+      for node in choice.indices where isOpen[node] {
+        isOpen[node] = !isLocal
         var best: (strategy: Int, objective: Int64)?
         for strategy in 0..<problem.strategyCount(of: node) where strategy != choice[node] {
-          guard let change = change(of: node, to: strategy), change.excess <= 0, change.objective < best?.objective ?? 0 else { continue }
+          guard let change = change(of: node, to: strategy, below: best?.objective ?? 0) else { continue }
+          guard change.excess <= 0 else {
+            isOpen[node] = true
+            continue
+          }
           best = (strategy, change.objective)
         }
         guard let best else { continue }
         move(node, to: best.strategy)
         hasMoved = true
+        isOpen[node] = true
+        for edge in incidence.edges(of: node) { isOpen[problem.edges[edge].tail + problem.edges[edge].head - node] = true }
       }
       if !hasMoved { return }
     }

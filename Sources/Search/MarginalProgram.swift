@@ -99,11 +99,21 @@ struct MarginalProgram {
       for term in terms[0] { program.columns[term.column].cost = term.value }
       return
     }
-    let top = program.add(LinearProgram.Column(name: isNamed ? "T" : nil, lower: -.infinity, cost: 1))
+    let scale = isNamed ? objectiveScale() : 1
+    let top = program.add(LinearProgram.Column(name: isNamed ? "T" : nil, lower: -.infinity, cost: scale))
     for row in 0..<rows {
-      let slack = (isNamed ? -Double(problem.offsets[row]) : Double(origin - problem.offsets[row])) / unit
-      program.rows.append(.atMost(slack, terms[row].filter { $0.value != 0 } + [(top, -1)], name: isNamed ? "objective_\(row)" : nil))
+      let slack = (isNamed ? -Double(problem.offsets[row]) : Double(origin - problem.offsets[row])) / unit / scale
+      let values = terms[row].filter { $0.value != 0 }.map { (column: $0.column, value: $0.value / scale) }
+      program.rows.append(.atMost(slack, values + [(top, -1)], name: isNamed ? "objective_\(row)" : nil))
     }
+  }
+
+  /// What T and the objective rows are counted in where the program is for others to read; the objective stays as it is. Solvers with absolute
+  /// tolerances call a program infeasible whose rows hold numbers of 10^10 (HiGHS 1.15.1 did). A power of ten leaves decimals that can be written out.
+  private func objectiveScale() -> Double {
+    var scale = 1.0
+    while Double(problem.largestCost()) / unit / scale >= 1e6 { scale *= 10 }
+    return scale
   }
 
   mutating func add(_ row: LinearProgram.Row) { program.rows.append(row) }

@@ -6,11 +6,10 @@ extension Solver {
   /// Nil where GLPK must decide what is left.
   mutating func passMessages() throws(SearchError) -> Outcome? {
     guard options.bounds.contains(.messages), options.programLimit == nil, current.objectiveRowCount == 1 else { return nil }
-    var prices: MemoryPrices?
     for round in 0... {
-      var ascent = PriceAscent(current, incidence: incidence, prices: prices)
+      var ascent = PriceAscent(current, incidence: incidence, prices: rowPrices)
       // Small programs are better left to GLPK soon.
-      let nearest = climb(&ascent, steps: isSmallForProgram ? 200 : 800 << min(round, 4))
+      let nearest = climb(&ascent, steps: isSmallForProgram ? 200 : 800 << min(round, 4), slowness: 100 << min(round, 6))
       if ascent.bound >= target { return try exhausted() }
       if isLate { return outcome(.timeLimit) }
       if incumbent == nil, let nearest {
@@ -29,10 +28,9 @@ extension Solver {
       }
 
       let (strategies, entries) = (current.strategyCount, current.edgeCosts.count)
-      let rowPrices = ascent.best.prices
+      rowPrices = ascent.best.prices
       current = ascent.best.restricted(below: target)
       guard presolve(cutoff: target) else { return try exhausted() }
-      prices = rowPrices.renumbered(rowOrigins)
       if isLate { return outcome(.timeLimit) }
       if let outcome = try solveByElimination() { return outcome }
       let hasShrunk = current.strategyCount * 20 < strategies * 19 || current.edgeCosts.count * 20 < entries * 19
@@ -45,10 +43,15 @@ extension Solver {
   private var isSmallForProgram: Bool { current.strategyCount + current.edgeCosts.count <= 30_000 }
 
   /// Raises the bound until that gets slow, and offers what rounding gives.
+  /// - Parameters:
+  ///   - steps: how many changes of the prices there may be.
+  ///   - slowness: it is slow where 20 steps close less than one part in so many of the gap.
   /// - Returns: where nothing was legal, what exceeded the limits least.
-  private mutating func climb(_ ascent: inout PriceAscent, steps: Int) -> Assignment? {
+  private mutating func climb(_ ascent: inout PriceAscent, steps: Int, slowness: Int) -> Assignment? {
     var last = ascent.bound
     var nearest: Assignment?
+    var background: BackgroundSearch?
+    defer { if let background { beside = background.finish() } }
     for step in 1...steps {
       let goal = target < Problem.forbidden ? target : nil
       if let assignment = ascent.step(goal: goal, passes: 3, stop: stop) {
@@ -58,9 +61,14 @@ extension Solver {
       statistics.messagePasses += 3
       lowerBound = max(lowerBound, min(ascent.bound, target))
       if isLate || ascent.bound >= target { return nearest }
-      guard step % 40 == 0, target < Problem.forbidden else { continue }
-      // The bound is as good as it gets where 40 steps close no hundredth of the gap.
-      if Int128(ascent.bound - last) * 100 < Int128(target - ascent.bound) { return nearest }
+      if background == nil, options.threads > 1, let known = incumbent, let search = beside ?? newSearch(seed: 2) {
+        background = BackgroundSearch(search, from: known.base, stop: stop)
+      }
+      guard step % 20 == 0, target < Problem.forbidden else { continue }
+      if Int128(ascent.bound - last) * Int128(slowness) < Int128(target - ascent.bound) { return nearest }
+      // Where much can go already, what is left is bounded faster.
+      let excluded = ascent.best.excludedStrategies(below: target).reduce(0) { $0 + ($1 ? 1 : 0) }
+      if excluded * 5 > current.strategyCount { return nearest }
       last = ascent.bound
     }
     return nearest
@@ -69,27 +77,23 @@ extension Solver {
   /// Solves the program, and searches neighbourhoods meanwhile on another thread; what that finds counts only where time runs out, so that a proven
   /// answer is the same every time.
   mutating func solveProgramBesideSearch() throws(SearchError) -> Outcome {
-    guard let known = incumbent, let search, options.threads > 1 else { return try solveProgram() }
+    guard let known = incumbent, let search = beside ?? search, options.threads > 1 else { return try solveProgram() }
     let background = BackgroundSearch(search, from: known.base, stop: stop)
-    let result: Outcome
-    do { result = try solveProgram() } catch {
-      _ = background.finish()
-      throw error
-    }
-    let found = background.finish()
-    guard result.status == .timeLimit else { return result }
-    take(found.choice)
-    return outcome(.timeLimit)
+    defer { beside = background.finish() }
+    return try solveProgram()
+  }
+
+  /// A search of neighbourhoods of the incumbent.
+  private func newSearch(seed: UInt64) -> NeighbourhoodSearch? {
+    guard let known = incumbent, let start = Assignment(base, incidence: base.incidence(), choice: known.base) else { return nil }
+    return NeighbourhoodSearch(base, incidence: base.incidence(), assignment: start, seed: seed)
   }
 
   /// Searches neighbourhoods of the incumbent until `fruitless` of them in a row were, or `most` were tried.
   private mutating func improve(guide: MessagePassing?, fruitless: Int, most: Int) {
     guard let known = incumbent else { return }
-    if search == nil {
-      guard let start = Assignment(base, incidence: base.incidence(), choice: known.base) else { return }
-      search = NeighbourhoodSearch(base, incidence: base.incidence(), assignment: start, seed: 1)
-      if let guide { search?.follow(guide) }
-    }
+    if search == nil { search = newSearch(seed: 1) }
+    if let guide { search?.follow(guide) }
     search?.restart(from: known.base)
     var (failures, tries) = (0, 0)
     // Small problems have few neighbourhoods.
@@ -115,14 +119,7 @@ extension MessagePassing {
   func restricted(below target: Int64) -> Problem {
     var result = problem
     let room = target - bound
-    for node in 0..<problem.nodeCount {
-      let start = problem.strategyStarts[node]
-      for strategy in 0..<problem.strategyCount(of: node) {
-        var asked = costs[start + strategy]
-        for edge in incidence.edges(of: node) where asked < room { asked = plus(asked, leastAsked(edge, of: node, strategy)) }
-        if asked >= room { result.nodeCosts[start + strategy] = Problem.forbidden }
-      }
-    }
+    for (strategy, isExcluded) in excludedStrategies(below: target).enumerated() where isExcluded { result.nodeCosts[strategy] = Problem.forbidden }
     for (number, edge) in problem.edges.enumerated() {
       let (tailStart, headStart) = (problem.strategyStarts[edge.tail], problem.strategyStarts[edge.head])
       let width = problem.strategyCount(of: edge.head)
@@ -133,6 +130,21 @@ extension MessagePassing {
       }
     }
     return result
+  }
+
+  /// For each strategy whether every choice that takes it asks at least `target`.
+  func excludedStrategies(below target: Int64) -> [Bool] {
+    let room = target - bound
+    var isExcluded = costs.map { $0 >= room }
+    for node in 0..<problem.nodeCount {
+      let start = problem.strategyStarts[node]
+      for strategy in 0..<problem.strategyCount(of: node) where !isExcluded[start + strategy] {
+        var asked = costs[start + strategy]
+        for edge in incidence.edges(of: node) where asked < room { asked = plus(asked, leastAsked(edge, of: node, strategy)) }
+        isExcluded[start + strategy] = asked >= room
+      }
+    }
+    return isExcluded
   }
 
   /// The least that `edge` and the node at its other end ask where `node` takes `strategy`.

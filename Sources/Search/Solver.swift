@@ -42,8 +42,11 @@ struct Solver {
   private(set) var base: Problem
   /// Improves the incumbent, in terms of `base`.
   var search: NeighbourhoodSearch?
-  /// Where each memory row of `current` was before the last presolve.
-  private(set) var rowOrigins: [Int] = []
+  /// Does so on another thread while bounds are raised or GLPK runs; what it finds counts only where time runs out, so that a proven answer is
+  /// the same every time.
+  var beside: NeighbourhoodSearch?
+  /// What message passing last asked for the memory rows of `current`, for it to go on from.
+  var rowPrices: MemoryPrices?
   var activeRows: [Int] = []
 
   init(_ problem: Problem, _ options: SolveOptions) {
@@ -69,8 +72,10 @@ struct Solver {
     statistics.presolvedStrategies = current.strategyCount
     if isLate, current.nodeCount > 0 { return outcome(.timeLimit) }
     if let outcome = try solveByElimination() { return outcome }
-    if let outcome = try passMessages() { return outcome }
-    return try solveProgramBesideSearch()
+    let result = if let outcome = try passMessages() { outcome } else { try solveProgramBesideSearch() }
+    guard result.status == .timeLimit, let beside else { return result }
+    take(beside.choice)
+    return outcome(.timeLimit)
   }
 
   /// Bounds by elimination, and labels; nil where the tables or labels would be too large.
@@ -86,7 +91,7 @@ struct Solver {
     guard presolve.run(until: stop) else { return false }
     let result = presolve.result()
     current = result.problem
-    rowOrigins = result.rowOrigins
+    rowPrices = rowPrices?.renumbered(result.rowOrigins)
     incidence = current.incidence()
     reconstructions.append(result.reconstruction)
     lowerBound = max(lowerBound, current.sumOfMinima())

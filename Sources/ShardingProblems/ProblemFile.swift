@@ -112,6 +112,8 @@ package struct ProblemFile: Equatable, Sendable {
     func invalid(_ path: String, _ found: String, _ expected: String) -> ShardingProblemError {
       .invalid(file: file, path: "$.problem.\(path)", found: found, expected: expected)
     }
+    // What nobody uses would exceed it.
+    guard usageLimit >= 0 else { throw invalid("usage_limit", "\(usageLimit)", "0 or more") }
     let count = nodeCosts.count
     guard intervals.count == count else {
       throw invalid("nodes.intervals", "\(intervals.count) intervals", "\(count), one for each array of nodes.costs")

@@ -29,17 +29,19 @@ struct SolveCommand: ParsableCommand {
 
   func run() throws {
     let start = ContinuousClock.now
-    let watch = SearchWatch(limit: try SearchCommand.seconds(timeLimit))
+    let seconds = try SearchCommand.seconds(timeLimit)
+    // Clocks do not count further than some billions of years: thirty are as good as no limit.
+    let watch = SearchWatch(limit: seconds < 1e9 ? seconds : nil)
     let file = try ProblemFile(readingFrom: problem)
     let read = ContinuousClock.now
     let solution = try file.solve(stop: watch.stop, threads: min(8, max(1, ProcessInfo.processInfo.activeProcessorCount)))
     watch.end()
     try solution.write(to: output)
     if output != "-" {
-      let seconds = (read: (read - start) / .seconds(1), total: (ContinuousClock.now - start) / .seconds(1))
+      let elapsed = (read: (read - start) / .seconds(1), total: (ContinuousClock.now - start) / .seconds(1))
       switch format {
-      case .text: print(lines(file, solution, seconds).joined(separator: "\n"))
-      case .json: print(json(file, solution, seconds))
+      case .text: print(lines(file, solution, elapsed).joined(separator: "\n"))
+      case .json: print(json(file, solution, elapsed))
       }
     }
     try throwFailure(solution, wasInterrupted: watch.wasInterrupted)

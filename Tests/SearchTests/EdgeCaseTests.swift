@@ -123,6 +123,19 @@ import Testing
     #expect(throws: SearchError.cannotWrite(path: "/nonexistent/p.lp")) { try builder.build().writeLP(to: "/nonexistent/p.lp") }
   }
 
+  /// Objective rows of large costs are written in a larger unit, digit for digit; the objective is what it was.
+  @Test func largeObjectiveRowsAreWrittenInALargerUnit() throws {
+    var builder = try ProblemBuilder(offsets: [30_000_000_000, 0])
+    _ = try builder.addNode(costs: [12_345_678_901, 7, 2, 40_000_000_003])
+    let path = FileManager.default.temporaryDirectory.appendingPathComponent("tpplan-\(UUID().uuidString).lp").path
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    try builder.build().writeLP(to: path) { "node\($0)" }
+    let text = try String(contentsOfFile: path, encoding: .utf8)
+    for line in ["obj: + 100000 T", "x_node0_0 <= -300000", "123456.78901 x_node0_0", "400000.00003 x_node0_1", "2e-05 x_node0_1"] {
+      #expect(text.contains(line), "\(line) in \(text)")
+    }
+  }
+
   /// GLPK would abort the process on a column that does not exist; here it is an error, and GLPK can be used again.
   @Test func aFatalErrorInGLPKIsThrown() throws {
     var program = LinearProgram()

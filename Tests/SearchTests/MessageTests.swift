@@ -104,6 +104,52 @@ import Testing
     #expect(problem.evaluate(legal.choice).isLegal)
   }
 
+  /// Nodes are looked at again only where something near them has moved: where it ends, no other move of one node is legal and cheaper.
+  @Test(arguments: 0..<300) func descentEndsWhereNoSingleMoveHelps(seed: Int) throws {
+    let problem = try randomProblem(seed: 150_000 + seed, largestNodeCount: 9)
+    var random = SeededGenerator(seed: seed)
+    var choice: [Int] = []
+    for node in 0..<problem.nodeCount { choice.append(Int.random(in: 0..<problem.strategyCount(of: node), using: &random)) }
+    guard problem.evaluate(choice).isLegal, var assignment = Assignment(problem, incidence: problem.incidence(), choice: choice) else { return }
+    assignment.descend()
+    let end = problem.evaluate(assignment.choice)
+    #expect(end.isLegal && end.objective == Int128(assignment.objective) && end.objective <= problem.evaluate(choice).objective, "seed \(seed)")
+    for node in choice.indices {
+      for strategy in 0..<problem.strategyCount(of: node) {
+        var other = assignment.choice
+        other[node] = strategy
+        let moved = problem.evaluate(other)
+        #expect(!moved.isLegal || moved.objective >= end.objective, "seed \(seed), node \(node) to \(strategy)")
+      }
+    }
+  }
+
+  /// The price of a row that is gone goes to the nearest that is left.
+  @Test func pricesFollowTheirRows() {
+    var prices = MemoryPrices(rowCount: 7, unit: 1_000)
+    for row in 0..<7 { prices.set(row, to: Double(1 << row)) }
+    // Rows 0, 2 go to 1; 3 to 4; 6 to 5.
+    let fewer = prices.renumbered([1, 4, 5])
+    #expect([fewer[0], fewer[1], fewer[2]] as [Double] == [7, 24, 96])
+    let same = prices.renumbered(Array(0..<7))
+    for row in 0..<7 { #expect(same[row] == prices[row]) }
+    #expect(prices.renumbered([]).ofLimits([]) == 0)
+  }
+
+  /// What the second thread finds counts where time runs out; whenever that is, the choice is legal and the bound is one.
+  @Test(arguments: [1, 10, 50, 200, 1_000]) func stoppedAtAnyTimeTheChoiceIsLegalAndTheBoundIsTrue(milliseconds: Int) throws {
+    let problem = try chain(seed: 23, count: 14, tightness: 0.6)
+    let optimum = try #require(problem.solve().objective)
+    var options = SolveOptions(stop: StopCondition(after: .milliseconds(milliseconds)), bounds: [.messages, .aggregation])
+    options.threads = 2
+    let outcome = try problem.solve(options)
+    // The reference is optimal within the tolerance only.
+    #expect(outcome.lowerBound <= optimum && (outcome.objective ?? optimum) >= optimum - Outcome.tolerance(of: optimum))
+    guard let choice = outcome.choice else { return }
+    let evaluation = problem.evaluate(choice)
+    #expect(evaluation.isLegal && evaluation.objective == outcome.objective.map { Int128($0) })
+  }
+
   /// A chain whose nodes are live in overlapping ranges of memory rows; cheaper strategies use more.
   private func chain(seed: Int, count: Int, tightness: Double) throws -> Problem {
     var random = SeededGenerator(seed: 140_000 + seed)

@@ -10,7 +10,7 @@ import Testing
   private static let folder = "../shared/iopddl"
 
   /// The least costs that are known, all proven.
-  @Test(arguments: [("B", 532_843 as Int128), ("P", 651_833_115_436)])
+  @Test(arguments: [("B", 532_843 as Int128), ("G", 217_039), ("P", 651_833_115_436)])
   func provenOptimaAreFoundInAnyOrder(name: String, cost: Int128) throws {
     let path = "\(Self.folder)/asplos-2025-iopddl-\(name).json.gz"
     guard FileManager.default.fileExists(atPath: path) else {

@@ -33,6 +33,31 @@ func randomFile(seed: Int, scale: Int64 = 1) -> ProblemFile {
   return file
 }
 
+/// A problem too large to try everything: a chain with skips whose nodes are live for a while, where cheaper strategies use more.
+func chainFile(seed: Int, count: Int) -> ProblemFile {
+  var random = SeededGenerator(seed: 50_000 + seed)
+  var file = ProblemFile.empty
+  var most = [Int64](repeating: 0, count: count + 5)
+  for node in 0..<count {
+    let length = random.int(1...4)
+    let strategies = random.int(2...5)
+    file.intervals.append((Int64(node), Int64(node + length)))
+    file.nodeCosts.append((0..<strategies).map { Int64(100 * $0 + random.int(0...60)) })
+    let usages = (0..<strategies).map { Int64(10 * (strategies - $0) + random.int(0...5)) }
+    file.nodeUsages.append(usages)
+    for moment in node..<node + length { most[moment] += usages.max() ?? 0 }
+  }
+  for node in 1..<count {
+    for tail in [node - 1, node - random.int(2...4)] where tail >= 0 {
+      file.edges.append((tail, node))
+      let entries = file.nodeCosts[tail].count * file.nodeCosts[node].count
+      file.edgeCosts.append((0..<entries).map { $0 > 0 && random.chance(0.1) ? Problem.forbidden : Int64(random.int(0...80)) })
+    }
+  }
+  file.usageLimit = (most.max() ?? 0) * 6 / 10
+  return file
+}
+
 extension ProblemFile {
   /// What a choice costs, by the words of the format, moment by moment; nil where it is not legal.
   func priceByMoments(_ choice: [Int]) -> Int128? {

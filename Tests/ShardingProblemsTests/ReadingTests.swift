@@ -46,6 +46,7 @@ import Testing
     ("[9]", "[]", "$.problem.nodes.usages[1]: found 0 usages, expected 1"), ("[9]", "9", "found 9, expected an array of whole numbers"),
     ("[1, 1e3]", "[1, -1e18]", "$.problem.nodes.costs[0][1]: found -1000000000000000000, expected more than -10^18"),
     ("\"usage_limit\"", "\"limit\"", "$.problem: the key \"usage_limit\" is missing"),
+    ("\"usage_limit\": 7", "\"usage_limit\": -1", "$.problem.usage_limit: found -1, expected 0 or more"),
     ("\"name\"", "\"nodes\"", "expected an object"), ("\"version\"", "\"usage_limit\"", "the key \"usage_limit\" occurs twice"),
     ("\"comment\": [true]}", "\"comment\": [true]", "found the end of the file, expected ',' or '}'"),
     ("\"comment\": [true]}", "\"comment\": [true]} 1", "found 1, expected the end of the file"), ("\"x\\\"\"", "\"x\\\"", "expected"),

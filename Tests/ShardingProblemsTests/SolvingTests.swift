@@ -32,6 +32,18 @@ import Testing
     for order in 0..<3 { try check(file.permuted(seed: 100 * seed + order), least: least, "seed \(seed), order \(order)") }
   }
 
+  /// What is too large to be tried costs the same in any order, too, and memory matters in it.
+  @Test(arguments: 0..<6) func anotherOrderOfALargerProblemCostsTheSame(seed: Int) throws {
+    let file = chainFile(seed: seed, count: 14)
+    let solution = try file.solve(stop: StopCondition(), threads: 2)
+    let least = try #require(solution.cost)
+    try check(file, least: least, "seed \(seed)")
+    for order in 0..<3 { try check(file.permuted(seed: 10 * seed + order), least: least, "seed \(seed), order \(order)") }
+    var roomy = file
+    roomy.usageLimit *= 2
+    #expect(try #require(roomy.solve(stop: StopCondition(), threads: 1).cost) < least, "seed \(seed): the limit matters")
+  }
+
   /// Sums of costs and of usages beyond what the solver adds up safely: a coarser unit leaves a gap, and a legal choice.
   @Test(arguments: 0..<60) func hugeNumbersLeaveALegalChoiceAndATrueBound(seed: Int) throws {
     var file = randomFile(seed: 2_000 + seed, scale: 33_333_333_333_333_333)

@@ -169,10 +169,19 @@ struct MemoryPrices {
     if significands[row] > 0 { isZero = false }
   }
 
-  /// The prices where row r is what row `origins[r]` was.
+  /// The prices where row r is what row `origins[r]` was, in ascending order. The price of a row that is gone goes to the nearest one that is left:
+  /// it was covered by it, most likely, and any prices are valid.
   func renumbered(_ origins: [Int]) -> MemoryPrices {
     var result = self
     result.significands = origins.map { significands[$0] }
+    guard !origins.isEmpty else { return result }
+    var next = 0
+    for row in significands.indices {
+      while next < origins.count, origins[next] < row { next += 1 }
+      if next < origins.count, origins[next] == row { continue }
+      let isBefore = next == origins.count || next > 0 && row - origins[next - 1] < origins[next] - row
+      result.significands[isBefore ? next - 1 : next] += significands[row]
+    }
     return result
   }
 
