@@ -131,7 +131,7 @@ package enum Planner {
     var paths = PipelineTimeline.bounds(stages: frame.stages, schedule: decision.schedule, microBatches: frame.microBatches, mode: request.mode)
     let timeline = configuration.timeline(configuration.stageTimes(model, candidate.choice))
     if !paths.contains(timeline.critical) { paths.append(timeline.critical) }
-    return (try configuration.problem(model, paths: paths, limit: pricing.rates.usable.whole), model.nodeNames)
+    return (try configuration.problem(model, paths: paths, limit: pricing.rates.usable.wholeWithin), model.nodeNames)
   }
 
   /// Writes a candidate out: stages with their copies, and the conversions that its layouts ask for.
