@@ -145,7 +145,7 @@ struct PlanSearch {
   init(_ space: Space, _ monitor: SearchMonitor) throws {
     self.space = space
     rates = try space.slowestRates()
-    limit = space.request.ignoresMemoryLimit ? Problem.largestSum : rates.usable.whole
+    limit = space.request.ignoresMemoryLimit ? Problem.largestSum : rates.usable.wholeWithin
     self.monitor = monitor
   }
 

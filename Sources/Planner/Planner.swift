@@ -132,7 +132,7 @@ package enum Planner {
     let (_, _, timeline) = try DecisionPricing.predict(
       decision, pricing: space.pricing(frame, on: placed, model: .init(decision.graph, request.mode)), stageLink: placed.stageLink)
     if !paths.contains(timeline.critical) { paths.append(timeline.critical) }
-    return (try configuration.problem(model, paths: paths, limit: pricing.rates.usable.whole), model.nodeNames)
+    return (try configuration.problem(model, paths: paths, limit: pricing.rates.usable.wholeWithin), model.nodeNames)
   }
 
   /// Writes a candidate out: stages with their copies, and the conversions that its layouts ask for.
