@@ -54,6 +54,8 @@ struct PlanSearch {
   private var placedMeshes: [[Int]: Space.Placed] = [:]
   private let rates: DeviceRates
   private let limit: Int64
+  /// Plans with this objective or more are of no interest.
+  private let ceiling: Int64?
   private var models: [ModelKey: Pricing.Model] = [:]
 
   private struct ModelKey: Hashable {
@@ -119,7 +121,9 @@ struct PlanSearch {
     mutating func pop() -> (item: Item, bound: Int64)? { heap.popMin().map { ($0.item, $0.bound) } }
   }
 
-  init(_ space: Space, _ monitor: SearchMonitor) throws {
+  /// - Parameter below: plans that take this long or longer are of no interest.
+  init(_ space: Space, _ monitor: SearchMonitor, below: Seconds? = nil) throws {
+    ceiling = below.map { Int64(min(($0 / space.tick).rounded(.up), Double(Problem.largestSum))) }
     self.space = space
     rates = try space.slowestRates()
     limit = space.request.ignoresMemoryLimit ? Problem.largestSum : rates.usable.wholeWithin
@@ -129,7 +133,10 @@ struct PlanSearch {
   private var isLate: Bool { monitor.stop.isReached }
 
   /// The least objective that is of no more interest.
-  private var cutoff: Int64? { found.count < space.request.top ? nil : found.last.map(Self.cutoff) }
+  private var cutoff: Int64? {
+    let worst = found.count < space.request.top ? nil : found.last.map(Self.cutoff)
+    return worst.map { min($0, ceiling ?? $0) } ?? ceiling
+  }
 
   /// The least objective that is no better than a candidate's.
   private static func cutoff(_ candidate: Candidate) -> Int64 { candidate.objective - Outcome.tolerance(of: candidate.objective) }
@@ -167,7 +174,7 @@ struct PlanSearch {
 
   /// Everything that was not left open is no better than the best plan.
   private mutating func conclude() {
-    let cutoff = best.map(Self.cutoff)
+    let cutoff = best.map { min(Self.cutoff($0), ceiling ?? .max) } ?? ceiling
     isComplete = open.map { open in cutoff.map { open >= $0 } ?? false } ?? true
     lowerBound = min(open ?? .max, cutoff ?? .max)
     if lowerBound == .max { lowerBound = 0 }

@@ -109,6 +109,9 @@ package struct Space: Sendable {
           + "model file asks for another function, that of each micro-batch")
     }
     if let count = request.microBatches {
+      guard count <= Self.mostMicroBatches else {
+        throw PlannerError.usage("\(count) micro-batches are more than the \(Self.mostMicroBatches) that a time line can have; choose fewer")
+      }
       guard count > 0, request.batch % count == 0 else {
         throw PlannerError.usage("\(count) micro-batches do not divide the batch of \(request.batch)")
       }
@@ -117,7 +120,7 @@ package struct Space: Sendable {
       }
       microBatchCounts = [count]
     } else {
-      var counts = graph.couplesBatch ? [1] : Self.divisors(request.batch)
+      var counts = graph.couplesBatch ? [1] : Self.divisors(request.batch).filter { $0 <= Self.mostMicroBatches }
       if let size = request.microBatchSize {
         counts = counts.filter { request.batch / $0 % size == 0 }
         if counts.isEmpty { throw PlannerError.usage("micro-batches of \(size) do not divide the batch of \(request.batch)") }
@@ -130,6 +133,9 @@ package struct Space: Sendable {
       schedules = request.mode == .train ? [.oneForwardOneBackward, .gpipe] : [.gpipe]
     }
   }
+
+  /// Every micro-batch is on the time line; more than these no plan has.
+  static let mostMicroBatches = 1 << 20
 
   /// In ascending order.
   private static func divisors(_ n: Int) -> [Int] {

@@ -47,6 +47,7 @@ struct EstimateCommand: ParsableCommand {
     if let given = workload.devices, given != degrees.devices {
       throw UsageError("--devices \(given): --tp \(tp) × --pp \(pp) × --dp \(dp) is \(degrees.devices); leave --devices out or change a degree")
     }
+    if workload.batch == .max { throw UsageError("--batch max is searched for, by `tpplan search`; estimate prices one batch: give its sequences") }
     var (request, context) = try workload.request(deviceCount: degrees.devices)
     context.assumptions += degrees.assumptions(request)
     let start = ContinuousClock.now

@@ -79,11 +79,22 @@ struct SearchCommand: ParsableCommand {
 
     guard (1...1_000).contains(top) else { throw UsageError("--top \(top): expected a number from 1 to 1000") }
     request.top = top
+    let comparesBatches = workload.batch == .max
+    if comparesBatches, top > 1 {
+      throw UsageError("--top ranks the configurations of one batch; with --batch max leave it out, then rank those of the batch")
+    }
     if space { return try printSpace(request) }
 
     let start = ContinuousClock.now
     let watch = SearchWatch(limit: request.timeLimit)
-    let outcome = try Planner.search(request, watch.monitor)
+    let outcome: PlanOutcome
+    var compared: [Int] = []
+    if comparesBatches {
+      let found = try Planner.searchBatches(request, watch.monitor)
+      (outcome, request.batch, compared) = (found.outcome, found.batch, found.compared)
+    } else {
+      outcome = try Planner.search(request, watch.monitor)
+    }
     watch.end()
     let elapsed = ContinuousClock.now - start
     switch outcome {
@@ -102,9 +113,12 @@ struct SearchCommand: ParsableCommand {
       if output == "-" { return }
       switch format {
       case .text:
-        print((summary.lines + ["  plan         \(output)"]).joined(separator: "\n"))
+        let batches = compared.isEmpty ? [] : ["  batches      \(compared.map(String.init).joined(separator: " ")): the most samples per second"]
+        print((summary.lines + batches + ["  plan         \(output)"]).joined(separator: "\n"))
         if top > 1 { print(Ranking(planned).lines.joined(separator: "\n")) }
-      case .json: summary.json(output: output).adding(top > 1 ? ["top": Ranking(planned).json] : [:]).printLine()
+      case .json:
+        let more: JSON = top > 1 ? ["top": Ranking(planned).json] : compared.isEmpty ? [:] : ["batches": .array(compared.map { .int($0) })]
+        summary.json(output: output).adding(more).printLine()
       }
       if watch.wasInterrupted, planned.certificate.status == .timeLimit {
         throw Failure(code: Failure.interrupted, "interrupted: the plan written is the best so far, and not proven optimal")
@@ -125,7 +139,8 @@ struct SearchCommand: ParsableCommand {
   }
 
   private func printSpace(_ request: SearchRequest) throws {
-    let dimensions = try Planner.space(request)
+    var dimensions = try Planner.space(request)
+    if workload.batch == .max { dimensions.append(try Planner.batchSpace(request)) }
     switch format {
     case .text: for dimension in dimensions { print("\(dimension.name): \(dimension.values)") }
     case .json:
