@@ -107,7 +107,7 @@ import Testing
 
   @Test("--batch takes a number or max, which estimate refuses")
   func batchOption() throws {
-    let files = ["\(packageFolder)/models/gpt2.json", "\(packageFolder)/hardware/local.json"]
+    let files = ["\(packageFolder)/models/gpt2.json", "\(packageFolder)/hardware/local.json", "--devices", "2"]
     #expect(try WorkloadOptions.parse(files + ["--batch", "16"]).batch == .sequences(16))
     #expect(try WorkloadOptions.parse(files + ["--batch", "max"]).batch == .max)
     #expect(throws: (any Error).self) { try WorkloadOptions.parse(files + ["--batch", "most"]) }
