@@ -7,17 +7,17 @@ import Strategies
 /// One fully given frame around the operators' choices: how the chain of segments is cut into stages, in which order micro-batches run.
 ///
 /// It turns a folded model into problems: each objective row is one chain of the schedule's time line, each memory row one stage while one
-/// operator runs.
+/// operator runs, at a time when it keeps most.
 struct Configuration {
-  /// For each stage the number of copies of each segment.
+  /// For each virtual stage the number of copies of each segment.
   let copies: [[Int]]
-  /// For each stage but the last, the segment whose last copy sends on.
+  /// For each virtual stage but the last, the segment whose last copy sends on.
   let boundaries: [SegmentID]
   let schedule: Schedule
   let microBatches: Int
   let mode: Mode
 
-  /// - Parameter cuts: for each stage the units that it holds, consecutive over stages.
+  /// - Parameter stages: for each virtual stage the units that it holds, consecutive over them.
   init(stages: [[Space.UnitCount]], segments: Int, schedule: Schedule, microBatches: Int, mode: Mode) {
     copies = stages.map { units in
       var count = [Int](repeating: 0, count: segments)
@@ -30,9 +30,10 @@ struct Configuration {
     self.mode = mode
   }
 
-  var stages: Int { copies.count }
+  /// Groups of devices; each holds a chunk, or several.
+  var stages: Int { copies.count / schedule.chunks }
 
-  /// How often an edge's place occurs on a stage. A seam belongs to the copy that follows it.
+  /// How often an edge's place occurs on a virtual stage. A seam belongs to the copy that follows it.
   func occurrences(_ place: FoldedModel.Place, stage: Int) -> Int {
     switch place {
     case .inside(let segment): return copies[stage][segment]
@@ -44,30 +45,29 @@ struct Configuration {
     }
   }
 
-  func inFlight(_ stage: Int) -> Int { schedule.inFlight(stage: stage, stages: stages, microBatches: microBatches, mode: mode) }
-
   // MARK: - Stage times of a choice
 
-  /// What each stage takes under a choice of strategies.
+  /// What each virtual stage takes under a choice of strategies.
   func stageTimes(_ model: FoldedModel, _ choice: [Int]) -> [PipelineTimeline.StageTimes] {
     var times = [PipelineTimeline.StageTimes](
-      repeating: .init(forward: 0, backward: 0, once: 0, sendForward: 0, sendBackward: 0), count: stages)
+      repeating: .init(forward: 0, backward: 0, once: 0, sendForward: 0, sendBackward: 0), count: copies.count)
     for (index, node) in model.nodes.enumerated() {
       let s = choice[index]
-      for stage in 0..<stages {
+      for stage in copies.indices {
         let count = Int64(copies[stage][node.segment])
         times[stage].forward += count * node.forward[s]
         times[stage].backward += count * node.backward[s]
         times[stage].once += count * node.once[s]
-        if stage < stages - 1, boundaries[stage] == node.segment {
-          times[stage].sendForward += node.sendForward[s]
-          times[stage].sendBackward += node.sendBackward[s]
+        if stage < boundaries.count, boundaries[stage] == node.segment {
+          let sends = model.sends(index, wraps: wraps(stage))
+          times[stage].sendForward += sends.forward[s]
+          times[stage].sendBackward += sends.backward[s]
         }
       }
     }
     for edge in model.edges {
       let entry = choice[edge.tail] * model.nodes[edge.head].count + choice[edge.head]
-      for stage in 0..<stages {
+      for stage in copies.indices {
         let count = Int64(occurrences(edge.place, stage: stage))
         times[stage].forward += count * edge.forward[entry]
         times[stage].backward += count * edge.backward[entry]
@@ -80,6 +80,9 @@ struct Configuration {
     PipelineTimeline(times, schedule: schedule, microBatches: microBatches, mode: mode)
   }
 
+  /// Whether a virtual stage sends on from the last group of devices to the first.
+  private func wraps(_ stage: Int) -> Bool { stage % stages == stages - 1 }
+
   // MARK: - The problem
 
   /// How much a chain weighs the parts of one node or edge.
@@ -89,17 +92,24 @@ struct Configuration {
     var once: Int64 = 0
     var sendForward: Int64 = 0
     var sendBackward: Int64 = 0
+    /// From the last group of devices to the first.
+    var wrapForward: Int64 = 0
+    var wrapBackward: Int64 = 0
   }
 
   private func nodeWeights(_ path: PipelineTimeline.Path, segments: Int) -> [Weights] {
     (0..<segments).map { segment in
       var weights = Weights()
-      for stage in 0..<stages {
+      for stage in copies.indices {
         let count = Int64(copies[stage][segment])
         weights.forward += count * path.forward[stage]
         weights.backward += count * path.backward[stage]
         weights.once += count * path.once[stage]
-        if stage < stages - 1, boundaries[stage] == segment {
+        guard stage < boundaries.count, boundaries[stage] == segment else { continue }
+        if wraps(stage) {
+          weights.wrapForward += path.sendForward[stage]
+          weights.wrapBackward += path.sendBackward[stage]
+        } else {
           weights.sendForward += path.sendForward[stage]
           weights.sendBackward += path.sendBackward[stage]
         }
@@ -132,7 +142,7 @@ struct Configuration {
 
   private func edgeWeights(_ path: PipelineTimeline.Path, _ place: FoldedModel.Place) -> Weights {
     var weights = Weights()
-    for stage in 0..<stages {
+    for stage in copies.indices {
       let count = Int64(occurrences(place, stage: stage))
       weights.forward += count * path.forward[stage]
       weights.backward += count * path.backward[stage]
@@ -140,30 +150,48 @@ struct Configuration {
     return weights
   }
 
-  /// The memory rows: every stage that no other one covers, while each of its operators runs.
-  ///
-  /// A stage covers another that holds no more copies of any segment and has no more micro-batches in flight.
-  func memoryRows(_ model: FoldedModel) -> [(stage: Int, op: Int)] {
-    let decisive = (0..<stages).filter { s in
-      !(0..<stages).contains { other in
-        other != s && covers(other, s) && (!covers(s, other) || other < s)
-      }
-    }
-    return decisive.flatMap { stage in
-      model.nodes.indices.filter { node in
-        copies[stage][model.nodes[node].segment] > 0 && model.runningWith(node).contains { (model.nodes[$0].transient.max() ?? 0) > 0 }
-      }.map { (stage, $0) }
+  /// A stage at a time when it holds the activations of many micro-batches.
+  struct Load: Hashable {
+    let stage: Int
+    /// Of each segment, the copies on the stage, and the copies' passes that are kept for backward.
+    let copies: [Int]
+    let kept: [Int]
+
+    /// Whether the stage never holds more at the other time, nor the other stage if it is another.
+    func covers(_ other: Load) -> Bool {
+      zip(copies, other.copies).allSatisfy { $0 >= $1 } && zip(kept, other.kept).allSatisfy { $0 >= $1 }
     }
   }
 
-  private func covers(_ a: Int, _ b: Int) -> Bool {
-    inFlight(a) >= inFlight(b) && zip(copies[a], copies[b]).allSatisfy { $0 >= $1 }
+  /// A stage at such a time, while an operator runs.
+  struct MemoryRow: Hashable {
+    let load: Load
+    let op: Int
+  }
+
+  /// The memory rows: every load that no other one covers, while each of its operators runs.
+  func memoryRows(_ model: FoldedModel) -> [MemoryRow] {
+    let loads = (0..<stages).flatMap { stage -> [Load] in
+      let chunks = stride(from: stage, to: copies.count, by: stages).map { copies[$0] }
+      let held = chunks.reduce([Int](repeating: 0, count: copies[0].count)) { zip($0, $1).map { $0 + $1 } }
+      return schedule.fullest(stage: stage, stages: stages, microBatches: microBatches, mode: mode).map { inFlight in
+        Load(stage: stage, copies: held, kept: held.indices.map { segment in zip(chunks, inFlight).reduce(0) { $0 + $1.0[segment] * $1.1 } })
+      }
+    }
+    let decisive = loads.enumerated().filter { s, load in
+      !loads.enumerated().contains { other, more in other != s && more.covers(load) && (!load.covers(more) || other < s) }
+    }
+    return decisive.flatMap { _, load in
+      model.nodes.indices.filter { node in
+        load.copies[model.nodes[node].segment] > 0 && model.runningWith(node).contains { (model.nodes[$0].transient.max() ?? 0) > 0 }
+      }.map { MemoryRow(load: load, op: $0) }
+    }
   }
 
   /// A price on one memory row: every byte above the limit counts so many ticks, every byte below it as many less. No legal choice takes less
   /// time than it then costs (Lagrangian relaxation).
   struct MemoryPrice {
-    let row: (stage: Int, op: Int)
+    let row: MemoryRow
     let limit: Int64
     var ticksPerByte: Double
   }
@@ -176,6 +204,7 @@ struct Configuration {
       offsets: [Int64](repeating: -allowance, count: paths.count), limits: [Int64](repeating: limit ?? 0, count: rows.count))
     let weights = paths.map { nodeWeights($0, segments: model.pricing.graph.segments.count) }
     for (index, node) in model.nodes.enumerated() {
+      let wrap = model.wrapLink == nil ? nil : model.sends(index, wraps: true)
       let charged = price.map { price in
         memory(model, node: index, row: price.row).map { Int64((price.ticksPerByte * Double($0)).rounded(.down)) }
       }
@@ -185,9 +214,10 @@ struct Configuration {
         let charge = charged?[s] ?? 0
         for row in weights.indices {
           let w = weights[row][node.segment]
-          costs.append(
-            w.forward * node.forward[s] + w.backward * node.backward[s] + w.once * node.once[s] + w.sendForward * node.sendForward[s]
-              + w.sendBackward * node.sendBackward[s] + charge)
+          var cost = w.forward * node.forward[s] + w.backward * node.backward[s] + w.once * node.once[s] + w.sendForward * node.sendForward[s]
+          cost += w.sendBackward * node.sendBackward[s] + charge
+          cost += w.wrapForward * (wrap?.forward ?? node.sendForward)[s] + w.wrapBackward * (wrap?.backward ?? node.sendBackward)[s]
+          costs.append(cost)
         }
       }
       _ = try builder.addNode(costs: costs)
@@ -207,24 +237,23 @@ struct Configuration {
   }
 
   /// What a stage needs under a choice while an operator runs.
-  func memory(_ model: FoldedModel, _ choice: [Int], row: (stage: Int, op: Int)) -> Int64 {
+  func memory(_ model: FoldedModel, _ choice: [Int], row: MemoryRow) -> Int64 {
     model.nodes.indices.reduce(0) { $0 + memory(model, node: $1, row: row)[choice[$1]] }
   }
 
   /// A node's part of a memory row, for each of its strategies.
-  private func memory(_ model: FoldedModel, node index: Int, row: (stage: Int, op: Int)) -> [Int64] {
+  private func memory(_ model: FoldedModel, node index: Int, row: MemoryRow) -> [Int64] {
     let node = model.nodes[index]
-    let count = Int64(copies[row.stage][node.segment])
-    let inFlight = Int64(inFlight(row.stage))
+    let (count, kept) = (Int64(row.load.copies[node.segment]), Int64(row.load.kept[node.segment]))
     let isRunning = model.runningWith(row.op).contains(index)
     let isRevived = model.nodes[row.op].segment == node.segment
     return node.resident.indices.map {
-      count * (node.resident[$0] + inFlight * node.kept[$0]) + (isRunning ? node.transient[$0] : 0) + (isRevived ? node.revived[$0] : 0)
+      count * node.resident[$0] + kept * node.kept[$0] + (isRunning ? node.transient[$0] : 0) + (isRevived ? node.revived[$0] : 0)
     }
   }
 
   /// The problem whose objective is the largest of some memory rows.
-  func memoryProblem(_ model: FoldedModel, rows: [(stage: Int, op: Int)]) throws -> Problem {
+  func memoryProblem(_ model: FoldedModel, rows: [MemoryRow]) throws -> Problem {
     var builder = try ProblemBuilder(offsets: [Int64](repeating: 0, count: rows.count))
     for (index, node) in model.nodes.enumerated() {
       let parts = rows.map { memory(model, node: index, row: $0) }
@@ -238,20 +267,19 @@ struct Configuration {
     return builder.build()
   }
 
-  private func addLoads(_ model: FoldedModel, _ rows: [(stage: Int, op: Int)], _ builder: inout ProblemBuilder) throws {
+  private func addLoads(_ model: FoldedModel, _ rows: [MemoryRow], _ builder: inout ProblemBuilder) throws {
     var start = 0
     while start < rows.count {
-      let stage = rows[start].stage
-      let end = rows[start...].firstIndex { $0.stage != stage } ?? rows.count
-      let inFlight = Int64(inFlight(stage))
+      let load = rows[start].load
+      let end = rows[start...].firstIndex { $0.load != load } ?? rows.count
       for (index, node) in model.nodes.enumerated() {
-        let count = Int64(copies[stage][node.segment])
+        let (count, kept) = (Int64(load.copies[node.segment]), Int64(load.kept[node.segment]))
         if count == 0 { continue }
         try builder.addLoad(
-          node: index, rows: start..<end, usages: node.resident.indices.map { count * (node.resident[$0] + inFlight * node.kept[$0]) })
+          node: index, rows: start..<end, usages: node.resident.indices.map { count * node.resident[$0] + kept * node.kept[$0] })
       }
       // Each segment's operators are neighbours.
-      for segment in copies[stage].indices {
+      for segment in load.copies.indices {
         guard let first = rows[start..<end].firstIndex(where: { model.nodes[$0.op].segment == segment }),
           let last = rows[start..<end].lastIndex(where: { model.nodes[$0.op].segment == segment })
         else { continue }

@@ -50,6 +50,8 @@ struct PlanSearch {
   private var recentModels: [(frame: Space.Frame, ties: Ties, model: FoldedModel)] = []
   private static let mostRecentModels = 16
   private var placedMeshes: [[Int]: Space.Placed] = [:]
+  /// By stages and chunks.
+  private var cuts: [[Int]: [[Int]]] = [:]
   private let rates: DeviceRates
   private let limit: Int64
   private var models: [Int: Pricing.Model] = [:]
@@ -163,10 +165,10 @@ struct PlanSearch {
     for stages in space.pipelineDegrees {
       let promising = (byDegree[stages] ?? []).sorted { ($0.bound, $0.microBatches) < ($1.bound, $1.microBatches) }.prefix(Self.seedsPerDegree)
       let frames = try promising.flatMap { try boundedFrames(stages: stages, microBatches: $0.microBatches) }.sorted { $0.bound < $1.bound }
-      let schedule = space.schedules(stages: stages)[0]
-      let cut = space.evenCut(stages: stages)
       for (frame, bound) in frames.flatMap({ frame in space.recomputes.map { (frame.frame.recomputing($0), frame.bound) } }) {
         if bound >= cutoff ?? .max || isLate { break }
+        let schedule = space.schedules(stages: stages, microBatches: frame.microBatches)[0]
+        let cut = space.evenCut(stages: stages, chunks: schedule.chunks)
         guard var bounds = try bounds(frame), bounds.leastMemory(schedule, cut: cut) <= limit / 2 else { continue }
         try solve(frame, schedule, cut, bound: bound)
         break
@@ -227,8 +229,8 @@ struct PlanSearch {
   /// - Returns: false where no plan that computes more is of interest either.
   private mutating func expand(_ frame: Space.Frame, _ bounds: FrameBounds, _ connected: inout ConnectedBounds?) throws -> Bool {
     var bounds = bounds
-    let cuts = space.cuts(stages: frame.stages)
-    for schedule in space.schedules(stages: frame.stages) {
+    for schedule in space.schedules(stages: frame.stages, microBatches: frame.microBatches) {
+      let cuts = cuts(frame.stages, schedule)
       if let cutoff, bounds.bound(schedule) >= cutoff {
         pruned += cuts.count
         continue
@@ -268,6 +270,14 @@ struct PlanSearch {
     return true
   }
 
+  private mutating func cuts(_ stages: Int, _ schedule: Schedule) -> [[Int]] {
+    let key = [stages, schedule.chunks]
+    if let known = cuts[key] { return known }
+    let cuts = space.cuts(stages: stages, chunks: schedule.chunks)
+    self.cuts[key] = cuts
+    return cuts
+  }
+
   private mutating func bounds(_ frame: Space.Frame) throws -> FrameBounds? {
     guard let model = try operators(frame, space.certainTies(stages: frame.stages)) else { return nil }
     return FrameBounds(model, space: space, frame: frame)
@@ -281,7 +291,7 @@ struct PlanSearch {
     if strategies.contains(where: \.isEmpty) { return nil }
     return FoldedModel(
       pricing: pricing, strategies: strategies, ties: ties, zero: space.request.zero, recompute: space.recompute(frame.recompute),
-      link: placed.stageLink)
+      link: placed.stageLink, wrapLink: placed.wrapLink)
   }
 
   private mutating func placed(stages: Int, mesh: [Int]) -> Space.Placed {
@@ -319,7 +329,7 @@ struct PlanSearch {
   // MARK: - One configuration
 
   private mutating func solve(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws {
-    let ties = space.ties(cut: cut)
+    let ties = space.ties(cut: cut, stages: frame.stages)
     guard let model = try model(frame, ties) else { return }
     let configuration = configuration(frame, schedule, cut)
     priced += 1
@@ -378,7 +388,7 @@ struct PlanSearch {
     var above = line(relaxed)
     guard above.excess > 0 else { return false }
     var below: (time: Double, excess: Double)?
-    let key = [frame.stages, frame.microBatches, row.stage] + frame.mesh
+    let key = [frame.stages, frame.microBatches, row.load.stage] + frame.mesh
     var price = Configuration.MemoryPrice(row: row, limit: limit, ticksPerByte: prices[key] ?? 100 * above.time / Double(limit))
     for _ in 0..<Self.mostPrices {
       let outcome = try configuration.problem(model, paths: [path], limit: nil, price: price).solve(Self.relaxedOptions(cutoff))

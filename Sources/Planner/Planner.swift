@@ -81,7 +81,7 @@ package enum Planner {
     let placed = space.placed(stages: candidate.frame.stages, mesh: candidate.frame.mesh)
     let pricing = try space.pricing(candidate.frame, on: placed)
     let decision = decide(candidate, pricing, space)
-    let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, stageLink: placed.stageLink)
+    let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, links: placed.links)
     guard objective == candidate.objective else {
       throw PlannerError.inconsistent("the search says \(candidate.objective) ticks, pricing its plan from scratch gives \(objective)")
     }
@@ -104,32 +104,32 @@ package enum Planner {
       graph: decision.graph, cluster: cluster, batch: decision.job.batch, sequence: decision.job.sequence, precision: decision.job.precision,
       mode: decision.job.mode, optimizer: decision.job.optimizer)
     request.mesh = decision.mesh
-    request.pipelineDegree = decision.stages.count
+    request.pipelineDegree = decision.groups
     let space = try Space(request)
-    let placed = space.placed(stages: decision.stages.count, mesh: decision.mesh)
-    let frame = Space.Frame(stages: decision.stages.count, mesh: decision.mesh, microBatches: decision.job.microBatches)
-    return try DecisionPricing.predict(decision, pricing: space.pricing(frame, on: placed), stageLink: placed.stageLink).prediction
+    let placed = space.placed(stages: decision.groups, mesh: decision.mesh)
+    let frame = Space.Frame(stages: decision.groups, mesh: decision.mesh, microBatches: decision.job.microBatches)
+    return try DecisionPricing.predict(decision, pricing: space.pricing(frame, on: placed), links: placed.links).prediction
   }
 
   /// The last ILP of a plan: the choice of strategies in its configuration, with every chain of the schedule that can be the longest.
   package static func program(of planned: PlanOutcome.Planned, _ request: SearchRequest) throws -> (problem: Problem, names: [String]) {
     let space = try Space(request)
     let decision = planned.decision
-    let frame = Space.Frame(stages: decision.stages.count, mesh: decision.mesh, microBatches: decision.job.microBatches)
+    let frame = Space.Frame(stages: decision.groups, mesh: decision.mesh, microBatches: decision.job.microBatches)
     let placed = space.placed(stages: frame.stages, mesh: frame.mesh)
     let pricing = try space.pricing(frame, on: placed)
     let cut = decision.stages.map { stage in
       stage.units.reduce(0) { space.layerSegments.contains($1.segment) ? $0 + $1.copies.count : $0 }
     }
     var model = FoldedModel(
-      pricing: pricing, strategies: space.strategies(pricing, frame), ties: space.ties(cut: cut), zero: request.zero, recompute: decision.recompute,
-      link: placed.stageLink)
+      pricing: pricing, strategies: space.strategies(pricing, frame), ties: space.ties(cut: cut, stages: frame.stages), zero: request.zero,
+      recompute: decision.recompute, link: placed.stageLink, wrapLink: placed.wrapLink)
     model.connect()
     let configuration = Configuration(
       stages: decision.stages.map { $0.units.map { Space.UnitCount($0.segment, $0.copies.count) } }, segments: pricing.graph.segments.count,
       schedule: decision.schedule, microBatches: frame.microBatches, mode: request.mode)
     var paths = PipelineTimeline.bounds(stages: frame.stages, schedule: decision.schedule, microBatches: frame.microBatches, mode: request.mode)
-    let (_, _, timeline) = try DecisionPricing.predict(decision, pricing: pricing, stageLink: placed.stageLink)
+    let (_, _, timeline) = try DecisionPricing.predict(decision, pricing: pricing, links: placed.links)
     if !paths.contains(timeline.critical) { paths.append(timeline.critical) }
     return (try configuration.problem(model, paths: paths, limit: pricing.rates.usable.whole), model.nodeNames)
   }
@@ -192,6 +192,7 @@ extension Space {
   /// The searched space in words.
   package var dimensions: [Certificate.Dimension] {
     func list(_ values: [some CustomStringConvertible]) -> String { values.map(\.description).joined(separator: " ") }
+    let isInterleaved = schedules.contains(.interleaved)
     let shapes = pipelineDegrees.flatMap { meshes(stages: $0) }.map { $0.map(String.init).joined(separator: "x") }
     return [
       .init(name: "operators", values: "every assignment of mesh axes to iteration axes; all copies of a block alike"),
@@ -200,9 +201,18 @@ extension Space {
       .init(name: "micro-batches", values: list(microBatchCounts)),
       .init(name: "schedules", values: list(schedules.map(\.rawValue))),
       .init(
+        name: "chunks per stage",
+        values: request.chunks.map { "given: \($0)" }
+          ?? (isInterleaved
+            ? "interleaved, any number from 2 that the layers allow, where the stages divide the micro-batches"
+              + (schedules.count > 1 ? "; else 1" : "")
+            : "1")),
+      .init(
         name: "cuts",
         values: request.stageLayers.map { "given: " + list($0) }
-          ?? "any number of layers on the first and the last stage, as even as possible between"),
+          ?? (schedules == [.interleaved] ? "" : "any number of layers on the first and the last stage, as even as possible between")
+          + (schedules.count > 1 && isInterleaved ? "; " : "")
+          + (isInterleaved ? "interleaved, on the first and the last chunk at most one more than even" : "")),
       .init(name: "ZeRO stages", values: request.zero.map { "given: \($0.rawValue)" } ?? "0 1 2 3, each operator's weights by themselves"),
       .init(name: "recompute", values: list(recomputes.map(\.rawValue)) + ", all layers alike"),
       .init(name: "layouts of one tensor held at once", values: "at most \(FoldedModel.mostUses)"),

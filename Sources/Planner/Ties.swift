@@ -30,10 +30,10 @@ struct Ties: Hashable {
 }
 
 extension Space {
-  /// The ties under a cut.
-  func ties(cut: [Int]) -> Ties {
+  /// The ties under a cut for so many stages.
+  func ties(cut: [Int], stages count: Int) -> Ties {
     let stages = stages(cut: cut)
-    return Ties(request.graph) { _, segment in stages.firstIndex { $0.contains { $0.segment == segment } } ?? 0 }
+    return Ties(request.graph) { _, segment in (stages.firstIndex { $0.contains { $0.segment == segment } } ?? 0) % count }
   }
 
   /// What is apart under every cut: readers on the first stage and readers on the last. Everything else counts as together, which is no dearer.

@@ -46,7 +46,7 @@ struct DecisionChecks {
   }
 
   /// Random strategies for every operator, with random ZeRO stages and recomputation, on random meshes of the world's ranks, with random
-  /// pipelines; forward alone in one of five.
+  /// pipelines, interleaved or not; forward alone in one of five.
   func random(_ model: TinyModel, seed: UInt64, count: Int) throws -> [String] {
     var problems: [String] = []
     for index in 0..<count {
@@ -55,20 +55,27 @@ struct DecisionChecks {
       let stages = pick((1...min(world.size, 3)).filter { world.size % $0 == 0 })
       let perStage = world.size / stages
       let mesh = pick((1...perStage).filter { perStage % $0 == 0 }.map { $0 == 1 ? [perStage] : [$0, perStage / $0] })
-      let microBatches = pick([1, 2, 3])
+      let chunks = stages == 1 ? 1 : pick([1, 1, 2, 3].filter { stages * $0 <= 6 })
+      let microBatches = chunks == 1 ? pick([1, 2, 3]) : stages * pick([1, 2])
       let batch = pick([2, 3]) * microBatches
       // Extents that do not divide: 3 heads of 5, and so on.
       let graph = try model.graph(
-        batch: batch / microBatches, layers: 2, hidden: 24, heads: 6, ffn: pick([20, 27]), vocabulary: 31, sequence: pick([7, 8]))
+        batch: batch / microBatches, layers: chunks == 1 ? 2 : 4, hidden: 24, heads: 6, ffn: pick([20, 27]), vocabulary: 31, sequence: pick([7, 8]))
       let builder = DecisionBuilder(graph: graph, mesh: mesh)
-      let cuts = stages == 1 ? [] : stages == 2 ? [pick([1, 2, 3])] : [1, 2]
+      // With embedding and head, four copies of segments, or six.
+      var cuts = stages == 1 ? [] : stages == 2 ? [pick([1, 2, 3])] : [1, 2]
+      if chunks > 1 {
+        cuts = Array(1...5)
+        while cuts.count >= stages * chunks { cuts.remove(at: Int(random.next() % UInt64(cuts.count))) }
+      }
       let assignments = builder.random(using: &random)
       let zero = graph.operators.map { _ in pick(ZeROStage.allCases) }
       let recompute = graph.segments.map { _ in pick(Recompute.allCases) }
       let decision = builder.decision(
-        assignments, batch: batch, microBatches: microBatches, cuts: cuts, schedule: pick([.gpipe, .oneForwardOneBackward]),
+        assignments, batch: batch, microBatches: microBatches, cuts: cuts,
+        schedule: chunks == 1 ? pick([.gpipe, .oneForwardOneBackward]) : .interleaved(chunks: chunks),
         mode: pick([.train, .train, .train, .train, .forward]), optimizer: pick([.adamw, .sgd]), zero: { zero[$0] }, recompute: { recompute[$0] })
-      let label = "\(model) seed \(seed) case \(index) mesh \(mesh) stages \(stages) micro-batches \(microBatches)"
+      let label = "\(model) seed \(seed) case \(index) mesh \(mesh) stages \(stages) of \(chunks) cuts \(cuts) micro-batches \(microBatches)"
       problems += try mismatches(decision, "\(label) ZeRO \(decision.zero.map(\.rawValue)) recompute \(recompute)")
     }
     return problems

@@ -21,13 +21,15 @@ struct OracleChecks {
   /// Five training steps under a strategy by name. Losses must agree to 1e-5, logits and gradients of the first step to 1e-4.
   ///
   /// A word for each mesh axis, which has 2 ranks where there are several words, and beside them `pipeline` (as many stages as ranks are left,
-  /// and 2 micro-batches), `micro` (2 micro-batches), `zero1` to `zero3`, `selective` or `full` recomputation.
+  /// and 2 micro-batches), `interleaved` (two stages of two chunks each), `micro` (2 micro-batches), `zero1` to `zero3`, `selective` or `full`
+  /// recomputation.
   func mismatches(strategy: String) throws -> [String] {
     let words = strategy.split(separator: ",").map(String.init)
     let zero = words.compactMap { word in ZeROStage.allCases.first { "zero\($0.rawValue)" == word } }.first ?? .none
     let recompute = words.compactMap(Recompute.init).first ?? .none
-    let isPipeline = words.contains("pipeline")
-    let names = words.filter { !["pipeline", "micro"].contains($0) && !$0.hasPrefix("zero") && Recompute(rawValue: $0) == nil }
+    let isInterleaved = words.contains("interleaved")
+    let isPipeline = isInterleaved || words.contains("pipeline")
+    let names = words.filter { !["pipeline", "interleaved", "micro"].contains($0) && !$0.hasPrefix("zero") && Recompute(rawValue: $0) == nil }
     let microBatches = isPipeline || words.contains("micro") ? 2 : 1
     let graph = try model.graph(batch: 4 / microBatches)
     let mesh = names.isEmpty ? [1] : names.map { _ in names.count == 1 && !isPipeline ? world.size : 2 }
@@ -43,9 +45,11 @@ struct OracleChecks {
         }
       }
     }
-    let cuts = isPipeline ? (1..<world.size / mesh.reduce(1, *)).map { $0 } : []
+    // Embedding, two layers and head make four virtual stages.
+    let cuts = isPipeline ? (1..<(isInterleaved ? 4 : world.size / mesh.reduce(1, *))).map { $0 } : []
     let decision = builder.decision(
-      builder.assignments(preferences), batch: 4, microBatches: microBatches, cuts: cuts, zero: { _ in zero }, recompute: { _ in recompute })
+      builder.assignments(preferences), batch: 4, microBatches: microBatches, cuts: cuts,
+      schedule: isInterleaved ? .interleaved(chunks: 2) : .oneForwardOneBackward, zero: { _ in zero }, recompute: { _ in recompute })
     let weights = folder + "/model.safetensors"
     let parameters: ParameterValues =
       FileManager.default.fileExists(atPath: weights) ? .checkpoint(try Checkpoint(path: weights)) : .generated(seed: 1)

@@ -15,7 +15,8 @@ import Testing
       $0.precision = .fp16
       $0.mesh = [4]
     }
-    for plan in [hybrid, forward] {
+    let interleaved = try tinyInterleaved()
+    for plan in [hybrid, forward, interleaved] {
       let bytes = PlanFile.encode(plan).prettyBytes
       let read = try PlanFile.decode(Document(file: "plan.json", parsing: bytes))
       #expect(read == plan)
@@ -23,6 +24,8 @@ import Testing
     }
     // What the round trip would be empty without.
     #expect(hybrid.decision.stages.count == 2 && !hybrid.decision.conversions.isEmpty)
+    #expect(interleaved.decision.schedule == .interleaved(chunks: 2) && interleaved.decision.stages.count == 4 && interleaved.decision.ranks == 8)
+    #expect(PlanFile.encode(interleaved)["chunks"] == 2 && PlanFile.encode(hybrid)["chunks"] == nil)
     #expect(Set(hybrid.prediction.collectives.map(\.cause)).isSuperset(of: [.forward, .backward, .gradient, .tied, .boundary]))
   }
 
