@@ -7,34 +7,39 @@ import Strategies
 /// own last pass in the schedule's order.
 extension PipelineTimeline {
   /// - Parameter stages: groups of devices, of which each holds the schedule's number of chunks.
-  package static func bounds(stages: Int, schedule: Schedule, microBatches m: Int, mode: Mode) -> [Path] {
-    if case .interleaved(let chunks) = schedule { return interleaved(stages: stages, chunks: chunks, microBatches: m, mode: mode) }
-    return plain(stages: stages, schedule: schedule, microBatches: m, mode: mode)
+  package static func bounds(stages: Int, schedule: Schedule, microBatches: Int, mode: Mode) -> [Path] {
+    (0..<stages).flatMap { bounds(at: $0, of: stages, schedule: schedule, microBatches: microBatches, mode: mode) }
+  }
+
+  /// The chains through one of the stages, in an order that does not depend on the number of chunks.
+  package static func bounds(at stage: Int, of stages: Int, schedule: Schedule, microBatches: Int, mode: Mode) -> [Path] {
+    if case .interleaved(let chunks) = schedule {
+      return interleaved(at: stage, of: stages, chunks: chunks, microBatches: microBatches, mode: mode)
+    }
+    return plain(at: stage, of: stages, schedule: schedule, microBatches: microBatches, mode: mode)
   }
 
   /// For each stage s: fill the pipeline, come back to s with the first backward pass, and do there what is left, m backward passes and m−w_s
   /// forward passes, where w_s is how many the schedule lets s do before its first backward pass. One chain then drains the pipeline:
   /// Σ_r (f_r + b_r) + (m−1)·b_s + (m−w_s)·f_s + o_0; the other ends with what s does once per step:
   /// Σ_r f_r + Σ_{r>s} b_r + m·b_s + (m−w_s)·f_s + o_s. A GPipe chain goes through all of its forward passes: w_s counts as 1.
-  private static func plain(stages: Int, schedule: Schedule, microBatches m: Int, mode: Mode) -> [Path] {
-    (0..<stages).flatMap { s in
-      var fill = Path(stages: stages)
-      for r in 0..<stages {
-        fill.forward[r] = 1
-        if r < stages - 1 { fill.sendForward[r] = 1 }
-      }
-      if mode == .forward {
-        fill.forward[s] += Int64(m - 1)
-        return [fill]
-      }
-      let spared = schedule.sparedPasses(stage: s, stages: stages, microBatches: m, mode: mode)
-      fill.forward[s] += Int64(m - spared)
-      for r in s..<stages {
-        fill.backward[r] = r == s ? Int64(m) : 1
-        if r < stages - 1 { fill.sendBackward[r] = 1 }
-      }
-      return fill.ends(at: s, of: stages)
+  private static func plain(at s: Int, of stages: Int, schedule: Schedule, microBatches m: Int, mode: Mode) -> [Path] {
+    var fill = Path(stages: stages)
+    for r in 0..<stages {
+      fill.forward[r] = 1
+      if r < stages - 1 { fill.sendForward[r] = 1 }
     }
+    if mode == .forward {
+      fill.forward[s] += Int64(m - 1)
+      return [fill]
+    }
+    let spared = schedule.sparedPasses(stage: s, stages: stages, microBatches: m, mode: mode)
+    fill.forward[s] += Int64(m - spared)
+    for r in s..<stages {
+      fill.backward[r] = r == s ? Int64(m) : 1
+      if r < stages - 1 { fill.sendBackward[r] = 1 }
+    }
+    return fill.ends(at: s, of: stages)
   }
 
   /// Stage s holds the virtual stages k ≡ s (mod p). For each s two ways to its last pass, which is the last micro-batch's backward pass of its
@@ -51,28 +56,26 @@ extension PipelineTimeline {
   /// another ends with what s does once.
   ///
   /// In a forward run s does m passes of each chunk after the first micro-batch has come to it, and its last one then goes on to the end.
-  private static func interleaved(stages: Int, chunks: Int, microBatches m: Int, mode: Mode) -> [Path] {
+  private static func interleaved(at s: Int, of stages: Int, chunks: Int, microBatches m: Int, mode: Mode) -> [Path] {
     let count = stages * chunks
     let schedule = Schedule.interleaved(chunks: chunks)
-    return (0..<stages).flatMap { s in
-      var through = Path(stages: count)
-      for r in 0..<s { (through.forward[r], through.sendForward[r]) = (1, 1) }
-      for k in stride(from: s, to: count, by: stages) { through.forward[k] = Int64(m) }
-      if mode == .forward {
-        for r in count - stages + s..<count - 1 { (through.forward[r + 1], through.sendForward[r]) = (1, 1) }
-        return [through]
-      }
-      for k in stride(from: s, to: count, by: stages) { through.backward[k] = Int64(m) }
-      var whole = Path(stages: count)
-      for k in 0..<count { (whole.forward[k], whole.sendForward[k]) = (1, k < count - 1 ? 1 : 0) }
-      for k in count - stages + s + 1..<max(count, count - stages + s + 1) { (whole.backward[k], whole.sendBackward[k - 1]) = (1, 1) }
-      let before = schedule.passesBeforeBackward(stage: s, stages: stages, microBatches: m)
-      for k in stride(from: s, to: count, by: stages) {
-        whole.forward[k] += Int64(m - before[k / stages])
-        whole.backward[k] = Int64(m)
-      }
-      return through.ends(at: s, of: stages) + whole.ends(at: s, of: stages)
+    var through = Path(stages: count)
+    for r in 0..<s { (through.forward[r], through.sendForward[r]) = (1, 1) }
+    for k in stride(from: s, to: count, by: stages) { through.forward[k] = Int64(m) }
+    if mode == .forward {
+      for r in count - stages + s..<count - 1 { (through.forward[r + 1], through.sendForward[r]) = (1, 1) }
+      return [through]
     }
+    for k in stride(from: s, to: count, by: stages) { through.backward[k] = Int64(m) }
+    var whole = Path(stages: count)
+    for k in 0..<count { (whole.forward[k], whole.sendForward[k]) = (1, k < count - 1 ? 1 : 0) }
+    for k in count - stages + s + 1..<max(count, count - stages + s + 1) { (whole.backward[k], whole.sendBackward[k - 1]) = (1, 1) }
+    let before = schedule.passesBeforeBackward(stage: s, stages: stages, microBatches: m)
+    for k in stride(from: s, to: count, by: stages) {
+      whole.forward[k] += Int64(m - before[k / stages])
+      whole.backward[k] = Int64(m)
+    }
+    return through.ends(at: s, of: stages) + whole.ends(at: s, of: stages)
   }
 }
 

@@ -97,7 +97,7 @@ struct Configuration {
     var wrapBackward: Int64 = 0
   }
 
-  private func nodeWeights(_ path: PipelineTimeline.Path, segments: Int) -> [Weights] {
+  func nodeWeights(_ path: PipelineTimeline.Path, segments: Int) -> [Weights] {
     (0..<segments).map { segment in
       var weights = Weights()
       for stage in copies.indices {
@@ -125,10 +125,21 @@ struct Configuration {
     return nodeWeights(path, segments: model.pricing.graph.segments.count) + places.map { edgeWeights(path, $0) }
   }
 
+  /// The chains of `PipelineTimeline.bounds` through one stage.
+  func bounds(at stage: Int) -> [PipelineTimeline.Path] {
+    PipelineTimeline.bounds(at: stage, of: stages, schedule: schedule, microBatches: microBatches, mode: mode)
+  }
+
   /// The chain that is longest when every operator takes what is least for it by itself.
   func promisingPath(_ model: FoldedModel) -> PipelineTimeline.Path {
-    let paths = PipelineTimeline.bounds(stages: stages, schedule: schedule, microBatches: microBatches, mode: mode)
-    let lengths = paths.map { path in
+    let (stage, number) = promisingChain(model)
+    return bounds(at: stage)[number]
+  }
+
+  /// The same by its stage, and its number there.
+  func promisingChain(_ model: FoldedModel) -> (stage: Int, number: Int) {
+    let chains = (0..<stages).flatMap { stage in bounds(at: stage).enumerated().map { (stage: stage, number: $0, path: $1) } }
+    let lengths = chains.map { _, _, path in
       let weights = nodeWeights(path, segments: model.pricing.graph.segments.count)
       return model.nodes.reduce(Int64(0)) { sum, node in
         let w = weights[node.segment]
@@ -137,10 +148,11 @@ struct Configuration {
         return sum + least
       }
     }
-    return paths[paths.indices.max { (lengths[$0], $1) < (lengths[$1], $0) }!]
+    let (stage, number, _) = chains[chains.indices.max { (lengths[$0], $1) < (lengths[$1], $0) }!]
+    return (stage, number)
   }
 
-  private func edgeWeights(_ path: PipelineTimeline.Path, _ place: FoldedModel.Place) -> Weights {
+  func edgeWeights(_ path: PipelineTimeline.Path, _ place: FoldedModel.Place) -> Weights {
     var weights = Weights()
     for stage in copies.indices {
       let count = Int64(occurrences(place, stage: stage))
@@ -169,15 +181,18 @@ struct Configuration {
     let op: Int
   }
 
+  /// A stage's loads at the times when it may hold most.
+  func loads(ofStage stage: Int) -> [Load] {
+    let chunks = stride(from: stage, to: copies.count, by: stages).map { copies[$0] }
+    let held = chunks.reduce([Int](repeating: 0, count: copies[0].count)) { zip($0, $1).map { $0 + $1 } }
+    return schedule.fullest(stage: stage, stages: stages, microBatches: microBatches, mode: mode).map { inFlight in
+      Load(stage: stage, copies: held, kept: held.indices.map { segment in zip(chunks, inFlight).reduce(0) { $0 + $1.0[segment] * $1.1 } })
+    }
+  }
+
   /// The memory rows: every load that no other one covers, while each of its operators runs.
   func memoryRows(_ model: FoldedModel) -> [MemoryRow] {
-    let loads = (0..<stages).flatMap { stage -> [Load] in
-      let chunks = stride(from: stage, to: copies.count, by: stages).map { copies[$0] }
-      let held = chunks.reduce([Int](repeating: 0, count: copies[0].count)) { zip($0, $1).map { $0 + $1 } }
-      return schedule.fullest(stage: stage, stages: stages, microBatches: microBatches, mode: mode).map { inFlight in
-        Load(stage: stage, copies: held, kept: held.indices.map { segment in zip(chunks, inFlight).reduce(0) { $0 + $1.0[segment] * $1.1 } })
-      }
-    }
+    let loads = (0..<stages).flatMap(loads)
     let decisive = loads.enumerated().filter { s, load in
       !loads.enumerated().contains { other, more in other != s && more.covers(load) && (!load.covers(more) || other < s) }
     }
@@ -206,7 +221,7 @@ struct Configuration {
     for (index, node) in model.nodes.enumerated() {
       let wrap = model.wrapLink == nil ? nil : model.sends(index, wraps: true)
       let charged = price.map { price in
-        memory(model, node: index, row: price.row).map { Int64((price.ticksPerByte * Double($0)).rounded(.down)) }
+        Self.memory(model, node: index, row: price.row).map { Int64((price.ticksPerByte * Double($0)).rounded(.down)) }
       }
       var costs: [Int64] = []
       costs.reserveCapacity(node.count * paths.count)
@@ -237,12 +252,12 @@ struct Configuration {
   }
 
   /// What a stage needs under a choice while an operator runs.
-  func memory(_ model: FoldedModel, _ choice: [Int], row: MemoryRow) -> Int64 {
+  static func memory(_ model: FoldedModel, _ choice: [Int], row: MemoryRow) -> Int64 {
     model.nodes.indices.reduce(0) { $0 + memory(model, node: $1, row: row)[choice[$1]] }
   }
 
   /// A node's part of a memory row, for each of its strategies.
-  private func memory(_ model: FoldedModel, node index: Int, row: MemoryRow) -> [Int64] {
+  static func memory(_ model: FoldedModel, node index: Int, row: MemoryRow) -> [Int64] {
     let node = model.nodes[index]
     let (count, kept) = (Int64(row.load.copies[node.segment]), Int64(row.load.kept[node.segment]))
     let isRunning = model.runningWith(row.op).contains(index)
@@ -256,7 +271,7 @@ struct Configuration {
   func memoryProblem(_ model: FoldedModel, rows: [MemoryRow]) throws -> Problem {
     var builder = try ProblemBuilder(offsets: [Int64](repeating: 0, count: rows.count))
     for (index, node) in model.nodes.enumerated() {
-      let parts = rows.map { memory(model, node: index, row: $0) }
+      let parts = rows.map { Self.memory(model, node: index, row: $0) }
       _ = try builder.addNode(costs: (0..<node.count).flatMap { s in parts.map { $0[s] } })
     }
     for edge in model.edges {

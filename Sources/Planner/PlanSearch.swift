@@ -72,6 +72,15 @@ struct PlanSearch {
     case meshes(stages: Int, microBatches: Int)
     case frame(Space.Frame)
     case cut(Space.Frame, Schedule, [Int])
+    /// Cuts for several numbers of chunks, with the price of memory that was best for those and others.
+    case interleaved(Space.Frame, [Member], JointBound.Price?)
+  }
+
+  /// A cut with its lower bound.
+  private struct Member {
+    let schedule: Schedule
+    let cut: [Int]
+    let bound: Int64
   }
 
   /// Items by their lower bounds; of equal ones the earlier first.
@@ -137,6 +146,7 @@ struct PlanSearch {
       case .meshes(let stages, let microBatches): try expand(stages: stages, microBatches: microBatches)
       case .frame(let frame): try expand(frame)
       case .cut(let frame, let schedule, let cut): try solve(frame, schedule, cut, bound: bound)
+      case .interleaved(let frame, let members, let price): try split(frame, members, price)
       }
     }
   }
@@ -229,6 +239,8 @@ struct PlanSearch {
   /// - Returns: false where no plan that computes more is of interest either.
   private mutating func expand(_ frame: Space.Frame, _ bounds: FrameBounds, _ connected: inout ConnectedBounds?) throws -> Bool {
     var bounds = bounds
+    var interleaved: [Member] = []
+    defer { push(frame, interleaved, least: 0) }
     for schedule in space.schedules(stages: frame.stages, microBatches: frame.microBatches) {
       let cuts = cuts(frame.stages, schedule)
       if let cutoff, bounds.bound(schedule) >= cutoff {
@@ -263,11 +275,42 @@ struct PlanSearch {
       closer.count(bounds.recomputed, of: frame.recompute)
       for (cut, bound) in open {
         let bound = max(bound, try closer.bound(schedule, cut: cut))
-        if bound < cutoff ?? .max { queue.push(.cut(frame, schedule, cut), bound: bound) } else { pruned += 1 }
+        if bound >= cutoff ?? .max {
+          pruned += 1
+        } else if schedule.kind == .interleaved {
+          interleaved.append(Member(schedule: schedule, cut: cut, bound: bound))
+        } else {
+          queue.push(.cut(frame, schedule, cut), bound: bound)
+        }
       }
       connected = closer
     }
     return true
+  }
+
+  /// Bounds interleaved cuts of a frame together, and what that leaves in two halves: first of the numbers of chunks, then of the cuts for one.
+  private mutating func split(_ frame: Space.Frame, _ members: [Member], _ price: JointBound.Price?) throws {
+    guard let model = try model(frame, space.certainTies(stages: frame.stages)) else { return }
+    let joint = JointBound(model, members.map { configuration(frame, $0.schedule, $0.cut) })
+    var price = price
+    guard let least = try joint.bound(limit: limit, cutoff: cutoff, price: &price) else { return }
+    if least >= cutoff ?? .max {
+      pruned += members.count
+      return
+    }
+    var middle = members.count / 2
+    if members[0].schedule != members[members.count - 1].schedule {
+      while middle < members.count && members[middle].schedule == members[middle - 1].schedule { middle += 1 }
+      if middle == members.count { middle = members.firstIndex { $0.schedule == members[members.count - 1].schedule } ?? members.count / 2 }
+    }
+    push(frame, Array(members[..<middle]), price, least: least)
+    push(frame, Array(members[middle...]), price, least: least)
+  }
+
+  private mutating func push(_ frame: Space.Frame, _ members: [Member], _ price: JointBound.Price? = nil, least: Int64) {
+    guard let bound = members.map(\.bound).min() else { return }
+    let item: Item = members.count == 1 ? .cut(frame, members[0].schedule, members[0].cut) : .interleaved(frame, members, price)
+    queue.push(item, bound: max(bound, least))
   }
 
   private mutating func cuts(_ stages: Int, _ schedule: Schedule) -> [[Int]] {
@@ -377,13 +420,13 @@ struct PlanSearch {
     _ cutoff: Int64
   ) throws -> Bool {
     let rows = configuration.memoryRows(model)
-    guard let row = rows.max(by: { configuration.memory(model, relaxed, row: $0) < configuration.memory(model, relaxed, row: $1) }) else {
+    guard let row = rows.max(by: { Configuration.memory(model, relaxed, row: $0) < Configuration.memory(model, relaxed, row: $1) }) else {
       return false
     }
     /// What a choice takes without a price, and its bytes above the limit.
     func line(_ choice: [Int]) -> (time: Double, excess: Double) {
       let time = path.length(configuration.stageTimes(model, choice))
-      return (Double(time), Double(configuration.memory(model, choice, row: row) - limit))
+      return (Double(time), Double(Configuration.memory(model, choice, row: row) - limit))
     }
     var above = line(relaxed)
     guard above.excess > 0 else { return false }
@@ -437,7 +480,7 @@ struct PlanSearch {
     while !isLate {
       let outcome = try configuration.memoryProblem(model, rows: seen.map { rows[$0] }).solve(SolveOptions(stop: monitor.stop))
       guard case .optimal = outcome.status, let choice = outcome.choice else { break }
-      let uses = rows.map { configuration.memory(model, choice, row: $0) }
+      let uses = rows.map { Configuration.memory(model, choice, row: $0) }
       guard let most = uses.indices.max(by: { (uses[$0], $1) < (uses[$1], $0) }) else { break }
       if seen.contains(most) { return .memory(row: most, least: outcome.lowerBound, limit: limit) }
       seen.append(most)

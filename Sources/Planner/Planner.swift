@@ -212,7 +212,7 @@ extension Space {
         values: request.stageLayers.map { "given: " + list($0) }
           ?? (schedules == [.interleaved] ? "" : "any number of layers on the first and the last stage, as even as possible between")
           + (schedules.count > 1 && isInterleaved ? "; " : "")
-          + (isInterleaved ? "interleaved, on the first and the last chunk at most one more than even" : "")),
+          + (isInterleaved ? "interleaved, within one of even on the first chunk and at most one more on the last" : "")),
       .init(name: "ZeRO stages", values: request.zero.map { "given: \($0.rawValue)" } ?? "0 1 2 3, each operator's weights by themselves"),
       .init(name: "recompute", values: list(recomputes.map(\.rawValue)) + ", all layers alike"),
       .init(name: "layouts of one tensor held at once", values: "at most \(FoldedModel.mostUses)"),

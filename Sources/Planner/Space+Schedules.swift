@@ -100,12 +100,13 @@ extension Space {
     return all.enumerated().filter { $1.kind != .interleaved || $0 == all.count - 1 }.map(\.element)
   }
 
-  /// The cuts of the layers for a schedule. Where stages hold several chunks, the first and the last chunk hold at most one layer more than an
-  /// even cut has: embedding and head add to them, and layers fewer than even are what makes up for it.
+  /// The cuts of the layers for a schedule. Where stages hold several chunks, the first chunk is within a layer of an even cut's, and the last
+  /// holds at most one more: the head adds to it, and fewer layers are what makes up for that.
   func cuts(stages: Int, chunks: Int) -> [[Int]] {
     if chunks == 1 { return plainCuts(stages: stages) }
     if let fixed = request.stageLayers { return [fixed] }
     let count = stages * chunks
-    return cuts(into: count, outer: (layerCount + count - 1) / count + 1)
+    let (least, most) = (layerCount / count, (layerCount + count - 1) / count)
+    return cuts(into: count, first: max(1, least - 1)...most + 1, last: 1...most + 1)
   }
 }

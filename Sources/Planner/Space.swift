@@ -192,15 +192,15 @@ package struct Space: Sendable {
     let layers = layerCount
     if stages == 1 { return [[layers]] }
     if stages == 2 { return (1..<layers).map { [$0, layers - $0] } }
-    return cuts(into: stages, outer: layers)
+    return cuts(into: stages, first: 1...layers, last: 1...layers)
   }
 
-  /// The cuts into three parts or more whose first and last hold at most `outer` layers, while those between are as even as they can be.
-  func cuts(into parts: Int, outer: Int) -> [[Int]] {
+  /// The cuts into three parts or more with so many layers on the first and the last, while those between are as even as they can be.
+  func cuts(into parts: Int, first: ClosedRange<Int>, last: ClosedRange<Int>) -> [[Int]] {
     var cuts: [[Int]] = []
     let inner = parts - 2
-    for first in 1...outer {
-      for last in 1...outer {
+    for first in first {
+      for last in last {
         let rest = layerCount - first - last
         if rest < inner { break }
         let (low, extra) = (rest / inner, rest % inner)

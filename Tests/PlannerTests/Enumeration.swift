@@ -82,12 +82,14 @@ struct Enumeration {
     return all
   }
 
-  /// Inner chunks alike, those with a layer more all first or all last; outer ones at most one above the even number.
+  /// Inner chunks alike, those with a layer more all first or all last; the first within one of the even number, the last at most one above it.
   private func isEven(_ cut: [Int]) -> Bool {
     let inner = cut.dropFirst().dropLast()
-    let most = Int((Double(layerCount) / Double(cut.count)).rounded(.up)) + 1
+    let even = Double(layerCount) / Double(cut.count)
+    let most = Int(even.rounded(.up)) + 1
     let isSorted = Array(inner) == inner.sorted() || Array(inner) == inner.sorted(by: >)
-    return isSorted && (inner.max() ?? 0) - (inner.min() ?? 0) <= 1 && cut[0] <= most && cut[cut.count - 1] <= most
+    return isSorted && (inner.max() ?? 0) - (inner.min() ?? 0) <= 1 && cut[0] <= most && cut[0] >= Int(even) - 1
+      && cut[cut.count - 1] <= most
   }
 
   private mutating func enumerate(stages: Int, mesh: [Int], microBatches: Int, copiesAlike: [OperatorID]?) throws {
