@@ -12,6 +12,8 @@ package struct OperatorCost: Hashable, Sendable {
   package var backward: Seconds
   /// Of `forward`, what is spent in collectives inside the operator.
   package var interior: Seconds
+  /// The same of `backward`.
+  package var backwardInterior: Seconds = .zero
   /// Arrays besides operands and result that backward needs (statistics, masks), per micro-batch.
   package var extras: Bytes
   /// Memory that only lives while the operator runs.

@@ -84,18 +84,26 @@ package final class Pricing: Sendable {
 
   /// Whether the backward pass of `op` reads this operand's values, so that they are kept; parameters and inputs are at hand anyway.
   package func keeps(_ op: OperatorID, operand: Int) -> Bool {
-    hasBackward(op) && rules[op].keepsOperand[operand] && graph.tensors[graph.operators[op].operands[operand]].isActivation
+    let operands = graph.operators[op].operands
+    return hasBackward(op) && graph.tensors[operands[operand]].isActivation
+      && rules[op].keeps(operand, forGradientsOf: operands.map { needsGradient[$0] })
   }
 
   /// Whether the backward pass of `op` reads its own result's values.
   package func keepsResult(_ op: OperatorID) -> Bool { hasBackward(op) && rules[op].keepsResult }
 
-  private func hasBackward(_ op: OperatorID) -> Bool { job.mode == .train && needsGradient[graph.operators[op].result] }
+  /// Whether the backward pass runs `op`: its result's gradient is there, and that of an operand is wanted.
+  package func hasBackward(_ op: OperatorID) -> Bool {
+    let op = graph.operators[op]
+    return job.mode == .train && needsGradient[op.result] && op.operands.contains { needsGradient[$0] }
+  }
 
   /// The bytes of a tensor that is kept in a layout. The logits of a cross-entropy are kept in fp32, whatever the precision (Megatron-LM and
   /// PyTorch both do).
   package func keptBytes(_ tensor: TensorID, _ layout: Layout) -> Bytes {
-    let isLogits = graph.consumers[tensor].contains { keeps($0.op, operand: $0.operand) && !rules[$0.op].interior.isEmpty }
+    let isLogits = graph.consumers[tensor].contains { site in
+      keeps(site.op, operand: site.operand) && rules[site.op].interior.contains { rules[site.op].isReduced($0.axis) }
+    }
     return bytes(tensor, layout, bytesPerElement: isLogits ? 4 : nil)
   }
 
@@ -106,7 +114,7 @@ package final class Pricing: Sendable {
     let result = graph.operators[op].result
     let local = localExtents(rule, strategy)
     let share = 1 / Double(sharers ?? 1)
-    let trains = job.mode == .train && needsGradient[result]
+    let trains = hasBackward(op)
     var cost = OperatorCost(
       forward: .zero, backward: .zero, interior: .zero, extras: .zero, transient: .zero)
 
@@ -115,8 +123,8 @@ package final class Pricing: Sendable {
     let moved = operandBytes.reduce(resultBytes, +)
 
     switch rule.work {
-    case .product(let m, let n, let k):
-      let work = FLOPs(2 * (m + n + k).reduce(share) { $0 * local[$1] })
+    case .product(let batch, let m, let n, let k):
+      let work = FLOPs(2 * (batch + m + n + k).reduce(share) { $0 * local[$1] })
       let inner = depth(k, rule, local)
       cost.forward = rates.product(work, depth: inner, moving: moved)
       if trains {
@@ -130,11 +138,12 @@ package final class Pricing: Sendable {
       cost.forward = rates.attention(work, moving: moved)
       // Two products forward (QKᵀ, PV), five backward (QKᵀ again, dV, dP, dQ, dK): Dao 2023, FlashAttention-2, §3.
       if trains { cost.backward = rates.attention(work * 2.5, moving: (moved + resultBytes) * 2) }
-    case .stream:
-      cost.forward = rates.stream(moved)
+    case .stream(let readings):
+      let read = moved - resultBytes
+      cost.forward = rates.stream(read * Double(readings) + resultBytes)
       let keptBytes = zip(operandBytes, rule.keepsOperand).reduce(resultBytes) { $1.1 ? $0 + $1.0 : $0 }
       let written = zip(operands, operandBytes).reduce(Bytes.zero) { needsGradient[$1.0] ? $0 + $1.1 : $0 }
-      if trains { cost.backward = rates.stream(keptBytes + written) }
+      if trains { cost.backward = rates.stream(keptBytes * Double(readings) + written) }
     case .gather:
       cost.forward = rates.stream(resultBytes * 2)
       if trains { cost.backward = rates.stream(resultBytes * 3) }
@@ -145,9 +154,12 @@ package final class Pricing: Sendable {
       let axes = strategy.assignment.indices.filter { strategy.assignment[$0] == interior.axis }
       if axes.isEmpty { continue }
       let size = Bytes(interior.spans.reduce(4 * share) { $0 * local[$1] })
-      cost.interior += collective(.allReduce, bytes: size, axes: axes) * interior.count
+      let time = collective(.allReduce, bytes: size, axes: axes)
+      cost.interior += time * interior.count
+      if trains { cost.backwardInterior += time * interior.backwardCount }
     }
     cost.forward += cost.interior
+    cost.backward += cost.backwardInterior
 
     if trains {
       for extra in rule.keepsExtra { cost.extras += Bytes(extra.spans.reduce(share * Double(extra.bytesPerElement)) { $0 * local[$1] }) }

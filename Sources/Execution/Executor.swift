@@ -16,6 +16,8 @@ package final class Executor {
   private let optimizer: Optimizer
   private let constants = OperatorConstants()
   private let faults: FaultInjection?
+  /// Set on a reference that goes on from another run's forward results.
+  var following: Following?
   private let microBatchSize: Int
   private let lossScale: Float
   private let outputSites: [OperatorSite]
@@ -174,6 +176,7 @@ package final class Executor {
     case .forward:
       try kernel.forward()
       try faults?.disturb(kernel)
+      try following?.replaceResult(of: call, in: program, memory)
     case .recompute: try kernel.forward()
     case .backward: try kernel.backward()
     }

@@ -10,8 +10,12 @@ package enum Activation: Sendable, CaseIterable {
   case geluErf
   /// x σ(x)
   case silu
+  /// x σ(1.702 x), another approximation of x Φ(x) (Hendrycks & Gimpel 2016).
+  case quickGelu
   /// max(x, 0); its derivative at 0 is 0.
   case relu
+  /// max(x, 0)²
+  case squaredRelu
   case tanh
 
   /// Whether `backward` wants the forward result y, not the input x.
@@ -23,7 +27,13 @@ package enum Activation: Sendable, CaseIterable {
     case .geluTanh: mapLanes(x, into: y, count: count) { $0 * $0.geluGate() }
     case .geluErf: mapLanes(x, into: y, count: count) { $0 * $0.normalDistribution() }
     case .silu: mapLanes(x, into: y, count: count) { $0 * $0.sigmoid() }
+    case .quickGelu: mapLanes(x, into: y, count: count) { $0 * (1.702 * $0).sigmoid() }
     case .relu: mapLanes(x, into: y, count: count) { $0.replacing(with: 0, where: $0 .< 0) }
+    case .squaredRelu:
+      mapLanes(x, into: y, count: count) { x in
+        let positive = x.replacing(with: 0, where: x .< 0)
+        return positive * positive
+      }
     case .tanh: mapLanes(x, into: y, count: count) { $0.tanh() }
     }
   }
@@ -50,7 +60,13 @@ package enum Activation: Sendable, CaseIterable {
         let gate = x.sigmoid()
         return dy * gate.addingProduct(x * gate, 1 - gate)
       }
+    case .quickGelu:
+      mapLanes(saved, dy, into: dx, count: count) { x, dy in
+        let gate = (1.702 * x).sigmoid()
+        return dy * gate.addingProduct(1.702 * x * gate, 1 - gate)
+      }
     case .relu: mapLanes(saved, dy, into: dx, count: count) { x, dy in dy.replacing(with: 0, where: x .<= 0) }
+    case .squaredRelu: mapLanes(saved, dy, into: dx, count: count) { x, dy in dy * 2 * x.replacing(with: 0, where: x .< 0) }
     case .tanh: mapLanes(saved, dy, into: dx, count: count) { y, dy in dy.addingProduct(dy * -y, y) }
     }
   }

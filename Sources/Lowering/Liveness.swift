@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Plans
+import Strategies
 
 extension Instruction {
   /// The buffers that an instruction reads or writes; what is resident of parameters and their gradients may be left out.
@@ -17,10 +18,11 @@ extension Instruction {
 
 extension KernelCall {
   /// The buffers whose values a backward call really reads: what the rule keeps, and the incoming gradient.
-  func read(keepsOperand: [Bool], keepsResult: Bool) -> [BufferID] {
+  func read(_ rule: OperatorRule) -> [BufferID] {
     guard phase == .backward else { return operands + [result] + extras }
-    return zip(operands, keepsOperand).filter(\.1).map(\.0) + (keepsResult ? [result] : []) + extras + [resultGradient].compactMap { $0 }
-      + operandGradients.compactMap { $0 }
+    let wanted = operandGradients.map { $0 != nil }
+    return operands.indices.filter { rule.keeps($0, forGradientsOf: wanted) }.map { operands[$0] } + (rule.keepsResult ? [result] : []) + extras
+      + [resultGradient].compactMap { $0 } + operandGradients.compactMap { $0 }
   }
 }
 
@@ -31,7 +33,7 @@ extension Program {
     for (index, instruction) in instructions.enumerated() {
       let touched =
         if case .kernel(let call) = instruction {
-          call.read(keepsOperand: rules[call.op].keepsOperand, keepsResult: rules[call.op].keepsResult)
+          call.read(rules[call.op])
         } else { instruction.touched() }
       for buffer in touched { last[buffer] = index }
     }

@@ -12,7 +12,9 @@ extension Lowering {
     // The gradients of what this virtual stage sends on, in the layouts that their producers take.
     var outgoing: [BufferID?] = graph.segments[last.segment].exits.map { _ in nil }
     if stage < decision.stages.count - 1 {
-      for (index, exit) in graph.segments[last.segment].exits.enumerated() where needsGradient[exit] {
+      // What the next stage does not read has no gradient there, whatever other copies make of it.
+      let entries = graph.segments[decision.stages[stage + 1].units[0].segment].entries
+      for (index, exit) in graph.segments[last.segment].exits.enumerated() where needsGradient[exit] && needsGradient[entries[index]] {
         let id = buffer(.gradient, exit, program.strategies[graph.producer[exit]!].resultGradient)
         emit(.receive(id, rank: counterpart(on: stage + 1), tag: messages.tag(.backward(microBatch), from: stage + 1, index)))
         outgoing[index] = id
@@ -39,7 +41,7 @@ extension Lowering {
     for call in unit.calls.reversed() {
       let op = graph.operators[call.op]
       let strategy = program.strategies[call.op]
-      guard needsGradient[op.result] else { continue }
+      guard needsGradient[op.result], op.operands.contains(where: { needsGradient[$0] }) else { continue }
       var resultGradient: BufferID?
       if op.result != graph.loss {
         guard let parts = contributions.removeValue(forKey: op.result) else { continue }

@@ -145,7 +145,7 @@ package struct Lowering {
 
   /// A parameter without `{i}` in its name is one tensor whichever segment reads it.
   private func parameterKey(_ tensor: TensorID, copy: Int) -> ParameterKey {
-    let isRepeated = graph.tensors[tensor].parameter?.checkpointName.contains("{i}") ?? false
+    let isRepeated = graph.tensors[tensor].parameter.map { Graph.isPerCopy($0.checkpointName) } ?? false
     return ParameterKey(tensor: tensor, copy: isRepeated ? copy : 0)
   }
 

@@ -61,6 +61,8 @@ package struct Graph: Hashable, Sendable {
   /// The scalar that training minimises; nil for a model without a head that has one.
   package internal(set) var loss: TensorID?
   package internal(set) var workload: Workload
+  /// Whether operators that couple samples are meant for each micro-batch by itself (`couplesBatch`).
+  package internal(set) var isPerMicroBatch: Bool
   /// The longest sequence that the model's positions allow; nil where nothing limits it.
   package internal(set) var maximumSequence: Int?
 
@@ -107,18 +109,20 @@ package struct Graph: Hashable, Sendable {
     var graph = self
     for index in graph.axes.indices {
       switch graph.axes[index].role {
-      case .batch: graph.axes[index].extent = batch
+      case .batch, .candidates: graph.axes[index].extent = batch
       case .sequence: if let sequence { graph.axes[index].extent = sequence }
       default: break
       }
     }
+    for index in graph.axes.indices { if let slots = graph.axes[index].slots { graph.axes[index].extent = slots.extent(in: graph.axes) } }
     return graph
   }
 
-  /// A name with the copy's index in place of `{i}`.
-  package static func name(_ pattern: String, copy index: Int) -> String {
-    guard let range = pattern.range(of: "{i}") else { return pattern }
-    return pattern.replacingCharacters(in: range, with: String(index))
+  /// The graph with a slot at every expert for every position: room for any routing, where the balanced number is not enough. nil without experts.
+  package var withSlotsForEveryPosition: Graph? {
+    var graph = self
+    for index in graph.axes.indices { if let slots = graph.axes[index].slots { graph.axes[index].extent = graph.axes[slots.positions].extent } }
+    return graph.axes.contains { $0.slots != nil } ? graph : nil
   }
 }
 

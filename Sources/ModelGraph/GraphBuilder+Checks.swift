@@ -29,7 +29,7 @@ extension GraphBuilder {
       let name = tensors[exit].name
       if !available.contains(exit) { throw failure("sends on \(name), which it does not compute") }
       if segment.entries.contains(exit) {
-        throw failure("sends on \(name) as it came in; let an operator of the segment compute what it sends on (a dropout of probability 0 copies)")
+        throw failure("sends on \(name) as it came in; let an operator of the segment give what it sends on (a `pass`)")
       }
       if !seen.insert(exit).inserted { throw failure("sends on \(name) twice; send it once, and let all that read it share it") }
     }
@@ -67,7 +67,7 @@ extension GraphBuilder {
         throw ModelError.inconsistent(where: tensor.name, problem: "no operator reads this parameter")
       }
       let copies = segments[segmentOf[reader.op]].repeats
-      let isPerCopy = tensor.parameter?.checkpointName.contains("{i}") ?? false
+      let isPerCopy = tensor.parameter.map { Graph.isPerCopy($0.checkpointName) } ?? false
       for site in consumers[id] where isPerCopy ? segmentOf[site.op] != segmentOf[reader.op] : segments[segmentOf[site.op]].repeats > 1 {
         throw ModelError.inconsistent(
           where: tensor.name,
@@ -98,6 +98,11 @@ extension GraphBuilder {
     let shape = tensor.dimensions.map { axes[$0].extent }
     guard source.strides.count == shape.count, source.strides.allSatisfy({ $0 >= 0 }), source.offset >= 0 else {
       throw ModelError.inconsistent(where: tensor.name, problem: "one stride per dimension is needed, and none below 0")
+    }
+    if source.isStacked, source.strides.first != 0 {
+      throw ModelError.inconsistent(
+        where: tensor.name,
+        problem: "\(source.checkpointName) stands for one stored tensor for each element of the first dimension; its first stride must be 0")
     }
     let stored = source.checkpointShape.reduce(1, *)
     var last = source.offset

@@ -30,6 +30,7 @@ package struct GraphBuilder {
   package var name: String
   package var workload = Workload()
   package var maximumSequence: Int?
+  package var isPerMicroBatch = false
   package var loss: TensorID?
   package var outputs: [Graph.Output] = []
   package private(set) var axes: [Axis] = []
@@ -42,6 +43,12 @@ package struct GraphBuilder {
 
   package mutating func axis(_ name: String, _ extent: Int, _ role: Axis.Role) -> AxisID {
     axes.append(Axis(name: name, extent: extent, role: role))
+    return axes.count - 1
+  }
+
+  /// An axis of places for tokens at experts, whose extent follows that of the positions.
+  package mutating func slots(_ name: String, _ slots: Axis.Slots) -> AxisID {
+    axes.append(Axis(name: name, extent: slots.extent(in: axes), role: .slots, slots: slots))
     return axes.count - 1
   }
 
@@ -133,6 +140,6 @@ package struct GraphBuilder {
     try checkParameters(consumers, segmentOf)
     return Graph(
       name: name, axes: axes, tensors: tensors, operators: operators, segments: segments, outputs: outputs, loss: loss, workload: workload,
-      maximumSequence: maximumSequence, producer: producer, consumers: consumers, segmentOfOperator: segmentOf)
+      isPerMicroBatch: isPerMicroBatch, maximumSequence: maximumSequence, producer: producer, consumers: consumers, segmentOfOperator: segmentOf)
   }
 }

@@ -7,7 +7,7 @@ package struct Tensor: Hashable, Sendable {
   package enum Kind: Hashable, Sendable {
     /// Given from outside for each step, in any layout a reader asks for.
     case input(InputKind)
-    /// Learned; read from a checkpoint or made by the generator.
+    /// Learned, or frozen; read from a checkpoint or made by the generator.
     case parameter(ParameterSource)
     /// Produced by an operator.
     case activation
@@ -51,6 +51,9 @@ package enum InputKind: String, Hashable, Sendable, CaseIterable {
 ///
 /// The element at logical index (i₀, i₁, …) is number `offset + Σ strides[d] · i_d` of the stored tensor in row-major order. So GPT-2's
 /// fused, transposed `c_attn.weight` `[hidden, 3·hidden]` holds three logical weights, and no weight is ever copied to be reshaped.
+///
+/// A name with `{j}` stands for several stored tensors of one shape, one for each index i₀ of the first dimension: the experts' weights. The
+/// view, whose first stride is 0, is then that of each.
 package struct ParameterSource: Hashable, Sendable {
   /// The tensor's name in a Hugging Face checkpoint, with `{i}` for a repeat.
   package var checkpointName: String
@@ -61,12 +64,29 @@ package struct ParameterSource: Hashable, Sendable {
   package var strides: [Int]
   /// Whether the generator's rule for norm weights applies: values around 1 instead of 0.
   package var isNormWeight: Bool
+  /// Whether training leaves it as it is: no gradient, no optimizer state.
+  package var isFrozen: Bool
 
-  package init(checkpointName: String, checkpointShape: [Int], offset: Int = 0, strides: [Int], isNormWeight: Bool = false) {
+  /// Whether the elements of the first dimension are stored tensors of their own.
+  package var isStacked: Bool { checkpointName.contains(Self.elementMark) }
+
+  /// Where one element of the first dimension stands, as a parameter whose first dimension has that element alone.
+  package func element(_ index: Int) -> ParameterSource {
+    var element = self
+    element.checkpointName = checkpointName.replacing(Self.elementMark, with: String(index))
+    return element
+  }
+
+  static let elementMark = "{j}"
+
+  package init(
+    checkpointName: String, checkpointShape: [Int], offset: Int = 0, strides: [Int], isNormWeight: Bool = false, isFrozen: Bool = false
+  ) {
     self.checkpointName = checkpointName
     self.checkpointShape = checkpointShape
     self.offset = offset
     self.strides = strides
     self.isNormWeight = isNormWeight
+    self.isFrozen = isFrozen
   }
 }

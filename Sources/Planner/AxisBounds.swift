@@ -85,11 +85,11 @@ struct AxisBounds {
     let pricing = Pricing(
       model: model, mesh: [axis.size], rates: rates, job: space.job(microBatches: microBatches), placements: [alone, axis.placement],
       tick: space.tick, sharers: size / axis.size)
-    var folded = FoldedModel(
+    let folded = FoldedModel(
       pricing: pricing, strategies: pricing.rules.map { Strategy.all(for: $0, mesh: [axis.size]) }, ties: ties, link: link)
-    folded.connect()
+    let minimum = BlockMinimum(folded)
     let excess = try chains.indices.map { number in
-      try chains[number].indices.map { max(0, (try folded.least(chains[number][$0]) ?? 0) - bases[number][$0]) }
+      try chains[number].indices.map { max(0, (try minimum.least(.init(chains[number][$0]))?.sum ?? 0) - bases[number][$0]) }
     }
     excesses[axis] = excess
     return excess

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-import Search
 import Strategies
 
 /// How often a chain of passes through a pipeline carries out each segment: a weighted sum of a folded model's costs that no step is shorter than,
@@ -128,29 +127,6 @@ extension FoldedModel {
       var least = Int64.max
       for s in 0..<node.count { least = min(least, w.forward * node.forward[s] + w.backward * node.backward[s] + w.once * node.once[s]) }
       return sum + least
-    }
-  }
-
-  /// The least length of a chain over all strategies, memory relaxed; nil where it reaches the cutoff, or there is no choice.
-  func least(_ chain: Chain, cutoff: Int64? = nil) throws -> Int64? {
-    var builder = try ProblemBuilder()
-    for node in nodes {
-      let w = chain.segments[node.segment]
-      _ = try builder.addNode(
-        costs: node.forward.indices.map { w.forward * node.forward[$0] + w.backward * node.backward[$0] + w.once * node.once[$0] })
-    }
-    for edge in edges {
-      let w = chain.weights(edge.place)
-      try builder.addEdge(
-        edge.tail, edge.head,
-        costs: edge.forward.indices.map {
-          edge.forward[$0] == Problem.forbidden ? Problem.forbidden : w.forward * edge.forward[$0] + w.backward * edge.backward[$0]
-        })
-    }
-    let outcome = try builder.build().solve(SolveOptions(cutoff: cutoff, reductions: .all.subtracting(.dominance)))
-    switch outcome.status {
-    case .infeasible, .cutoff: return nil
-    case .optimal, .timeLimit: return outcome.lowerBound
     }
   }
 }

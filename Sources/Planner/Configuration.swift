@@ -13,12 +13,19 @@ struct Configuration {
   let copies: [[Int]]
   /// For each virtual stage but the last, the segment whose last copy sends on.
   let boundaries: [SegmentID]
+  /// Segments that are kinds of one layer, if layers differ.
+  let variants: Range<SegmentID>?
   let schedule: Schedule
   let microBatches: Int
   let mode: Mode
 
-  /// - Parameter stages: for each virtual stage the units that it holds, consecutive over them.
-  init(stages: [[Space.UnitCount]], segments: Int, schedule: Schedule, microBatches: Int, mode: Mode) {
+  /// - Parameters:
+  ///   - stages: for each virtual stage the units that it holds, consecutive over them.
+  ///   - variants: segments that are kinds of one layer and follow each other in any order.
+  init(
+    stages: [[Space.UnitCount]], segments: Int, variants: Range<SegmentID>? = nil, schedule: Schedule, microBatches: Int, mode: Mode
+  ) {
+    self.variants = variants
     copies = stages.map { units in
       var count = [Int](repeating: 0, count: segments)
       for unit in units { count[unit.segment] += unit.copies }
@@ -30,6 +37,14 @@ struct Configuration {
     self.mode = mode
   }
 
+  /// A cut of a frame, where layers differ with so many of each stage's layers of the first kind.
+  init(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], first: Int = 0, space: Space) {
+    let variants = frame.first == nil ? nil : space.variants
+    self.init(
+      stages: variants == nil ? space.stages(cut: cut) : space.stages(cut: cut, first: first), segments: space.graph(frame).segments.count,
+      variants: variants?.segments, schedule: schedule, microBatches: frame.microBatches, mode: space.request.mode)
+  }
+
   /// Groups of devices; each holds a chunk, or several.
   var stages: Int { copies.count / schedule.chunks }
 
@@ -38,12 +53,21 @@ struct Configuration {
     switch place {
     case .inside(let segment): return copies[stage][segment]
     case .seam(let from, let to):
+      if let variants, variants.contains(from), variants.contains(to) {
+        // Kinds of one layer agree on what passes between them: one seam stands for all.
+        let isFirst = copies[..<stage].allSatisfy { copies in variants.allSatisfy { copies[$0] == 0 } }
+        let here = variants.reduce(0) { $0 + copies[stage][$1] }
+        return isFirst ? max(0, here - 1) : here
+      }
       let first = copies[..<stage].allSatisfy { $0[to] == 0 }
       let here = copies[stage][to]
       if from == to { return first ? max(0, here - 1) : here }
       return first && here > 0 ? 1 : 0
     }
   }
+
+  /// Whether a virtual stage sends on from the last group of devices to the first.
+  private func wraps(_ stage: Int) -> Bool { stage % stages == stages - 1 }
 
   // MARK: - Stage times of a choice
 
@@ -79,9 +103,6 @@ struct Configuration {
   func timeline(_ times: [PipelineTimeline.StageTimes]) -> PipelineTimeline {
     PipelineTimeline(times, schedule: schedule, microBatches: microBatches, mode: mode)
   }
-
-  /// Whether a virtual stage sends on from the last group of devices to the first.
-  private func wraps(_ stage: Int) -> Bool { stage % stages == stages - 1 }
 
   // MARK: - The problem
 
@@ -120,26 +141,15 @@ struct Configuration {
 
   /// How a chain weighs each segment and each place of conversions: chains of one frame that weigh alike are the same problem.
   func weights(_ model: FoldedModel, _ path: PipelineTimeline.Path) -> [Weights] {
-    var places: [FoldedModel.Place] = []
-    for edge in model.edges where !places.contains(edge.place) { places.append(edge.place) }
-    return nodeWeights(path, segments: model.pricing.graph.segments.count) + places.map { edgeWeights(path, $0) }
-  }
-
-  /// The chains of `PipelineTimeline.bounds` through one stage.
-  func bounds(at stage: Int) -> [PipelineTimeline.Path] {
-    PipelineTimeline.bounds(at: stage, of: stages, schedule: schedule, microBatches: microBatches, mode: mode)
+    let segments = copies[0].count
+    let seams = (0..<segments).flatMap { to in [.seam(from: to - 1, to: to), .seam(from: to, to: to)] as [FoldedModel.Place] }
+    return nodeWeights(path, segments: segments) + seams.map { edgeWeights(path, $0) }
   }
 
   /// The chain that is longest when every operator takes what is least for it by itself.
   func promisingPath(_ model: FoldedModel) -> PipelineTimeline.Path {
-    let (stage, number) = promisingChain(model)
-    return bounds(at: stage)[number]
-  }
-
-  /// The same by its stage, and its number there.
-  func promisingChain(_ model: FoldedModel) -> (stage: Int, number: Int) {
-    let chains = (0..<stages).flatMap { stage in bounds(at: stage).enumerated().map { (stage: stage, number: $0, path: $1) } }
-    let lengths = chains.map { _, _, path in
+    let paths = PipelineTimeline.bounds(stages: stages, schedule: schedule, microBatches: microBatches, mode: mode)
+    let lengths = paths.map { path in
       let weights = nodeWeights(path, segments: model.pricing.graph.segments.count)
       return model.nodes.reduce(Int64(0)) { sum, node in
         let w = weights[node.segment]
@@ -148,8 +158,7 @@ struct Configuration {
         return sum + least
       }
     }
-    let (stage, number, _) = chains[chains.indices.max { (lengths[$0], $1) < (lengths[$1], $0) }!]
-    return (stage, number)
+    return paths[paths.indices.max { (lengths[$0], $1) < (lengths[$1], $0) }!]
   }
 
   func edgeWeights(_ path: PipelineTimeline.Path, _ place: FoldedModel.Place) -> Weights {
@@ -173,12 +182,9 @@ struct Configuration {
     func covers(_ other: Load) -> Bool {
       zip(copies, other.copies).allSatisfy { $0 >= $1 } && zip(kept, other.kept).allSatisfy { $0 >= $1 }
     }
-  }
 
-  /// A stage at such a time, while an operator runs.
-  struct MemoryRow: Hashable {
-    let load: Load
-    let op: Int
+    /// While an operator runs, or none.
+    func row(_ op: Int? = nil) -> BlockTables.MemoryRow { .init(copies: copies, kept: kept, op: op) }
   }
 
   /// A stage's loads at the times when it may hold most.
@@ -191,7 +197,7 @@ struct Configuration {
   }
 
   /// The memory rows: every load that no other one covers, while each of its operators runs.
-  func memoryRows(_ model: FoldedModel) -> [MemoryRow] {
+  func memoryRows(_ model: FoldedModel) -> [(load: Load, op: Int)] {
     let loads = (0..<stages).flatMap(loads)
     let decisive = loads.enumerated().filter { s, load in
       !loads.enumerated().contains { other, more in other != s && more.covers(load) && (!load.covers(more) || other < s) }
@@ -199,39 +205,25 @@ struct Configuration {
     return decisive.flatMap { _, load in
       model.nodes.indices.filter { node in
         load.copies[model.nodes[node].segment] > 0 && model.runningWith(node).contains { (model.nodes[$0].transient.max() ?? 0) > 0 }
-      }.map { MemoryRow(load: load, op: $0) }
+      }.map { (load, $0) }
     }
   }
 
-  /// A price on one memory row: every byte above the limit counts so many ticks, every byte below it as many less. No legal choice takes less
-  /// time than it then costs (Lagrangian relaxation).
-  struct MemoryPrice {
-    let row: MemoryRow
-    let limit: Int64
-    var ticksPerByte: Double
-  }
-
-  /// The problem whose objective rows are these chains; without a limit, with memory relaxed.
-  func problem(_ model: FoldedModel, paths: [PipelineTimeline.Path], limit: Int64?, price: MemoryPrice? = nil) throws -> Problem {
-    let rows = limit == nil ? [] : memoryRows(model)
-    let allowance = price.map { Int64(($0.ticksPerByte * Double($0.limit)).rounded(.up)) } ?? 0
+  /// The problem whose objective rows are these chains.
+  func problem(_ model: FoldedModel, paths: [PipelineTimeline.Path], limit: Int64) throws -> Problem {
+    let rows = memoryRows(model)
     var builder = try ProblemBuilder(
-      offsets: [Int64](repeating: -allowance, count: paths.count), limits: [Int64](repeating: limit ?? 0, count: rows.count))
+      offsets: [Int64](repeating: 0, count: paths.count), limits: [Int64](repeating: limit, count: rows.count))
     let weights = paths.map { nodeWeights($0, segments: model.pricing.graph.segments.count) }
     for (index, node) in model.nodes.enumerated() {
-      let wrap = model.wrapLink == nil ? nil : model.sends(index, wraps: true)
-      let charged = price.map { price in
-        Self.memory(model, node: index, row: price.row).map { Int64((price.ticksPerByte * Double($0)).rounded(.down)) }
-      }
+      let wrap = model.sends(index, wraps: true)
       var costs: [Int64] = []
       costs.reserveCapacity(node.count * paths.count)
       for s in 0..<node.count {
-        let charge = charged?[s] ?? 0
         for row in weights.indices {
           let w = weights[row][node.segment]
           var cost = w.forward * node.forward[s] + w.backward * node.backward[s] + w.once * node.once[s] + w.sendForward * node.sendForward[s]
-          cost += w.sendBackward * node.sendBackward[s] + charge
-          cost += w.wrapForward * (wrap?.forward ?? node.sendForward)[s] + w.wrapBackward * (wrap?.backward ?? node.sendBackward)[s]
+          cost += w.sendBackward * node.sendBackward[s] + w.wrapForward * wrap.forward[s] + w.wrapBackward * wrap.backward[s]
           costs.append(cost)
         }
       }
@@ -252,26 +244,16 @@ struct Configuration {
   }
 
   /// What a stage needs under a choice while an operator runs.
-  static func memory(_ model: FoldedModel, _ choice: [Int], row: MemoryRow) -> Int64 {
-    model.nodes.indices.reduce(0) { $0 + memory(model, node: $1, row: row)[choice[$1]] }
-  }
-
-  /// A node's part of a memory row, for each of its strategies.
-  static func memory(_ model: FoldedModel, node index: Int, row: MemoryRow) -> [Int64] {
-    let node = model.nodes[index]
-    let (count, kept) = (Int64(row.load.copies[node.segment]), Int64(row.load.kept[node.segment]))
-    let isRunning = model.runningWith(row.op).contains(index)
-    let isRevived = model.nodes[row.op].segment == node.segment
-    return node.resident.indices.map {
-      count * node.resident[$0] + kept * node.kept[$0] + (isRunning ? node.transient[$0] : 0) + (isRevived ? node.revived[$0] : 0)
-    }
+  static func memory(_ model: FoldedModel, _ choice: [Int], row: (load: Load, op: Int)) -> Int64 {
+    let row = row.load.row(row.op)
+    return model.nodes.indices.reduce(0) { $0 + model.memory(node: $1, row)[choice[$1]] }
   }
 
   /// The problem whose objective is the largest of some memory rows.
-  func memoryProblem(_ model: FoldedModel, rows: [MemoryRow]) throws -> Problem {
+  func memoryProblem(_ model: FoldedModel, rows: [(load: Load, op: Int)]) throws -> Problem {
     var builder = try ProblemBuilder(offsets: [Int64](repeating: 0, count: rows.count))
     for (index, node) in model.nodes.enumerated() {
-      let parts = rows.map { Self.memory(model, node: index, row: $0) }
+      let parts = rows.map { model.memory(node: index, $0.load.row($0.op)) }
       _ = try builder.addNode(costs: (0..<node.count).flatMap { s in parts.map { $0[s] } })
     }
     for edge in model.edges {
@@ -282,7 +264,7 @@ struct Configuration {
     return builder.build()
   }
 
-  private func addLoads(_ model: FoldedModel, _ rows: [MemoryRow], _ builder: inout ProblemBuilder) throws {
+  private func addLoads(_ model: FoldedModel, _ rows: [(load: Load, op: Int)], _ builder: inout ProblemBuilder) throws {
     var start = 0
     while start < rows.count {
       let load = rows[start].load

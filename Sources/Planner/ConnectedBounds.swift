@@ -11,7 +11,9 @@ import Strategies
 struct ConnectedBounds {
   private let space: Space
   private let frame: Space.Frame
+  /// The frame's operators.
   private let model: FoldedModel
+  private let minimum: BlockMinimum
   private let whole: Int64
   /// The parts that need all stages' layers, once some cut asks for them.
   private var parts: Parts?
@@ -27,13 +29,14 @@ struct ConnectedBounds {
     let forwards: Int64
   }
 
-  /// What copies compute again that the model does not.
-  private var recomputed: FrameBounds.Parts
-
   /// - Returns: nil where no cut can be below the cutoff, under any schedule, or no choice of strategies is possible.
-  init?(_ model: FoldedModel, space: Space, frame: Space.Frame, cutoff: Int64?) throws {
-    (self.space, self.frame, self.model) = (space, frame, model)
-    recomputed = .init(model.pricing.graph.segments.map { _ in 0 }, space)
+  init?(_ model: FoldedModel, _ minimum: BlockMinimum, space: Space, frame: Space.Frame, cutoff: Int64?) throws {
+    (self.space, self.frame, self.model, self.minimum) = (space, frame, model, minimum)
+    func least(_ chain: Chain) throws -> Int64? {
+      let cutoff = cutoff.map { $0 * chain.sharers }
+      guard let least = try minimum.least(.init(chain), cutoff: cutoff)?.sum, least < cutoff ?? .max else { return nil }
+      return least
+    }
     // Of those with one chunk on each stage, a schedule that lets a stage do more forward passes before its first backward pass has no longer
     // chains; interleaved ones have chains of their own.
     let schedules = space.loosestSchedules(stages: frame.stages, microBatches: frame.microBatches)
@@ -41,19 +44,12 @@ struct ConnectedBounds {
     let loosest = frame.stages == 1 ? [] : [plain, schedules.first { $0.kind == .interleaved }].compactMap { $0 }
     if !loosest.isEmpty {
       let isOpen = try loosest.contains { schedule in
-        try Chain.bounds(space, stages: frame.stages, microBatches: frame.microBatches, schedule: schedule).allSatisfy { chain in
-          try model.least(chain, cutoff: cutoff.map { $0 * chain.sharers }) != nil
-        }
+        try Chain.bounds(space, stages: frame.stages, microBatches: frame.microBatches, schedule: schedule).allSatisfy { try least($0) != nil }
       }
       guard isOpen else { return nil }
     }
-    guard let whole = try model.least(.whole(space, stages: frame.stages, microBatches: frame.microBatches), cutoff: cutoff) else { return nil }
+    guard let whole = try least(.whole(space, stages: frame.stages, microBatches: frame.microBatches)) else { return nil }
     self.whole = whole
-  }
-
-  /// From now on bounds frames that compute so much again.
-  mutating func count(_ recomputed: FrameBounds.Parts, of recompute: Recompute) {
-    self.recomputed = recompute == frame.recompute ? .init(model.pricing.graph.segments.map { _ in 0 }, space) : recomputed
   }
 
   private func warm(_ schedule: Schedule, stage: Int) -> Int64 { Self.warm(schedule, frame, space, stage: stage) }
@@ -65,8 +61,7 @@ struct ConnectedBounds {
   /// A lower bound of the step under a cut.
   mutating func bound(_ schedule: Schedule, cut: [Int]) throws -> Int64 {
     let m = Int64(frame.microBatches)
-    let again = recomputed.stage(0..<space.layerCount)
-    if frame.stages == 1 { return whole + m * again }
+    if frame.stages == 1 { return whole }
     if parts == nil { parts = try measure() }
     guard let parts else { return whole }
     let filled = try filled(schedule)
@@ -76,26 +71,22 @@ struct ConnectedBounds {
     for (s, count) in cut.enumerated() {
       let layers = start..<start + count
       start += count
-      let (warm, more) = (warm(schedule, stage: s), recomputed.stage(layers))
+      let warm = warm(schedule, stage: s)
       let (both, backward) = (parts.both.stage(layers), parts.backward.stage(layers))
-      most = max(most, (m - warm) * both + (warm - 1) * backward + (m - 1) * more)
-      fullest = max(fullest, filled.stage(layers) + m * more)
+      most = max(most, (m - warm) * both + (warm - 1) * backward)
+      fullest = max(fullest, filled.stage(layers))
     }
-    return max(whole + again + most, parts.forwards + fullest)
+    return max(whole + most, parts.forwards + fullest)
   }
 
   /// Each stage's own passes, with what it does once per step, after the first micro-batch has come to it.
   private func interleaved(_ schedule: Schedule, _ cut: [Int], _ parts: Parts, _ filled: FrameBounds.Parts) -> Int64 {
-    let m = Int64(frame.microBatches)
-    let chunks = ChunkTimes(
-      cut, both: { parts.both.chunk($0) + recomputed.stage($0) }, forward: parts.forward.chunk,
-      backward: { parts.backward.chunk($0) + recomputed.stage($0) })
+    let chunks = ChunkTimes(cut, both: parts.both.chunk, forward: parts.forward.chunk, backward: parts.backward.chunk)
     var own = [Int64](repeating: 0, count: frame.stages)
     var start = 0
     for (k, count) in cut.enumerated() {
-      let layers = start..<start + count
+      own[k % frame.stages] += filled.chunk(start..<start + count)
       start += count
-      own[k % frame.stages] += filled.chunk(layers) + m * recomputed.stage(layers)
     }
     var (fullest, before): (Int64, Int64) = (0, 0)
     for s in own.indices {
@@ -135,13 +126,13 @@ struct ConnectedBounds {
     // What stands before and after the layers occurs once: its operators alone are close enough.
     var least = alone
     guard space.layerSegments.count == 1, let segment = space.layerSegments.first else {
-      for segment in space.layerSegments { least[segment] = try model.least(Chain(segment, of: count, weights)) ?? 0 }
+      for segment in space.layerSegments { least[segment] = try minimum.least(.init(Chain(segment, of: count, weights)))?.sum ?? 0 }
       return .init(least, space)
     }
     // A stage of n equal layers has at least n − 1 conversions between them.
     var repeats = weights
     repeats.once = 0
-    least[segment] = try model.least(Chain(segment, of: count, weights, repeats: repeats)) ?? 0
+    least[segment] = try minimum.least(.init(Chain(segment, of: count, weights, repeats: repeats)))?.sum ?? 0
     return .init(least, space, lessPerStage: least[segment] - alone[segment])
   }
 }

@@ -90,7 +90,7 @@ struct DecisionPricing {
     operators.append(
       Prediction.OperatorPart(
         op: op, forward: cost.forward + weights.forward, backward: cost.backward + weights.backward,
-        communication: cost.interior + weights.forward + weights.backward, resident: weights.resident,
+        communication: cost.interior + cost.backwardInterior + weights.forward + weights.backward, resident: weights.resident,
         kept: isRecomputed(op) ? .zero : cost.extras))
     once.append((weights.gradientSync, weights.update))
     memory.append((weights.weights, weights.gradients, weights.optimizerState, cost.transient + weights.transient))
@@ -113,7 +113,9 @@ struct DecisionPricing {
       collectives.append(
         .init(
           cause: .interior, op: op, tensor: graph.operators[op].operands[0], kind: .allReduce, axes: axes, bytes: bytes,
-          time: pricing.collective(.allReduce, bytes: bytes, axes: axes), calls: interior.count * (isRecomputed(op) ? 2 : 1),
+          time: pricing.collective(.allReduce, bytes: bytes, axes: axes),
+          calls: interior.count * (isRecomputed(op) ? 2 : 1)
+            + (pricing.hasBackward(op) ? interior.backwardCount : 0),
           copies: graph.segments[segment].repeats))
     }
     for part in weights.collectives {
@@ -293,16 +295,20 @@ struct DecisionPricing {
           let bytes = pricing.bytes(exit, strategies[producer].result)
           let forward = link.time(bytes)
           t.sendForward += pricing.ticks(forward)
-          if trains {
+          let sendsBack = trains && pricing.needsGradient[exit]
+          if sendsBack {
             t.sendBackward += pricing.ticks(link.time(pricing.bytes(exit, strategies[producer].resultGradient)))
           }
-          // One entry for all messages, or one for those from the last stage to the first where their link is another.
-          let wrapping = links.wrap == links.neighbours ? 0 : decision.schedule.chunks - 1
-          if index == 0 || wraps && wrapping > 0 && index == decision.groups - 1 {
+          // Boundaries after copies of one segment are alike, unless those from the last stage to the first have another link.
+          let alike = decision.stages.indices.filter { other in
+            other < last && decision.stages[other].units.last?.segment == segment
+              && (links.wrap == links.neighbours || wraps == (decision.group(ofStage: other + 1) == 0))
+          }
+          if index == alike.first {
             collectives.append(
               .init(
-                cause: .boundary, op: producer, tensor: exit, kind: nil, axes: [], bytes: bytes, time: forward, calls: trains ? 2 : 1,
-                copies: wraps ? wrapping : last - wrapping))
+                cause: .boundary, op: producer, tensor: exit, kind: nil, axes: [], bytes: bytes, time: forward, calls: sendsBack ? 2 : 1,
+                copies: alike.count))
           }
         }
       }

@@ -67,6 +67,7 @@ struct FoldedModel {
   var wrapLink: Link?
   private(set) var nodes: [Node] = []
   private(set) var edges: [Edge] = []
+  private var operatorNodeCount = 0
   /// For each operator its node.
   private(set) var nodeOfOperator: [Int] = []
   /// For each operator the node of its weights, if these have a choice of their own.
@@ -93,7 +94,7 @@ struct FoldedModel {
   }
 
   /// How a reader takes a tensor: with or without keeping it for backward.
-  private struct KeptUse: Hashable, Comparable {
+  struct KeptUse: Hashable, Comparable {
     let use: Strategy.Use
     let isKept: Bool
     /// Whether a tensor held like this can be read like that.
@@ -120,14 +121,19 @@ struct FoldedModel {
     resharder = Resharder(pricing)
     let graph = pricing.graph
     for op in graph.operators.indices { addOperator(op, ties: ties, zero: zero, send: send) }
+    operatorNodeCount = nodes.count
   }
 
   /// Adds the shared tensors and the edges; before, the model holds operators alone, which is enough for bounds.
-  mutating func connect() {
+  ///
+  /// - Parameter variants: segments that are kinds of one layer: they agree on the layouts in which layers take in and hand on what passes
+  ///   between them, so that any layer may follow any other.
+  mutating func connect(variants: Range<SegmentID>? = nil) {
     precondition(edges.isEmpty, "the model is connected already")
     for op in graph.operators.indices { connectWeights(of: op) }
     for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation { connect(tensor) }
     for tensor in graph.tensors.indices where graph.tensors[tensor].isParameter { tie(tensor) }
+    for segment in (variants ?? 0..<0).dropFirst() { matchLayouts(of: segment - 1, and: segment) }
   }
 
   /// For each node the name of its operator, or of the tensor whose layouts it holds.
@@ -142,7 +148,7 @@ struct FoldedModel {
   }
 
   private var graph: Graph { pricing.graph }
-  private var trains: Bool { pricing.job.mode == .train }
+  var trains: Bool { pricing.job.mode == .train }
 
   // MARK: - Nodes
 
@@ -183,7 +189,9 @@ struct FoldedModel {
       node.transient.append(cost.transient.whole)
       let boundary = pricing.bytes(graph.operators[op].result, strategy.result)
       node.sendForward.append(leaves ? pricing.ticks(send(boundary)) : 0)
-      node.sendBackward.append(leaves && trains ? pricing.ticks(send(pricing.bytes(graph.operators[op].result, strategy.resultGradient))) : 0)
+      node.sendBackward.append(
+        leaves && trains && pricing.needsGradient[graph.operators[op].result]
+          ? pricing.ticks(send(pricing.bytes(graph.operators[op].result, strategy.resultGradient))) : 0)
     }
     nodeOfOperator.append(nodes.count)
     nodes.append(node)
@@ -245,8 +253,16 @@ struct FoldedModel {
     nodes.append(node)
   }
 
-  private func parameterUses(of op: OperatorID, _ strategy: Strategy) -> [Strategy.Use] {
+  func parameterUses(of op: OperatorID, _ strategy: Strategy) -> [Strategy.Use] {
     graph.operators[op].operands.indices.filter { graph.tensors[graph.operators[op].operands[$0]].isParameter }.map { strategy.operands[$0] }
+  }
+
+  /// The nodes of operators and of their weights: those of shared tensors come after them.
+  var operatorNodes: ArraySlice<Node> { nodes[..<operatorNodeCount] }
+
+  /// The node of an operator's weights and for each of its strategies the uses that it goes with; nil where the weights have no choice of their own.
+  func weightsUses(of op: OperatorID) -> (node: Int, uses: [[Strategy.Use]])? {
+    nodeOfWeights[op].map { ($0, weightsOptions[op].map(\.uses)) }
   }
 
   /// An operator and its weights agree on the weights' layouts.
@@ -280,7 +296,7 @@ struct FoldedModel {
   func isRecomputed(_ op: OperatorID) -> Bool { trains && recompute[graph.segmentOfOperator[op]].repeats(pricing.rules[op]) }
 
   /// Whether a tensor is computed again before it is read in the backward pass.
-  private func isRevived(_ tensor: TensorID) -> Bool { graph.producer[tensor].map(isRecomputed) ?? false }
+  func isRevived(_ tensor: TensorID) -> Bool { graph.producer[tensor].map(isRecomputed) ?? false }
 
   /// Whether an operand is needed again: for the operator's own backward pass, or, as what comes into a segment, to compute everything again.
   private func isKept(_ tensor: TensorID, by op: OperatorID, operand: Int) -> Bool {
@@ -288,23 +304,33 @@ struct FoldedModel {
     return trains && recompute[graph.segmentOfOperator[op]] == .full && graph.tensors[tensor].isActivation && graph.producer[tensor] == nil
   }
 
-  /// Whether a tensor has several readers, its producer's backward pass counted, so that its conversions and its kept copies are shared.
-  private func isShared(_ tensor: TensorID) -> Bool {
-    graph.consumers[tensor].count + (producerKeeps(tensor) ? 1 : 0) > 1
+  /// Whether a tensor has a node of its own: it has several readers, its producer's backward pass counted, so that its conversions and its kept
+  /// copies are shared, or follows itself.
+  func isShared(_ tensor: TensorID) -> Bool {
+    graph.consumers[tensor].count + (producerKeeps(tensor) ? 1 : 0) > 1 || followsItself(tensor)
   }
 
-  private func producerKeeps(_ tensor: TensorID) -> Bool {
+  /// Whether what comes in is read by the operator that gives what goes out in its place, so that its copies follow one another: the tensor's
+  /// node stands between them, or an edge would join the operator to itself.
+  private func followsItself(_ tensor: TensorID) -> Bool {
+    guard graph.producer[tensor] == nil, let reader = graph.consumers[tensor].first?.op else { return false }
+    let segment = graph.segments[graph.segmentOfOperator[reader]]
+    guard segment.repeats > 1, let position = segment.entries.firstIndex(of: tensor) else { return false }
+    return graph.producer[segment.exits[position]] == reader
+  }
+
+  func producerKeeps(_ tensor: TensorID) -> Bool {
     graph.producer[tensor].map { pricing.keepsResult($0) } ?? false
   }
 
-  private func keptUse(_ strategy: Strategy, _ site: Graph.OperandSite) -> KeptUse {
+  func keptUse(_ strategy: Strategy, _ site: Graph.OperandSite) -> KeptUse {
     KeptUse(use: strategy.operands[site.operand], isKept: isKept(graph.operators[site.op].operands[site.operand], by: site.op, operand: site.operand))
   }
 
   // MARK: - Edges
 
   /// The operators that a tensor comes from: its producer, or across the seam for what comes in from the copy before.
-  private func sources(of tensor: TensorID) -> [(op: OperatorID, place: Place)] {
+  func sources(of tensor: TensorID) -> [(op: OperatorID, place: Place)] {
     if let producer = graph.producer[tensor] { return [(producer, .inside(graph.segmentOfOperator[producer]))] }
     var result: [(OperatorID, Place)] = []
     for (index, segment) in graph.segments.enumerated() {
@@ -453,6 +479,26 @@ struct FoldedModel {
       if let least = holdings.firstIndex(where: { $0.producer == producer && $0.uses == needed }) { choice[node] = least }
     }
     return choice
+  }
+
+  /// Two kinds of one layer read their entries alike, each reader as its counterpart does, and give their exits in the same layouts.
+  private mutating func matchLayouts(of first: SegmentID, and second: SegmentID) {
+    let (a, b) = (graph.segments[first], graph.segments[second])
+    func match(_ x: OperatorID, _ y: OperatorID, _ isEqual: (Strategy, Strategy) -> Bool) {
+      let forward = strategies[x].flatMap { s in strategies[y].map { isEqual(s, $0) ? Int64(0) : Problem.forbidden } }
+      edges.append(
+        Edge(
+          tail: nodeOfOperator[x], head: nodeOfOperator[y], place: .inside(first), forward: forward,
+          backward: [Int64](repeating: 0, count: forward.count)))
+    }
+    for (entry, other) in zip(a.entries, b.entries) {
+      for (site, counterpart) in zip(graph.consumers[entry], graph.consumers[other]) {
+        match(site.op, counterpart.op) { $0.operands[site.operand] == $1.operands[counterpart.operand] }
+      }
+    }
+    for (exit, other) in zip(a.exits, b.exits) {
+      if let x = graph.producer[exit], let y = graph.producer[other] { match(x, y) { $0.result == $1.result } }
+    }
   }
 
   /// All readers of one parameter use it alike, so that one stored shard serves them all and their gradients add.

@@ -48,8 +48,6 @@ struct FrameBounds {
   private let both: Parts
   private let forward: Parts
   private let backward: Parts
-  /// What each copy's operators take that are computed again.
-  let recomputed: Parts
   /// By the number of micro-batches in flight, as they are asked for.
   private var memory: [Parts?]
   /// For each stage and chunk, the micro-batches in flight at one of the times when the stage holds most.
@@ -68,8 +66,6 @@ struct FrameBounds {
     let graph = model.pricing.graph
     both = Parts(Self.least(nodes, graph) { $0.forward[$1] + $0.backward[$1] }, space)
     forward = Parts(Self.least(nodes, graph) { $0.forward[$1] }, space)
-    let again = nodes.filter { if case .op(let op) = $0.subject { model.isRecomputed(op) } else { false } }
-    recomputed = Parts(Self.least(again, graph) { $0.forward[$1] }, space)
     backward = Parts(Self.least(nodes, graph) { $0.backward[$1] }, space)
     let rounds = frame.stages == 1 ? Int64(frame.microBatches) : 1
     whole = Self.least(nodes, graph) { node, s in

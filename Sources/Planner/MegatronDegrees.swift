@@ -8,6 +8,8 @@ package struct MegatronDegrees: Hashable, Sendable {
   package var tensor = 1
   package var pipeline = 1
   package var data = 1
+  /// Of the data replicas, how many share out each layer's experts.
+  package var expert = 1
   package var isSequenceParallel = false
   package var zero = ZeROStage.none
   package var recompute = Recompute.none
@@ -39,8 +41,10 @@ package struct MegatronDegrees: Hashable, Sendable {
           : "a batch of \(request.batch) is not a whole number of micro-batches of \(size) × \(counted(data, "replica")); change --batch or --micro-batch"
       )
     }
+    try checkExperts(of: request)
     request.microBatches = request.batch / (size * data)
-    (request.mesh, request.form) = MegatronForm.mesh(request.graph, data: data, tensor: tensor, isSequenceParallel: isSequenceParallel)
+    (request.mesh, request.form) = MegatronForm.mesh(
+      request.graph, data: data, expert: expert, tensor: tensor, isSequenceParallel: isSequenceParallel)
     request.pipelineDegree = pipeline
     request.schedule = schedule
     request.chunks = chunks
@@ -48,6 +52,20 @@ package struct MegatronDegrees: Hashable, Sendable {
     request.recompute = recompute
     request.stageLayers = try stageLayers ?? Planner.evenStages(request, stages: pipeline, chunks: chunks)
     return request
+  }
+
+  /// - Throws: `PlannerError.usage` where the expert degree does not go with the replicas or the model's experts.
+  private func checkExperts(of request: SearchRequest) throws {
+    guard expert > 1 else { return }
+    guard data % expert == 0 else {
+      throw PlannerError.usage("--ep \(expert) does not divide \(counted(data, "data replica")), which share out the experts; change --ep or --dp")
+    }
+    guard let experts = request.graph.axes.filter({ $0.role == .experts }).map(\.extent).min() else {
+      throw PlannerError.usage("--ep \(expert): \(request.graph.name) has no experts; leave --ep out")
+    }
+    guard experts % expert == 0 else {
+      throw PlannerError.usage("--ep \(expert) does not divide the model's \(counted(experts, "expert")); choose a divisor of \(experts)")
+    }
   }
 
   /// What the degrees leave open and how it was decided, in words.
@@ -73,6 +91,7 @@ package struct MegatronDegrees: Hashable, Sendable {
     if tensor != other.tensor { options.append("--tp \(tensor)") }
     if pipeline != other.pipeline { options.append("--pp \(pipeline)") }
     if data != other.data { options.append("--dp \(data)") }
+    if expert != other.expert { options.append("--ep \(expert)") }
     if isSequenceParallel != other.isSequenceParallel { options.append("--sp") }
     if recompute != other.recompute { options.append("--recompute \(recompute.rawValue)") }
     if zero != other.zero { options.append("--zero \(zero.rawValue)") }

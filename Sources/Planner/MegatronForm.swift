@@ -4,28 +4,40 @@ import Strategies
 
 /// The split that Megatron-LM's flags mean: data parallelism on one mesh axis, tensor parallelism on another.
 ///
+/// With expert parallelism the data replicas form groups, each of which spreads a layer's experts over its members, on a mesh axis of
+/// its own: experts are split on it, everything else along the data as before, so that tokens go to their experts in an all-to-all
+/// inside the group. A group's members are neighbours.
+///
 /// On the tensor axis, what carries the residual stream is never cut: products, attention, embedding, head and loss split heads, the inner
 /// features of the MLP, or the vocabulary, so that each pair of products becomes column- then row-parallel (Shoeybi et al. 2019). With sequence
 /// parallelism the operators between them split the sequence (Korthikanti et al. 2022, §4.2.2); without, they are replicated.
 package struct MegatronForm: Hashable, Sendable {
-  package var dataAxis: Int?
+  /// Mesh axes that split the batch, outermost first.
+  package var dataAxes: [Int]
+  /// The one of them on which the experts' operators split the experts instead.
+  package var expertAxis: Int?
   /// One mesh axis, or two where the degree exceeds the key-value heads: the first splits the heads, the second the queries of each.
   package var tensorAxes: [Int]
   package var isSequenceParallel: Bool
 
-  package init(dataAxis: Int?, tensorAxes: [Int], isSequenceParallel: Bool) {
-    self.dataAxis = dataAxis
+  package init(dataAxes: [Int], expertAxis: Int? = nil, tensorAxes: [Int], isSequenceParallel: Bool) {
+    self.dataAxes = dataAxes
+    self.expertAxis = expertAxis
     self.tensorAxes = tensorAxes
     self.isSequenceParallel = isSequenceParallel
   }
 
-  /// The mesh of a data and a tensor degree for a model: `[data, tensor]`, without axes of one device.
-  package static func mesh(_ graph: Graph, data: Int, tensor: Int, isSequenceParallel: Bool) -> (mesh: [Int], form: MegatronForm) {
+  /// The mesh of a data and a tensor degree for a model: `[data, tensor]`, or `[data / expert, expert, tensor]`, without axes of one device.
+  package static func mesh(
+    _ graph: Graph, data: Int, expert: Int = 1, tensor: Int, isSequenceParallel: Bool
+  ) -> (mesh: [Int], form: MegatronForm) {
     let heads = keyValueHeads(graph) ?? tensor
     let factors = tensor > heads && tensor % heads == 0 ? [heads, tensor / heads].filter { $0 > 1 } : [tensor].filter { $0 > 1 }
-    let mesh = [data].filter { $0 > 1 } + factors
+    let replicas = [data / expert, expert].filter { $0 > 1 }
+    let mesh = replicas + factors
     let form = MegatronForm(
-      dataAxis: data > 1 ? 0 : nil, tensorAxes: Array(mesh.indices.suffix(factors.count)), isSequenceParallel: isSequenceParallel)
+      dataAxes: Array(replicas.indices), expertAxis: expert > 1 ? replicas.count - 1 : nil, tensorAxes: Array(mesh.indices.suffix(factors.count)),
+      isSequenceParallel: isSequenceParallel)
     return (mesh.isEmpty ? [1] : mesh, form)
   }
 
@@ -40,16 +52,16 @@ package struct MegatronForm: Hashable, Sendable {
   }
 
   func allows(_ strategy: Strategy, rule: OperatorRule, carried: Set<String>, mesh: [Int]) -> Bool {
-    if let dataAxis {
-      let batch = rule.iteration.firstIndex { $0.role == .batch && $0.isSplittable }
-      if strategy.assignment[dataAxis] != batch { return false }
-    }
+    let batch = rule.iteration.firstIndex { $0.role == .batch && $0.isSplittable }
+    // What stands between dispatch and combine.
+    let experts = rule.worksOnSlots ? rule.iteration.firstIndex { $0.role == .experts } : nil
+    for axis in dataAxes where strategy.assignment[axis] != (axis == expertAxis ? experts ?? batch : batch) { return false }
     let inner = rule.iteration.indices.filter { axis in
       let iteration = rule.iteration[axis]
-      return iteration.isSplittable && !carried.contains(iteration.name) && iteration.role != .batch && iteration.role != .sequence
-        && iteration.extent > 1
+      return iteration.isSplittable && !carried.contains(iteration.name) && iteration.extent > 1
+        && !iteration.role.isPosition && ![.batch, .experts, .slots].contains(iteration.role)
     }
-    let sequence = rule.iteration.firstIndex { $0.role == .sequence && $0.isSplittable }
+    let sequence = rule.iteration.firstIndex { $0.role.isPosition && $0.isSplittable }
     func parts(of iteration: Int) -> Int {
       strategy.assignment.enumerated().reduce(1) { $1.element == iteration ? $0 * mesh[$1.offset] : $0 }
     }

@@ -18,6 +18,8 @@ struct PlanSearch {
     let frame: Space.Frame
     let schedule: Schedule
     let cut: [Int]
+    /// Where layers differ, how many of each stage's layers are of the first kind.
+    let first: Int
     let choice: [Int]
     let strategies: [Strategy]
     let zero: [ZeROStage]
@@ -46,20 +48,35 @@ struct PlanSearch {
   /// The least that a configuration which was looked at, but not solved, may reach.
   private var open: Int64?
   private var queue = Queue()
-  /// Connected models, the one used last at the end. Configurations of few frames alternate at the head of the queue.
-  private var recentModels: [(frame: Space.Frame, ties: Ties, model: FoldedModel)] = []
-  private static let mostRecentModels = 16
+  /// Models, the one used last at the end. Configurations of few frames alternate at the head of the queue.
+  private var recentModels: [FrameModel] = []
+  private static let mostRecentModels = 32
   private var placedMeshes: [[Int]: Space.Placed] = [:]
   /// By stages and chunks.
   private var cuts: [[Int]: [[Int]]] = [:]
   private let rates: DeviceRates
   private let limit: Int64
-  private var models: [Int: Pricing.Model] = [:]
+  private var models: [ModelKey: Pricing.Model] = [:]
+
+  private struct ModelKey: Hashable {
+    let microBatches: Int
+    let differs: Bool
+  }
   private var axes: [[Int]: AxisBounds] = [:]
   /// The price of memory, in ticks per byte, that last excluded a cut of a frame.
   private var prices: [[Int]: Double] = [:]
   /// Lower bounds of configurations with memory relaxed.
-  private var relaxedBounds: [RelaxedKey: Int64] = [:]
+  private var relaxedBounds: [RelaxedKey: (sum: Int64, choice: [Int]?)] = [:]
+
+  /// Lower bounds of configurations with a price on memory, whatever their layers compute again.
+  private var pricedBounds: [PricedKey: Int64] = [:]
+
+  private struct PricedKey: Hashable {
+    let relaxed: RelaxedKey
+    let kinds: [Recompute]
+    /// The stage whose memory has the price.
+    let row: BlockTables.MemoryRow
+  }
 
   private struct RelaxedKey: Hashable {
     let frame: Space.Frame
@@ -72,8 +89,12 @@ struct PlanSearch {
     case meshes(stages: Int, microBatches: Int)
     case frame(Space.Frame)
     case cut(Space.Frame, Schedule, [Int])
-    /// Cuts for several numbers of chunks, with the price of memory that was best for those and others.
-    case interleaved(Space.Frame, [Member], JointBound.Price?)
+    /// A cut with all layers alike.
+    case alike(Space.Frame, Schedule, [Int])
+    /// A cut with layers of two kinds.
+    case mixed(Space.Frame, Schedule, [Int])
+    /// Cuts for several numbers of chunks.
+    case interleaved(Space.Frame, [Member])
   }
 
   /// A cut with its lower bound.
@@ -145,8 +166,10 @@ struct PlanSearch {
       switch item {
       case .meshes(let stages, let microBatches): try expand(stages: stages, microBatches: microBatches)
       case .frame(let frame): try expand(frame)
-      case .cut(let frame, let schedule, let cut): try solve(frame, schedule, cut, bound: bound)
-      case .interleaved(let frame, let members, let price): try split(frame, members, price)
+      case .cut(let frame, let schedule, let cut): try self.bound(frame, schedule, cut, bound: bound)
+      case .alike(let frame, let schedule, let cut): try solveAlike(frame, schedule, cut, bound: bound)
+      case .mixed(let frame, let schedule, let cut): try solveMixed(frame, schedule, cut, bound: bound)
+      case .interleaved(let frame, let members): try split(frame, members)
       }
     }
   }
@@ -180,7 +203,7 @@ struct PlanSearch {
         let schedule = space.schedules(stages: stages, microBatches: frame.microBatches)[0]
         let cut = space.evenCut(stages: stages, chunks: schedule.chunks)
         guard var bounds = try bounds(frame), bounds.leastMemory(schedule, cut: cut) <= limit / 2 else { continue }
-        try solve(frame, schedule, cut, bound: bound)
+        _ = try solve(frame, schedule, cut, bound: bound)
         break
       }
     }
@@ -194,15 +217,17 @@ struct PlanSearch {
     if let known = axes[key] { return known }
     let link = placed(stages: stages, mesh: [space.request.cluster.deviceCount / stages]).stageLink
     let bounds = try AxisBounds(
-      space, stages: stages, microBatches: microBatches, model: model(microBatches: microBatches), rates: rates, link: link)
+      space, stages: stages, microBatches: microBatches,
+      model: model(Space.Frame(stages: stages, mesh: [], microBatches: microBatches)), rates: rates, link: link)
     axes[key] = bounds
     return bounds
   }
 
-  private mutating func model(microBatches: Int) -> Pricing.Model {
-    if let known = models[microBatches] { return known }
-    let model = space.model(microBatches: microBatches)
-    models[microBatches] = model
+  private mutating func model(_ frame: Space.Frame) -> Pricing.Model {
+    let key = ModelKey(microBatches: frame.microBatches, differs: frame.first != nil)
+    if let known = models[key] { return known }
+    let model = space.model(frame)
+    models[key] = model
     return model
   }
 
@@ -219,26 +244,17 @@ struct PlanSearch {
     for (frame, bound) in try boundedFrames(stages: stages, microBatches: microBatches) { queue.push(.frame(frame), bound: bound) }
   }
 
-  /// Bounds a mesh's frames, one for each kind of recompute, with their conversions, and then each of their cuts.
+  /// Bounds the cuts of a mesh's frame. Its layers compute as little again as they may: more takes more time, and less memory.
   private mutating func expand(_ frame: Space.Frame) throws {
-    var connected: ConnectedBounds?
-    for recompute in space.recomputes {
-      let frame = frame.recomputing(recompute)
-      guard let bounds = try bounds(frame) else {
-        // The choices exclude it: it is no part of the space.
-        if shortfall == nil { shortfall = .constraints }
-        return
-      }
-      // Attention that is computed again adds to the bounds of the frame without; where everything is, joint bounds are much closer.
-      if recompute == .full { connected = nil }
-      guard try expand(frame, bounds, &connected) else { return }
+    let frame = frame.recomputing(space.recomputes[0])
+    guard var bounds = try bounds(frame) else {
+      // The choices exclude it: it is no part of the space.
+      if shortfall == nil { shortfall = .constraints }
+      return
     }
-  }
-
-  /// Bounds the cuts of a frame.
-  /// - Returns: false where no plan that computes more is of interest either.
-  private mutating func expand(_ frame: Space.Frame, _ bounds: FrameBounds, _ connected: inout ConnectedBounds?) throws -> Bool {
-    var bounds = bounds
+    var connected: ConnectedBounds?
+    // By kind of recompute, as they are asked for.
+    var others: [FrameBounds] = []
     var interleaved: [Member] = []
     defer { push(frame, interleaved, least: 0) }
     for schedule in space.schedules(stages: frame.stages, microBatches: frame.microBatches) {
@@ -255,7 +271,11 @@ struct PlanSearch {
           pruned += 1
           continue
         }
-        let least = bounds.leastMemory(schedule, cut: cut)
+        var least = bounds.leastMemory(schedule, cut: cut)
+        for (number, recompute) in space.recomputes.dropFirst().enumerated() where least > limit {
+          if others.count == number, let more = try self.bounds(frame.recomputing(recompute)) { others.append(more) }
+          if number < others.count { least = min(least, others[number].leastMemory(schedule, cut: cut)) }
+        }
         if least > limit {
           infeasible += 1
           note(.memory(row: 0, least: least, limit: limit))
@@ -265,14 +285,13 @@ struct PlanSearch {
       }
       if open.isEmpty { continue }
       if connected == nil {
-        guard let model = try model(frame, space.certainTies(stages: frame.stages), bounds.operators) else { return false }
-        connected = try ConnectedBounds(model, space: space, frame: frame, cutoff: cutoff)
+        guard let model = try frameModel(frame, space.certainTies(stages: frame.stages), bounds.operators) else { return }
+        connected = try ConnectedBounds(model.operators, model.minimum, space: space, frame: frame, cutoff: cutoff)
       }
       guard var closer = connected else {
         if best == nil { note(.forbidden) } else { pruned += open.count }
-        return false
+        return
       }
-      closer.count(bounds.recomputed, of: frame.recompute)
       for (cut, bound) in open {
         let bound = max(bound, try closer.bound(schedule, cut: cut))
         if bound >= cutoff ?? .max {
@@ -285,15 +304,11 @@ struct PlanSearch {
       }
       connected = closer
     }
-    return true
   }
 
   /// Bounds interleaved cuts of a frame together, and what that leaves in two halves: first of the numbers of chunks, then of the cuts for one.
-  private mutating func split(_ frame: Space.Frame, _ members: [Member], _ price: JointBound.Price?) throws {
-    guard let model = try model(frame, space.certainTies(stages: frame.stages)) else { return }
-    let joint = JointBound(model, members.map { configuration(frame, $0.schedule, $0.cut) })
-    var price = price
-    guard let least = try joint.bound(limit: limit, cutoff: cutoff, price: &price) else { return }
+  private mutating func split(_ frame: Space.Frame, _ members: [Member]) throws {
+    guard let least = try jointBound(frame, members, cutoff ?? .max) else { return }
     if least >= cutoff ?? .max {
       pruned += members.count
       return
@@ -303,14 +318,30 @@ struct PlanSearch {
       while middle < members.count && members[middle].schedule == members[middle - 1].schedule { middle += 1 }
       if middle == members.count { middle = members.firstIndex { $0.schedule == members[members.count - 1].schedule } ?? members.count / 2 }
     }
-    push(frame, Array(members[..<middle]), price, least: least)
-    push(frame, Array(members[middle...]), price, least: least)
+    push(frame, Array(members[..<middle]), least: least)
+    push(frame, Array(members[middle...]), least: least)
   }
 
-  private mutating func push(_ frame: Space.Frame, _ members: [Member], _ price: JointBound.Price? = nil, least: Int64) {
+  private mutating func push(_ frame: Space.Frame, _ members: [Member], least: Int64) {
     guard let bound = members.map(\.bound).min() else { return }
-    let item: Item = members.count == 1 ? .cut(frame, members[0].schedule, members[0].cut) : .interleaved(frame, members, price)
+    let item: Item = members.count == 1 ? .cut(frame, members[0].schedule, members[0].cut) : .interleaved(frame, members)
     queue.push(item, bound: max(bound, least))
+  }
+
+  /// A lower bound of all plans of several cuts, whatever their layers compute again; nil where there is no choice.
+  private mutating func jointBound(_ frame: Space.Frame, _ members: [Member], _ cutoff: Int64) throws -> Int64? {
+    let ties = space.certainTies(stages: frame.stages)
+    guard let base = try frameModel(frame.recomputing(space.recomputes[0]), ties) else { return nil }
+    let joint = JointWeights(base.operators, members.map { Configuration(base.frame, $0.schedule, $0.cut, space: space) })
+    guard let relaxed = try base.minimum.least(joint.objective, cutoff: cutoff) else {
+      note(.forbidden)
+      return nil
+    }
+    guard relaxed.sum < cutoff, let choice = relaxed.choice, base.minimum.memory(choice, joint.load.row()) > limit else { return relaxed.sum }
+    let models = try [base] + space.recomputes.dropFirst().compactMap { try frameModel(frame.recomputing($0), ties) }
+    return max(
+      relaxed.sum,
+      try boundWithPrice(models, joint.objective, joint.load.row(), nil, relaxed: choice, frame, cutoff))
   }
 
   private mutating func cuts(_ stages: Int, _ schedule: Schedule) -> [[Int]] {
@@ -329,11 +360,11 @@ struct PlanSearch {
   /// The operators of a frame, not connected; nil where one has no strategy left.
   private mutating func operators(_ frame: Space.Frame, _ ties: Ties) throws -> FoldedModel? {
     let placed = placed(stages: frame.stages, mesh: frame.mesh)
-    let pricing = try space.pricing(frame, on: placed, model: model(microBatches: frame.microBatches))
+    let pricing = try space.pricing(frame, on: placed, model: model(frame))
     let strategies = space.strategies(pricing, frame)
     if strategies.contains(where: \.isEmpty) { return nil }
     return FoldedModel(
-      pricing: pricing, strategies: strategies, ties: ties, zero: space.request.zero, recompute: space.recompute(frame.recompute),
+      pricing: pricing, strategies: strategies, ties: ties, zero: space.request.zero, recompute: space.recompute(frame),
       link: placed.stageLink, wrapLink: placed.wrapLink)
   }
 
@@ -345,118 +376,229 @@ struct PlanSearch {
     return placed
   }
 
-  /// The folded model of a frame; `unconnected` are its operators under these ties, where they are at hand.
-  private mutating func model(_ frame: Space.Frame, _ ties: Ties, _ unconnected: FoldedModel? = nil) throws -> FoldedModel? {
-    if let known = recentModels.lastIndex(where: { $0.frame == frame && $0.ties == ties }) {
-      let entry = recentModels.remove(at: known)
+  /// A frame's choices, in the forms that questions about it need.
+  private final class FrameModel {
+    let frame: Space.Frame
+    let ties: Ties
+    /// Not connected.
+    let operators: FoldedModel
+    private let variants: Range<SegmentID>?
+    /// For least weighted sums.
+    private(set) lazy var minimum = BlockMinimum(operators, variants: variants)
+    /// For complete problems.
+    private(set) lazy var connected: FoldedModel = {
+      var model = operators
+      model.connect(variants: variants)
+      return model
+    }()
+
+    init(frame: Space.Frame, ties: Ties, operators: FoldedModel, variants: Range<SegmentID>?) {
+      (self.frame, self.ties, self.operators, self.variants) = (frame, ties, operators, variants)
+    }
+  }
+
+  /// The model of a frame; `operators` are its operators under these ties, where they are at hand. Nil where an operator has no strategy left.
+  private mutating func frameModel(_ frame: Space.Frame, _ ties: Ties, _ known: FoldedModel? = nil) throws -> FrameModel? {
+    if let index = recentModels.lastIndex(where: { $0.frame == frame && $0.ties == ties }) {
+      let entry = recentModels.remove(at: index)
       recentModels.append(entry)
-      return entry.model
+      return entry
     }
-    guard var model = try unconnected ?? operators(frame, ties) else { return nil }
-    model.connect()
-    if !model.isPossible {
-      note(.forbidden)
-      return nil
-    }
+    guard let operators = try known ?? operators(frame, ties) else { return nil }
     if recentModels.count == Self.mostRecentModels { recentModels.removeFirst() }
-    recentModels.append((frame, ties, model))
+    let model = FrameModel(frame: frame, ties: ties, operators: operators, variants: frame.first == nil ? nil : space.variants?.segments)
+    recentModels.append(model)
     return model
   }
 
-  func configuration(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int]) -> Configuration {
-    Configuration(
-      stages: space.stages(cut: cut), segments: space.request.graph.segments.count, schedule: schedule, microBatches: frame.microBatches,
-      mode: space.request.mode)
+  // MARK: - A cut
+
+  /// Bounds a cut with a price on the memory of its fullest stage. Each layer is then best off by itself, so the best kind of layer bounds all
+  /// ways to mix kinds.
+  private mutating func bound(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws {
+    priced += 1
+    var closer = bound
+    if let cutoff {
+      closer = max(bound, try boundOfKinds(space.recomputes, frame, schedule, cut, cutoff))
+      if closer >= cutoff { return }
+    }
+    queue.push(.alike(frame, schedule, cut), bound: closer)
+    if !space.mixes.isEmpty, cut.max()! > 1 { queue.push(.mixed(frame, schedule, cut), bound: closer) }
+  }
+
+  /// Solves a cut with all layers alike, for each kind of recompute.
+  private mutating func solveAlike(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws {
+    for recompute in space.recomputes {
+      // A number of layers that is given leaves all alike where it is none of them, or all.
+      if let fixed = space.request.recomputedLayers, recompute == .none ? fixed > 0 : fixed < cut.max()! { continue }
+      if isLate { return leaveOpen(bound) }
+      _ = try solve(frame.recomputing(recompute), schedule, cut, bound: bound)
+    }
+  }
+
+  /// Solves a cut with two kinds of layers on each stage, for each pair of kinds.
+  private mutating func solveMixed(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws {
+    let most = cut.max()! - 1
+    for (first, rest) in space.mixes {
+      if isLate { return leaveOpen(bound) }
+      if let cutoff, try boundOfKinds(first == rest ? [rest] : [rest, first], frame, schedule, cut, cutoff) >= cutoff { continue }
+      // Which of two kinds that compute the same again comes first is all one where every stage holds as many.
+      var counts = 1...(first == rest && cut.allSatisfy { $0 == most + 1 } ? (most + 1) / 2 : most)
+      if let fixed = space.request.recomputedLayers {
+        guard counts.contains(fixed) else { continue }
+        counts = fixed...fixed
+      }
+      for count in counts {
+        if isLate { return leaveOpen(bound) }
+        // With more layers that compute more again the time only grows.
+        guard try solve(frame.recomputing(rest, first: first), schedule, cut, first: count, bound: bound) else { break }
+      }
+    }
+  }
+
+  /// A lower bound of all plans of a cut whose layers are of some kinds, in any mix.
+  private mutating func boundOfKinds(_ kinds: [Recompute], _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ cutoff: Int64) throws -> Int64
+  {
+    let least = frame.recomputing(kinds[0])
+    let ties = space.ties(least, cut: cut)
+    guard let base = try frameModel(least, ties) else { return cutoff }
+    let configuration = Configuration(least, schedule, cut, space: space)
+    let path = configuration.promisingPath(base.operators)
+    let objective = BlockTables.Objective(configuration, path, segments: base.operators.pricing.graph.segments.count)
+    let key = RelaxedKey(frame: least, ties: ties, weights: configuration.weights(base.operators, path))
+    guard let relaxed = try relaxed(base, objective, key, cutoff) else { return cutoff }
+    guard relaxed.sum < cutoff, let choice = relaxed.choice else { return relaxed.sum }
+    let rows = (0..<frame.stages).map { configuration.loads(ofStage: $0)[0].row() }
+    let used = rows.map { base.minimum.memory(choice, $0) }
+    guard let stage = used.indices.max(by: { used[$0] < used[$1] }), used[stage] > limit else { return relaxed.sum }
+    let priced = PricedKey(relaxed: key, kinds: kinds, row: rows[stage])
+    if let known = pricedBounds[priced] { return known }
+    let models = try [base] + kinds.dropFirst().compactMap { try frameModel(frame.recomputing($0), ties) }
+    let bound = max(relaxed.sum, try boundWithPrice(models, objective, rows[stage], stage, relaxed: choice, frame, cutoff))
+    pricedBounds[priced] = bound
+    return bound
+  }
+
+  /// The least length of a chain with memory relaxed, whichever cut it is of; nil where there is no choice.
+  private mutating func relaxed(_ model: FrameModel, _ objective: BlockTables.Objective, _ key: RelaxedKey, _ cutoff: Int64) throws -> (
+    sum: Int64, choice: [Int]?
+  )? {
+    if let known = relaxedBounds[key] { return known }
+    guard let least = try model.minimum.least(objective, cutoff: cutoff) else {
+      note(.forbidden)
+      return nil
+    }
+    relaxedBounds[key] = least
+    return least
+  }
+
+  /// A lower bound of a chain over models that differ in what layers compute again, with a price on one memory row: the price that excluded another
+  /// cut of the frame, or else the best one, where the lines of two choices meet (the intersection method of Lagrangian relaxation).
+  ///
+  /// - Parameters:
+  ///   - stage: whose row it is; nil for several configurations together, whose price is remembered in any case, so that it need not be found again.
+  ///   - relaxed: a choice of the first model that exceeds the row's limit.
+  private mutating func boundWithPrice(
+    _ models: [FrameModel], _ objective: BlockTables.Objective, _ row: BlockTables.MemoryRow, _ stage: Int?, relaxed: [Int], _ frame: Space.Frame,
+    _ cutoff: Int64
+  ) throws -> Int64 {
+    /// What a choice takes without a price on memory, and its bytes above the limit.
+    func line(_ model: FrameModel, _ choice: [Int]) -> (time: Double, excess: Double) {
+      (Double(model.minimum.time(choice, objective)), Double(model.minimum.memory(choice, row) - limit))
+    }
+    var above = line(models[0], relaxed)
+    var below: (time: Double, excess: Double)?
+    var best = Int64.min
+    let key = [frame.stages, frame.microBatches, stage ?? -1] + frame.mesh
+    var objective = objective
+    var price = prices[key] ?? above.time / Double(limit)
+    let known = stage == nil ? prices[key] : nil
+    for _ in 0..<(known == nil ? Self.mostPrices : 2) {
+      objective.price = .init(row: row, limit: limit, ticksPerByte: price)
+      var least = Int64.max
+      var next: (time: Double, excess: Double)?
+      for model in models {
+        guard let found = try model.minimum.least(objective, cutoff: cutoff), found.sum < least else { continue }
+        least = found.sum
+        next = found.choice.map { line(model, $0) }
+      }
+      if least > best {
+        best = least
+        if stage == nil { prices[key] = price }
+      }
+      if least >= cutoff {
+        prices[key] = price
+        return least
+      }
+      guard let next else { return best }
+      if next.excess > 0 { above = next } else { below = next }
+      guard let below else {
+        price *= 10
+        continue
+      }
+      let meeting = (below.time - above.time) / (above.excess - below.excess)
+      guard meeting > 0, abs(meeting - price) > 1e-3 * price else { break }
+      price = meeting
+    }
+    return best
   }
 
   // MARK: - One configuration
 
-  private mutating func solve(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws {
-    let ties = space.ties(cut: cut, stages: frame.stages)
-    guard let model = try model(frame, ties) else { return }
-    let configuration = configuration(frame, schedule, cut)
+  /// - Returns: false where the configuration is of no interest even with memory relaxed.
+  private mutating func solve(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], first: Int = 0, bound: Int64) throws -> Bool {
+    let ties = space.ties(frame, cut: cut, first: first)
+    guard let frameModel = try frameModel(frame, ties) else { return true }
+    let configuration = Configuration(frame, schedule, cut, first: first, space: space)
     priced += 1
-    var paths = [configuration.promisingPath(model)]
+    var paths = [configuration.promisingPath(frameModel.operators)]
     // Most configurations are out of the question whatever memory they need.
     if let cutoff {
-      // Cuts whose chains weigh everything alike are the same problem.
-      let key = RelaxedKey(frame: frame, ties: ties, weights: configuration.weights(model, paths[0]))
-      if let known = relaxedBounds[key], known >= cutoff { return }
-      let relaxed = try configuration.problem(model, paths: paths, limit: nil).solve(Self.relaxedOptions(cutoff))
-      relaxedBounds[key] = relaxed.lowerBound
-      if relaxed.lowerBound >= cutoff { return }
-      if let choice = relaxed.choice, try pricesOut(configuration, model, paths[0], choice, frame, schedule, cutoff) { return }
+      let objective = BlockTables.Objective(configuration, paths[0], segments: frameModel.operators.pricing.graph.segments.count)
+      let key = RelaxedKey(frame: frame, ties: ties, weights: configuration.weights(frameModel.operators, paths[0]))
+      guard let relaxed = try relaxed(frameModel, objective, key, cutoff) else { return true }
+      if relaxed.sum >= cutoff { return false }
+      if let choice = relaxed.choice {
+        let rows = configuration.memoryRows(frameModel.operators).map { ($0.load.stage, $0.load.row($0.op)) }
+        let used = rows.map { frameModel.minimum.memory(choice, $0.1) }
+        if let most = used.indices.max(by: { used[$0] < used[$1] }), used[most] > limit,
+          try boundWithPrice([frameModel], objective, rows[most].1, rows[most].0, relaxed: choice, frame, cutoff) >= cutoff
+        {
+          return true
+        }
+      }
+    }
+    let model = frameModel.connected
+    if !model.isPossible {
+      note(.forbidden)
+      return true
     }
     while true {
       let problem = try configuration.problem(model, paths: paths, limit: limit)
       let outcome = try problem.solve(SolveOptions(stop: monitor.stop, cutoff: cutoff))
       switch outcome.status {
-      case .cutoff: return
+      case .cutoff: return true
       case .infeasible(let why):
         if why != .forbidden { infeasible += 1 }
         if best == nil { note(try exactly(why, configuration, model)) }
-        return
+        return true
       case .timeLimit:
-        if let choice = outcome.choice { _ = record(model, frame, schedule, cut, configuration, choice) }
+        if let choice = outcome.choice { _ = record(model, frame, schedule, cut, first, configuration, choice) }
         leaveOpen(max(bound, outcome.lowerBound))
-        return
+        return true
       case .optimal: break
       }
-      guard let choice = outcome.choice else { return }
-      let timeline = record(model, frame, schedule, cut, configuration, choice)
-      if timeline.end <= outcome.lowerBound + Outcome.tolerance(of: timeline.end) || paths.contains(timeline.critical) { return }
+      guard let choice = outcome.choice else { return true }
+      let timeline = record(model, frame, schedule, cut, first, configuration, choice)
+      if timeline.end <= outcome.lowerBound + Outcome.tolerance(of: timeline.end) || paths.contains(timeline.critical) { return true }
       paths.append(timeline.critical)
     }
-  }
-
-  private static func relaxedOptions(_ cutoff: Int64) -> SolveOptions {
-    SolveOptions(cutoff: cutoff, reductions: .all.subtracting(.dominance))
-  }
-
-  /// Whether a price on the memory row that a relaxed choice exceeds most excludes a configuration: the price that did for another cut of the
-  /// frame, or else the best one, where the lines of two choices meet (the intersection method of Lagrangian relaxation).
-  private mutating func pricesOut(
-    _ configuration: Configuration, _ model: FoldedModel, _ path: PipelineTimeline.Path, _ relaxed: [Int], _ frame: Space.Frame, _ schedule: Schedule,
-    _ cutoff: Int64
-  ) throws -> Bool {
-    let rows = configuration.memoryRows(model)
-    guard let row = rows.max(by: { Configuration.memory(model, relaxed, row: $0) < Configuration.memory(model, relaxed, row: $1) }) else {
-      return false
-    }
-    /// What a choice takes without a price, and its bytes above the limit.
-    func line(_ choice: [Int]) -> (time: Double, excess: Double) {
-      let time = path.length(configuration.stageTimes(model, choice))
-      return (Double(time), Double(Configuration.memory(model, choice, row: row) - limit))
-    }
-    var above = line(relaxed)
-    guard above.excess > 0 else { return false }
-    var below: (time: Double, excess: Double)?
-    let key = [frame.stages, frame.microBatches, row.load.stage] + frame.mesh
-    var price = Configuration.MemoryPrice(row: row, limit: limit, ticksPerByte: prices[key] ?? 100 * above.time / Double(limit))
-    for _ in 0..<Self.mostPrices {
-      let outcome = try configuration.problem(model, paths: [path], limit: nil, price: price).solve(Self.relaxedOptions(cutoff))
-      if outcome.lowerBound >= cutoff {
-        prices[key] = price.ticksPerByte
-        return true
-      }
-      guard let choice = outcome.choice else { return false }
-      let next = line(choice)
-      if next.excess > 0 { above = next } else { below = next }
-      guard let below else {
-        price.ticksPerByte *= 10
-        continue
-      }
-      let meeting = (below.time - above.time) / (above.excess - below.excess)
-      guard meeting > 0, abs(meeting - price.ticksPerByte) > 1e-3 * price.ticksPerByte else { break }
-      price.ticksPerByte = meeting
-    }
-    return false
   }
 
   private static let mostPrices = 5
 
   private mutating func record(
-    _ model: FoldedModel, _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ configuration: Configuration, _ choice: [Int]
+    _ model: FoldedModel, _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ first: Int, _ configuration: Configuration, _ choice: [Int]
   ) -> PipelineTimeline {
     let choice = model.withoutIdleHoldings(choice)
     let timeline = configuration.timeline(configuration.stageTimes(model, choice))
@@ -465,7 +607,8 @@ struct PlanSearch {
       let strategies = model.strategies.indices.map { model.strategies[$0][choice[model.nodeOfOperator[$0]]] }
       if let known { found.remove(at: known) } else if found.count == space.request.top { found.removeLast() }
       let candidate = Candidate(
-        frame: frame, schedule: schedule, cut: cut, choice: choice, strategies: strategies, zero: model.zeroStages(choice), objective: timeline.end)
+        frame: frame, schedule: schedule, cut: cut, first: first, choice: choice, strategies: strategies, zero: model.zeroStages(choice),
+        objective: timeline.end)
       found.insert(candidate, at: found.firstIndex { $0.objective > timeline.end } ?? found.count)
     }
     return timeline

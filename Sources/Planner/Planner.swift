@@ -21,6 +21,7 @@ package enum PlanOutcome: Sendable {
     package let certificate: Certificate
     /// The next best configurations, each with its own best plan, as many as were asked for.
     package let others: [Other]
+    let candidate: PlanSearch.Candidate
   }
 
   package struct Other: Sendable {
@@ -73,14 +74,18 @@ package enum Planner {
         others: try search.found.dropFirst().map { candidate in
           let (decision, prediction) = try priced(candidate, space)
           return .init(decision: decision, prediction: prediction)
-        }))
+        }, candidate: best))
   }
 
   /// A candidate written out, and priced from scratch.
   private static func priced(_ candidate: PlanSearch.Candidate, _ space: Space) throws -> (Decision, Prediction) {
     let placed = space.placed(stages: candidate.frame.stages, mesh: candidate.frame.mesh)
-    let pricing = try space.pricing(candidate.frame, on: placed)
-    let decision = decide(candidate, pricing, space)
+    let written = WrittenModel(candidate, space)
+    let pricing = try space.pricing(
+      candidate.frame, on: placed,
+      model: Pricing.Model(
+        written.graph.sized(batch: space.request.batch / candidate.frame.microBatches, sequence: space.request.sequence), space.request.mode))
+    let decision = decide(candidate, written, pricing, space)
     let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, links: placed.links)
     guard objective == candidate.objective else {
       throw PlannerError.inconsistent("the search says \(candidate.objective) ticks, pricing its plan from scratch gives \(objective)")
@@ -114,42 +119,28 @@ package enum Planner {
   /// The last ILP of a plan: the choice of strategies in its configuration, with every chain of the schedule that can be the longest.
   package static func program(of planned: PlanOutcome.Planned, _ request: SearchRequest) throws -> (problem: Problem, names: [String]) {
     let space = try Space(request)
-    let decision = planned.decision
-    let frame = Space.Frame(stages: decision.groups, mesh: decision.mesh, microBatches: decision.job.microBatches)
+    let (candidate, decision) = (planned.candidate, planned.decision)
+    let frame = candidate.frame
     let placed = space.placed(stages: frame.stages, mesh: frame.mesh)
     let pricing = try space.pricing(frame, on: placed)
-    let cut = decision.stages.map { stage in
-      stage.units.reduce(0) { space.layerSegments.contains($1.segment) ? $0 + $1.copies.count : $0 }
-    }
     var model = FoldedModel(
-      pricing: pricing, strategies: space.strategies(pricing, frame), ties: space.ties(cut: cut, stages: frame.stages), zero: request.zero,
-      recompute: decision.recompute, link: placed.stageLink, wrapLink: placed.wrapLink)
-    model.connect()
-    let configuration = Configuration(
-      stages: decision.stages.map { $0.units.map { Space.UnitCount($0.segment, $0.copies.count) } }, segments: pricing.graph.segments.count,
-      schedule: decision.schedule, microBatches: frame.microBatches, mode: request.mode)
+      pricing: pricing, strategies: space.strategies(pricing, frame), ties: space.ties(frame, cut: candidate.cut, first: candidate.first),
+      zero: request.zero, recompute: space.recompute(frame), link: placed.stageLink, wrapLink: placed.wrapLink)
+    model.connect(variants: frame.first == nil ? nil : space.variants?.segments)
+    let configuration = Configuration(frame, candidate.schedule, candidate.cut, first: candidate.first, space: space)
     var paths = PipelineTimeline.bounds(stages: frame.stages, schedule: decision.schedule, microBatches: frame.microBatches, mode: request.mode)
-    let (_, _, timeline) = try DecisionPricing.predict(decision, pricing: pricing, links: placed.links)
+    let timeline = configuration.timeline(configuration.stageTimes(model, candidate.choice))
     if !paths.contains(timeline.critical) { paths.append(timeline.critical) }
     return (try configuration.problem(model, paths: paths, limit: pricing.rates.usable.whole), model.nodeNames)
   }
 
   /// Writes a candidate out: stages with their copies, and the conversions that its layouts ask for.
-  private static func decide(_ best: PlanSearch.Candidate, _ pricing: Pricing, _ space: Space) -> Decision {
-    var next = [Int](repeating: 0, count: pricing.graph.segments.count)
-    let stages = space.stages(cut: best.cut).map { units in
-      Stage(
-        units: units.map { unit in
-          let first = next[unit.segment]
-          next[unit.segment] += unit.copies
-          return UnitRange(segment: unit.segment, copies: first..<first + unit.copies)
-        })
-    }
+  private static func decide(_ best: PlanSearch.Candidate, _ written: WrittenModel, _ pricing: Pricing, _ space: Space) -> Decision {
+    let strategies = written.origins.map { best.strategies[$0] }
     var decision = Decision(
-      graph: pricing.graph, job: pricing.job, mesh: best.frame.mesh, schedule: best.schedule, stages: stages,
-      assignments: best.strategies.map(\.assignment), zero: best.zero,
-      recompute: space.recompute(best.frame.recompute), conversions: [])
-    decision.conversions = conversions(of: best.strategies, pricing)
+      graph: pricing.graph, job: pricing.job, mesh: best.frame.mesh, schedule: best.schedule, stages: written.stages,
+      assignments: strategies.map(\.assignment), zero: written.origins.map { best.zero[$0] }, recompute: written.recompute, conversions: [])
+    decision.conversions = conversions(of: strategies, pricing)
     return decision
   }
 
@@ -195,7 +186,13 @@ extension Space {
     let isInterleaved = schedules.contains(.interleaved)
     let shapes = pipelineDegrees.flatMap { meshes(stages: $0) }.map { $0.map(String.init).joined(separator: "x") }
     return [
-      .init(name: "operators", values: "every assignment of mesh axes to iteration axes; all copies of a block alike"),
+      .init(name: "operators", values: "every assignment of mesh axes to iteration axes"),
+      .init(
+        name: "layers of one block",
+        values: variants == nil
+          ? "all alike"
+          : request.recomputedLayers.map { "the first \($0) of each stage of a kind of their own" }
+            ?? "all alike, or the first 1, 2, … of each stage of a kind of their own; what passes between layers laid out alike"),
       .init(name: "pipeline degrees", values: list(pipelineDegrees)),
       .init(name: "meshes", values: list(shapes)),
       .init(name: "micro-batches", values: list(microBatchCounts)),
@@ -214,7 +211,7 @@ extension Space {
           + (schedules.count > 1 && isInterleaved ? "; " : "")
           + (isInterleaved ? "interleaved, within one of even on the first chunk and at most one more on the last" : "")),
       .init(name: "ZeRO stages", values: request.zero.map { "given: \($0.rawValue)" } ?? "0 1 2 3, each operator's weights by themselves"),
-      .init(name: "recompute", values: list(recomputes.map(\.rawValue)) + ", all layers alike"),
+      .init(name: "recompute", values: request.recomputeOfSegments.map { "given: " + list($0.map(\.rawValue)) } ?? list(recomputes.map(\.rawValue))),
       .init(name: "layouts of one tensor held at once", values: "at most \(FoldedModel.mostUses)"),
     ]
   }

@@ -87,6 +87,11 @@ extension Planner {
     smallest.isSequenceParallel = split.isSequenceParallel
     for start in smallest == degrees ? [degrees] : [degrees, smallest] where start == degrees || repairs.isEmpty {
       if start != degrees, attempt(start) { continue }
+      for factor in [2, 4, 8, 16] {
+        var changed = start
+        changed.expert *= factor
+        if attempt(changed) { break }
+      }
       for degree in [\MegatronDegrees.tensor, \.pipeline, \.data] as [WritableKeyPath<MegatronDegrees, Int>] {
         for takesFromReplicas in [true, false] where degree != \.data || !takesFromReplicas {
           for factor in [2, 4, 8, 16] {

@@ -29,6 +29,12 @@ package struct SearchRequest: Sendable {
   package var zero: ZeROStage?
   /// What every layer computes again in its backward pass; nil leaves it to the search.
   package var recompute: Recompute?
+  /// So many of each stage's first layers compute that again, and the others nothing; nil: all layers, or as the search finds best.
+  package var recomputedLayers: Int?
+  /// What each segment computes again, where that is fixed.
+  package var recomputeOfSegments: [Recompute]?
+  /// Whether the layers of a stage may be of two kinds, each with its own splits, ZeRO stages and recompute.
+  package var layersMayDiffer = true
   /// The split of a fixed configuration; nil leaves it to the search.
   package var form: MegatronForm?
   /// Whether plans that do not fit a device's memory are priced all the same.
@@ -75,7 +81,7 @@ package struct StrategyConstraint: Hashable, Sendable {
   }
 
   /// Every word that names a split.
-  package static let vocabulary = ["data", "row", "column", "sequence", "context", "heads", "vocab", "replicate"]
+  package static let vocabulary = ["data", "row", "column", "sequence", "context", "heads", "vocab", "expert", "replicate"]
 
   /// Parses `PATTERN=STRATEGY`.
   ///

@@ -14,11 +14,28 @@ package struct Space: Sendable {
     let microBatches: Int
     /// What the layers compute again in their backward passes.
     var recompute = Recompute.none
+    /// Where layers differ, what the first ones of each stage compute again; `recompute` is then that of the rest.
+    var first: Recompute?
 
-    func recomputing(_ recompute: Recompute) -> Frame {
+    /// With all layers alike, or the first ones of each stage as another kind.
+    func recomputing(_ recompute: Recompute, first: Recompute? = nil) -> Frame {
       var copy = self
-      copy.recompute = recompute
+      (copy.recompute, copy.first) = (recompute, first)
       return copy
+    }
+  }
+
+  /// The model with its layers written twice: any stage holds some layers of the one kind and then some of the other.
+  struct Variants: Sendable {
+    let graph: Graph
+    /// The two kinds.
+    let segments: Range<SegmentID>
+    /// For each operator of the graph, the one of the model that it stems from.
+    let origins: [OperatorID]
+
+    init(_ graph: Graph, segment: SegmentID) {
+      (self.graph, origins) = graph.dividing(segment, into: [1, 1], countsAreSymbolic: true)
+      segments = segment..<segment + 2
     }
   }
 
@@ -32,6 +49,8 @@ package struct Space: Sendable {
   package let schedules: [Schedule.Kind]
   /// What layers may compute again, from the least on.
   package let recomputes: [Recompute]
+  /// Where the layers of a stage may be of two kinds.
+  let variants: Variants?
 
   /// - Throws: `PlannerError.usage` where a fixed choice is impossible.
   init(_ request: SearchRequest, tick: Seconds? = nil) throws {
@@ -41,8 +60,8 @@ package struct Space: Sendable {
     let graph = request.graph
     let last = graph.segments.count - 1
     var range = 0..<graph.segments.count
-    if range.count > 1 && graph.segments[0].repeats == 1 { range = 1..<range.upperBound }
-    if range.count > 1 && graph.segments[last].repeats == 1 { range = range.lowerBound..<last }
+    if range.count > 1 && !graph.isLayer(0) { range = 1..<range.upperBound }
+    if range.count > 1 && !graph.isLayer(last) { range = range.lowerBound..<last }
     layerSegments = range
     let layers = range.reduce(0) { $0 + graph.segments[$1].repeats }
     let devices = request.cluster.deviceCount
@@ -76,8 +95,21 @@ package struct Space: Sendable {
         throw PlannerError.usage("--stages names \(counted(stages.count, "stage")) and --pp \(degree)")
       }
     }
-    recomputes = request.mode == .forward ? [.none] : request.recompute.map { [$0] } ?? Recompute.allCases
+    if request.mode == .forward || request.recomputeOfSegments != nil {
+      recomputes = [.none]
+    } else if let recompute = request.recompute {
+      recomputes = request.recomputedLayers != nil && recompute != .none ? [.none, recompute] : [recompute]
+    } else {
+      recomputes = Recompute.allCases
+    }
+    let maySplit = request.mode == .train && range.count == 1 && layers > 1 && request.recomputeOfSegments == nil
+    variants = maySplit && (request.layersMayDiffer || request.recomputedLayers != nil) ? Variants(graph, segment: range.lowerBound) : nil
 
+    if graph.couplesBatch, let count = request.microBatches, count != 1 {
+      throw PlannerError.usage(
+        "the model has an operator that couples the samples of the whole batch, so a step has one micro-batch, not \(count); \"per_microbatch\": true in a native "
+          + "model file asks for another function, that of each micro-batch")
+    }
     if let count = request.microBatches {
       guard count > 0, request.batch % count == 0 else {
         throw PlannerError.usage("\(count) micro-batches do not divide the batch of \(request.batch)")
@@ -88,7 +120,7 @@ package struct Space: Sendable {
       microBatchCounts = [count]
       if schedules == [.interleaved] { degrees = try Self.interleavedDegrees(request, degrees, microBatches: count) }
     } else {
-      var counts = Self.divisors(request.batch)
+      var counts = graph.couplesBatch ? [1] : Self.divisors(request.batch)
       if let size = request.microBatchSize {
         counts = counts.filter { request.batch / $0 % size == 0 }
         if counts.isEmpty { throw PlannerError.usage("micro-batches of \(size) do not divide the batch of \(request.batch)") }
@@ -147,10 +179,29 @@ package struct Space: Sendable {
     return Seconds(tick)
   }
 
-  /// For each segment what it computes again: the layers alone do.
-  func recompute(_ recompute: Recompute) -> [Recompute] {
-    request.graph.segments.indices.map { layerSegments.contains($0) ? recompute : .none }
+  /// For each segment of a frame's graph what it computes again: the layers alone do, where they have a backward pass (all may be frozen).
+  func recompute(_ frame: Frame) -> [Recompute] {
+    if let given = request.recomputeOfSegments { return given }
+    let graph = graph(frame)
+    let hasBackward = graph.segmentsWithBackward()
+    return graph.segments.indices.map { segment in
+      guard hasBackward[segment] else { return .none }
+      if let first = frame.first, let variants {
+        return variants.segments.contains(segment) ? (segment == variants.segments.lowerBound ? first : frame.recompute) : .none
+      }
+      return layerSegments.contains(segment) ? frame.recompute : .none
+    }
   }
+
+  /// The kinds of layers that a stage may hold together, the one that comes first, first: what computes more again.
+  var mixes: [(first: Recompute, rest: Recompute)] {
+    if variants == nil { return [] }
+    if request.recomputedLayers != nil { return recomputes.dropFirst().map { ($0, .none) } }
+    return recomputes.reversed().flatMap { first in recomputes.filter { $0 <= first }.map { (first, $0) } }
+  }
+
+  /// The model, or where layers differ the model with two kinds of layers.
+  func graph(_ frame: Frame) -> Graph { frame.first == nil ? request.graph : variants!.graph }
 
   var layerCount: Int { layerSegments.reduce(0) { $0 + request.graph.segments[$1].repeats } }
 
@@ -218,6 +269,18 @@ package struct Space: Sendable {
     return request.stageLayers ?? (0..<count).map { ($0 + 1) * layerCount / count - $0 * layerCount / count }
   }
 
+  /// The units on each virtual stage of a cut, where the first so many layers of each are of the first kind.
+  func stages(cut: [Int], first: Int) -> [[UnitCount]] {
+    let segment = layerSegments.lowerBound
+    return stages(cut: cut).map { units in
+      units.flatMap { unit -> [UnitCount] in
+        if unit.segment != segment { return [UnitCount(unit.segment < segment ? unit.segment : unit.segment + 1, unit.copies)] }
+        let count = min(first, unit.copies)
+        return [UnitCount(segment, count), UnitCount(segment + 1, unit.copies - count)].filter { $0.copies > 0 }
+      }
+    }
+  }
+
   /// The units on each virtual stage of a cut.
   func stages(cut: [Int]) -> [[UnitCount]] {
     var layers: [SegmentID] = layerSegments.flatMap { [SegmentID](repeating: $0, count: request.graph.segments[$0].repeats) }
@@ -270,8 +333,8 @@ package struct Space: Sendable {
   }
 
   /// The graph at the sizes of one micro-batch, with its rules.
-  func model(microBatches: Int) -> Pricing.Model {
-    Pricing.Model(request.graph.sized(batch: request.batch / microBatches, sequence: request.sequence), request.mode)
+  func model(_ frame: Frame) -> Pricing.Model {
+    Pricing.Model(graph(frame).sized(batch: request.batch / frame.microBatches, sequence: request.sequence), request.mode)
   }
 
   func job(microBatches: Int) -> Job {
@@ -283,7 +346,7 @@ package struct Space: Sendable {
   /// What prices operators and conversions in a frame.
   func pricing(_ frame: Frame, on placed: Placed, model: Pricing.Model? = nil) throws -> Pricing {
     Pricing(
-      model: model ?? self.model(microBatches: frame.microBatches), mesh: frame.mesh, rates: try slowestRates(),
+      model: model ?? self.model(frame), mesh: frame.mesh, rates: try slowestRates(),
       job: job(microBatches: frame.microBatches), placements: placed.placements, tick: tick)
   }
 
@@ -322,9 +385,10 @@ package struct Space: Sendable {
     let degree = dataDegree(microBatches: frame.microBatches)
     let carried = MegatronForm.carried(request.graph)
     return pricing.rules.enumerated().map { op, rule in
-      let constraints = request.constraints.filter { $0.matches(request.graph.operators[op].name) }
+      let name = pricing.graph.operators[op].name
+      let constraints = request.constraints.filter { $0.matches(frame.first == nil ? name : Graph.withoutFirstCopy(name)) }
       return Strategy.all(for: rule, mesh: frame.mesh).filter { strategy in
-        if let degree, let batch = rule.iteration.firstIndex(where: { $0.role == .batch }) {
+        if let degree, !rule.worksOnSlots, let batch = rule.iteration.firstIndex(where: { $0.role == .batch }) {
           let parts = strategy.assignment.enumerated().reduce(1) { $1.element == batch ? $0 * frame.mesh[$1.offset] : $0 }
           if parts != degree { return false }
         }
@@ -332,5 +396,12 @@ package struct Space: Sendable {
         return constraints.allSatisfy { $0.allows(strategy, rule: rule) }
       }
     }
+  }
+}
+
+extension Graph {
+  /// Whether a segment holds layers: it occurs several times, or is named after its number.
+  fileprivate func isLayer(_ segment: SegmentID) -> Bool {
+    segments[segment].repeats > 1 || segments[segment].operators.contains { Graph.isPerCopy(operators[$0].name) }
   }
 }

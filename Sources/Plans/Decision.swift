@@ -82,7 +82,7 @@ package struct Decision: Hashable, Sendable {
 extension Decision {
   /// The groups of devices that read a parameter which is not a repeated one: more than one for tied weights.
   package func groupsHolding(_ tensor: TensorID) -> [Int] {
-    guard let source = graph.tensors[tensor].parameter, !source.checkpointName.contains("{i}") else { return [] }
+    guard let source = graph.tensors[tensor].parameter, !Graph.isPerCopy(source.checkpointName) else { return [] }
     let segments = Set(graph.consumers[tensor].map { graph.segmentOfOperator[$0.op] })
     let holding = stages.indices.filter { stages[$0].units.contains { segments.contains($0.segment) && !$0.copies.isEmpty } }
     return Set(holding.map(group)).sorted()
@@ -90,13 +90,14 @@ extension Decision {
 }
 
 extension Decision {
-  /// The same model and job on one rank, the whole batch at once: what every split must compute.
+  /// The same model and job on one rank, the whole batch at once (in its micro-batches, where the model's loss is theirs): what every split must
+  /// compute.
   package func onOneRank() -> Decision {
     var job = job
-    job.microBatches = 1
+    if !graph.isPerMicroBatch { job.microBatches = 1 }
     let stage = Stage(units: graph.segments.indices.map { UnitRange(segment: $0, copies: 0..<graph.segments[$0].repeats) })
     return Decision(
-      graph: graph.sized(batch: job.batch, sequence: nil), job: job, mesh: [1], schedule: .gpipe, stages: [stage],
+      graph: graph.sized(batch: job.batch / job.microBatches, sequence: nil), job: job, mesh: [1], schedule: .gpipe, stages: [stage],
       assignments: graph.operators.map { _ in [nil] }, conversions: [])
   }
 }

@@ -26,18 +26,28 @@ package struct OperatorRule: Sendable {
     package let axis: Int
     /// The iteration axes that the reduced array spans.
     package let spans: [Int]
-    /// How many arrays of that size are reduced, one all-reduce each.
+    /// How many arrays of that size are reduced, one all-reduce each, in the forward pass.
     package let count: Int
+    /// The same in the backward pass.
+    package let backwardCount: Int
+
+    init(axis: Int, spans: [Int], count: Int, backwardCount: Int = 0) {
+      self.axis = axis
+      self.spans = spans
+      self.count = count
+      self.backwardCount = backwardCount
+    }
   }
 
   /// What the operator costs to carry out, in terms of its local iteration extents.
   package enum Work: Sendable {
     /// A matrix product: 2·m·n·k operations, where each of m, n and k is a product of iteration axes. Backward is two such products.
-    case product(m: [Int], n: [Int], k: [Int])
+    /// `batch` are axes along which the products are apart, each with a matrix of its own on both sides (experts).
+    case product(batch: [Int] = [], m: [Int], n: [Int], k: [Int])
     /// Blocked attention: 4·b·s·t·heads·d operations forward, 2.5 times that backward (five products instead of two), half of it when causal.
     case attention(causal: Bool, queries: Int, keys: Int)
-    /// Reads its operands and writes its result once: bound by memory bandwidth.
-    case stream
+    /// Reads its operands, so many times, and writes its result once: bound by memory bandwidth.
+    case stream(readings: Int = 1)
     /// Reads only the rows that it needs of its last operand.
     case gather
     /// No work of its own: a view, or data that the input pipeline prepares.
@@ -57,6 +67,18 @@ package struct OperatorRule: Sendable {
   package let keepsExtra: [(spans: [Int], bytesPerElement: Int)]
   package let interior: [InteriorCollective]
   package let work: Work
+
+  /// Whether the operator works on tokens that were dispatched to experts: the data that a rank holds is then not its own replica's.
+  package var worksOnSlots: Bool { iteration.contains { $0.role == .slots } }
+
+  /// Whether backward reads an operand's values to give the gradients that are wanted: of a product, one operand's gradient is made of the other.
+  ///
+  /// - Parameter wanted: for each operand, whether its gradient is.
+  package func keeps(_ operand: Int, forGradientsOf wanted: [Bool]) -> Bool {
+    guard keepsOperand[operand] else { return false }
+    if case .product = work { return wanted.indices.contains { $0 != operand && wanted[$0] } }
+    return wanted.contains(true)
+  }
 
   /// The iteration axes that the result lacks.
   package func isReduced(_ axis: Int) -> Bool { !result.contains(axis) }

@@ -65,48 +65,110 @@ package enum OperatorRules {
       let statistics = op.operands.count == 3 ? 2 : 1
       return rule.finish(
         operands: op.operands.indices.map(dims), result: out, keeps: Array(op.operands.indices.prefix(2)),
-        extra: Array(repeating: (rows, 4), count: statistics), work: .stream)
+        extra: Array(repeating: (rows, 4), count: statistics), work: .stream())
 
     case .rotary:
       // … |d -> … |d
       rule.add(out)
       rule.forbid(out[out.count - 1])
-      return rule.finish(operands: [dims(0)], result: out, keeps: [], work: .stream)
+      return rule.finish(operands: [dims(0)], result: out, keeps: [], work: .stream())
 
     case .bias, .add:
       // … o, o -> … o
       rule.add(out)
-      return rule.finish(operands: [dims(0), dims(1)], result: out, keeps: [], work: .stream)
+      return rule.finish(operands: [dims(0), dims(1)], result: out, keeps: [], work: .stream())
+
+    case .scale:
+      rule.add(out)
+      return rule.finish(operands: [dims(0)], result: out, keeps: [], work: .stream())
+
+    case .pass:
+      rule.add(out)
+      return rule.finish(operands: [dims(0)], result: out, keeps: [], work: .free)
 
     case .multiply:
       rule.add(out)
-      return rule.finish(operands: [dims(0), dims(1)], result: out, keeps: [0, 1], work: .stream)
+      return rule.finish(operands: [dims(0), dims(1)], result: out, keeps: [0, 1], work: .stream())
 
     case .activation(let function):
       rule.add(out)
-      return rule.finish(operands: [dims(0)], result: out, keeps: function == .tanh ? [] : [0], keepsResult: function == .tanh, work: .stream)
+      return rule.finish(operands: [dims(0)], result: out, keeps: function == .tanh ? [] : [0], keepsResult: function == .tanh, work: .stream())
 
     case .dropout:
       rule.add(out)
-      return rule.finish(operands: [dims(0)], result: out, keeps: [], extra: [(rule.indices(out), 1)], work: .stream)
+      return rule.finish(operands: [dims(0)], result: out, keeps: [], extra: [(rule.indices(out), 1)], work: .stream())
 
     case .patches:
       // b |c |H |W -> b |n |(c p p)
       rule.add([out[0]])
       rule.add(Array(out.dropFirst()) + dims(0).dropFirst(), splittable: false)
-      return rule.finish(operands: [dims(0)], result: out, keeps: [], work: .stream)
+      return rule.finish(operands: [dims(0)], result: out, keeps: [], work: .stream())
 
     case .prependToken:
       // b |n h, h -> b |m h
       rule.add([out[0], out[2]])
       rule.add([out[1], dims(0)[1]], splittable: false)
-      return rule.finish(operands: [dims(0), dims(1)], result: out, keeps: [], work: .stream)
+      return rule.finish(operands: [dims(0), dims(1)], result: out, keeps: [], work: .stream())
 
     case .selectToken:
       // b |s h -> b h
       rule.add(out)
       rule.add([dims(0)[1]], splittable: false)
       return rule.finish(operands: [dims(0)], result: out, keeps: [], work: .free)
+
+    case .convolution, .batchNorm, .maxPool, .averagePool: return images(op, graph)
+
+    case .route:
+      // b s |e -> b s |(2k)   (the k best of all experts: every rank sees all logits of its tokens)
+      rule.add(Array(out.dropLast()))
+      rule.add([dims(0)[2], out[2]], splittable: false)
+      guard case .route(_, let renormalises) = op.kind else { preconditionFailure("not a route") }
+      // Renormalised weights are a softmax of their own, whose gradient needs no other logit.
+      return rule.finish(operands: [dims(0)], result: out, keeps: renormalises ? [] : [0], keepsResult: true, work: .stream())
+
+    case .dispatch:
+      // b s h, b s |(2k) -> e b s h   (s: positions and their slots; e: each rank keeps what goes to its own experts)
+      let (x, experts) = (dims(0), out[0])
+      rule.add(x + [experts])
+      rule.add([dims(1)[2]], splittable: false)
+      rule.limit(x[1], to: graph.axes[out[2]].extent)
+      return rule.finish(
+        operandIndices: [rule.indices(x), rule.indices(dims(1))], resultIndices: rule.indices([experts] + x), keeps: [1], work: .stream())
+
+    case .expertLinear:
+      // e b c i, e i o -> e b c o   (e: expert-parallel; no expert reads another's tokens or weights)
+      let (x, weight) = (dims(0), dims(1))
+      let contracted = weight.dropFirst().filter { x.contains($0) }
+      let produced = weight.filter { !x.contains($0) }
+      rule.add(x + produced)
+      for axis in contracted { rule.name(axis, ["row"]) }
+      for axis in produced { rule.name(axis, ["column"]) }
+      return rule.finish(
+        operands: [x, weight], result: out, keeps: [0, 1],
+        work: .product(
+          batch: rule.indices([x[0]]), m: rule.indices(x.dropFirst().filter { !contracted.contains($0) }), n: rule.indices(produced),
+          k: rule.indices(contracted)))
+
+    case .combine:
+      // e b s h, b s |(2k) -> b s h   (e: the sum over a token's experts is partial)
+      let (y, experts) = (dims(0), dims(0)[0])
+      rule.add(out + [experts])
+      rule.add([dims(1)[2]], splittable: false)
+      rule.limit(out[1], to: graph.axes[y[2]].extent)
+      return rule.finish(
+        operandIndices: [rule.indices([experts] + out), rule.indices(dims(1))], resultIndices: rule.indices(out), keeps: [0, 1], work: .stream())
+
+    case .sigmoidGate:
+      // … h, … |1 -> … h
+      rule.add(out)
+      rule.add(dims(1).suffix(1), splittable: false)
+      return rule.finish(operands: [dims(0), dims(1)], result: out, keeps: [0, 1], work: .stream())
+
+    case .selectMarkedToken, .unitNorm, .similarity, .learnedScale, .contrastiveLoss:
+      return pairing(op, graph)
+
+    case .broadcast, .concatenate:
+      return resampling(op, graph)
 
     case .crossEntropy:
       // … v, … -> ()   (v: maximum, sum of exponentials and target logit are reduced inside)
@@ -116,15 +178,15 @@ package enum OperatorRules {
       let rows = rule.indices(Array(dims(0).dropLast()))
       return rule.finish(
         operands: [dims(0), dims(1)], result: [], keeps: [0, 1], extra: [(rows, 4), (rows, 4)],
-        interior: [.init(axis: rule.indices([classes])[0], spans: rows, count: 3)], work: .stream)
+        interior: [.init(axis: rule.indices([classes])[0], spans: rows, count: 3)], work: .stream())
     }
   }
 }
 
 /// Collects the iteration axes of one rule.
-private struct RuleBuilder {
+struct RuleBuilder {
   let graph: Graph
-  private var axes: [(id: AxisID, isAlias: Bool, splittable: Bool, completed: Bool, words: [String])] = []
+  private var axes: [(id: AxisID, extent: Int, isAlias: Bool, splittable: Bool, completed: Bool, words: [String])] = []
 
   init(graph: Graph) { self.graph = graph }
 
@@ -132,21 +194,27 @@ private struct RuleBuilder {
   static func words(for role: Axis.Role) -> [String] {
     switch role {
     case .batch: ["data"]
-    case .sequence: ["sequence"]
+    case .sequence, .patches: ["sequence"]
     case .heads, .queries: ["heads"]
     case .vocabulary: ["vocab"]
-    case .feature, .whole: ["column"]
+    case .experts: ["expert"]
+    case .slots: ["sequence"]
+    case .feature, .whole, .candidates: ["column"]
     }
   }
 
-  mutating func add(_ ids: [AxisID], splittable: Bool = true) {
+  mutating func add(_ ids: some Sequence<AxisID>, splittable: Bool = true) {
     for id in ids where !axes.contains(where: { $0.id == id && !$0.isAlias }) {
-      axes.append((id, false, splittable && graph.axes[id].role != .whole, false, Self.words(for: graph.axes[id].role)))
+      axes.append(
+        (
+          id, graph.axes[id].extent, false, splittable && ![.whole, .candidates].contains(graph.axes[id].role), false,
+          Self.words(for: graph.axes[id].role)
+        ))
     }
   }
 
   mutating func addAlias(of id: AxisID, splittable: Bool) -> Int {
-    axes.append((id, true, splittable, false, []))
+    axes.append((id, graph.axes[id].extent, true, splittable, false, []))
     return axes.count - 1
   }
 
@@ -158,6 +226,8 @@ private struct RuleBuilder {
   func indices(_ ids: [AxisID]) -> [Int] { ids.map(index) }
   mutating func name(_ id: AxisID, _ words: [String]) { axes[index(id)].words = words }
   mutating func forbid(_ id: AxisID) { axes[index(id)].splittable = false }
+  /// An axis that is cut together with a shorter one must leave every rank a part of that, too.
+  mutating func limit(_ id: AxisID, to extent: Int) { axes[index(id)].extent = min(axes[index(id)].extent, extent) }
   mutating func completeInside(_ id: AxisID) { axes[index(id)].completed = true }
 
   func finish(
@@ -172,13 +242,22 @@ private struct RuleBuilder {
     operandIndices: [[Int]], result: [AxisID], keeps: [Int], keepsResult: Bool = false, extra: [(spans: [Int], bytesPerElement: Int)] = [],
     interior: [OperatorRule.InteriorCollective] = [], work: OperatorRule.Work
   ) -> OperatorRule {
+    finish(
+      operandIndices: operandIndices, resultIndices: indices(result), keeps: keeps, keepsResult: keepsResult, extra: extra, interior: interior,
+      work: work)
+  }
+
+  func finish(
+    operandIndices: [[Int]], resultIndices: [Int], keeps: [Int], keepsResult: Bool = false, extra: [(spans: [Int], bytesPerElement: Int)] = [],
+    interior: [OperatorRule.InteriorCollective] = [], work: OperatorRule.Work
+  ) -> OperatorRule {
     OperatorRule(
       iteration: axes.map { axis in
         OperatorRule.IterationAxis(
-          name: graph.axes[axis.id].name, extent: graph.axes[axis.id].extent, role: graph.axes[axis.id].role, isSplittable: axis.splittable,
+          name: graph.axes[axis.id].name, extent: axis.extent, role: graph.axes[axis.id].role, isSplittable: axis.splittable,
           isCompletedInside: axis.completed, words: axis.words)
       },
-      operands: operandIndices, result: indices(result), keepsOperand: operandIndices.indices.map { keeps.contains($0) },
+      operands: operandIndices, result: resultIndices, keepsOperand: operandIndices.indices.map { keeps.contains($0) },
       keepsResult: keepsResult, keepsExtra: extra, interior: interior, work: work)
   }
 }

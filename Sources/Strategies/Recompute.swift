@@ -3,13 +3,18 @@ import ModelGraph
 
 /// What a segment's backward pass computes again instead of keeping it (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost";
 /// Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models", §5).
-package enum Recompute: String, Hashable, Sendable, CaseIterable {
+package enum Recompute: String, Hashable, Sendable, CaseIterable, Comparable {
   /// Nothing: all that backward reads is kept.
   case none
   /// The attention operators' results.
   case selective
   /// Everything: only what comes into the segment is kept, in the layouts in which its readers take it.
   case full
+
+  /// By how much is computed again.
+  package static func < (a: Recompute, b: Recompute) -> Bool {
+    Self.allCases.firstIndex(of: a)! < Self.allCases.firstIndex(of: b)!
+  }
 
   /// Whether an operator's forward pass is carried out again before its segment's backward pass.
   package func repeats(_ rule: OperatorRule) -> Bool {

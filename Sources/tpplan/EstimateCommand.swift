@@ -8,7 +8,7 @@ import Strategies
 /// `tpplan estimate`: prices a configuration that a person gives.
 struct EstimateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "estimate", abstract: "Price your own tensor, pipeline and data parallel degrees.",
+    commandName: "estimate", abstract: "Price your own tensor, pipeline, data and expert parallel degrees.",
     discussion: "Example: tpplan estimate models/gpt3-175b.json hardware/dgx-a100.json --tp 8 --pp 16 --dp 8 --micro-batch 1 --sp")
 
   @OptionGroup var workload: WorkloadOptions
@@ -19,6 +19,8 @@ struct EstimateCommand: ParsableCommand {
   var pp = 1
   @Option(parsing: .unconditional, help: "Data-parallel replicas.")
   var dp = 1
+  @Option(parsing: .unconditional, help: "Expert-parallel degree: so many of the data replicas share out each layer's experts.")
+  var ep = 1
   @Flag(help: "Split the sequence between tensor-parallel regions (Megatron's sequence parallelism).")
   var sp = false
 
@@ -69,7 +71,7 @@ struct EstimateCommand: ParsableCommand {
 
   /// The degrees that the options name.
   private func degrees() throws -> MegatronDegrees {
-    for (name, value) in [("--tp", tp), ("--pp", pp), ("--dp", dp), ("--vpp", vpp)] where !(1...1_048_576).contains(value) {
+    for (name, value) in [("--tp", tp), ("--pp", pp), ("--dp", dp), ("--ep", ep), ("--vpp", vpp)] where !(1...1_048_576).contains(value) {
       throw UsageError("\(name) \(value): expected a number from 1 to 1048576")
     }
     if let microBatch, !(1...1_000_000_000).contains(microBatch) {
@@ -78,6 +80,7 @@ struct EstimateCommand: ParsableCommand {
     if sp && tp == 1 { throw UsageError("--sp splits the sequence over tensor-parallel ranks; it needs --tp of at least 2") }
     var degrees = MegatronDegrees()
     (degrees.tensor, degrees.pipeline, degrees.data) = (tp, pp, dp)
+    degrees.expert = ep
     degrees.isSequenceParallel = sp
     degrees.recompute = recompute
     degrees.zero = try SearchCommand.zeroStage(zero)

@@ -3,6 +3,7 @@ import Documents
 import Execution
 import Foundation
 import Hardware
+import Lowering
 import Plans
 import Quantities
 import Strategies
@@ -40,6 +41,15 @@ struct RunText {
     }.filter { $0.amount.count > 0 || $0.expected.count > 0 }
   }
 
+  /// What the ranks would send if the tokens were spread over the experts as the plan assumes; nil without experts.
+  private var balancedBytes: Int? {
+    guard decision.graph.withSlotsForEveryPosition != nil else { return nil }
+    return (0..<decision.ranks).reduce(0) { total, rank in
+      let traffic = Lowering.program(for: decision, rank: rank).expectedTraffic()
+      return Traffic.Kind.allCases.reduce(total) { $0 + traffic[$1].bytes }
+    }
+  }
+
   /// One line each.
   var lines: [String] {
     var lines: [String] = []
@@ -62,6 +72,11 @@ struct RunText {
       lines.append(
         "  \(kind.name.padding(toLength: 14, withPad: " ", startingAt: 0)) \(counted(amount.count, "call")) per step, \(Bytes(amount.bytes)) over all ranks"
           + (isEqual ? ", as planned" : ", planned: \(counted(expected.count, "call")), \(Bytes(expected.bytes))"))
+    }
+    if let balancedBytes {
+      lines.append(
+        "  experts        have a slot for every position when they are run; with tokens spread evenly, as the plan assumes, \(Bytes(balancedBytes)) "
+          + "over all ranks in all collectives")
     }
     if let outputs { lines.append("  outputs      \(report.outputs.map(\.name).joined(separator: ", ")) in \(outputs)") }
     if let verification = report.verification { lines.append(line(verification)) }
@@ -97,6 +112,7 @@ struct RunText {
     object["predicted_memory_bytes"] = (.double(predicted.memory.value))
     object["blas_kernel"] = (.string(kernel))
     object["collectives"] = (.object(collectives))
+    object["balanced_bytes"] = balancedBytes.map { .int($0) }
     if let verification = report.verification {
       let difference: JSON =
         verification.firstDifference.map {

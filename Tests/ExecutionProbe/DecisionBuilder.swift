@@ -131,15 +131,15 @@ extension DecisionBuilder {
     let op = graph.operators[id]
     switch op.kind {
     case .embedding: return ["vocab"]
-    case .linear:
+    case .linear, .expertLinear:
       // The half that leads back to the hidden size is row-parallel.
       let output = graph.tensors[op.result].dimensions.last.map { graph.axes[$0].name }
-      return output == "hidden" ? ["row"] : ["vocab", "heads", "column"]
+      return output?.hasSuffix("hidden") ?? false ? ["row"] : ["vocab", "heads", "column"]
     case .attention, .rotary: return ["heads"]
     case .activation, .multiply: return ["column"]
     case .bias:
       let output = graph.tensors[op.result].dimensions.last.map { graph.axes[$0].name }
-      return output == "hidden" ? [] : ["heads", "column"]
+      return output?.hasSuffix("hidden") ?? false ? [] : ["heads", "column"]
     case .crossEntropy: return ["vocab"]
     default: return []
     }

@@ -8,7 +8,9 @@ import Strategies
 /// Runs of tiny models under given strategies, each compared with one rank.
 struct DecisionChecks {
   let world: Communicator
-  private let seed: UInt64 = 1
+  /// A folder with weights and inputs, where the generator's are not what is run.
+  var folder: String?
+  var seed: UInt64 = 1
 
   /// Two steps; what differs from one rank, or from the program's own count of its traffic, as text.
   func mismatches(_ decision: Decision, _ label: String) throws -> [String] {
@@ -29,25 +31,60 @@ struct DecisionChecks {
   }
 
   func run(_ decision: Decision, verifies: Bool, steps: Int, faults: FaultInjection? = nil) throws -> RunReport {
+    let (graph, batch) = (decision.graph, decision.job.batch)
+    let parameters: ParameterValues = try folder.map { .checkpoint(try Checkpoint(path: $0)) } ?? .generated(seed: seed)
+    let inputs =
+      try folder.map { try StepInputs(graph: graph, batch: batch, file: $0 + "/inputs.safetensors", needsLabels: true) }
+      ?? StepInputs(graph: graph, batch: batch, seed: seed)
     var request = RunRequest(
-      decision, hyperparameters: Hyperparameters(optimizer: decision.job.optimizer), parameters: .generated(seed: seed),
-      inputs: StepInputs(graph: decision.graph, batch: decision.job.batch, seed: seed))
+      decision, hyperparameters: Hyperparameters(optimizer: decision.job.optimizer), parameters: parameters, inputs: inputs)
     request.steps = steps
     request.faults = faults
     if verifies { request.verification = Self.onOneRank(decision) }
     return try Run(request, world: world).carryOut()
   }
 
-  /// The same job on one rank, in one micro-batch.
+  /// The same job on one rank, in one micro-batch, or as many as the model's function is of.
   static func onOneRank(_ decision: Decision) -> Decision {
-    let graph = decision.graph.sized(batch: decision.job.batch, sequence: nil)
+    let microBatches = decision.graph.isPerMicroBatch ? decision.job.microBatches : 1
+    let graph = decision.graph.sized(batch: decision.job.batch / microBatches, sequence: nil)
     let builder = DecisionBuilder(graph: graph, mesh: [1])
-    return builder.decision(builder.replicated, batch: decision.job.batch, mode: decision.job.mode, optimizer: decision.job.optimizer)
+    return builder.decision(
+      builder.replicated, batch: decision.job.batch, microBatches: microBatches, mode: decision.job.mode, optimizer: decision.job.optimizer)
   }
 
   /// Random strategies for every operator, with random ZeRO stages and recomputation, on random meshes of the world's ranks, with random
   /// pipelines, interleaved or not; forward alone in one of five.
   func random(_ model: TinyModel, seed: UInt64, count: Int) throws -> [String] {
+    try random("\(model)", seed: seed, count: count) { random, stages, chunks in
+      func pick<T>(_ list: [T]) -> T { list[Int(random.next() % UInt64(list.count))] }
+      let microBatches = chunks == 1 ? pick([1, 2, 3]) : stages * pick([1, 2])
+      let batch = pick([2, 3]) * microBatches
+      // Extents that do not divide: 3 heads of 5, and so on.
+      let graph = try model.graph(
+        batch: batch / microBatches, layers: chunks == 1 ? 2 : 4, hidden: 24, heads: 6, ffn: pick([20, 27]), vocabulary: 31, sequence: pick([7, 8]))
+      return (graph, batch, microBatches)
+    }
+  }
+
+  /// The same of a folder's model, with its weights and inputs, and some of its parameters frozen.
+  func random(folder: String, isFrozen: Bool, seed: UInt64, count: Int) throws -> [String] {
+    let model = try ModelReader.read(folder).graph.freezing { isFrozen && OracleChecks.isFrozen($0) }
+    guard let shape = try Safetensors(file: folder + "/inputs.safetensors").entry(named: "input_ids")?.shape, shape.count == 2 else {
+      throw ProbeError(description: "\(folder) has no input_ids")
+    }
+    var checks = self
+    checks.folder = folder
+    return try checks.random(model.name, seed: seed, count: count) { random, _, _ in
+      let microBatches = model.couplesBatch ? 1 : 1 + Int(random.next() % 2)
+      return (model.sized(batch: shape[0] / microBatches, sequence: shape[1]), shape[0], microBatches)
+    }
+  }
+
+  private func random(
+    _ name: String, seed: UInt64, count: Int,
+    _ model: (inout SplitMix64, _ stages: Int, _ chunks: Int) throws -> (graph: Graph, batch: Int, microBatches: Int)
+  ) throws -> [String] {
     var problems: [String] = []
     for index in 0..<count {
       var random = SplitMix64(state: seed &+ UInt64(index) &* 1_000_003)
@@ -56,26 +93,24 @@ struct DecisionChecks {
       let perStage = world.size / stages
       let mesh = pick((1...perStage).filter { perStage % $0 == 0 }.map { $0 == 1 ? [perStage] : [$0, perStage / $0] })
       let chunks = stages == 1 ? 1 : pick([1, 1, 2, 3].filter { stages * $0 <= 6 })
-      let microBatches = chunks == 1 ? pick([1, 2, 3]) : stages * pick([1, 2])
-      let batch = pick([2, 3]) * microBatches
-      // Extents that do not divide: 3 heads of 5, and so on.
-      let graph = try model.graph(
-        batch: batch / microBatches, layers: chunks == 1 ? 2 : 4, hidden: 24, heads: 6, ffn: pick([20, 27]), vocabulary: 31, sequence: pick([7, 8]))
+      let (graph, batch, microBatches) = try model(&random, stages, chunks)
       let builder = DecisionBuilder(graph: graph, mesh: mesh)
-      // With embedding and head, four copies of segments, or six.
+      // A model that is given may have too few copies of segments, or micro-batches, for several chunks.
+      let copies = graph.segments.reduce(0) { $0 + $1.repeats }
+      let isInterleaved = chunks > 1 && copies >= stages * chunks && microBatches % stages == 0
+      let schedule = isInterleaved ? .interleaved(chunks: chunks) : pick([Schedule.gpipe, .oneForwardOneBackward])
       var cuts = stages == 1 ? [] : stages == 2 ? [pick([1, 2, 3])] : [1, 2]
-      if chunks > 1 {
-        cuts = Array(1...5)
+      if isInterleaved {
+        cuts = Array(1..<copies)
         while cuts.count >= stages * chunks { cuts.remove(at: Int(random.next() % UInt64(cuts.count))) }
       }
       let assignments = builder.random(using: &random)
       let zero = graph.operators.map { _ in pick(ZeROStage.allCases) }
       let recompute = graph.segments.map { _ in pick(Recompute.allCases) }
       let decision = builder.decision(
-        assignments, batch: batch, microBatches: microBatches, cuts: cuts,
-        schedule: chunks == 1 ? pick([.gpipe, .oneForwardOneBackward]) : .interleaved(chunks: chunks),
+        assignments, batch: batch, microBatches: microBatches, cuts: cuts, schedule: schedule,
         mode: pick([.train, .train, .train, .train, .forward]), optimizer: pick([.adamw, .sgd]), zero: { zero[$0] }, recompute: { recompute[$0] })
-      let label = "\(model) seed \(seed) case \(index) mesh \(mesh) stages \(stages) of \(chunks) cuts \(cuts) micro-batches \(microBatches)"
+      let label = "\(name) seed \(seed) case \(index) mesh \(mesh) stages \(stages) \(schedule) cuts \(cuts) micro-batches \(microBatches)"
       problems += try mismatches(decision, "\(label) ZeRO \(decision.zero.map(\.rawValue)) recompute \(recompute)")
     }
     return problems

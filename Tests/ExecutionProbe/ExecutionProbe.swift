@@ -38,6 +38,12 @@ enum ExecutionProbe {
       guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
       let checks = DecisionChecks(world: process.world)
       try print(try checks.random(model, seed: UInt64(arguments[1]) ?? 0, count: Int(arguments[2]) ?? 1), process)
+    case "random-folder":
+      let checks = DecisionChecks(world: process.world)
+      try print(
+        try checks.random(
+          folder: arguments[0], isFrozen: arguments.last == "frozen", seed: UInt64(arguments[1]) ?? 0, count: Int(arguments[2]) ?? 1), process)
+    case "kinks": try print(try DecisionChecks(world: process.world).kinks(), process)
     case "padding": try print(try DecisionChecks(world: process.world).padding(), process)
     case "memory":
       guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
@@ -46,9 +52,8 @@ enum ExecutionProbe {
     case "diverge": try DecisionChecks(world: process.world).diverge()
     case "faults": try print(try DecisionChecks(world: process.world).faults(), process)
     case "oracle":
-      guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
-      let checks = OracleChecks(world: process.world, folder: arguments[1], model: model)
-      try print(try arguments.dropFirst(2).flatMap { name in try checks.mismatches(strategy: name).map { "\(name): \($0)" } }, process)
+      let checks = OracleChecks(world: process.world, folder: arguments[0])
+      try print(try arguments.dropFirst(1).flatMap { name in try checks.mismatches(strategy: name).map { "\(name): \($0)" } }, process)
     case "steps": try measureSteps(arguments, process.world)
     case "status": return Int32(arguments[0]) ?? 0
     case "fail": try fail(arguments[0], process)

@@ -11,7 +11,9 @@ struct ActivationTests {
     case .geluTanh: { 0.5 * $0 * (1 + tanh((2 / Double.pi).squareRoot() * ($0 + 0.044715 * $0 * $0 * $0))) }
     case .geluErf: { 0.5 * $0 * (1 + erf($0 / 2.0.squareRoot())) }
     case .silu: { $0 / (1 + exp(-$0)) }
+    case .quickGelu: { $0 / (1 + exp(-1.702 * $0)) }
     case .relu: { max($0, 0) }
+    case .squaredRelu: { max($0, 0) * max($0, 0) }
     case .tanh: { tanh($0) }
     }
   }

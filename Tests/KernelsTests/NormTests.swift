@@ -78,6 +78,24 @@ struct NormTests {
     #expect(worstError(dw, zip(exactW, dw0.doubles).map(+) + [77]) <= Double(rows) * tolerance + 1e-9)
   }
 
+  /// Weights that are stored as differences from 1 give what the weights themselves give.
+  @Test(arguments: [(3, 8), (2, 13)] as [(Int, Int)])
+  func rmsNormAddsOne(_ rows: Int, _ columns: Int) {
+    var samples = SeededGenerator(seed: UInt64(rows * 100 + columns))
+    let (x, dy) = (samples.floats(rows * columns, in: -2...2), samples.floats(rows * columns))
+    // Multiples of 2^-10, so that adding 1 does not round.
+    let difference = (0..<columns).map { Float($0 * 37 % 101) * 0x1p-10 }
+    let w = difference.map { 1 + $0 }
+    func run(_ weight: [Float], addend: Float) -> [[Float]] {
+      var (y, dx, rstd) = (x, x, [Float](repeating: 0, count: rows))
+      var dw = [Float](repeating: 0, count: columns)
+      RMSNorm.forward(x, weight: weight, addend: addend, epsilon: 1e-5, into: &y, rstd: &rstd, rows: rows, columns: columns)
+      RMSNorm.backward(x: x, weight: weight, addend: addend, rstd: rstd, dy: dy, dx: &dx, dweight: &dw, rows: rows, columns: columns)
+      return [y, dx, dw]
+    }
+    #expect(run(difference, addend: 1) == run(w, addend: 0))
+  }
+
   /// A large common offset must not destroy the variance.
   @Test func statisticsSurviveAnOffset() {
     let columns = 1000

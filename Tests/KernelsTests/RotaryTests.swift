@@ -31,6 +31,26 @@ struct RotaryTests {
     table.rotate(x, into: &y, batch: batch, start: start, count: count, heads: heads, pitch: pitch)
     #expect(worstError(y, expected) <= 3 * epsilon)
 
+    // Features after the rotated ones are copied, whatever the size of a head.
+    let size = 2 * half + 5
+    var padded: [Float] = []
+    for head in 0..<x.count / (2 * half) { padded += x[head * 2 * half..<(head + 1) * 2 * half] + [1, 2, 3, 4, 5] }
+    var partial = [Float](repeating: 77, count: padded.count)
+    table.rotate(padded, into: &partial, batch: batch, start: start, count: count, heads: heads, pitch: pitch, headSize: size)
+    for index in padded.indices {
+      let (head, feature) = (index / size, index % size)
+      // A head of which nothing was written has 77s only.
+      let isWritten = y[head * 2 * half] != 77
+      let expected = feature < 2 * half ? y[head * 2 * half + feature] : isWritten ? padded[index] : 77
+      #expect(partial[index] == expected)
+    }
+    var inPlace = padded
+    inPlace.withUnsafeMutableBufferPointer { buffer in
+      guard let base = buffer.baseAddress else { return }
+      table.rotate(base, into: base, batch: batch, start: start, count: count, heads: heads, pitch: pitch, headSize: size)
+    }
+    #expect(zip(partial, inPlace).allSatisfy { $0 == 77 || $0 == $1 })
+
     // The inverse of a rotation restores its argument; 77s stay where no position is.
     var back = [Float](repeating: 77, count: x.count)
     table.rotateBack(y, into: &back, batch: batch, start: start, count: count, heads: heads, pitch: pitch)

@@ -42,8 +42,7 @@ import Testing
     }
     #expect(
       message { try graph(carried: 2, entries: { [$0, $1] }, exits: { [$2, $1] }) }
-        == "segment block: sends on block.second as it came in; let an operator of the segment compute what it sends on (a dropout of"
-        + " probability 0 copies)")
+        == "segment block: sends on block.second as it came in; let an operator of the segment give what it sends on (a `pass`)")
     #expect(
       message { try graph(carried: 2, entries: { first, _ in [first, first] }, exits: { [$2] }) }
         == "segment block: takes in block.first twice; take it in once")

@@ -12,11 +12,15 @@ import Testing
     var readings: [String: [Int]] = [:]
     var shapes: [String: [Int]] = [:]
     for (id, tensor) in graph.tensors.enumerated() {
-      guard let source = tensor.parameter else { continue }
-      let name = source.checkpointName
-      #expect(shapes.updateValue(source.checkpointShape, forKey: name) ?? source.checkpointShape == source.checkpointShape)
-      for index in storedIndices(source, graph.shape(id)) {
-        readings[name, default: [Int](repeating: 0, count: source.checkpointShape.reduce(1, *))][index] += 1
+      guard let parameter = tensor.parameter else { continue }
+      // A stacked parameter has a stored tensor for each element of its first dimension.
+      let shape = parameter.isStacked ? [1] + graph.shape(id).dropFirst() : graph.shape(id)
+      for source in parameter.isStacked ? (0..<graph.shape(id)[0]).map(parameter.element) : [parameter] {
+        let name = source.checkpointName
+        #expect(shapes.updateValue(source.checkpointShape, forKey: name) ?? source.checkpointShape == source.checkpointShape)
+        for index in storedIndices(source, shape) {
+          readings[name, default: [Int](repeating: 0, count: source.checkpointShape.reduce(1, *))][index] += 1
+        }
       }
     }
     for (name, counts) in readings { #expect(counts.allSatisfy { $0 == 1 }, "\(name) \(counts)") }

@@ -40,9 +40,37 @@ enum Tiny {
     {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "hidden_size": 8, "num_attention_heads": 4, "num_key_value_heads": 4,
      "num_hidden_layers": 2, "intermediate_size": 12, "max_position_embeddings": 16, "vocab_size": 20, "tie_word_embeddings": true}
     """
+  static let qwen3 = """
+    {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "hidden_size": 8, "num_attention_heads": 4, "num_key_value_heads": 2,
+     "head_dim": 6, "num_hidden_layers": 2, "intermediate_size": 12, "max_position_embeddings": 16, "vocab_size": 20}
+    """
+  static let gemma = """
+    {"model_type": "gemma", "architectures": ["GemmaForCausalLM"], "hidden_size": 8, "num_attention_heads": 4, "num_key_value_heads": 1,
+     "head_dim": 6, "num_hidden_layers": 2, "intermediate_size": 12, "max_position_embeddings": 16, "vocab_size": 20}
+    """
+  static let phi3 = """
+    {"model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "hidden_size": 16, "num_attention_heads": 4, "num_key_value_heads": 2,
+     "num_hidden_layers": 2, "intermediate_size": 12, "max_position_embeddings": 16, "vocab_size": 20, "partial_rotary_factor": 0.5,
+     "resid_pdrop": 0.1}
+    """
+  static let gptNeoX = """
+    {"model_type": "gpt_neox", "architectures": ["GPTNeoXForCausalLM"], "hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2,
+     "intermediate_size": 12, "max_position_embeddings": 16, "vocab_size": 20, "hidden_dropout": 0.1}
+    """
+  static let opt = """
+    {"model_type": "opt", "architectures": ["OPTForCausalLM"], "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 2,
+     "ffn_dim": 12, "max_position_embeddings": 16, "vocab_size": 20, "word_embed_proj_dim": 8}
+    """
   static let bert = """
     {"model_type": "bert", "architectures": ["BertForMaskedLM"], "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 3,
      "intermediate_size": 12, "max_position_embeddings": 16, "vocab_size": 20}
+    """
+  static let clip = """
+    {"model_type": "clip", "architectures": ["CLIPModel"], "projection_dim": 6, "workload": {"batch": 3, "sequence": 5},
+     "text_config": {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 3, "intermediate_size": 12, "vocab_size": 20,
+                     "max_position_embeddings": 16, "eos_token_id": 2},
+     "vision_config": {"hidden_size": 12, "num_attention_heads": 3, "num_hidden_layers": 2, "intermediate_size": 20, "image_size": 12,
+                       "patch_size": 4, "num_channels": 2}}
     """
   static let vit = """
     {"model_type": "vit", "architectures": ["ViTForImageClassification"], "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 3,
@@ -58,8 +86,10 @@ enum Tiny {
 
   static let all = [
     gpt2, headed(gpt2, "GPT2LMHeadModel", "GPT2Model"), untied(gpt2), llama, headed(llama, "LlamaForCausalLM", "LlamaModel"), llamaWithBiases,
-    mistral, qwen2, bert, headed(bert, "BertForMaskedLM", "BertModel"), headed(bert, "BertForMaskedLM", "BertForSequenceClassification"),
-    untied(bert), vit, headed(vit, "ViTForImageClassification", "ViTModel"),
+    mistral, qwen2, qwen3, gemma, phi3, gptNeoX, headed(gptNeoX, "\"vocab_size\"", "\"use_parallel_residual\": false, \"vocab_size\""), opt,
+    headed(opt, "\"vocab_size\"", "\"do_layer_norm_before\": false, \"vocab_size\""), headed(opt, "OPTForCausalLM", "OPTModel"), bert,
+    headed(bert, "BertForMaskedLM", "BertModel"), headed(bert, "BertForMaskedLM", "BertForSequenceClassification"),
+    untied(bert), clip, vit, headed(vit, "ViTForImageClassification", "ViTModel"), mixtral, qwen2MoE, qwen3MoE,
   ]
 
   private static func headed(_ text: String, _ from: String, _ to: String) -> String { text.replacingOccurrences(of: from, with: to) }

@@ -29,6 +29,23 @@ import Testing
     #expect(hash.count == 64)
   }
 
+  @Test("A frozen weight is written so, and read back; nothing before the first learned one needs a gradient")
+  func frozenWeights() throws {
+    let gpt2 = try ModelReader.decode(configuration(Tiny.gpt2)).freezing { !$0.contains("c_proj") }
+    let json = ModelReader.encode(gpt2)
+    #expect(try ModelReader.decode(Document(file: "model.json", value: json).root) == gpt2)
+    #expect(json.prettyText.contains("\"frozen\": true"))
+    let needed = gpt2.reachesLoss()
+    func isNeeded(_ name: String) -> Bool? { gpt2.tensors.firstIndex { $0.name == name }.map { needed[$0] } }
+    #expect(isNeeded("transformer.h.{i}.mlp.c_proj.weight") == true && isNeeded("transformer.h.{i}.mlp.c_fc.weight") == false)
+    // Copies after the first have something learned before them, so that a block's input needs its gradient.
+    #expect(isNeeded("transformer.h.{i}.input") == true && isNeeded("transformer.ln_f") == true)
+    #expect(isNeeded("transformer.wte") == false && gpt2.segmentsWithBackward() == [false, true, true])
+    // With the blocks frozen too, a learned head is all that has a backward pass.
+    let head = gpt2.freezing { !$0.contains("ln_f") }
+    #expect(head.segmentsWithBackward() == [false, false, true] && !head.reachesLoss()[head.segments[2].entries[0]])
+  }
+
   @Test("Files that differ in layout only have one hash; a directory is read through its config.json")
   func hashes() throws {
     let directory = FileManager.default.temporaryDirectory.appendingPathComponent("tpplan-\(UUID().uuidString)")

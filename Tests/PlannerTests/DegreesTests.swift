@@ -59,6 +59,43 @@ import Testing
     #expect(degrees(tensor: 8, data: 2).assumptions(request) == ["micro-batches of 8 sequences for each replica (--micro-batch)"])
   }
 
+  /// The experts of each group of 4 replicas are spread over its members; everything else stays data- and tensor-parallel.
+  @Test func expertsAreSpreadOverGroupsOfReplicas() throws {
+    var request = try Shipped.request("mixtral-8x7b", on: Shipped.hardware("dgx-h100"), devices: 32, batch: 32, sequence: 4096)
+    request.ignoresMemoryLimit = true
+    var given = degrees(tensor: 2, data: 8, microBatch: 1)
+    (given.pipeline, given.expert, given.isSequenceParallel) = (2, 4, true)
+    let plan = try #require(try Planner.search(try given.fix(request)).plan)
+    let layer = "model.layers.{i}"
+    #expect(plan.decision.mesh == [2, 4, 2])
+    #expect(plan.words("\(layer).self_attn.q_proj") == ["data", "data", "column"])
+    #expect(plan.words("\(layer).block_sparse_moe.gate") == ["data", "data", "sequence"])
+    #expect(plan.words("\(layer).block_sparse_moe.dispatch") == ["data", "data", "sequence"])
+    #expect(plan.words("\(layer).block_sparse_moe.experts.w1") == ["data", "expert", "column"])
+    #expect(plan.words("\(layer).block_sparse_moe.experts.act") == ["data", "expert", "column"])
+    #expect(plan.words("\(layer).block_sparse_moe.experts.w2") == ["data", "expert", "row"])
+    #expect(plan.words("\(layer).block_sparse_moe.combine") == ["data", "data", "sequence"])
+    // Without the degree every replica has all experts.
+    given.expert = 1
+    let copied = try #require(try Planner.search(try given.fix(request)).plan)
+    #expect(copied.decision.mesh == [8, 2] && copied.words("\(layer).block_sparse_moe.experts.w1") == ["data", "column"])
+    #expect(copied.prediction.memory > plan.prediction.memory)
+  }
+
+  @Test func theExpertDegreeMustDivideReplicasAndExperts() throws {
+    let hardware = try Shipped.hardware("dgx-h100")
+    let mixtral = try Shipped.request("mixtral-8x7b", on: hardware, devices: 48, batch: 48, sequence: 4096)
+    for (request, data, expert, message) in [
+      (mixtral, 6, 4, "--ep 4 does not divide 6 data replicas"), (mixtral, 48, 16, "--ep 16 does not divide the model's 8 experts"),
+      (try self.request(), 8, 2, "--ep 2: llama-3-8b has no experts"),
+    ] {
+      var given = degrees(tensor: 1, data: data)
+      given.expert = expert
+      let error = #expect(throws: PlannerError.self) { try given.fix(request) }
+      #expect(error?.description.contains(message) == true, "\(String(describing: error))")
+    }
+  }
+
   @Test func degreesMustDivideTheBatch() throws {
     let request = try request(batch: 6)
     for (given, message) in [

@@ -30,6 +30,7 @@ struct Enumeration {
         for count in 1...request.batch where request.batch % count == 0 {
           if let fixed = request.microBatches, fixed != count { continue }
           try enumerate(stages: degree, mesh: mesh, microBatches: count, copiesAlike: copiesAlike)
+          if request.layersMayDiffer { try enumerateMixes(stages: degree, mesh: mesh, microBatches: count) }
         }
       }
     }
@@ -118,6 +119,77 @@ struct Enumeration {
         }
       }
     } while advance(&picked, counts)
+  }
+
+  /// The first 1, 2, … layers of each stage differ from the rest: each such pattern written out as a model of its own.
+  private mutating func enumerateMixes(stages count: Int, mesh: [Int], microBatches: Int) throws {
+    guard request.mode == .train, request.graph.segments.count == 3, layerCount > 1 else { return }
+    let links = links(stages: count, size: mesh.reduce(1, *))
+    let pipelines = pipelines(stages: count, microBatches: microBatches)
+    for cut in Set(pipelines.map(\.cut)).sorted(by: { $0.lexicographicallyPrecedes($1) }) {
+      for first in 1..<max(2, cut.max()!) where cut.max()! > 1 {
+        // (copies, whether they are of the first kind) for each run of equal layers.
+        let runs = cut.map { [(min(first, $0), true), ($0 - min(first, $0), false)].filter { $0.0 > 0 } }
+        let kinds = runs.joined().map(\.1)
+        let (graph, origins) = request.graph.dividing(1, into: runs.joined().map(\.0))
+        let pricing = try pricing(stages: count, mesh: mesh, microBatches: microBatches, graph: graph)
+        /// The first operator that stems from the same one and is of the same kind.
+        let alike = origins.indices.map { op in
+          origins.indices.first { origins[$0] == origins[op] && kind($0, pricing.graph, kinds) == kind(op, pricing.graph, kinds) }!
+        }
+        var next = 1
+        let stages = runs.enumerated().map { index, runs in
+          var units = runs.map { run in
+            next += 1
+            return UnitRange(segment: next - 1, copies: 0..<run.0)
+          }
+          if index == 0 { units.insert(UnitRange(segment: 0, copies: 0..<1), at: 0) }
+          if index == cut.count - 1 { units.append(UnitRange(segment: graph.segments.count - 1, copies: 0..<1)) }
+          return Stage(units: units)
+        }
+        let choices = pricing.rules.map { assignments($0, mesh) }
+        let counts = choices.indices.map { alike[$0] == $0 ? choices[$0].count : 1 }
+        let resharder = Resharder(pricing)
+        var picked = [Int](repeating: 0, count: choices.count)
+        repeat {
+          let assignments = choices.indices.map { choices[$0][picked[alike[$0]]] }
+          let strategies = zip(assignments, pricing.rules).map { Strategy(assignment: $0, rule: $1) }
+          guard isInSpace(pricing.graph, strategies), seamsAgree(pricing.graph, strategies),
+            let conversions = conversions(pricing, resharder, strategies)
+          else { continue }
+          for zero in zeroes(pricing, strategies) where zero.indices.allSatisfy({ zero[$0] == zero[alike[$0]] }) {
+            for more in Recompute.allCases {
+              for less in Recompute.allCases where less <= more {
+                let recompute = [.none] + kinds.map { $0 ? more : less } + [.none]
+                for schedule in pipelines.filter({ $0.cut == cut }).map(\.schedule) {
+                  let decision = Decision(
+                    graph: pricing.graph, job: pricing.job, mesh: mesh, schedule: schedule, stages: stages, assignments: assignments, zero: zero,
+                    recompute: recompute, conversions: conversions)
+                  let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, links: links)
+                  entries.append(Entry(decision: decision, objective: objective, memory: prediction.memory))
+                }
+              }
+            }
+          }
+        } while advance(&picked, counts)
+      }
+    }
+  }
+
+  /// Of which kind an operator's layers are: nil for what stands before and after all layers.
+  private func kind(_ op: OperatorID, _ graph: Graph, _ kinds: [Bool]) -> Bool? {
+    let segment = graph.segmentOfOperator[op]
+    return kinds.indices.contains(segment - 1) ? kinds[segment - 1] : nil
+  }
+
+  /// Layers take in and hand on what passes between them in the same layouts.
+  private func seamsAgree(_ graph: Graph, _ strategies: [Strategy]) -> Bool {
+    let layers = graph.segments.dropFirst().dropLast()
+    let entries = layers.map { segment in
+      segment.entries.map { graph.consumers[$0].map { strategies[$0.op].operands[$0.operand] } }
+    }
+    let exits = layers.map { segment in segment.exits.map { strategies[graph.producer[$0]!].result } }
+    return Set(entries).count == 1 && Set(exits).count == 1
   }
 
   /// What all layers compute again; the first and the last segment nothing.
@@ -226,7 +298,7 @@ struct Enumeration {
   }
 
   /// Prices as the frame's devices have it. The tiny clusters are uniform, but groups of later stages may lie worse: the slowest counts.
-  func pricing(stages: Int, mesh: [Int], microBatches: Int) throws -> Pricing {
+  func pricing(stages: Int, mesh: [Int], microBatches: Int, graph: Graph? = nil) throws -> Pricing {
     let cluster = request.cluster
     let size = mesh.reduce(1, *)
     let placements = (0..<1 << mesh.count).map { set in
@@ -239,7 +311,7 @@ struct Enumeration {
       batch: request.batch, microBatches: microBatches, sequence: request.sequence, mode: request.mode, optimizer: request.optimizer,
       precision: request.precision)
     return Pricing(
-      graph: request.graph.sized(batch: request.batch / microBatches, sequence: request.sequence), mesh: mesh,
+      graph: (graph ?? request.graph).sized(batch: request.batch / microBatches, sequence: request.sequence), mesh: mesh,
       rates: try DeviceRates(cluster.kind(of: 0), request.precision), job: job, placements: placements)
   }
 

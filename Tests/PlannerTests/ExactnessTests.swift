@@ -35,6 +35,7 @@ import Testing
       graph: try model.graph(), cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: random.pick([.fp32, .bf16]),
       mode: .train, optimizer: random.pick([.adamw, .sgd]))
     request.mesh = [hardware.devices / random.pick(model.layers == 2 ? [1, 2] : [1])]
+    request.layersMayDiffer = false
     let all = try Enumeration(request)
     let kinds = Set(all.entries.flatMap { $0.decision.zero })
     let mesh = request.mesh?[0] ?? 1
@@ -43,6 +44,48 @@ import Testing
     for limit in [Bytes(1e9), sizes[sizes.count / 3], sizes[sizes.count / 20], sizes[0], Bytes(sizes[0].value - 1)] {
       try expectSame(request, hardware, all, limit: limit)
     }
+  }
+
+  /// The first layers of each stage may be of another kind than the rest: other splits, ZeRO stages and recompute.
+  @Test(arguments: 0..<16) func searchFindsTheCheapestMixOfLayers(seed: Int) throws {
+    var random = SeededGenerator(seed: seed + 200)
+    var model = TinyModel(block: random.pick([.linear, .tanhAtEnd, .mlp]), layers: random.pick([2, 3, 4]), batch: random.pick([2, 4]))
+    model.hidden = random.pick([4, 5, 8])
+    model.inner = random.pick([4, 16])
+    var hardware = TinyHardware(
+      devices: random.pick([1, 2]), innerBandwidth: random.pick([1e8, 1e9]), outerBandwidth: random.pick([1e7, 1e8]))
+    hardware.latency = random.pick([1e-8, 1e-6])
+    var request = SearchRequest(
+      graph: try model.graph(), cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: random.pick([.fp32, .bf16]),
+      mode: .train, optimizer: random.pick([.adamw, .sgd]))
+    request.microBatches = random.pick([1, 2])
+    request.zero = hardware.devices > 1 ? random.pick([ZeROStage.none, .weights]) : nil
+    if hardware.devices > 1 && model.block != .linear { request.mesh = [random.pick([1, 2])] }
+    let all = try Enumeration(request)
+    let differing = all.entries.filter { Set($0.decision.recompute.dropFirst().dropLast()).count > 1 }
+    #expect(!differing.isEmpty)
+    let sizes = all.entries.map(\.memory).sorted()
+    for limit in [Bytes(1e9), sizes[sizes.count / 2], sizes[sizes.count / 8], sizes[sizes.count / 40], sizes[0], Bytes(sizes[0].value - 1)] {
+      try expectSame(request, hardware, all, limit: limit)
+    }
+  }
+
+  /// Frozen weights have no gradient, and what only they depend on has none either.
+  @Test(arguments: 0..<8) func searchFindsTheCheapestDecisionOfFrozenModels(seed: Int) throws {
+    var random = SeededGenerator(seed: seed + 200)
+    var model = TinyModel(block: random.pick([.linear, .mlp, .residual]), layers: random.pick([1, 2]), batch: random.pick([2, 4]))
+    (model.hidden, model.hasProjection) = (random.pick([4, 5, 8]), seed % 4 > 1 && model.block == .linear)
+    let frozen = [["embedding", "up"], ["embedding", "block"], ["head", "down"], ["embedding", "block", "head"]][seed % 4]
+    let graph = try model.graph().freezing { name in frozen.contains { name.contains($0) } }
+    let hardware = TinyHardware(devices: random.pick([2, 4]), innerBandwidth: random.pick([1e8, 1e9]), outerBandwidth: random.pick([1e7, 1e8]))
+    var request = SearchRequest(
+      graph: graph, cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: random.pick([.fp32, .bf16]), mode: .train,
+      optimizer: .adamw)
+    request.mesh = [hardware.devices / random.pick(model.layers == 2 ? [1, 2] : [1])]
+    request.layersMayDiffer = false
+    let all = try Enumeration(request)
+    let sizes = all.entries.map(\.memory).sorted()
+    for limit in [Bytes(1e9), sizes[sizes.count / 3], sizes[sizes.count / 20], sizes[0]] { try expectSame(request, hardware, all, limit: limit) }
   }
 
   /// Which stages hold a weight that several layers share follows from the cut.
@@ -54,6 +97,7 @@ import Testing
       var request = SearchRequest(
         graph: try model.graph(), cluster: try hardware.cluster(), batch: 4, sequence: nil, precision: .fp32, mode: mode, optimizer: .adamw)
       request.mesh = [1]
+      request.layersMayDiffer = false
       let all = try Enumeration(request)
       for limit in Set(all.entries.map(\.memory)).sorted() { try expectSame(request, hardware, all, limit: limit) }
     }

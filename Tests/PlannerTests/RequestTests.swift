@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
 import Hardware
 import ModelGraph
 import Plans
@@ -64,6 +65,33 @@ import Testing
     try expectUsage("--pin block.*.upp=row: no operator of tiny has such a name; did you mean block.{i}.up?") {
       $0.constraints = [pin("block.*.upp", "row")]
     }
+  }
+
+  /// A loss over pairs of the whole batch leaves one micro-batch; its model says so where another number is asked for.
+  @Test func aLossThatCouplesTheBatchHasOneMicroBatch() throws {
+    var request = SearchRequest(
+      graph: try Shipped.fixture("clip"), cluster: try TinyHardware(devices: 2).cluster(), batch: 8, sequence: 10, precision: .fp32, mode: .train,
+      optimizer: .adamw)
+    #expect(try Space(request).microBatchCounts == [1])
+    request.microBatches = 2
+    #expect(throws: PlannerError.self) { try Space(request) }
+    request.microBatches = nil
+    request.constraints = [pin("similarity", "data"), pin("image_embeds", "data")]
+    let plan = try #require(try Planner.search(request).plan)
+    #expect(plan.decision.job.microBatches == 1)
+    // All images meet each device's texts.
+    let gathered = plan.decision.conversions.filter { plan.decision.graph.tensors[$0.tensor].name == "image_embeds" }
+    #expect(gathered.contains { $0.steps.map(\.action) == [.allGather(dimension: 0)] })
+    #expect(gathered.contains { $0.steps.map(\.action) == [.reduceScatter(dimension: 0)] })
+
+    // Asked for, the loss is each micro-batch's, and one rank is to compute the same.
+    guard case .object(var file) = ModelReader.encode(request.graph) else { return }
+    file["per_microbatch"] = true
+    request.graph = try ModelReader.decode(Document(file: "model.json", value: .object(file)).root)
+    #expect(try Space(request).microBatchCounts == [1, 2, 4, 8])
+    request.microBatches = 4
+    let parts = try #require(try Planner.search(request).plan).decision
+    #expect(parts.onOneRank().job.microBatches == 4 && plan.decision.onOneRank().job.microBatches == 1)
   }
 
   private func expectUsage(_ message: String, change: (inout SearchRequest) -> Void) throws {

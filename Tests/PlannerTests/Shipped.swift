@@ -14,6 +14,9 @@ enum Shipped {
 
   static func model(_ name: String) throws -> Graph { try ModelReader.read("\(folder)/models/\(name).json").graph }
 
+  /// A tiny model of Tests/Fixtures/transformers.
+  static func fixture(_ name: String) throws -> Graph { try ModelReader.read("\(folder)/Tests/Fixtures/transformers/\(name)").graph }
+
   /// - Parameter alter: changes the file's text before it is read.
   static func hardware(_ name: String, alter: (inout String) -> Void = { _ in }) throws -> HardwareFile {
     var text = try String(contentsOfFile: "\(folder)/hardware/\(name).json", encoding: .utf8)

@@ -75,6 +75,25 @@ import Testing
     #expect(alike.prediction.step > free.prediction.step)
   }
 
+  /// GShard (Lepikhin et al. 2020, §3.2): experts are spread over the devices, everything else is split along the data, and tokens go to their
+  /// experts and back in one all-to-all each.
+  @Test func expertsAreSpreadOverDevicesWhileDenseLayersKeepAnotherSplit() throws {
+    var request = try Shipped.request("mixtral-8x7b", on: Shipped.hardware("dgx-h100"), devices: 16, batch: 64, sequence: 4096)
+    (request.pipelineDegree, request.mesh, request.microBatches, request.recompute) = (2, [8], 8, Recompute.none)
+    let plan = try #require(try Planner.search(request).plan)
+    let layer = "model.layers.{i}"
+    for product in ["w1", "w2", "w3"] { #expect(plan.words("\(layer).block_sparse_moe.experts.\(product)") == ["expert"]) }
+    for name in ["self_attn.q_proj", "self_attn.core", "self_attn.o_proj", "block_sparse_moe.gate", "block_sparse_moe.dispatch"] {
+      let words = plan.words("\(layer).\(name)")
+      #expect(!words.contains("expert") && !words.contains("replicate"), "\(name) is \(words)")
+    }
+    let layers = plan.decision.stages[0].units.reduce(0) { $1.segment == 1 ? $0 + $1.copies.count : $0 }
+    for reader in ["experts.w1", "combine"] {
+      let found = collectives(plan, in: "\(layer).block_sparse_moe.\(reader)", .forward)
+      #expect(Set(found) == [.allToAll] && found.count == 8 * layers, "one for each micro-batch and layer of the first stage")
+    }
+  }
+
   /// Narayanan et al. 2021, §3.2: tensor parallelism up to the devices of a node, no further. Stages of two nodes could go to 8.
   @Test func onDerechoTheTensorDegreeStaysInsideTheNode() throws {
     let plan = try llamaOnStagesOfTwoNodes()

@@ -20,6 +20,8 @@ struct TinyModel {
     case residual
     /// Two readers of one tensor that both keep it.
     case gated
+    /// One operator, whose copies follow one another.
+    case single
   }
 
   var block = Block.mlp
@@ -74,6 +76,7 @@ struct TinyModel {
       builder.linear("\(path).\(name)", x, from: [from], to: [to], bias: false)
     }
     switch block {
+    case .single: return builder.elementwise(.activation(.relu), "\(path).relu", x)
     case .linear: return product("down", product("up", x, h, f), f, h)
     case .tanhAtEnd: return builder.elementwise(.activation(.tanh), "\(path).tanh", product("down", product("up", x, h, f), f, h))
     case .mlp: return product("down", builder.elementwise(.activation(.relu), "\(path).relu", product("up", x, h, f)), f, h)
@@ -138,6 +141,7 @@ func tinyRequest(seed: Int, hardware: inout TinyHardware) throws -> SearchReques
   // Left free, they multiply the number of decisions: `ExactnessTests` has cases of their own.
   request.zero = random.pick(ZeROStage.allCases)
   request.recompute = random.pick([Recompute.none, .full])
+  request.layersMayDiffer = false
   // Two mesh axes square the number of strategies, so larger models are searched on one.
   if hardware.devices > 3 || model.hasProjection {
     let degrees = (1...model.layers).filter { hardware.devices % $0 == 0 }

@@ -30,8 +30,8 @@ import Testing
         // Three all-reduces inside a loss whose vocabulary is split.
         case .kernel(let call):
           let rule = program.rules[call.op]
-          for interior in rule.interior where call.phase != .backward && program.strategies[call.op].assignment.contains(interior.axis) {
-            inPrograms["interior", default: 0] += interior.count
+          for interior in rule.interior where program.strategies[call.op].assignment.contains(interior.axis) {
+            inPrograms["interior", default: 0] += call.phase == .backward ? interior.backwardCount : interior.count
           }
         default: break
         }

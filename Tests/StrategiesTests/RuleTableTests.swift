@@ -17,8 +17,15 @@ import Testing
 
     mutating func axis(_ name: String) -> AxisID {
       if let known = axes[name] { return known }
-      let roles: [String: Axis.Role] = ["b": .batch, "s": .sequence, "g": .heads, "r": .queries, "d": .whole, "v": .vocabulary]
-      axes[name] = builder.axis(name, 8, roles[name] ?? .feature)
+      let roles: [String: Axis.Role] = [
+        "b": .batch, "s": .sequence, "g": .heads, "r": .queries, "d": .whole, "v": .vocabulary, "e": .experts, "c": .candidates,
+      ]
+      // z: places of each of e for positions of s, 4 of 8 a token; k: weights and numbers of these 4.
+      if name == "z" {
+        axes[name] = builder.slots(name, Axis.Slots(positions: axis("s"), experts: axis("e"), perToken: 4))
+      } else {
+        axes[name] = builder.axis(name, 8, name == "k" ? .whole : roles[name] ?? .feature)
+      }
       return axes[name]!
     }
 
@@ -109,7 +116,7 @@ import Testing
   @Test func elementWise() throws {
     let alike = ["- replicate": "R/R → R/R", "b data": "S0/S0 → S0/S0", "s sequence": "S1/S1 → S1/S1", "h column": "S2/S2 → S2/S2"]
     for function in ActivationFunction.allCases { try expect(alike) { $0.apply(.activation(function), [$0.x("bsh")], "bsh") } }
-    try expect(alike) { $0.apply(.dropout(probability: 0.1), [$0.x("bsh")], "bsh") }
+    for kind in [OperatorKind.dropout(probability: 0.1), .scale(factor: 2), .pass] { try expect(alike) { $0.apply(kind, [$0.x("bsh")], "bsh") } }
     try expect(["- replicate": "R/R R/R → R/R", "b data": "S0/S0 R/P → S0/S0", "s sequence": "S1/S1 R/P → S1/S1", "h column": "S2/S2 S0/S0 → S2/S2"])
     {
       $0.apply(.bias, [$0.x("bsh"), $0.weight("c", "h")], "bsh")
@@ -145,6 +152,113 @@ import Testing
       let (x, token) = (bench.x("bsh"), bench.weight("token", "h"))
       let dims = bench.dims("bh")
       return bench.builder.apply(.prependToken, "op", [x, token], to: [dims[0], more, dims[1]])
+    }
+  }
+
+  /// Tokens are dispatched and combined where they are: slots are cut as positions are. Experts are cut without a collective: each rank
+  /// dispatches to its own, and combining gives partial sums.
+  @Test func experts() throws {
+    try expect(["- replicate": "R/R → R/R", "b data": "S0/S0 → S0/S0", "s sequence": "S1/S1 → S1/S1"]) {
+      $0.apply(.route(topK: 4, renormalises: true), [$0.x("bse")], "bsk")
+    }
+    try expect([
+      "- replicate": "R/R R/R → R/R", "b data": "S0/S0 S0/S0 → S1/S1", "s sequence": "S1/S1 S1/S1 → S2/S2", "h column": "S2/S2 R/P → S3/S3",
+      "e expert": "R/P R/P → S0/S0",
+    ]) { bench in
+      let (x, (h, e)) = (bench.x("bsh"), (bench.dims("h"), bench.dims("e")))
+      let logits = bench.builder.linear("l", x, from: h, to: e, bias: false)
+      let routed = bench.dims("bsk")
+      let routes = bench.builder.apply(.route(topK: 4, renormalises: true), "routes", [logits], to: routed)
+      return bench.apply(.dispatch, [x, routes], "ebzh")
+    }
+    try expect([
+      "- replicate": "R/R R/R → R/R", "e expert": "S0/S0 S0/S0 → S0/S0", "b data": "S1/S1 R/P → S1/S1", "z sequence": "S2/S2 R/P → S2/S2",
+      "i row": "S3/S3 S1/S1 → P/R", "o column": "R/P S2/S2 → S3/S3",
+    ]) { $0.apply(.expertLinear, [$0.x("ebzi"), $0.weight("w", "eio")], "ebzo") }
+    try expect([
+      "- replicate": "R/R R/R → R/R", "b data": "S1/S1 S0/S0 → S0/S0", "s sequence": "S2/S2 S1/S1 → S1/S1", "h column": "S3/S3 R/P → S2/S2",
+      "e expert": "S0/S0 R/P → P/R",
+    ]) { bench in
+      let (x, (h, e)) = (bench.x("bsh"), (bench.dims("h"), bench.dims("e")))
+      let logits = bench.builder.linear("l", x, from: h, to: e, bias: false)
+      let (routed, sent) = (bench.dims("bsk"), bench.dims("ebzh"))
+      let routes = bench.builder.apply(.route(topK: 4, renormalises: true), "routes", [logits], to: routed)
+      return bench.apply(.combine, [bench.builder.apply(.dispatch, "sent", [x, routes], to: sent), routes], "bsh")
+    }
+  }
+
+  /// Channels are split as features of a product are; the rims of windows would have to be exchanged, so images stay whole.
+  @Test func images() throws {
+    try expect([
+      "- replicate": "R/R R/R → R/R", "b data": "S0/S0 R/P → S0/S0", "i row": "S1/S1 S1/S1 → P/R", "o column": "R/P S0/S0 → S1/S1",
+    ]) { bench in
+      let (height, width) = (bench.builder.axis("H", 8, .whole), bench.builder.axis("W", 8, .whole))
+      let (down, across) = (bench.builder.axis("kH", 3, .whole), bench.builder.axis("kW", 3, .whole))
+      let (b, i, o) = (bench.axis("b"), bench.axis("i"), bench.axis("o"))
+      let x = bench.builder.elementwise(.activation(.relu), "x", bench.builder.input(.pixelValues, [b, i, height, width]))
+      let weight = bench.builder.parameter("w", stored: [o, i, down, across].map { [$0] })
+      return bench.builder.apply(.convolution(stride: 1, padding: 1), "op", [x, weight], to: [b, o, height, width])
+    }
+    func image(_ bench: inout Bench) -> TensorID {
+      let dimensions = [
+        bench.axis("b"), bench.axis("n"), bench.builder.axis("H", 8, .whole), bench.builder.axis("W", 8, .whole),
+      ]
+      return bench.builder.elementwise(.activation(.relu), "x", bench.builder.input(.pixelValues, dimensions))
+    }
+    // Statistics are completed inside, so a split of the samples leaves nothing partial but the gradients of scale and bias.
+    try expect([
+      "- replicate": "R/R R/R R/R → R/R", "b data": "S0/S0 R/P R/P → S0/S0", "n column": "S1/S1 S0/S0 S0/S0 → S1/S1",
+    ]) { bench in
+      let x = image(&bench)
+      return bench.builder.apply(
+        .batchNorm(epsilon: 1e-5), "op", [x, bench.weight("w", "n"), bench.weight("v", "n")], to: bench.builder.tensors[x].dimensions)
+    }
+    try expect(["- replicate": "R/R → R/R", "b data": "S0/S0 → S0/S0", "n column": "S1/S1 → S1/S1"]) { bench in
+      let x = image(&bench)
+      return bench.builder.apply(.averagePool, "op", [x], to: Array(bench.builder.tensors[x].dimensions.prefix(2)))
+    }
+  }
+
+  @Test func gates() throws {
+    try expect([
+      "- replicate": "R/R R/R → R/R", "b data": "S0/S0 S0/S0 → S0/S0", "s sequence": "S1/S1 S1/S1 → S1/S1", "h column": "S2/S2 R/P → S2/S2",
+    ]) { bench in
+      let x = bench.x("bsh")
+      let one = bench.builder.axis("one", 1, .feature)
+      let gate = bench.builder.linear("gate", x, from: bench.dims("h"), to: [one], bias: false)
+      return bench.apply(.sigmoidGate, [x, gate], "bsh")
+    }
+  }
+
+  /// Texts are split with the batch, all images are gathered for them, and their gradients are partial; the loss completes columns inside, and
+  /// leaves partial sums of its rows.
+  @Test func pairs() throws {
+    try expect(["- replicate": "R/R R/R → R/R", "b data": "S0/S0 R/P → S0/S0", "h row": "S1/S1 S1/S1 → P/R"]) { bench in
+      let x = bench.x("bh")
+      return bench.apply(.similarity, [x, bench.builder.elementwise(.activation(.relu), "y", x)], "bc")
+    }
+    try expect(["- replicate": "R/R → R/R", "b data": "S0/S0 → P/R"]) { $0.apply(.contrastiveLoss, [$0.x("bc")], "") }
+    try expect(["- replicate": "R/R → R/R", "b data": "S0/S0 → S0/S0"]) { $0.apply(.unitNorm, [$0.x("bh")], "bh") }
+    try expect(["- replicate": "R/R R/R → R/R", "b data": "S0/S0 R/P → S0/S0"]) { bench in
+      let one = bench.builder.axis("one", 1, .whole)
+      let (x, scale) = (bench.x("bc"), bench.builder.parameter("scale", stored: [[one]]))
+      return bench.apply(.learnedScale(.exponential), [x, scale], "bc")
+    }
+    try expect(["- replicate": "R/R R/R → R/R", "b data": "S0/S0 S0/S0 → S0/S0", "h column": "S2/S2 R/P → S1/S1"]) {
+      $0.apply(.selectMarkedToken(id: nil), [$0.x("bsh"), $0.builder.input(.inputIDs, $0.dims("bs"))], "bh")
+    }
+  }
+
+  /// A table for every sample is whole where samples are split; sequences are put together whole.
+  @Test func sequencesOfDifferentOrigin() throws {
+    try expect(["- replicate": "R/R → R/R", "b data": "R/P → S0/S0", "s sequence": "S0/S0 → S1/S1", "h column": "S1/S1 → S2/S2"]) {
+      let (table, dims) = ($0.weight("w", "sh"), $0.dims("bsh"))
+      return $0.builder.apply(.broadcast, "op", [table], to: dims)
+    }
+    try expect(["- replicate": "R/R R/R → R/R", "b data": "S0/S0 S0/S0 → S0/S0", "h column": "S2/S2 S2/S2 → S2/S2"]) { bench in
+      let both = bench.builder.axis("both", 16, .sequence)
+      let (x, dims) = (bench.x("bsh"), bench.dims("bh"))
+      return bench.builder.apply(.concatenate, "op", [x, bench.builder.elementwise(.activation(.relu), "y", x)], to: [dims[0], both, dims[1]])
     }
   }
 

@@ -18,10 +18,12 @@ extension Program {
         case .reduceScatter: traffic.add(.reduceScatter, bytes: bytes(source))
         case .allToAll: traffic.add(.allToAll, bytes: bytes(source))
         }
-      case .kernel(let call) where call.phase != .backward:
+      case .kernel(let call):
         for interior in rules[call.op].interior where isGroup(meshAxes(of: call.op, on: interior.axis)) {
           let elements = interior.spans.reduce(1) { $0 * iterationRegions[call.op][$1].count }
-          for _ in 0..<interior.count { traffic.add(.allReduce, bytes: elements * MemoryLayout<Float>.stride) }
+          for _ in 0..<(call.phase == .backward ? interior.backwardCount : interior.count) {
+            traffic.add(.allReduce, bytes: elements * MemoryLayout<Float>.stride)
+          }
         }
       case .send(let buffer, _, _): traffic.add(.sendReceive, bytes: bytes(buffer))
       case .gatherParameter(let parameter, _, _): traffic.add(.allGather, bytes: wholeBytes(parameters[parameter]))

@@ -18,6 +18,15 @@ package enum ParameterValues {
   func fill(
     _ source: ParameterSource, copy: Int, region: Region, into values: UnsafeMutablePointer<Float>
   ) throws(ExecutionError) {
+    if source.isStacked {
+      var place = values
+      for index in region[0] {
+        let element = [0..<1] + region.dropFirst()
+        try fill(source.element(index), copy: copy, region: element, into: place)
+        place += element.elementCount
+      }
+      return
+    }
     let name = Graph.name(source.checkpointName, copy: copy)
     let offset = zip(source.strides, region).reduce(source.offset) { $0 + $1.0 * $1.1.lowerBound }
     let extents = region.map(\.count)
@@ -41,7 +50,7 @@ package enum ParameterValues {
   private static func storedName(of name: String, in checkpoint: Checkpoint) -> String {
     if checkpoint.contains(name) { return name }
     let shortened = name.split(separator: ".", maxSplits: 1).dropFirst().joined(separator: ".")
-    let candidates = [shortened] + ["transformer.", "model.", "bert.", "vit."].map { $0 + name }
+    let candidates = [shortened] + ["transformer.", "model.", "gpt_neox.", "bert.", "vit."].map { $0 + name }
     return candidates.first(where: checkpoint.contains) ?? name
   }
 }

@@ -19,7 +19,7 @@ package struct StepInputs {
   /// Entries of the vocabulary that tokens are drawn from, and the classes that a label names.
   private let vocabulary: Int
   private let classes: Int
-  /// Labels of the global batch that take part in the loss.
+  /// Labels of the global batch that take part in the loss; samples, where the loss pairs them with one another.
   package let countedLabels: Int
 
   /// Tokens, labels and pixels by the rules of `ValueGenerator`: every position is a token, labels are the tokens that follow.
@@ -62,6 +62,10 @@ package struct StepInputs {
     sequence = ids.map { graph.shape($0).last ?? 1 } ?? 1
     vocabulary = ids.flatMap { graph.indexedExtent(of: $0) } ?? 1
     classes = labels.flatMap { graph.indexedExtent(of: $0) } ?? 1
+    if let loss = graph.loss, let op = graph.producer[loss], graph.operators[op].kind == .contrastiveLoss {
+      countedLabels = batch
+      return
+    }
     switch source {
     case .generated: countedLabels = labels.map { batch * graph.shape($0).dropFirst().reduce(1, *) } ?? 0
     case .given(let arrays): countedLabels = arrays[.labels]?.integers.count { $0 != CrossEntropy.ignoredLabel } ?? 0

@@ -16,11 +16,11 @@ package struct RunMemory {
   package init(
     decision: Decision, hyperparameters: Hyperparameters, steps: Int, collectsOutputs: Bool, verification: Decision?
   ) {
-    self.decision = decision
+    self.decision = decision.asExecuted
     self.hyperparameters = hyperparameters
     self.steps = steps
     self.collectsOutputs = collectsOutputs
-    self.verification = verification
+    self.verification = verification?.asExecuted
   }
 
   /// Refuses a run whose ranks on this machine need more memory than it has left.

@@ -31,34 +31,37 @@ extension OperatorCall {
 
   func attentionBackward(causal: Bool) throws(ExecutionError) {
     let kernel = kernel(causal: causal)
-    guard let dq = try newGradient(0), let dk = try newGradient(1), let dv = try newGradient(2) else {
-      preconditionFailure("\(op.name): queries, keys and values are all learned or none is")
-    }
+    let (dq, dk, dv) = (try newGradient(0), try newGradient(1), try newGradient(2))
+    // The kernel makes all three; what nobody wants goes to scratch.
+    let unwanted = [dq, dk, dv].enumerated().map { $0.element == nil ? memory.count(call.operands[$0.offset]) : 0 }
     try withKeyMask { (mask) throws(ExecutionError) in
-      try withScratch(kernel.backwardScratchCount) { (scratch) throws(ExecutionError) in
+      try withScratch(kernel.backwardScratchCount + unwanted.reduce(0, +)) { (scratch) throws(ExecutionError) in
+        let spare = scratch + kernel.backwardScratchCount
         kernel.backward(
-          q: operand(0), k: operand(1), v: operand(2), keyMask: mask, out: result, lse: extra(0), dout: resultGradient, dq: dq, dk: dk,
-          dv: dv, scratch: scratch)
+          q: operand(0), k: operand(1), v: operand(2), keyMask: mask, out: result, lse: extra(0), dout: resultGradient, dq: dq ?? spare,
+          dk: dk ?? spare + unwanted[0], dv: dv ?? spare + unwanted[0] + unwanted[1], scratch: scratch)
       }
     }
   }
 
-  /// Samples, first position, positions and heads of x [b, s, …, d].
-  private var rotated: (batch: Int, start: Int, count: Int, heads: Int) {
+  /// Samples, first position, positions, heads and their size of x [b, s, …, d].
+  private var rotated: (batch: Int, start: Int, count: Int, heads: Int, headSize: Int) {
     let region = region(0)
-    return (region[0].count, region[1].lowerBound, region[1].count, region[2..<region.count - 1].reduce(1) { $0 * $1.count })
+    let heads = region[2..<region.count - 1].reduce(1) { $0 * $1.count }
+    return (region[0].count, region[1].lowerBound, region[1].count, heads, region[region.count - 1].count)
   }
 
   func rotaryForward() throws(ExecutionError) {
-    let (batch, start, count, heads) = rotated
+    let (batch, start, count, heads, headSize) = rotated
     constants.rotaryTable(call.op, program).rotate(
-      operand(0), into: try newResult(), batch: batch, start: start, count: count, heads: heads)
+      operand(0), into: try newResult(), batch: batch, start: start, count: count, heads: heads, headSize: headSize)
   }
 
   func rotaryBackward() throws(ExecutionError) {
     guard let dx = try newGradient(0) else { return }
-    let (batch, start, count, heads) = rotated
-    constants.rotaryTable(call.op, program).rotateBack(resultGradient, into: dx, batch: batch, start: start, count: count, heads: heads)
+    let (batch, start, count, heads, headSize) = rotated
+    constants.rotaryTable(call.op, program).rotateBack(
+      resultGradient, into: dx, batch: batch, start: start, count: count, heads: heads, headSize: headSize)
   }
 }
 
@@ -77,10 +80,17 @@ extension Attention {
 extension Program {
   /// The elements of each block of scratch memory that an operator takes beside its buffers, where they can be more than a row or two.
   func scratchCounts(of call: KernelCall) -> [Int] {
-    guard case .attention(let causal) = graph.operators[call.op].kind else { return [] }
-    let kernel = Attention(for: call, in: self, causal: causal)
-    let mask = call.operands.count == 4 ? [buffers[call.operands[3]].count] : []
-    return mask + [call.phase == .backward ? kernel.backwardScratchCount : kernel.forwardScratchCount]
+    switch graph.operators[call.op].kind {
+    case .attention(let causal):
+      let kernel = Attention(for: call, in: self, causal: causal)
+      let mask = call.operands.count == 4 ? [buffers[call.operands[3]].count] : []
+      if call.phase != .backward { return mask + [kernel.forwardScratchCount] }
+      let unwanted = (0..<3).filter { call.operandGradients[$0] == nil }.map { buffers[call.operands[$0]].count }
+      return mask + [kernel.backwardScratchCount + unwanted.reduce(0, +)]
+    case .convolution(let stride, let padding): return [Convolution(for: call, in: self, stride: stride, padding: padding).scratchCount]
+    case .expertLinear: return [ExpertProduct(for: call, in: self).scratchCount]
+    default: return []
+    }
   }
 }
 
@@ -93,8 +103,9 @@ final class OperatorConstants {
     let op = program.graph.operators[id]
     guard case .rotary(let parameters) = op.kind else { preconditionFailure("\(op.name) is not a rotary embedding") }
     let (region, headSize) = (program.iterationRegions[id], program.graph.shape(op.result).last ?? 0)
+    let rotated = parameters.rotated ?? headSize
     let positions = region[program.rules[id].result[1]]
-    if let known = tables.first(where: { $0.parameters == parameters && $0.table.positions == positions && $0.table.headDim == headSize }) {
+    if let known = tables.first(where: { $0.parameters == parameters && $0.table.positions == positions && $0.table.rotated == rotated }) {
       return known.table
     }
     let table = RotaryTable(positions: positions, inverseFrequencies: parameters.inverseFrequencies(headSize: headSize))

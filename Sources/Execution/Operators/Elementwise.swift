@@ -15,6 +15,16 @@ extension OperatorCall {
     kernel.backward(saved: kernel.savesOutput ? result : operand(0), dy: resultGradient, dx: dx, count: resultCount)
   }
 
+  func scaleForward(by factor: Float) throws(ExecutionError) {
+    let x = operand(0)
+    Elementwise.scale(x, by: factor, into: try newResult(), count: resultCount)
+  }
+
+  func scaleBackward(by factor: Float) throws(ExecutionError) {
+    guard let dx = try newGradient(0) else { return }
+    Elementwise.scale(resultGradient, by: factor, into: dx, count: resultCount)
+  }
+
   /// y = a + b; b may lack leading dimensions of a
   func addForward() throws(ExecutionError) {
     let columns = memory.count(call.operands[1])
@@ -64,7 +74,9 @@ extension ActivationFunction {
     case .gelu: .geluErf
     case .geluTanh: .geluTanh
     case .silu: .silu
+    case .quickGelu: .quickGelu
     case .relu: .relu
+    case .squaredRelu: .squaredRelu
     case .tanh: .tanh
     }
   }

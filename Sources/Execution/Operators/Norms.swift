@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Kernels
 
-/// Normalisation over the last dimension. A parameter that is not learned has no gradient; the kernels then write into scratch.
+/// Normalisation over the last dimension. An operand that is not learned has no gradient; the kernels then write into scratch.
 extension OperatorCall {
   func layerNormForward(epsilon: Float) throws(ExecutionError) {
     let (rows, columns) = rowsAndColumns
@@ -12,33 +12,34 @@ extension OperatorCall {
 
   func layerNormBackward() throws(ExecutionError) {
     let (rows, columns) = rowsAndColumns
-    try withScratch(columns) { (scratch) throws(ExecutionError) in
-      let dx = try gradientOrScratch()
+    try withGradientAndScratch(columns) { (dx, scratch) throws(ExecutionError) in
       LayerNorm.backward(
         x: operand(0), weight: operand(1), mean: extra(0), rstd: extra(1), dy: resultGradient, dx: dx, dweight: try accumulator(1) ?? scratch,
         dbias: try accumulator(2), rows: rows, columns: columns)
     }
   }
 
-  func rmsNormForward(epsilon: Float) throws(ExecutionError) {
+  func rmsNormForward(epsilon: Float, addsOne: Bool) throws(ExecutionError) {
     let (rows, columns) = rowsAndColumns
     RMSNorm.forward(
-      operand(0), weight: operand(1), epsilon: epsilon, into: try newResult(), rstd: try newExtra(0), rows: rows, columns: columns)
+      operand(0), weight: operand(1), addend: addsOne ? 1 : 0, epsilon: epsilon, into: try newResult(), rstd: try newExtra(0), rows: rows,
+      columns: columns)
   }
 
-  func rmsNormBackward() throws(ExecutionError) {
+  func rmsNormBackward(addsOne: Bool) throws(ExecutionError) {
     let (rows, columns) = rowsAndColumns
-    try withScratch(columns) { (scratch) throws(ExecutionError) in
-      let dx = try gradientOrScratch()
+    try withGradientAndScratch(columns) { (dx, scratch) throws(ExecutionError) in
       RMSNorm.backward(
-        x: operand(0), weight: operand(1), rstd: extra(0), dy: resultGradient, dx: dx, dweight: try accumulator(1) ?? scratch, rows: rows,
-        columns: columns)
+        x: operand(0), weight: operand(1), addend: addsOne ? 1 : 0, rstd: extra(0), dy: resultGradient, dx: dx,
+        dweight: try accumulator(1) ?? scratch, rows: rows, columns: columns)
     }
   }
 
-  /// The gradient of x, over that of y where it dies. A norm's operand is always computed from something learned.
-  private func gradientOrScratch() throws(ExecutionError) -> UnsafeMutablePointer<Float> {
-    guard let dx = try newGradient(0) else { preconditionFailure("\(op.name) normalises an input of the model") }
-    return dx
+  /// Calls `body` with the gradient of x, over that of y where it dies, and with scratch for `columns` values.
+  private func withGradientAndScratch(
+    _ columns: Int, _ body: (_ dx: UnsafeMutablePointer<Float>, _ scratch: UnsafeMutablePointer<Float>) throws(ExecutionError) -> Void
+  ) throws(ExecutionError) {
+    let dx = try newGradient(0)
+    try withScratch(columns + (dx == nil ? resultCount : 0)) { (scratch) throws(ExecutionError) in try body(dx ?? scratch + columns, scratch) }
   }
 }

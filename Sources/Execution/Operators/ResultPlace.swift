@@ -16,9 +16,12 @@ extension Program {
   /// Where a forward pass leaves its result.
   func resultPlace(of call: KernelCall) -> ResultPlace {
     switch graph.operators[call.op].kind {
-    case .bias, .rotary, .activation, .add, .multiply: .over(call.operands[0])
-    case .dropout: .sameAs(call.operands[0])
-    case .embedding, .positionEmbedding, .linear, .attention, .layerNorm, .rmsNorm, .patches, .prependToken, .selectToken, .crossEntropy: .fresh
+    case .bias, .rotary, .activation, .scale, .add, .multiply: .over(call.operands[0])
+    case .dropout, .pass: .sameAs(call.operands[0])
+    case .embedding, .positionEmbedding, .linear, .attention, .layerNorm, .rmsNorm, .patches, .prependToken, .selectToken, .crossEntropy,
+      .selectMarkedToken, .unitNorm, .similarity, .learnedScale, .contrastiveLoss, .broadcast, .concatenate,
+      .convolution, .batchNorm, .maxPool, .averagePool, .route, .dispatch, .expertLinear, .combine, .sigmoidGate:
+      .fresh
     }
   }
 
@@ -31,15 +34,19 @@ extension Program {
   func gradientPlace(of operand: Int, in call: KernelCall) -> ResultPlace {
     let kind = graph.operators[call.op].kind
     // The loss has no gradient of its own, and its operand's goes over the operand.
-    guard let dy = call.resultGradient else { return kind == .crossEntropy ? .over(call.operands[0]) : .fresh }
+    guard let dy = call.resultGradient else { return [.crossEntropy, .contrastiveLoss].contains(kind) ? .over(call.operands[0]) : .fresh }
     switch kind {
-    case .rotary, .layerNorm, .rmsNorm, .activation, .multiply: return operand == 0 ? .over(dy) : .fresh
-    case .dropout, .bias: return operand == 0 ? .sameAs(dy) : .fresh
+    case .rotary, .layerNorm, .rmsNorm, .unitNorm, .activation, .scale, .learnedScale, .multiply: return operand == 0 ? .over(dy) : .fresh
+    case .dropout, .pass, .bias: return operand == 0 ? .sameAs(dy) : .fresh
     case .add:
       // What is added to every row has the sum over the rows.
       let isWhole = buffers[call.operands[operand]].count == buffers[call.result].count
       return operand == 0 || isWhole && !graph.tensors[graph.operators[call.op].operands[operand]].isParameter ? .sameAs(dy) : .fresh
-    case .embedding, .positionEmbedding, .linear, .attention, .patches, .prependToken, .selectToken, .crossEntropy: return .fresh
+    case .batchNorm: return operand == 0 ? .over(dy) : .fresh
+    case .embedding, .positionEmbedding, .linear, .attention, .patches, .prependToken, .selectToken, .selectMarkedToken, .similarity, .crossEntropy,
+      .contrastiveLoss, .broadcast, .concatenate,
+      .convolution, .maxPool, .averagePool, .route, .dispatch, .expertLinear, .combine, .sigmoidGate:
+      return .fresh
     }
   }
 }

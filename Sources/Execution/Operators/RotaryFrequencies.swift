@@ -6,7 +6,8 @@ extension RotaryParameters {
   /// The angle per position of each pair of components, base^(−2i/d), computed in fp32 as `transformers` does, so that the angles of far
   /// positions are the ones a model was trained with.
   func inverseFrequencies(headSize: Int) -> [Float] {
-    let plain = stride(from: 0, to: headSize, by: 2).map { 1 / Float(pow(base, Double(Float($0) / Float(headSize)))) }
+    let rotated = self.rotated ?? headSize
+    let plain = stride(from: 0, to: rotated, by: 2).map { 1 / Float(pow(base, Double(Float($0) / Float(rotated)))) }
     guard let scaling else { return plain }
     return plain.map(scaling.apply)
   }

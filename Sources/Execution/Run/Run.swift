@@ -75,6 +75,9 @@ package struct Run {
   /// Collective over `world`.
   /// - Throws: as `Executor.init`.
   package init(_ request: RunRequest, world: Communicator) throws(ExecutionError) {
+    var request = request
+    request.decision = request.decision.asExecuted
+    request.verification = request.verification?.asExecuted
     self.request = request
     self.world = world
     executor = try Executor(
@@ -120,15 +123,31 @@ package struct Run {
   private func verify(_ distributed: TensorGathering, against reference: Decision) throws(ExecutionError) -> VerificationReport? {
     // Every rank takes part in the split; only rank 0 has something to do in its group of one.
     let alone = try world.split(color: world.rank, key: 0)
-    var single: TensorGathering?
-    if world.rank == 0 {
-      let executor = try Executor(
-        reference, world: alone, hyperparameters: request.hyperparameters, parameters: request.parameters, inputs: request.inputs)
-      _ = try executor.step(retaining: .everything)
-      single = TensorGathering(decision: reference, executor: executor, world: alone)
+    var verification = Verification(distributed: distributed)
+    var single = try self.single(reference, alone, following: nil)
+    try verification.compareResults(with: single)
+    if reference.job.mode == .train {
+      if reference.graph.hasKinks {
+        // One reference after the other, so that there is memory for one.
+        single = nil
+        single = try self.single(reference, alone, following: Following(distributed: distributed, decision: reference))
+      }
+      try verification.compareGradients(with: single)
     }
-    let report = try Verification(distributed: distributed, single: single).compare()
-    return world.rank == 0 ? report : nil
+    return world.rank == 0 ? verification.report : nil
+  }
+
+  /// A step of the reference on rank 0. Collective where it follows the run.
+  private func single(_ reference: Decision, _ alone: Communicator, following: Following?) throws(ExecutionError) -> TensorGathering? {
+    guard world.rank == 0 else {
+      try following?.takePart()
+      return nil
+    }
+    let executor = try Executor(
+      reference, world: alone, hyperparameters: request.hyperparameters, parameters: request.parameters, inputs: request.inputs)
+    executor.following = following
+    _ = try executor.step(retaining: following == nil ? .everything : .nothing)
+    return TensorGathering(decision: reference, executor: executor, world: alone)
   }
 
   /// Brings every rank's measurements to every rank.
@@ -161,15 +180,17 @@ extension TensorGathering {
   func checkpointGradients() throws(ExecutionError) -> [NamedArray] {
     var arrays: [NamedArray] = []
     for site in learnedParameters {
-      guard let whole = try gradient(of: site), let source = decision.graph.tensors[site.tensor].parameter else { continue }
-      let name = Graph.name(source.checkpointName, copy: site.copy)
-      let known = arrays.lastIndex { $0.name == name }
-      let place = known ?? arrays.count
-      if known == nil {
-        let zeros = [Float](repeating: 0, count: source.checkpointShape.reduce(1, *))
-        arrays.append(NamedArray(name: name, shape: source.checkpointShape, values: zeros))
+      guard let whole = try gradient(of: site), let parameter = decision.graph.tensors[site.tensor].parameter else { continue }
+      for (source, part) in parameter.isStacked ? whole.elements.enumerated().map({ (parameter.element($0), $1) }) : [(parameter, whole)] {
+        let name = Graph.name(source.checkpointName, copy: site.copy)
+        let known = arrays.lastIndex { $0.name == name }
+        let place = known ?? arrays.count
+        if known == nil {
+          let zeros = [Float](repeating: 0, count: source.checkpointShape.reduce(1, *))
+          arrays.append(NamedArray(name: name, shape: source.checkpointShape, values: zeros))
+        }
+        part.accumulate(into: &arrays[place].values, offset: source.offset, strides: source.strides)
       }
-      whole.accumulate(into: &arrays[place].values, offset: source.offset, strides: source.strides)
     }
     return arrays
   }

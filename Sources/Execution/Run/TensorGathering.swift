@@ -32,6 +32,16 @@ struct GatheredTensor {
     }
   }
 
+  /// The elements of the first dimension, each as a tensor whose first dimension has it alone.
+  var elements: [GatheredTensor] {
+    let count = values.count / shape[0]
+    return (0..<shape[0]).map { index in
+      var element = GatheredTensor(shape: [1] + shape.dropFirst())
+      element.values = Array(values[index * count..<(index + 1) * count])
+      return element
+    }
+  }
+
   /// Adds the values into a view of another array, whose element at the tensor's origin is at `offset`.
   func accumulate(into array: inout [Float], offset: Int, strides: [Int]) {
     let region = shape.map { 0..<$0 }

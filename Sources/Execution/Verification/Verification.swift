@@ -32,51 +32,49 @@ package struct VerificationReport: Sendable, Equatable {
 /// forward pass, then every parameter's gradient.
 ///
 /// The error of a tensor is max |a − b| / max |b|; that of a gradient is max |a − b| / max(max |b|, 10⁻³ × the model's largest |gradient|),
-/// since some are 0 in exact arithmetic (the biases of keys).
+/// since some are 0 in exact arithmetic (the biases of keys). The gradient of a single number, such as the scale of logits, is one sum whose terms
+/// may all but cancel, with no other element to measure its error by: it is measured against the model's largest gradient.
 struct Verification {
   let distributed: TensorGathering
-  /// On rank 0 only.
-  let single: TensorGathering?
   private let tolerance: Tolerance
   private let floorShare = 1e-3
+  private(set) var report = VerificationReport()
 
-  init(distributed: TensorGathering, single: TensorGathering?) {
+  init(distributed: TensorGathering) {
     self.distributed = distributed
-    self.single = single
     tolerance = Tolerance(distributed.decision)
+    (report.forwardTolerance, report.gradientTolerance) = (tolerance.forward, tolerance.gradient)
   }
 
-  /// Collective; the report is complete on rank 0.
-  func compare() throws(ExecutionError) -> VerificationReport {
-    var report = VerificationReport()
-    (report.forwardTolerance, report.gradientTolerance) = (tolerance.forward, tolerance.gradient)
+  /// Collective; `single` is there on rank 0 only, where the report grows.
+  mutating func compareResults(with single: TensorGathering?) throws(ExecutionError) {
     let graph = distributed.decision.graph
     for site in graph.operatorSites {
       guard let found = try distributed.result(of: site), let expected = try single?.result(of: site) else { continue }
       let name = Graph.name(graph.operators[site.op].name, copy: site.copy)
       let tensor = graph.operators[site.op].result
-      record(found, expected, name, tensor, distributed.layout(of: site), floor: 0, tolerance.forward, &report)
+      record(found, expected, name, tensor, distributed.layout(of: site), floor: 0, tolerance.forward)
     }
-    if distributed.decision.job.mode == .train { try compareGradients(&report) }
-    return report
   }
 
-  private func compareGradients(_ report: inout VerificationReport) throws(ExecutionError) {
+  /// Collective.
+  mutating func compareGradients(with single: TensorGathering?) throws(ExecutionError) {
     let graph = distributed.decision.graph
     let sites = distributed.learnedParameters
     var expected: [GatheredTensor] = []
     if let single { for site in single.learnedParameters { if let gradient = try single.gradient(of: site) { expected.append(gradient) } } }
-    let floor = floorShare * expected.reduce(0) { max($0, Self.largest($1.values)) }
+    let largest = expected.reduce(0) { max($0, Self.largest($1.values)) }
     for (index, site) in sites.enumerated() {
       guard let found = try distributed.gradient(of: site), index < expected.count else { continue }
       let name = "gradient of " + Graph.name(graph.tensors[site.tensor].name, copy: site.copy)
-      record(found, expected[index], name, site.tensor, site.layout, floor: floor, tolerance.gradient, &report)
+      let floor = found.values.count == 1 ? largest : floorShare * largest
+      record(found, expected[index], name, site.tensor, site.layout, floor: floor, tolerance.gradient)
     }
   }
 
-  private func record(
+  private mutating func record(
     _ found: GatheredTensor, _ expected: GatheredTensor, _ name: String, _ tensor: TensorID, _ layout: Layout, floor: Double,
-    _ tolerance: Double, _ report: inout VerificationReport
+    _ tolerance: Double
   ) {
     var (worst, place) = (0.0, 0)
     for (index, (a, b)) in zip(found.values, expected.values).enumerated() {
@@ -126,10 +124,12 @@ extension OperatorRule {
   /// The most terms in a sum that the operator takes, forward, or forward and backward.
   fileprivate func longestReduction(backward: Bool, microBatches: Int) -> Int {
     func extent(_ axes: [Int]) -> Int { axes.reduce(1) { $0 * iteration[$1].extent } }
-    if case .product(let m, let n, let k) = work { return backward ? max(extent(m) * microBatches, extent(n), extent(k)) : extent(k) }
+    if case .product(_, let m, let n, let k) = work { return backward ? max(extent(m) * microBatches, extent(n), extent(k)) : extent(k) }
     // Of the loss, the sum over the classes; its rows are added in double precision.
-    let reduced = interior.isEmpty ? iteration.indices.filter { isReduced($0) } : interior.map(\.axis)
-    return extent(reduced)
+    // A batch norm sums over all that its channels' statistics lack.
+    let completed = interior.isEmpty ? iteration.indices.filter { isReduced($0) } : interior.filter { isReduced($0.axis) }.map(\.axis)
+    let statistics = interior.filter { !isReduced($0.axis) }.map { part in extent(iteration.indices.filter { !part.spans.contains($0) }) }
+    return statistics.reduce(extent(completed), max)
   }
 }
 

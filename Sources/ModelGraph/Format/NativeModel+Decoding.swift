@@ -27,11 +27,13 @@ private struct GraphDecoder {
 
   mutating func decode(_ node: Node) throws -> Graph {
     let root = try node.object(
-      format: NativeModel.format, keys: ["name", "source", "workload", "maximum_sequence", "axes", "inputs", "segments", "outputs", "loss"])
+      format: NativeModel.format,
+      keys: ["name", "source", "workload", "maximum_sequence", "per_microbatch", "axes", "inputs", "segments", "outputs", "loss"])
     builder.name = try root.string("name")
     _ = try root.stringIfPresent("source")
     builder.workload = try root.nodeIfPresent("workload").map { try Workload(reading: $0) } ?? Workload()
     builder.maximumSequence = try root.intIfPresent("maximum_sequence", .within(1, GraphBuilder.largestExtent))
+    builder.isPerMicroBatch = try root.boolIfPresent("per_microbatch") ?? false
     for axis in try root.elements("axes") { try readAxis(axis) }
     for input in try root.elementsIfPresent("inputs") ?? [] { try readInput(input) }
     for segment in try root.elements("segments") { try readSegment(segment) }
@@ -52,17 +54,40 @@ private struct GraphDecoder {
     let role = try object.choice("role", of: Axis.Role.self)
     let fromWorkload: Int? =
       switch role {
-      case .batch: builder.workload.batch
+      case .batch, .candidates: builder.workload.batch
       case .sequence: builder.workload.sequence
       default: nil
       }
     let bound = Bound<Int>.within(1, GraphBuilder.largestExtent)
-    let extent = try object.contains("extent") || fromWorkload == nil ? object.int("extent", bound) : fromWorkload ?? 1
+    let axis: AxisID
+    if role == .slots {
+      axis = builder.slots(try name.string(), try readSlots(object.object("extent")))
+    } else {
+      let extent = try object.contains("extent") || fromWorkload == nil ? object.int("extent", bound) : fromWorkload ?? 1
+      axis = builder.axis(try name.string(), extent, role)
+    }
     object.ignore("extent")
     try object.finish()
-    guard axes.updateValue(builder.axis(try name.string(), extent, role), forKey: try name.string()) == nil else {
+    guard axes.updateValue(axis, forKey: try name.string()) == nil else {
       throw name.invalid(expected: "a name that no other axis has")
     }
+  }
+
+  /// What the extent of an axis of role `slots` follows.
+  private func readSlots(_ object: ObjectReader) throws -> Axis.Slots {
+    func axis(_ key: String, _ what: String, _ isRight: (Axis.Role) -> Bool) throws -> AxisID {
+      let node = try object.node(key)
+      guard let axis = axes[try node.string()], isRight(builder.axes[axis].role) else {
+        throw node.invalid(expected: "the name of \(what), declared before")
+      }
+      return axis
+    }
+    let slots = Axis.Slots(
+      positions: try axis("positions", "an axis of positions") { $0 != .slots },
+      experts: try axis("experts", "an axis of role \"experts\"") { $0 == .experts },
+      perToken: try object.int("top_k", .within(1, GraphBuilder.largestExtent)))
+    try object.finish()
+    return slots
   }
 
   private mutating func readInput(_ node: Node) throws {
@@ -123,17 +148,19 @@ private struct GraphDecoder {
       guard let known = parameters[name] else { throw node.invalid(expected: "the name of a weight that is written out before, or a weight") }
       return known
     }
-    let object = try node.object(keys: ["name", "axes", "stored", "norm_weight"])
+    let object = try node.object(keys: ["name", "axes", "stored", "norm_weight", "frozen"])
     let name = try object.string("name")
     let axes = try dimensions(object.node("axes"))
     let shape = axes.map(builder.extent)
     let size = Bound<Int>.within(0, GraphBuilder.mostElements)
     let stored = try object.objectIfPresent("stored")
+    let checkpoint = try stored?.stringIfPresent("name")
+    let plain = ParameterSource.contiguous(shape, isStacked: (checkpoint ?? name).contains(ParameterSource.elementMark))
     let tensor = builder.parameter(
-      name, axes, checkpoint: try stored?.stringIfPresent("name"),
-      shape: try stored?.intsIfPresent("shape", size) ?? shape, offset: try stored?.intIfPresent("offset", size) ?? 0,
-      strides: try stored?.intsIfPresent("strides", size) ?? rowMajorStrides(shape),
-      isNormWeight: try object.boolIfPresent("norm_weight") ?? false)
+      name, axes, checkpoint: checkpoint,
+      shape: try stored?.intsIfPresent("shape", size) ?? plain.shape, offset: try stored?.intIfPresent("offset", size) ?? 0,
+      strides: try stored?.intsIfPresent("strides", size) ?? plain.strides,
+      isNormWeight: try object.boolIfPresent("norm_weight") ?? false, isFrozen: try object.boolIfPresent("frozen") ?? false)
     try stored?.finish()
     try object.finish()
     guard parameters.updateValue(tensor, forKey: name) == nil else {

@@ -13,16 +13,21 @@ import Documents
 ///         "exits": ["h.{i}.residual"]}, …],
 ///      "outputs": [{"name": "logits", "tensor": "lm_head"}], "loss": "loss"}
 ///
-/// - `workload`, `maximum_sequence`, `repeats` (1), `entries`, `exits`, `outputs`, `loss` and `source` (text, for people) may be left out; so may the
-///   `extent` of an axis whose role is `batch` or `sequence` where `workload` states it.
+/// - `workload`, `maximum_sequence`, `per_microbatch` (false), `repeats` (1), `entries`, `exits`, `outputs`, `loss` and `source` (text, for people) may be left out; so may the
+///   `extent` of an axis whose role is `batch`, `candidates` or `sequence` where `workload` states it. An axis of role
+///   `slots` has the extent that `{"positions": AXIS, "experts": AXIS, "top_k": 2}` gives (`Axis.Slots`).
 /// - An operator reads `in`, then `weights`; either may be left out where it is empty. `in` names inputs, the segment's entries and results of operators before it in the segment.
 /// - A weight is written out where it is first read, and named by a string after that. `stored` says where a checkpoint keeps it (`name`, `shape`,
 ///   `offset`, `strides`), each part left out where it is that of a contiguous tensor of the weight's own name; `norm_weight` is true for the
-///   scale of a norm.
+///   scale of a norm, `frozen` for a weight that training leaves as it is. A stored name with `{j}` is one tensor for each element of the weight's first axis.
 /// - A result has the operator's name, unless `result` gives another, and the axes that its operands determine; `axes` states them for
-///   `position_embedding`, `patches` and `prepend_token`.
-/// - Attributes: `causal` (attention), `base` and `llama3` (rotary), `epsilon` (norms), `function` (activation), `probability` (dropout),
-///   `offset` (position_embedding, 0), `size` (patches), `position` (select_token).
+///   `position_embedding`, `patches`, `prepend_token`, `convolution`, `max_pool`, `route`, `dispatch`, `combine`, `similarity`,
+///   `broadcast` and `concatenate`.
+/// - Attributes: `causal` (attention), `base`, `llama3` and `rotated` (rotary), `epsilon` (norms), `adds_one` (rms_norm), `function` (activation and
+///   learned_scale),
+///   `probability` (dropout), `factor` (scale), `offset` (position_embedding, 0), `size` (patches), `position` (select_token), `top_k` and
+///   `renormalise` (route, false), `stride` (1) and `padding` (0; convolution, max_pool),
+///   `id` (select_marked_token, the largest).
 ///
 /// Order matters in every array, and tensors are numbered by first appearance, so decoding what was encoded gives an equal graph for every
 /// graph that is numbered so: all that come from files.
@@ -44,8 +49,9 @@ package enum NativeModel {
     var root = JSON.Object([("format", .string(format)), ("name", .string(graph.name))])
     root["workload"] = graph.workload.json
     root["maximum_sequence"] = graph.maximumSequence.map { .int($0) }
+    if graph.isPerMicroBatch { root["per_microbatch"] = true }
     root["axes"] = .array(
-      graph.axes.map { ["name": .string($0.name), "extent": .int($0.extent), "role": .string($0.role.rawValue)] })
+      graph.axes.map { ["name": .string($0.name), "extent": graph.json(extentOf: $0), "role": .string($0.role.rawValue)] })
     root["inputs"] = .array(inputs)
     root["segments"] = .array(segments)
     if !graph.outputs.isEmpty {
@@ -57,6 +63,13 @@ package enum NativeModel {
 }
 
 extension Graph {
+  fileprivate func json(extentOf axis: Axis) -> JSON {
+    guard let slots = axis.slots else { return .int(axis.extent) }
+    return [
+      "positions": .string(axes[slots.positions].name), "experts": .string(axes[slots.experts].name), "top_k": .int(slots.perToken),
+    ]
+  }
+
   fileprivate func names(_ dimensions: [AxisID]) -> JSON { .array(dimensions.map { .string(axes[$0].name) }) }
 
   fileprivate func jsonWithAxes(_ tensor: Tensor) -> JSON { ["name": .string(tensor.name), "axes": names(tensor.dimensions)] }
@@ -83,11 +96,13 @@ extension Graph {
     var object = JSON.Object([("name", .string(tensor.name)), ("axes", names(tensor.dimensions))])
     var stored = JSON.Object()
     if source.checkpointName != tensor.name { stored["name"] = .string(source.checkpointName) }
-    if source.checkpointShape != shape(id) { stored["shape"] = .array(source.checkpointShape.map { .int($0) }) }
+    let plain = ParameterSource.contiguous(shape(id), isStacked: source.isStacked)
+    if source.checkpointShape != plain.shape { stored["shape"] = .array(source.checkpointShape.map { .int($0) }) }
     if source.offset != 0 { stored["offset"] = .int(source.offset) }
-    if source.strides != rowMajorStrides(shape(id)) { stored["strides"] = .array(source.strides.map { .int($0) }) }
+    if source.strides != plain.strides { stored["strides"] = .array(source.strides.map { .int($0) }) }
     if !stored.members.isEmpty { object["stored"] = .object(stored) }
     if source.isNormWeight { object["norm_weight"] = true }
+    if source.isFrozen { object["frozen"] = true }
     return .object(object)
   }
 }

@@ -64,7 +64,7 @@ package struct ConfigurationReader {
 
   private static let activations: [(name: String, function: ActivationFunction)] = [
     ("gelu", .gelu), ("gelu_python", .gelu), ("gelu_new", .geluTanh), ("gelu_pytorch_tanh", .geluTanh), ("gelu_fast", .geluTanh),
-    ("silu", .silu), ("swish", .silu), ("relu", .relu), ("tanh", .tanh),
+    ("quick_gelu", .quickGelu), ("silu", .silu), ("swish", .silu), ("relu", .relu), ("relu2", .squaredRelu), ("tanh", .tanh),
   ]
 
   /// Refuses any value of a key but one; the key may be left out or null.

@@ -25,10 +25,12 @@ extension GraphBuilder {
 
   /// A parameter that is a view of a stored tensor of another shape, or of a part of one.
   package mutating func parameter(
-    _ name: String, _ dimensions: [AxisID], checkpoint: String? = nil, shape: [Int], offset: Int = 0, strides: [Int], isNormWeight: Bool = false
+    _ name: String, _ dimensions: [AxisID], checkpoint: String? = nil, shape: [Int], offset: Int = 0, strides: [Int], isNormWeight: Bool = false,
+    isFrozen: Bool = false
   ) -> TensorID {
     let source = ParameterSource(
-      checkpointName: checkpoint ?? name, checkpointShape: shape, offset: offset, strides: strides, isNormWeight: isNormWeight)
+      checkpointName: checkpoint ?? name, checkpointShape: shape, offset: offset, strides: strides, isNormWeight: isNormWeight,
+      isFrozen: isFrozen)
     return tensor(name, dimensions, .parameter(source))
   }
 
@@ -63,10 +65,10 @@ extension GraphBuilder {
     return apply(.layerNorm(epsilon: epsilon), path, [x, weight, bias], to: tensors[x].dimensions)
   }
 
-  /// RMS norm over x's last axis, with `<path>.weight`.
-  package mutating func rmsNorm(_ path: String, _ x: TensorID, epsilon: Double) -> TensorID {
-    let weight = parameter(path + ".weight", stored: [Array(tensors[x].dimensions.suffix(1))], isNormWeight: true)
-    return apply(.rmsNorm(epsilon: epsilon), path, [x, weight], to: tensors[x].dimensions)
+  /// RMS norm over x's last axis, with `<path>.weight`; the scale is 1 + that with `addsOne`.
+  package mutating func rmsNorm(_ path: String, _ x: TensorID, epsilon: Double, addsOne: Bool = false) -> TensorID {
+    let weight = parameter(path + ".weight", stored: [Array(tensors[x].dimensions.suffix(1))], isNormWeight: !addsOne)
+    return apply(.rmsNorm(epsilon: epsilon, addsOne: addsOne), path, [x, weight], to: tensors[x].dimensions)
   }
 
   /// A table look-up, (ids `[…]`, `<path>.weight` `[rows, features]`) → `[…, features]`; returns the table too, for tied weights.
@@ -75,6 +77,16 @@ extension GraphBuilder {
   ) -> (result: TensorID, table: TensorID) {
     let table = parameter(path + ".weight", stored: [[rows], [features]])
     return (apply(.embedding, path, [ids, table], to: tensors[ids].dimensions + [features]), table)
+  }
+
+  /// down(f(gate(x)) · up(x)): Llama's MLP, from x's last axis through `width` and back.
+  package mutating func gatedMLP(_ path: String, _ x: TensorID, width: AxisID, activation: ActivationFunction, bias: Bool) -> TensorID {
+    let features = Array(tensors[x].dimensions.suffix(1))
+    let gate = linear(path + ".gate_proj", x, from: features, to: [width], bias: bias)
+    let act = elementwise(.activation(activation), path + ".act", gate)
+    let up = linear(path + ".up_proj", x, from: features, to: [width], bias: bias)
+    let product = apply(.multiply, path + ".multiply", [act, up], to: tensors[act].dimensions)
+    return linear(path + ".down_proj", product, from: [width], to: features, bias: bias)
   }
 
   /// An element-wise operator of one operand that keeps its shape.
@@ -106,11 +118,15 @@ extension GraphBuilder {
 
   /// What stands on a decoder's last norm.
   ///
-  /// - Parameter tied: the embedding table, where the language-model head is it.
-  package mutating func decoderHead(_ head: DecoderHead, _ normed: TensorID, from hidden: AxisID, to vocabulary: AxisID, tied: TensorID?) {
+  /// - Parameters:
+  ///   - tied: the embedding table, where the language-model head is it.
+  ///   - path: the head's module.
+  package mutating func decoderHead(
+    _ head: DecoderHead, _ normed: TensorID, from hidden: AxisID, to vocabulary: AxisID, tied: TensorID?, path: String = "lm_head"
+  ) {
     switch head {
     case .none: output("last_hidden_state", normed)
-    case .languageModel: logits(linear("lm_head", normed, from: [hidden], to: [vocabulary], bias: false, tied: tied))
+    case .languageModel: logits(linear(path, normed, from: [hidden], to: [vocabulary], bias: false, tied: tied))
     }
   }
 
@@ -134,6 +150,14 @@ package enum DecoderHead: Hashable, Sendable {
   case languageModel
 }
 
+extension ParameterSource {
+  /// The shape and strides of a tensor that is stored alone and row-major, or as a contiguous tensor for each element of its first dimension.
+  static func contiguous(_ shape: [Int], isStacked: Bool) -> (shape: [Int], strides: [Int]) {
+    let stored = isStacked ? Array(shape.dropFirst()) : shape
+    return (stored, (isStacked ? [0] : []) + rowMajorStrides(stored))
+  }
+}
+
 /// Strides in elements of a contiguous row-major tensor. Products wrap instead of trapping: `GraphBuilder.finish()` refuses such sizes by name.
 func rowMajorStrides(_ shape: [Int]) -> [Int] {
   var strides = [Int](repeating: 1, count: shape.count)
@@ -148,16 +172,16 @@ package struct AttentionAxes: Sendable {
   package var queries: AxisID
   package var features: AxisID
 
-  /// Adds the axes `kv_heads`, `queries` and `head_dim`.
-  package init(heads: Int, keyValueHeads: Int, headSize: Int, in builder: inout GraphBuilder) {
-    groups = builder.axis("kv_heads", keyValueHeads, .heads)
-    queries = builder.axis("queries", heads / keyValueHeads, .queries)
-    features = builder.axis("head_dim", headSize, .whole)
+  /// Adds the axes `kv_heads`, `queries` and `head_dim`, with a prefix where a model has several kinds of attention.
+  package init(heads: Int, keyValueHeads: Int, headSize: Int, prefix: String = "", in builder: inout GraphBuilder) {
+    groups = builder.axis(prefix + "kv_heads", keyValueHeads, .heads)
+    queries = builder.axis(prefix + "queries", heads / keyValueHeads, .queries)
+    features = builder.axis(prefix + "head_dim", headSize, .whole)
   }
 
   /// Adds the axes of attention whose heads share the hidden dimension, each with keys and values of its own.
-  package init(heads: Int, hidden: Int, in builder: inout GraphBuilder) {
-    self.init(heads: heads, keyValueHeads: heads, headSize: hidden / heads, in: &builder)
+  package init(heads: Int, hidden: Int, prefix: String = "", in builder: inout GraphBuilder) {
+    self.init(heads: heads, keyValueHeads: heads, headSize: hidden / heads, prefix: prefix, in: &builder)
   }
 
   package var query: [AxisID] { [groups, queries, features] }

@@ -9,8 +9,17 @@ package enum HuggingFace {
     ("llama", { try LlamaConfiguration(reading: &$0, family: .llama).graph() }),
     ("mistral", { try LlamaConfiguration(reading: &$0, family: .mistral).graph() }),
     ("qwen2", { try LlamaConfiguration(reading: &$0, family: .qwen2).graph() }),
+    ("qwen3", { try LlamaConfiguration(reading: &$0, family: .qwen3).graph() }),
+    ("gemma", { try LlamaConfiguration(reading: &$0, family: .gemma).graph() }),
+    ("phi3", { try LlamaConfiguration(reading: &$0, family: .phi3).graph() }),
+    ("gpt_neox", { try GPTNeoXConfiguration(reading: &$0).graph() }),
+    ("opt", { try OPTConfiguration(reading: &$0).graph() }),
     ("bert", { try BertConfiguration(reading: &$0).graph() }),
+    ("clip", { try CLIPConfiguration(reading: &$0).graph() }),
     ("vit", { try ViTConfiguration(reading: &$0).graph() }),
+    ("mixtral", { try LlamaConfiguration(reading: &$0, family: .mixtral).graph() }),
+    ("qwen2_moe", { try LlamaConfiguration(reading: &$0, family: .qwen2MoE).graph() }),
+    ("qwen3_moe", { try LlamaConfiguration(reading: &$0, family: .qwen3MoE).graph() }),
   ]
 
   /// The values of `model_type` that are implemented.

@@ -2,20 +2,6 @@
 import Documents
 
 extension LlamaConfiguration {
-  /// The model types that share this architecture.
-  package enum Family: String, Sendable {
-    case llama, mistral, qwen2
-
-    /// What the library's class names begin with.
-    var className: String {
-      switch self {
-      case .llama: "Llama"
-      case .mistral: "Mistral"
-      case .qwen2: "Qwen2"
-      }
-    }
-  }
-
   /// Reads a `config.json` whose `model_type` is the family's name.
   ///
   /// - Throws: as `HuggingFace.graph` documents.
@@ -28,48 +14,63 @@ extension LlamaConfiguration {
     hidden = try file.extent("hidden_size", default: hidden)
     layers = try file.extent("num_hidden_layers", default: layers, atMost: ConfigurationReader.mostLayers)
     ffn = try file.extent("intermediate_size", default: ffn)
-    activation = try file.activation("hidden_act", default: activation)
+    try readActivation(&file, family)
     epsilon = try file.positive("rms_norm_eps", default: epsilon)
     tiesEmbeddings = try file.bool("tie_word_embeddings", default: tiesEmbeddings)
     _ = try file.probability("attention_dropout", default: 0)
     try readHeads(&file, family)
     try readBiases(&file, family)
     try readSlidingWindow(&file, family)
-    rotary = try RotaryParameters(reading: &file)
+    try readDropout(&file, family)
+    var rotaryKeys = RotaryParameters.Keys()
+    rotaryKeys.allowsPart = family == .phi3
+    if family == .mixtral { rotaryKeys.defaultBase = 1e6 }
+    rotary = try RotaryParameters(reading: &file, headSize: headSize, keys: rotaryKeys)
+    if family == .mixtral { experts = try .mixtral(&file, ffn: ffn) } else { experts = try experts.map { try .qwen(&file, defaults: $0) } }
 
     name = try file.name(default: family.rawValue)
     workload = try file.workload(maximumSequence: maximumPositions)
-    // `pretraining_tp` sums a product in parts, `max_window_layers` counts layers of a window that is not in use.
-    try file.finish(harmless: ["pretraining_tp", "max_window_layers"])
+    // `pretraining_tp` sums a product in parts, `max_window_layers` counts layers of a window that is not in use, and the original positions
+    // serve a scaling of the rotary embedding that is refused.
+    try file.finish(harmless: ["pretraining_tp", "max_window_layers"] + (family == .phi3 ? ["original_max_position_embeddings"] : []))
   }
 
-  private mutating func setDefaults(of family: Family) {
-    switch family {
-    case .llama: break
-    case .mistral: (ffn, maximumPositions) = (14336, 4096 * 32)
-    case .qwen2:
-      (vocabulary, ffn, maximumPositions) = (151936, 22016, 32768)
-      queryKeyValueBias = true
+  /// Gemma's checkpoints all compute the tanh approximation, whatever of the two keys and names they call it by.
+  private mutating func readActivation(_ file: inout ConfigurationReader, _ family: Family) throws {
+    guard family == .gemma else {
+      activation = try file.activation("hidden_act", default: activation)
+      return
     }
+    let names = ["gelu_pytorch_tanh", "gelu"]
+    for (key, supported) in [("hidden_act", names), ("hidden_activation", Array(names.prefix(1)))] {
+      guard let node = file.optional(key) else { continue }
+      let found = try node.string()
+      if !supported.contains(found) { throw file.unsupported(node, supported: supported.map { "\"\($0)\"" }.joined(separator: ", ")) }
+    }
+  }
+
+  private mutating func readDropout(_ file: inout ConfigurationReader, _ family: Family) throws {
+    guard family == .phi3 else { return }
+    residualDropout = try file.probability("resid_pdrop", default: 0)
+    // The library reads it and does not use it.
+    _ = try file.probability("embd_pdrop", default: 0)
   }
 
   private mutating func readHeads(_ file: inout ConfigurationReader, _ family: Family) throws {
     heads = try file.extent("num_attention_heads", default: heads)
-    // Null means as many as query heads, in every family; only Llama takes an absent key for null.
-    let absent =
-      switch family {
-      case .llama: heads
-      case .mistral: 8
-      case .qwen2: 32
-      }
+    // Null means as many as query heads, in every family; not all take an absent key for null.
     let isStated = file.contains("num_key_value_heads")
-    keyValueHeads = try file.optionalExtent("num_key_value_heads") ?? (isStated ? heads : absent)
+    keyValueHeads = try file.optionalExtent("num_key_value_heads") ?? (isStated ? heads : family.keyValueHeads ?? heads)
     if heads % keyValueHeads != 0 {
       throw file.invalid("num_key_value_heads", found: "\(keyValueHeads)", expected: "a divisor of num_attention_heads, \(heads)")
     }
-    headSize =
-      try file.optionalExtent("head_dim")
-      ?? file.headSize(hidden: hidden, hiddenKey: "hidden_size", heads: heads, headsKey: "num_attention_heads")
+    if let absent = family.headSize {
+      headSize = try file.extent("head_dim", default: absent)
+    } else {
+      headSize =
+        try file.optionalExtent("head_dim")
+        ?? file.headSize(hidden: hidden, hiddenKey: "hidden_size", heads: heads, headsKey: "num_attention_heads")
+    }
     if headSize % 2 != 0 { throw file.invalid("head_dim", found: "\(headSize)", expected: "an even number: rotary positions pair its features") }
     if heads * headSize > ConfigurationReader.largestExtent {
       throw file.invalid("head_dim", found: "\(headSize)", expected: "at most \(ConfigurationReader.largestExtent / heads)")
@@ -82,12 +83,19 @@ extension LlamaConfiguration {
       queryKeyValueBias = try file.bool("attention_bias", default: false)
       outputBias = queryKeyValueBias
       mlpBias = try file.bool("mlp_bias", default: false)
-    case .mistral:
+    case .qwen2MoE:
+      queryKeyValueBias = try file.bool("qkv_bias", default: queryKeyValueBias)
+      try file.require("mlp_bias", false)
+    case .mistral, .mixtral:
       try file.require("attention_bias", false)
       try file.require("mlp_bias", false)
     case .qwen2:
       try file.require("attention_bias", true)
       try file.require("mlp_bias", false)
+    case .qwen3, .gemma, .qwen3MoE:
+      queryKeyValueBias = try file.bool("attention_bias", default: false)
+      outputBias = queryKeyValueBias
+    case .phi3: try file.require("attention_bias", false)
     }
   }
 
@@ -96,72 +104,24 @@ extension LlamaConfiguration {
     switch family {
     case .llama:
       if let node = file.optional("sliding_window") { throw file.unsupported(node, supported: "null") }
-    case .mistral:
-      let window = try file.contains("sliding_window") ? file.optionalExtent("sliding_window") : file.extent("sliding_window", default: 4096)
+    case .mistral, .phi3, .mixtral:
+      // Mistral alone has a window where the file says nothing.
+      let stated = try file.optionalExtent("sliding_window")
+      let window = family != .mistral || file.contains("sliding_window") ? stated : 4096
       if let window, window < maximumPositions {
         throw file.unsupported(
           "sliding_window", found: "\(window)",
           supported: "null, or at least max_position_embeddings (\(maximumPositions)); sequences of up to \(window) positions are not affected, so "
             + "with them it is safe to set max_position_embeddings to \(window)")
       }
-    case .qwen2:
+    case .gemma: try file.require("use_bidirectional_attention", false)
+    case .qwen2, .qwen3, .qwen2MoE, .qwen3MoE:
       try file.require("use_sliding_window", false)
-      try file.require("use_mrope", false)
+      if family == .qwen2 { try file.require("use_mrope", false) }
       _ = try file.optionalExtent("sliding_window")
     }
     for layer in try file.optional("layer_types")?.elements() ?? [] where layer.value != "full_attention" {
       throw file.unsupported(layer, supported: "\"full_attention\"")
-    }
-  }
-}
-
-extension RotaryParameters {
-  /// Reads `rope_theta` and `rope_scaling`, or `rope_parameters`, which holds both in files of newer versions of the library.
-  ///
-  /// - Throws: `ModelError.unsupported` for a type of scaling that is not implemented; `DocumentError` where the two disagree.
-  init(reading file: inout ConfigurationReader) throws {
-    let stated = try file.optional("rope_theta")?.double(.positive)
-    let old = try file.optional("rope_scaling").map { try Self.scaling($0, &file) }
-    let new = try file.optional("rope_parameters").map { try Self.scaling($0, &file) }
-    try file.require("partial_rotary_factor", 1)
-    let base = stated ?? new?.base ?? old?.base ?? 10000
-    for (key, found) in [("rope_parameters", new), ("rope_scaling", old)] {
-      if let other = found?.base, other != base {
-        throw file.invalid("\(key).rope_theta", found: "\(other)", expected: "\(base), the base that is stated beside it")
-      }
-    }
-    if let old, let new, old.scaling != new.scaling {
-      throw file.invalid(
-        "rope_scaling", found: "a scaling that differs from rope_parameters", expected: "the same scaling, or only one of the two keys")
-    }
-    self.init(base: base, scaling: (new ?? old)?.scaling)
-  }
-
-  private static func scaling(_ node: Node, _ file: inout ConfigurationReader) throws -> (base: Double?, scaling: Llama3Scaling?) {
-    let object = try node.object()
-    let base = try object.doubleIfPresent("rope_theta", .positive)
-    // The key was called `type` before transformers 4.43.
-    let (newName, oldName) = (object.nodeIfPresent("rope_type"), object.nodeIfPresent("type"))
-    let type = try (newName ?? oldName)?.string()
-    if let factor = object.nodeIfPresent("partial_rotary_factor"), try factor.double() != 1 { throw file.unsupported(factor, supported: "1") }
-    switch type {
-    case nil, "default":
-      // A factor has no effect on this type; without a type, what it should do is unclear, and it is refused as unknown.
-      if type != nil { object.ignore("factor") }
-      try object.finish()
-      return (base, nil)
-    case "llama3":
-      let scaling = Llama3Scaling(
-        factor: try object.double("factor", .positive), lowFrequencyFactor: try object.double("low_freq_factor", .positive),
-        highFrequencyFactor: try object.double("high_freq_factor", .positive),
-        originalMaxPositions: try object.int("original_max_position_embeddings", .within(1, ConfigurationReader.largestExtent)))
-      if scaling.lowFrequencyFactor >= scaling.highFrequencyFactor {
-        throw try object.node("high_freq_factor").invalid(expected: "more than low_freq_factor, \(scaling.lowFrequencyFactor)")
-      }
-      try object.finish()
-      return (base, scaling)
-    default:
-      throw file.unsupported(newName ?? oldName ?? node, supported: "\"default\", \"llama3\", or no scaling")
     }
   }
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/// The dimensions of a model of the Llama family: Llama (Touvron et al. 2023; Grattafiori et al. 2024), Mistral and Qwen2, which differ in
-/// their defaults and in which projections have biases.
+/// The dimensions of a model of the Llama family: Llama (Touvron et al. 2023; Grattafiori et al. 2024), Mistral, Qwen2, Qwen3, Gemma and Phi-3,
+/// which differ in their defaults and in the choices that the properties name, and Mixtral, Qwen2-MoE and Qwen3-MoE, whose MLPs are mixtures
+/// of experts.
 package struct LlamaConfiguration: Hashable, Sendable {
   package var name = "llama"
   /// Of `LlamaModel` or `LlamaForCausalLM`.
@@ -23,6 +24,17 @@ package struct LlamaConfiguration: Hashable, Sendable {
   /// Bias of the attention's output projection (Llama with `attention_bias`).
   package var outputBias = false
   package var mlpBias = false
+  /// The mixture of experts that every block has for an MLP; nil for a dense model.
+  package var experts: ExpertLayer?
+  /// Whether each query's and key's features are normalised, head by head, before they are rotated (Qwen3).
+  package var normalisesQueriesAndKeys = false
+  /// Whether norms scale by 1 + weight (Gemma).
+  package var normAddsOne = false
+  /// Whether embeddings are multiplied by √hidden (Gemma).
+  package var scalesEmbeddings = false
+  /// Whether a checkpoint stores queries, keys and values as one weight, and gate and up as another (Phi-3).
+  package var fusesProjections = false
+  package var residualDropout = 0.0
   /// Whether the language-model head is the embedding table.
   package var tiesEmbeddings = false
 
@@ -41,57 +53,18 @@ package struct LlamaConfiguration: Hashable, Sendable {
     builder.begin(segment: "embedding")
     let ids = builder.input(.inputIDs, [axes.batch, axes.sequence])
     let tokens = builder.embedding(prefix + "embed_tokens", ids: ids, rows: axes.vocabulary, features: axes.hidden)
-    builder.end(exits: [tokens.result])
+    // The library rounds √hidden to the format of the weights, which is fp32 where this is run.
+    let scale = OperatorKind.scale(factor: Double(hidden).squareRoot())
+    builder.end(exits: [scalesEmbeddings ? builder.elementwise(scale, prefix + "embed_tokens.scale", tokens.result) : tokens.result])
 
     let entry = builder.begin(segment: "block", repeats: layers, path: prefix + "layers.{i}", carry: axes.carry)
     let attended = attention(prefix + "layers.{i}", entry, axes, &builder)
     builder.end(exits: [mlp(prefix + "layers.{i}", attended, axes, &builder)])
 
     let last = builder.begin(segment: "head", path: "head", carry: axes.carry)
-    let normed = builder.rmsNorm(prefix + "norm", last, epsilon: epsilon)
+    let normed = norm(prefix + "norm", last, &builder)
     builder.decoderHead(head, normed, from: axes.hidden, to: axes.vocabulary, tied: tiesEmbeddings ? tokens.table : nil)
     builder.end()
     return try builder.finish()
-  }
-
-  private struct Axes {
-    let batch, sequence, vocabulary, hidden, ffn: AxisID
-    let attention: AttentionAxes
-
-    init(_ model: LlamaConfiguration, _ builder: inout GraphBuilder) {
-      batch = builder.axis("batch", model.workload.batch ?? 1, .batch)
-      sequence = builder.axis("seq", model.workload.sequence ?? model.maximumPositions, .sequence)
-      vocabulary = builder.axis("vocab", model.vocabulary, .vocabulary)
-      hidden = builder.axis("hidden", model.hidden, .feature)
-      attention = AttentionAxes(heads: model.heads, keyValueHeads: model.keyValueHeads, headSize: model.headSize, in: &builder)
-      ffn = builder.axis("ffn", model.ffn, .feature)
-    }
-
-    var carry: [AxisID] { [batch, sequence, hidden] }
-  }
-
-  private func attention(_ block: String, _ x: TensorID, _ axes: Axes, _ builder: inout GraphBuilder) -> TensorID {
-    let path = block + ".self_attn"
-    let normed = builder.rmsNorm(block + ".input_layernorm", x, epsilon: epsilon)
-    let query = builder.linear(path + ".q_proj", normed, from: [axes.hidden], to: axes.attention.query, bias: queryKeyValueBias)
-    let key = builder.linear(path + ".k_proj", normed, from: [axes.hidden], to: axes.attention.keyValue, bias: queryKeyValueBias)
-    let value = builder.linear(path + ".v_proj", normed, from: [axes.hidden], to: axes.attention.keyValue, bias: queryKeyValueBias)
-    let rotatedQuery = builder.elementwise(.rotary(rotary), path + ".rotary_q", query)
-    let rotatedKey = builder.elementwise(.rotary(rotary), path + ".rotary_k", key)
-    let core = builder.apply(
-      .attention(causal: true), path + ".core", [rotatedQuery, rotatedKey, value], to: [axes.batch, axes.sequence] + axes.attention.query)
-    let projected = builder.linear(path + ".o_proj", core, from: axes.attention.query, to: [axes.hidden], bias: outputBias)
-    return builder.add(path + ".residual", x, projected)
-  }
-
-  private func mlp(_ block: String, _ x: TensorID, _ axes: Axes, _ builder: inout GraphBuilder) -> TensorID {
-    let path = block + ".mlp"
-    let normed = builder.rmsNorm(block + ".post_attention_layernorm", x, epsilon: epsilon)
-    let gate = builder.linear(path + ".gate_proj", normed, from: [axes.hidden], to: [axes.ffn], bias: mlpBias)
-    let act = builder.elementwise(.activation(activation), path + ".act", gate)
-    let up = builder.linear(path + ".up_proj", normed, from: [axes.hidden], to: [axes.ffn], bias: mlpBias)
-    let product = builder.apply(.multiply, path + ".multiply", [act, up], to: [axes.batch, axes.sequence, axes.ffn])
-    let down = builder.linear(path + ".down_proj", product, from: [axes.ffn], to: [axes.hidden], bias: mlpBias)
-    return builder.add(path + ".residual", x, down)
   }
 }

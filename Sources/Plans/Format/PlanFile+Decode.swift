@@ -78,13 +78,17 @@ extension PlanFile {
     for axis in graph.axes {
       switch axis.role {
       // Extents and counts are at most 2^24.
-      case .batch where axis.extent * job.microBatches != job.batch:
+      case .batch where axis.extent * job.microBatches != job.batch, .candidates where axis.extent * job.microBatches != job.batch:
         throw inconsistent(batch, "\(job.batch) sequences are not \(job.microBatches) micro-batches of the model's \(axis.extent)")
       case .sequence where graph.choosesSequence && job.sequence != axis.extent:
         throw inconsistent(
           sequence ?? node, "the model's axis \(axis.name) has \(axis.extent) positions, the job \(job.sequence.map(String.init) ?? "none")")
       default: break
       }
+    }
+    if graph.couplesBatch && job.microBatches > 1 {
+      throw inconsistent(
+        try object.node("micro_batches"), "the model has an operator that couples the samples of the whole batch, so a step has one micro-batch")
     }
     if !graph.choosesSequence, let sequence { throw inconsistent(sequence, "the model's number of positions is fixed; leave it out") }
     if job.mode == .train && graph.loss == nil { throw inconsistent(mode, "the model \(graph.name) has no loss, so it cannot be trained") }

@@ -10,7 +10,7 @@ struct EliminationPlan: Sendable {
   /// A table that is added up when a node is taken out.
   struct Factor: Sendable {
     enum Source: Sendable {
-      case edge(Int)
+      case table(Int)
       /// What taking out an earlier node left, by its position in the order.
       case message(Int)
     }
@@ -36,34 +36,41 @@ struct EliminationPlan: Sendable {
 
     /// Calls `body` for each combination of the neighbours' classes, row-major, with the outer index of each factor.
     @inline(__always)
-    func forEachCombination(_ body: (_ combination: Int, _ outer: [Int]) -> Void) {
+    func forEachCombination(_ body: (_ combination: Int, _ outer: UnsafePointer<Int>) -> Void) {
       let dimensions = classes.map(\.count)
+      // For each dimension the factors that have it.
+      let concerned = dimensions.indices.map { dimension in factors.indices.filter { !factors[$0].offsets[dimension].isEmpty } }
       var position = [Int](repeating: 0, count: dimensions.count)
-      var outer = [Int](repeating: 0, count: factors.count)
-      for combination in 0..<combinations {
-        body(combination, outer)
-        var dimension = dimensions.count - 1
-        while dimension >= 0 {
-          let from = position[dimension]
-          let to = from + 1 < dimensions[dimension] ? from + 1 : 0
-          position[dimension] = to
-          for index in factors.indices where !factors[index].offsets[dimension].isEmpty {
-            outer[index] += factors[index].offsets[dimension][to] - factors[index].offsets[dimension][from]
+      let combinations = combinations
+      withUnsafeTemporaryAllocation(of: Int.self, capacity: max(1, factors.count)) { outer in
+        outer.initialize(repeating: 0)
+        for combination in 0..<combinations {
+          body(combination, UnsafePointer(outer.baseAddress!))
+          var dimension = dimensions.count - 1
+          while dimension >= 0 {
+            let from = position[dimension]
+            let to = from + 1 < dimensions[dimension] ? from + 1 : 0
+            position[dimension] = to
+            for index in concerned[dimension] {
+              outer[index] += factors[index].offsets[dimension][to] - factors[index].offsets[dimension][from]
+            }
+            if to != 0 { break }
+            dimension -= 1
           }
-          if to != 0 { break }
-          dimension -= 1
         }
       }
     }
   }
 
+  /// The first strategy of each node in the numbering over all nodes, and at the end the total.
+  let strategyStarts: [Int]
   let buckets: [Bucket]
   /// The classes of both ends of each edge: the edge tables hold one entry per pair of classes.
   let tailClasses: [StrategyClasses]
   let headClasses: [StrategyClasses]
 
   /// A table during planning: its nodes with the classes of each, in row-major order.
-  private struct Table {
+  struct Table {
     let source: Factor.Source
     let scope: [Int]
     let classes: [StrategyClasses]
@@ -72,16 +79,25 @@ struct EliminationPlan: Sendable {
   /// Plans by least table size first (ties: the lower node). Nil where all tables together would hold more than `largestTable` entries or
   /// adding them up would take more than `mostWork` additions.
   init?(_ problem: Problem, largestTable: Int = 1 << 22, mostWork: Int = 1 << 28) {
-    let count = problem.nodeCount
-    tailClasses = problem.edges.indices.map { StrategyClasses(problem, edge: $0, ofTail: true) }
-    headClasses = problem.edges.indices.map { StrategyClasses(problem, edge: $0, ofTail: false) }
-    var tables: [Table?] = []
-    var tablesAt = [[Int]](repeating: [], count: count)
-    for (number, edge) in problem.edges.enumerated() {
-      tables.append(Table(source: .edge(number), scope: [edge.tail, edge.head], classes: [tailClasses[number], headClasses[number]]))
-      tablesAt[edge.tail].append(number)
-      tablesAt[edge.head].append(number)
+    let tails = problem.edges.indices.map { StrategyClasses(problem, edge: $0, ofTail: true) }
+    let heads = problem.edges.indices.map { StrategyClasses(problem, edge: $0, ofTail: false) }
+    let tables = problem.edges.enumerated().map { number, edge in
+      Table(source: .table(number), scope: [edge.tail, edge.head], classes: [tails[number], heads[number]])
     }
+    self.init(problem.strategyStarts, tables, tailClasses: tails, headClasses: heads, largestTable: largestTable, mostWork: mostWork)
+  }
+
+  /// - Parameter tables: each over different nodes.
+  init?(
+    _ strategyStarts: [Int], _ original: [Table], tailClasses: [StrategyClasses] = [], headClasses: [StrategyClasses] = [], largestTable: Int,
+    mostWork: Int
+  ) {
+    (self.strategyStarts, self.tailClasses, self.headClasses) = (strategyStarts, tailClasses, headClasses)
+    let count = strategyStarts.count - 1
+    func strategyCount(_ node: Int) -> Int { strategyStarts[node + 1] - strategyStarts[node] }
+    var tables: [Table?] = original
+    var tablesAt = [[Int]](repeating: [], count: count)
+    for (number, table) in original.enumerated() { for node in table.scope { tablesAt[node].append(number) } }
     /// An upper bound of the message's size: a node has no more classes than strategies, nor than the product of its tables' classes.
     func size(_ node: Int) -> Double {
       var classCounts: [(node: Int, count: Double)] = []
@@ -94,7 +110,7 @@ struct EliminationPlan: Sendable {
           }
         }
       }
-      return classCounts.reduce(1) { $0 * min($1.count, Double(problem.strategyCount(of: $1.node))) }
+      return classCounts.reduce(1) { $0 * min($1.count, Double(strategyCount($1.node))) }
     }
     var sizes = (0..<count).map(size)
     var isDone = [Bool](repeating: false, count: count)
@@ -105,10 +121,10 @@ struct EliminationPlan: Sendable {
       for node in 0..<count where !isDone[node] && (next < 0 || sizes[node] < sizes[next]) { next = node }
       guard sizes[next] <= Double(largestTable) * 16 else { return nil }
       let gathered = tablesAt[next].compactMap { tables[$0] }
-      let bucket = EliminationPlan.bucket(next, gathered, strategyCount: problem.strategyCount(of: next))
+      let bucket = EliminationPlan.bucket(next, gathered, strategyCount: strategyCount(next))
       entries += bucket.combinations
       let (bucketWork, overflow) = bucket.combinations.multipliedReportingOverflow(
-        by: problem.strategyCount(of: next) * (bucket.factors.count + 1))
+        by: strategyCount(next) * (bucket.factors.count + 1))
       guard !overflow else { return nil }
       work += bucketWork
       guard entries <= largestTable, work <= mostWork else { return nil }

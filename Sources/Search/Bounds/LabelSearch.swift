@@ -95,7 +95,7 @@ struct LabelSearch {
     var children: [(factor: Int, message: Int)] = []
     for (index, factor) in bucket.factors.enumerated() {
       switch factor.source {
-      case .edge(let edge): edges.append((index, edge))
+      case .table(let edge): edges.append((index, edge))
       case .message(let message): children.append((index, message))
       }
     }

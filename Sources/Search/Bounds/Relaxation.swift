@@ -64,7 +64,7 @@ struct Relaxation {
       }
     }
     let edgeTables = edgeTables { combined($0, shares) }
-    let elimination = Elimination(plan, problem, nodeCosts: nodeCosts, edgeTables: edgeTables)
+    let elimination = Elimination(plan, nodeCosts: nodeCosts, edgeTables: edgeTables)
     var constant = Int128(combined(problem.offsets, shares)[0])
     for (row, factor) in active { constant -= factor.timesRoundedUp(problem.limits[row]) }
     let clamped = Int64(max(min(constant, Int128(Problem.blocked)), -Int128(Problem.forbidden)))
@@ -85,7 +85,7 @@ struct Relaxation {
     let edgeTables = edgeTables { entries in
       stride(from: 0, to: entries.count, by: rows).map { entries[$0] >= Problem.forbidden ? Problem.forbidden : 0 }
     }
-    return Elimination(plan, problem, nodeCosts: nodeCosts, edgeTables: edgeTables)
+    return Elimination(plan, nodeCosts: nodeCosts, edgeTables: edgeTables)
   }
 
   /// For each edge the entries of its classes' representatives, combined over the objective rows.

@@ -14,7 +14,7 @@ struct StrategyClasses: Sendable {
     representatives = Array(0..<count)
   }
 
-  private init(classes: [Int32], representatives: [Int]) {
+  init(classes: [Int32], representatives: [Int]) {
     self.classes = classes
     self.representatives = representatives
   }

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Foundation
+
+/// Names of copies: `{i}` stands for a copy's index in its segment, and `{i+5}` for five more, where a segment starts with the sixth layer.
+extension Graph {
+  private static func placeholder(in pattern: String) -> (range: Range<String.Index>, first: Int)? {
+    guard let open = pattern.range(of: "{i"), let close = pattern[open.upperBound...].firstIndex(of: "}") else { return nil }
+    let range = open.lowerBound..<pattern.index(after: close)
+    let text = pattern[open.upperBound..<close]
+    if text.isEmpty { return (range, 0) }
+    guard text.first == "+", let first = Int(text.dropFirst()), first >= 0 else { return nil }
+    return (range, first)
+  }
+
+  /// Whether a name differs from copy to copy.
+  package static func isPerCopy(_ pattern: String) -> Bool { placeholder(in: pattern) != nil }
+
+  /// A name with the copy's number in place of `{i}`.
+  package static func name(_ pattern: String, copy index: Int) -> String {
+    guard let (range, first) = placeholder(in: pattern) else { return pattern }
+    return pattern.replacingCharacters(in: range, with: String(first + index))
+  }
+
+  /// The name in a segment that starts so many copies later.
+  private static func name(_ pattern: String, startingAt start: Int) -> String {
+    guard let (range, first) = placeholder(in: pattern), start > 0 else { return pattern }
+    return pattern.replacingCharacters(in: range, with: "{i+\(first + start)}")
+  }
+
+  /// A pattern as its layers' names have it, whichever copy its segment starts with.
+  package static func withoutFirstCopy(_ pattern: String) -> String {
+    guard let (range, _) = placeholder(in: pattern) else { return pattern }
+    return pattern.replacingCharacters(in: range, with: "{i}")
+  }
+
+  /// The number of the copy that a pattern's segment starts with.
+  package static func firstCopy(_ pattern: String) -> Int { placeholder(in: pattern)?.first ?? 0 }
+
+  /// The same model with the copies of one segment written as several segments in a row, of so many copies each.
+  ///
+  /// - Returns: the graph, and for each of its operators the one that it stems from.
+  /// - Precondition: the counts are positive and add up to the segment's copies, unless `countsAreSymbolic`.
+  package func dividing(_ segment: SegmentID, into counts: [Int], countsAreSymbolic: Bool = false) -> (graph: Graph, origins: [OperatorID]) {
+    precondition(countsAreSymbolic || (counts.allSatisfy { $0 > 0 } && counts.reduce(0, +) == segments[segment].repeats), "all copies are kept")
+    var builder = GraphBuilder(name: name)
+    builder.workload = workload
+    builder.maximumSequence = maximumSequence
+    builder.isPerMicroBatch = isPerMicroBatch
+    for axis in axes { _ = axis.slots.map { builder.slots(axis.name, $0) } ?? builder.axis(axis.name, axis.extent, axis.role) }
+    var origins: [OperatorID] = []
+    // What stands outside the divided segment, or in its part that was written last.
+    var places = [TensorID?](repeating: nil, count: tensors.count)
+    for (number, old) in segments.enumerated() {
+      var first = 0
+      for count in number == segment ? counts : [old.repeats] {
+        var own: Set<TensorID> = []
+        /// The tensor in this part, made when it is first met.
+        func place(_ id: TensorID) -> TensorID {
+          if let known = places[id], number != segment || own.contains(id) || !isOwn(id, of: number) { return known }
+          own.insert(id)
+          var copy = tensors[id]
+          if number == segment {
+            copy.name = Graph.name(copy.name, startingAt: first)
+            if var source = copy.parameter {
+              source.checkpointName = Graph.name(source.checkpointName, startingAt: first)
+              copy.kind = .parameter(source)
+            }
+          }
+          places[id] = builder.tensor(copy.name, copy.dimensions, copy.kind)
+          return places[id]!
+        }
+        let name = number == segment && counts.count > 1 ? "\(old.name) \(first)\(count > 1 ? "-\(first + count - 1)" : "")" : old.name
+        builder.begin(segment: name, repeats: count, entries: old.entries.map(place))
+        for op in old.operators {
+          var copy = operators[op]
+          if number == segment { copy.name = Graph.name(copy.name, startingAt: first) }
+          copy.operands = copy.operands.map(place)
+          copy.result = place(copy.result)
+          builder.append(copy)
+          origins.append(op)
+        }
+        builder.end(exits: old.exits.map(place))
+        first += count
+      }
+    }
+    builder.outputs = outputs.map { Output(name: $0.name, tensor: places[$0.tensor]!) }
+    builder.loss = loss.flatMap { places[$0] }
+    do { return (try builder.finish(), origins) } catch { preconditionFailure("a part of a valid graph is valid: \(error)") }
+  }
+
+  /// Whether each part of a divided segment has a tensor of its own.
+  private func isOwn(_ tensor: TensorID, of segment: SegmentID) -> Bool {
+    if let source = tensors[tensor].parameter { return Graph.isPerCopy(source.checkpointName) }
+    return tensors[tensor].isActivation
+  }
+}

@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import CostModel
+import ModelGraph
+import Quantities
+import Search
+import Strategies
+
+/// A folded model's choices with tables instead of nodes for tensors that several operators share: small, and minimised in a fraction of the time,
+/// for as many weighted sums as a search asks for.
+///
+/// A table joins a tensor's producer and all of its readers by the layouts that they give and take; its entries price the conversions, each
+/// paid once, and what is kept for backward.
+struct BlockTables {
+  private struct Piece {
+    let table: TableMinimum.Table
+    let place: FoldedModel.Place
+    /// By entry; `Problem.forbidden` in `forward` marks what must not be.
+    var forward: [Int64] = []
+    var backward: [Int64] = []
+    /// Kept for backward per micro-batch in flight, or, where it is computed again, alive during one copy's backward pass; else empty.
+    var kept: [Int64] = []
+    var isRevived = false
+  }
+
+  /// What a weighted sum counts, and how often.
+  struct Objective {
+    /// For each segment, the operators' times and the conversions inside.
+    var segments: [Configuration.Weights]
+    /// For the conversions of each place.
+    var place: (FoldedModel.Place) -> Configuration.Weights
+    var price: Price?
+  }
+
+  /// A price on one memory row: every byte above the limit counts so many ticks, every byte below it as many less. No legal choice takes less time
+  /// than it then costs (Lagrangian relaxation).
+  struct Price {
+    let row: MemoryRow
+    let limit: Int64
+    var ticksPerByte: Double
+  }
+
+  /// What one stage holds while one operator runs, or while none does.
+  struct MemoryRow: Hashable {
+    /// Of each segment, the copies on the stage, and the copies' passes that are kept for backward.
+    let copies: [Int]
+    let kept: [Int]
+    let op: Int?
+  }
+
+  private let model: FoldedModel
+  private let pieces: [Piece]
+  private let minimum: TableMinimum
+
+  /// - Parameters:
+  ///   - model: its operators; it need not be connected.
+  ///   - variants: segments that are kinds of one layer.
+  /// - Returns: nil where the tables would be too large.
+  init?(_ model: FoldedModel, variants: Range<SegmentID>? = nil) {
+    self.model = model
+    var builder = Builder(model: model)
+    guard builder.addAll(variants) else { return nil }
+    pieces = builder.pieces
+    guard let minimum = TableMinimum(strategyCounts: model.operatorNodes.map(\.count), tables: pieces.map(\.table)) else { return nil }
+    self.minimum = minimum
+  }
+
+  /// The least weighted sum over all choices of operators' strategies, and a choice that has it; nil where there is no choice.
+  ///
+  /// - Throws: `SearchError.sumOutOfRange`.
+  func least(_ objective: Objective) throws -> (sum: Int64, choice: [Int])? {
+    var nodeCosts: [Int64] = []
+    let memory = objective.price.map { RowWeights($0.row, model) }
+    for (index, node) in model.operatorNodes.enumerated() {
+      let w = objective.segments[node.segment]
+      for s in 0..<node.count {
+        var cost = try w.sum(node, s)
+        if let price = objective.price, let memory { cost += price.ticks(memory.bytes(node, index, s)) }
+        nodeCosts.append(cost)
+      }
+    }
+    let tables = try pieces.map { piece in
+      let w = objective.place(piece.place)
+      return try piece.forward.indices.map { entry in
+        if piece.forward[entry] == Problem.forbidden { return Problem.forbidden }
+        var cost =
+          try Configuration.Weights.checked(w.forward, piece.forward[entry]) + Configuration.Weights.checked(w.backward, piece.backward[entry])
+        if !piece.kept.isEmpty, let price = objective.price, let memory { cost += price.ticks(memory.bytes(piece, entry)) }
+        return cost
+      }
+    }
+    guard let (sum, choice) = try minimum.least(nodeCosts: nodeCosts, tables: tables) else { return nil }
+    let allowance = objective.price.map { Int64(($0.ticksPerByte * Double($0.limit)).rounded(.up)) } ?? 0
+    return (sum - allowance, choice)
+  }
+
+  /// A choice's weighted sum of times, without a price on memory.
+  func time(_ choice: [Int], _ objective: Objective) -> Int64 {
+    let nodes = model.operatorNodes.enumerated().reduce(Int64(0)) { sum, node in
+      let (w, s) = (objective.segments[node.element.segment], choice[node.offset])
+      return sum + w.forward * node.element.forward[s] + w.backward * node.element.backward[s] + w.once * node.element.once[s]
+        + w.sendForward * node.element.sendForward[s] + w.sendBackward * node.element.sendBackward[s]
+    }
+    return pieces.reduce(nodes) { sum, piece in
+      let (w, entry) = (objective.place(piece.place), piece.table.index(choice))
+      return sum + w.forward * piece.forward[entry] + w.backward * piece.backward[entry]
+    }
+  }
+
+  /// The bytes of a memory row under a choice.
+  func memory(_ choice: [Int], _ row: MemoryRow) -> Int64 {
+    let weights = RowWeights(row, model)
+    let nodes = model.operatorNodes.enumerated().reduce(Int64(0)) { $0 + weights.bytes($1.element, $1.offset, choice[$1.offset]) }
+    return pieces.reduce(nodes) { $1.kept.isEmpty ? $0 : $0 + weights.bytes($1, $1.table.index(choice)) }
+  }
+
+  /// How a memory row counts each part.
+  private struct RowWeights {
+    let row: MemoryRow
+    let running: [Int]
+    let segment: SegmentID?
+
+    init(_ row: MemoryRow, _ model: FoldedModel) {
+      self.row = row
+      running = row.op.map(model.runningWith) ?? []
+      segment = row.op.map { model.nodes[$0].segment }
+    }
+
+    func bytes(_ node: FoldedModel.Node, _ index: Int, _ s: Int) -> Int64 {
+      Int64(row.copies[node.segment]) * node.resident[s] + Int64(row.kept[node.segment]) * node.kept[s]
+        + (running.contains(index) ? node.transient[s] : 0) + (node.segment == segment ? node.revived[s] : 0)
+    }
+
+    func bytes(_ piece: Piece, _ entry: Int) -> Int64 {
+      guard case .inside(let own) = piece.place else { return 0 }
+      return piece.isRevived ? (own == segment ? piece.kept[entry] : 0) : Int64(row.kept[own]) * piece.kept[entry]
+    }
+  }
+
+  // MARK: - Building
+
+  private struct Builder {
+    let model: FoldedModel
+    var pieces: [Piece] = []
+
+    /// Tables with more entries are left to a `Problem`.
+    static let largestPiece = 1 << 17
+
+    private var graph: Graph { model.pricing.graph }
+
+    mutating func addAll(_ variants: Range<SegmentID>?) -> Bool {
+      for op in graph.operators.indices { addWeights(of: op) }
+      for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation {
+        guard addActivation(tensor) else { return false }
+      }
+      for tensor in graph.tensors.indices where graph.tensors[tensor].isParameter { addTie(tensor) }
+      for segment in (variants ?? 0..<0).dropFirst() { addMatches(of: segment - 1, and: segment) }
+      return true
+    }
+
+    /// Classes by equal keys, numbered by first appearance.
+    private func classes<Key: Hashable>(_ keys: [Key]) -> [Int] {
+      var numbers: [Key: Int] = [:]
+      return keys.map { key in
+        if let known = numbers[key] { return known }
+        numbers[key] = numbers.count
+        return numbers.count - 1
+      }
+    }
+
+    private mutating func addWeights(of op: OperatorID) {
+      guard let (node, uses) = model.weightsUses(of: op) else { return }
+      let table = TableMinimum.Table(
+        scope: [model.nodeOfOperator[op], node],
+        classes: [classes(model.strategies[op].map { model.parameterUses(of: op, $0) }), classes(uses)])
+      var piece = Piece(table: table, place: .inside(graph.segmentOfOperator[op]))
+      table.forEachEntry { strategies in
+        let fits = model.parameterUses(of: op, model.strategies[op][strategies[0]]) == uses[strategies[1]]
+        piece.forward.append(fits ? 0 : Problem.forbidden)
+        piece.backward.append(0)
+      }
+      pieces.append(piece)
+    }
+
+    /// Two operators agree in one respect.
+    private mutating func addMatch<Key: Hashable>(_ x: OperatorID, _ a: [Key], _ y: OperatorID, _ b: [Key]) {
+      let table = TableMinimum.Table(scope: [model.nodeOfOperator[x], model.nodeOfOperator[y]], classes: [classes(a), classes(b)])
+      var piece = Piece(table: table, place: .inside(graph.segmentOfOperator[x]))
+      table.forEachEntry { strategies in
+        piece.forward.append(a[strategies[0]] == b[strategies[1]] ? 0 : Problem.forbidden)
+        piece.backward.append(0)
+      }
+      pieces.append(piece)
+    }
+
+    private func uses(_ site: Graph.OperandSite) -> [Strategy.Use] { model.strategies[site.op].map { $0.operands[site.operand] } }
+
+    /// As in `FoldedModel.matchLayouts`.
+    private mutating func addMatches(of first: SegmentID, and second: SegmentID) {
+      let (a, b) = (graph.segments[first], graph.segments[second])
+      for (entry, other) in zip(a.entries, b.entries) {
+        for (site, counterpart) in zip(graph.consumers[entry], graph.consumers[other]) {
+          addMatch(site.op, uses(site), counterpart.op, uses(counterpart))
+        }
+      }
+      for (exit, other) in zip(a.exits, b.exits) {
+        if let x = graph.producer[exit], let y = graph.producer[other] {
+          addMatch(x, model.strategies[x].map(\.result), y, model.strategies[y].map(\.result))
+        }
+      }
+    }
+
+    private mutating func addTie(_ tensor: TensorID) {
+      let readers = graph.consumers[tensor]
+      for other in readers.dropFirst() where other.op != readers[0].op {
+        let first = readers[0]
+        addMatch(first.op, uses(first), other.op, uses(other))
+      }
+    }
+
+    /// What an operator's strategy has to do with a tensor: the layout in which it makes it, and the uses in which it reads it.
+    private struct Part: Hashable {
+      var produced: Int?
+      var demand = Demand()
+    }
+
+    /// Which of a tensor's uses are asked for, and in which layouts forward, backward, and kept: a bit for each.
+    private struct Demand: Hashable {
+      var uses: UInt64 = 0
+      var forward: UInt64 = 0
+      var gradient: UInt64 = 0
+      var kept: UInt64 = 0
+
+      func joined(_ other: Demand) -> Demand {
+        Demand(uses: uses | other.uses, forward: forward | other.forward, gradient: gradient | other.gradient, kept: kept | other.kept)
+      }
+    }
+
+    /// The different uses and layouts of one tensor, numbered.
+    private struct Numbering {
+      var uses: [Strategy.Use] = []
+      var layouts: [Layout] = []
+      static let most = 64
+
+      /// Nil where there are more than a demand has bits.
+      mutating func number(_ layout: Layout) -> Int? {
+        if let known = layouts.firstIndex(of: layout) { return known }
+        layouts.append(layout)
+        return layouts.count <= Self.most ? layouts.count - 1 : nil
+      }
+
+      mutating func demand(_ kept: FoldedModel.KeptUse) -> Demand? {
+        guard let forward = number(kept.use.forward), let gradient = number(kept.use.gradient) else { return nil }
+        let use = uses.firstIndex(of: kept.use) ?? uses.count
+        if use == uses.count { uses.append(kept.use) }
+        guard uses.count <= Self.most else { return nil }
+        return Demand(uses: 1 << use, forward: 1 << forward, gradient: 1 << gradient, kept: kept.isKept ? 1 << forward : 0)
+      }
+    }
+
+    private mutating func addActivation(_ tensor: TensorID) -> Bool {
+      let readers = graph.consumers[tensor]
+      let sources = model.sources(of: tensor)
+      guard !readers.isEmpty, !sources.isEmpty else { return true }
+      for (number, source) in sources.enumerated() {
+        guard let piece = piece(tensor, readers, source.op, place: source.place, prices: true, keeps: number == 0 && graph.producer[tensor] != nil)
+        else { return false }
+        pieces.append(piece)
+      }
+      // What comes in is kept once, whatever it comes from.
+      if graph.producer[tensor] == nil, model.isShared(tensor) {
+        guard
+          let piece = piece(tensor, readers, nil, place: .inside(graph.segmentOfOperator[readers[0].op]), prices: false, keeps: true)
+        else { return false }
+        pieces.append(piece)
+      }
+      return true
+    }
+
+    private func piece(
+      _ tensor: TensorID, _ readers: [Graph.OperandSite], _ producer: OperatorID?, place: FoldedModel.Place, prices: Bool, keeps: Bool
+    ) -> Piece? {
+      var ops: [OperatorID] = []
+      if let producer { ops.append(producer) }
+      for site in readers where !ops.contains(site.op) { ops.append(site.op) }
+      var numbering = Numbering()
+      var parts: [[Part]] = []
+      for op in ops {
+        let own = readers.filter { $0.op == op }
+        var list: [Part] = []
+        for strategy in model.strategies[op] {
+          var part = Part()
+          if op == producer {
+            guard let number = numbering.number(strategy.result) else { return nil }
+            part.produced = number
+          }
+          for site in own {
+            guard let demand = numbering.demand(model.keptUse(strategy, site)) else { return nil }
+            part.demand = part.demand.joined(demand)
+          }
+          list.append(part)
+        }
+        parts.append(list)
+      }
+      let table = TableMinimum.Table(scope: ops.map { model.nodeOfOperator[$0] }, classes: parts.map { classes($0) })
+      guard table.count <= Self.largestPiece else { return nil }
+      let classParts = zip(parts, table.representatives).map { parts, representatives in representatives.map { parts[$0] } }
+
+      let layouts = numbering.layouts
+      let repeats = model.isRevived(tensor)
+      let holds = keeps && model.isShared(tensor)
+      let bytes = holds ? layouts.map { model.pricing.keptBytes(tensor, $0).whole } : []
+      let ownIsKept = producer != nil && model.producerKeeps(tensor)
+      let carriesGradient = model.trains && model.pricing.needsGradient[tensor]
+      let asked = parts.joined().reduce(Demand()) { $0.joined($1.demand) }
+      // For each of the producer's classes, and each layout that is asked for: the conversions.
+      var there: [[Int64]] = []
+      var back: [[Int64]] = []
+      if let producer, prices {
+        for representative in table.representatives[0] {
+          let strategy = model.strategies[producer][representative]
+          there.append(
+            layouts.indices.map { asked.forward >> $0 & 1 == 0 ? 0 : ticks(model.resharder.time(tensor, from: strategy.result, to: layouts[$0])) })
+          back.append(
+            layouts.indices.map {
+              carriesGradient && asked.gradient >> $0 & 1 == 1
+                ? ticks(model.resharder.time(tensor, from: layouts[$0], to: strategy.resultGradient)) : 0
+            })
+        }
+      }
+      func sum(_ costs: [Int64], _ bits: UInt64) -> Int64 {
+        var (sum, rest) = (Int64(0), bits)
+        while rest != 0 {
+          sum = min(Problem.forbidden, sum + costs[rest.trailingZeroBitCount])
+          rest &= rest - 1
+        }
+        return sum
+      }
+      var piece = Piece(table: table, place: place)
+      piece.isRevived = repeats
+      piece.forward.reserveCapacity(table.count)
+      piece.backward.reserveCapacity(table.count)
+      func add(_ demand: Demand, producerClass: Int, produced: Int?) {
+        var (forward, backward): (Int64, Int64) = (0, 0)
+        if demand.uses.nonzeroBitCount > FoldedModel.mostUses {
+          forward = Problem.forbidden
+        } else if producer != nil, prices {
+          (forward, backward) = (sum(there[producerClass], demand.forward), sum(back[producerClass], demand.gradient))
+          if repeats { backward += forward }
+          if forward >= Problem.forbidden || backward >= Problem.forbidden { (forward, backward) = (Problem.forbidden, 0) }
+        }
+        piece.forward.append(forward)
+        piece.backward.append(backward)
+        if holds { piece.kept.append(sum(bytes, demand.kept | (ownIsKept ? 1 << produced! : 0))) }
+      }
+      func walk(_ dimension: Int, _ demand: Demand, producerClass: Int, produced: Int?) {
+        if dimension == classParts.count { return add(demand, producerClass: producerClass, produced: produced) }
+        for (number, part) in classParts[dimension].enumerated() {
+          walk(
+            dimension + 1, demand.joined(part.demand), producerClass: dimension == 0 ? number : producerClass, produced: part.produced ?? produced)
+        }
+      }
+      walk(0, Demand(), producerClass: 0, produced: nil)
+      return piece
+    }
+
+    private func ticks(_ time: Seconds?) -> Int64 { time.map(model.pricing.ticks) ?? Problem.forbidden }
+  }
+}
+
+extension BlockTables.Price {
+  /// Rounded down, as for a lower bound.
+  fileprivate func ticks(_ bytes: Int64) -> Int64 { Int64((ticksPerByte * Double(bytes)).rounded(.down)) }
+}
+
+extension BlockTables.Objective {
+  /// A chain's length.
+  init(_ chain: Chain) {
+    self.init(segments: chain.segments.map(\.all), place: { chain.weights($0).all })
+  }
+
+  /// A chain's length through the stages of a configuration.
+  init(_ configuration: Configuration, _ path: PipelineTimeline.Path, segments: Int) {
+    self.init(segments: configuration.nodeWeights(path, segments: segments), place: { configuration.edgeWeights(path, $0) })
+  }
+}
+
+extension Chain.Weights {
+  fileprivate var all: Configuration.Weights { .init(forward: forward, backward: backward, once: once) }
+}
+
+extension Configuration.Weights {
+  /// A product that no sum of a search may exceed.
+  fileprivate static func checked(_ weight: Int64, _ time: Int64) throws -> Int64 {
+    let (product, overflow) = weight.multipliedReportingOverflow(by: time)
+    guard !overflow, product.magnitude <= Problem.largestSum.magnitude / 8 else { throw SearchError.sumOutOfRange(what: "weighted times") }
+    return product
+  }
+
+  fileprivate func sum(_ node: FoldedModel.Node, _ s: Int) throws -> Int64 {
+    try Self.checked(forward, node.forward[s]) + Self.checked(backward, node.backward[s]) + Self.checked(once, node.once[s])
+      + Self.checked(sendForward, node.sendForward[s]) + Self.checked(sendBackward, node.sendBackward[s])
+  }
+}

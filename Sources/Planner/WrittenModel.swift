@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ModelGraph
+import Plans
+import Strategies
+
+/// The model of a candidate with its stages. Where layers differ, a stage's layers of one kind are a segment of their own.
+struct WrittenModel {
+  let graph: Graph
+  let stages: [Stage]
+  /// For each operator the one of the searched model whose choice it takes.
+  let origins: [OperatorID]
+  /// For each segment.
+  let recompute: [Recompute]
+
+  init(_ candidate: PlanSearch.Candidate, _ space: Space) {
+    let searched = space.recompute(candidate.frame)
+    guard candidate.frame.first != nil, let variants = space.variants else {
+      graph = space.request.graph
+      stages = Self.stages(space.stages(cut: candidate.cut), segments: graph.segments.count)
+      origins = Array(graph.operators.indices)
+      recompute = searched
+      return
+    }
+    let kinds = space.stages(cut: candidate.cut, first: candidate.first)
+    let runs = kinds.joined().filter { variants.segments.contains($0.segment) }
+    let (segment, more) = (variants.segments.lowerBound, runs.count - variants.segments.count)
+    graph = space.request.graph.dividing(segment, into: runs.map(\.copies)).graph
+    /// The searched model's segment that one of this model stems from.
+    func source(_ id: SegmentID) -> SegmentID {
+      id < segment ? id : id < segment + runs.count ? runs[id - segment].segment : id - more
+    }
+    origins = graph.segments.indices.flatMap { variants.graph.segments[source($0)].operators }
+    recompute = graph.segments.indices.map { searched[source($0)] }
+    var next = segment
+    let units = kinds.map { units in
+      units.map { unit in
+        if unit.segment < segment { return unit }
+        if unit.segment >= variants.segments.upperBound { return Space.UnitCount(unit.segment + more, unit.copies) }
+        next += 1
+        return Space.UnitCount(next - 1, unit.copies)
+      }
+    }
+    stages = Self.stages(units, segments: graph.segments.count)
+  }
+
+  private static func stages(_ units: [[Space.UnitCount]], segments: Int) -> [Stage] {
+    var next = [Int](repeating: 0, count: segments)
+    return units.map { units in
+      Stage(
+        units: units.map { unit in
+          let first = next[unit.segment]
+          next[unit.segment] += unit.copies
+          return UnitRange(segment: unit.segment, copies: first..<first + unit.copies)
+        })
+    }
+  }
+}
