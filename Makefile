@@ -6,7 +6,7 @@ SWIFT ?= swift
 FLAGS = $(if $(STRICT),-Xswiftc -warnings-as-errors)
 SOURCES := Package.swift Sources Tests Benchmarks
 
-.PHONY: help demo test check build dependencies format lint ranks plans check-lp test-real bench-torch bench-solve clean
+.PHONY: help demo test check build dependencies format lint ranks plans check-lp test-real bench-torch bench-solve bench-known bench-search clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\): *[a-z ]*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -48,6 +48,12 @@ test-real: dependencies  ## sentence embeddings of a published BERT on 1, 2 and 
 
 bench-torch: build  ## a training step of GPT-2 at TP 2 beside PyTorch's
 	scripts/bench-torch
+
+bench-known: build  ## published splits beside the optimum that a search finds
+	python3 Benchmarks/known-plans/known_plans.py .build/release/tpplan
+
+bench-search: build  ## time, memory and gap of searches over the whole space
+	python3 Benchmarks/search/search.py .build/release/tpplan
 
 bench-solve: build  ## six real sharding problems (../shared/iopddl or IOPDDL=DIR) beside the contest's best costs
 	scripts/bench-solve

@@ -33,6 +33,12 @@ extension Graph {
     return pattern.replacingCharacters(in: range, with: "{i}")
   }
 
+  /// The numbers of a segment's copies.
+  package func copies(of segment: SegmentID) -> Range<Int> {
+    let first = segments[segment].operators.first.map { Graph.firstCopy(operators[$0].name) } ?? 0
+    return first..<first + segments[segment].repeats
+  }
+
   /// The number of the copy that a pattern's segment starts with.
   package static func firstCopy(_ pattern: String) -> Int { placeholder(in: pattern)?.first ?? 0 }
 
@@ -69,8 +75,7 @@ extension Graph {
           places[id] = builder.tensor(copy.name, copy.dimensions, copy.kind)
           return places[id]!
         }
-        let name = number == segment && counts.count > 1 ? "\(old.name) \(first)\(count > 1 ? "-\(first + count - 1)" : "")" : old.name
-        builder.begin(segment: name, repeats: count, entries: old.entries.map(place))
+        builder.begin(segment: old.name, repeats: count, entries: old.entries.map(place))
         for op in old.operators {
           var copy = operators[op]
           if number == segment { copy.name = Graph.name(copy.name, startingAt: first) }
@@ -92,5 +97,10 @@ extension Graph {
   private func isOwn(_ tensor: TensorID, of segment: SegmentID) -> Bool {
     if let source = tensors[tensor].parameter { return Graph.isPerCopy(source.checkpointName) }
     return tensors[tensor].isActivation
+  }
+
+  /// Whether a segment holds layers: it occurs several times, or is named after its number.
+  package func holdsLayers(_ segment: SegmentID) -> Bool {
+    segments[segment].repeats > 1 || segments[segment].operators.contains { Graph.isPerCopy(operators[$0].name) }
   }
 }

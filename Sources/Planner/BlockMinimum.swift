@@ -40,6 +40,12 @@ struct BlockMinimum {
     }
   }
 
+  /// For each operator and each of its strategies, the least sum of a choice that takes it; nil where that is not known.
+  func leastByStrategy(_ objective: BlockTables.Objective) throws -> [[Int64]]? {
+    guard case .tables(let tables) = form else { return nil }
+    return try tables.leastByStrategy(objective)
+  }
+
   /// A choice's weighted sum of times, without a price on memory.
   func time(_ choice: Choice, _ objective: BlockTables.Objective) -> Int64 {
     switch form {

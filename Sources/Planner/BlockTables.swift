@@ -29,6 +29,9 @@ struct BlockTables {
     /// For the conversions of each place.
     var place: (FoldedModel.Place) -> Configuration.Weights
     var price: Price?
+
+    /// What the bytes below the limit count for.
+    fileprivate var allowance: Int64 { price.map { Int64(($0.ticksPerByte * Double($0.limit)).rounded(.up)) } ?? 0 }
   }
 
   /// A price on one memory row: every byte above the limit counts so many ticks, every byte below it as many less. No legal choice takes less time
@@ -68,6 +71,25 @@ struct BlockTables {
   ///
   /// - Throws: `SearchError.sumOutOfRange`.
   func least(_ objective: Objective) throws -> (sum: Int64, choice: [Int])? {
+    let (nodeCosts, tables) = try weighted(objective)
+    guard let (sum, choice) = try minimum.least(nodeCosts: nodeCosts, tables: tables) else { return nil }
+    return (sum - objective.allowance, choice)
+  }
+
+  /// For each operator and each of its strategies, the least weighted sum of a choice that takes it.
+  ///
+  /// - Throws: `SearchError.sumOutOfRange`.
+  func leastByStrategy(_ objective: Objective) throws -> [[Int64]] {
+    let (nodeCosts, tables) = try weighted(objective)
+    let all = try minimum.leastByStrategy(nodeCosts: nodeCosts, tables: tables)
+    var starts = [0]
+    for node in model.operatorNodes { starts.append(starts[starts.count - 1] + node.count) }
+    return model.nodeOfOperator.map { node in
+      all[starts[node]..<starts[node + 1]].map { $0 >= Problem.forbidden ? Problem.forbidden : $0 - objective.allowance }
+    }
+  }
+
+  private func weighted(_ objective: Objective) throws -> (nodeCosts: [Int64], tables: [[Int64]]) {
     var nodeCosts: [Int64] = []
     let memory = objective.price.map { RowWeights($0.row, model) }
     for (index, node) in model.operatorNodes.enumerated() {
@@ -82,14 +104,13 @@ struct BlockTables {
       let w = objective.place(piece.place)
       return try piece.forward.indices.map { entry in
         if piece.forward[entry] == Problem.forbidden { return Problem.forbidden }
-        var cost = try Configuration.Weights.checked(w.forward, piece.forward[entry]) + Configuration.Weights.checked(w.backward, piece.backward[entry])
+        var cost =
+          try Configuration.Weights.checked(w.forward, piece.forward[entry]) + Configuration.Weights.checked(w.backward, piece.backward[entry])
         if !piece.kept.isEmpty, let price = objective.price, let memory { cost += price.ticks(memory.bytes(piece, entry)) }
         return cost
       }
     }
-    guard let (sum, choice) = try minimum.least(nodeCosts: nodeCosts, tables: tables) else { return nil }
-    let allowance = objective.price.map { Int64(($0.ticksPerByte * Double($0.limit)).rounded(.up)) } ?? 0
-    return (sum - allowance, choice)
+    return (nodeCosts, tables)
   }
 
   /// A choice's weighted sum of times, without a price on memory.

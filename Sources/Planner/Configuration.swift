@@ -110,6 +110,12 @@ struct Configuration {
     var once: Int64 = 0
     var sendForward: Int64 = 0
     var sendBackward: Int64 = 0
+
+    /// Whether other weights are nowhere less.
+    func isCovered(by other: Weights) -> Bool {
+      forward <= other.forward && backward <= other.backward && once <= other.once && sendForward <= other.sendForward
+        && sendBackward <= other.sendBackward
+    }
   }
 
   func nodeWeights(_ path: PipelineTimeline.Path, segments: Int) -> [Weights] {

@@ -518,4 +518,7 @@ struct FoldedModel {
 extension Bytes {
   /// In whole bytes, rounded up.
   var whole: Int64 { Int64(value.rounded(.up)) }
+
+  /// The whole bytes in it: of memory, a part of a byte holds nothing.
+  var wholeWithin: Int64 { Int64(value.rounded(.down)) }
 }

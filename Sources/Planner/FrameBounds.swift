@@ -43,7 +43,7 @@ struct FrameBounds {
   private let forward: Parts
   private let backward: Parts
   /// By the number of micro-batches in flight, as they are asked for.
-  private var memory: [Parts?]
+  private var memory: [Int: Parts] = [:]
   /// The frame's operators, not connected.
   let operators: FoldedModel
   private let space: Space
@@ -54,7 +54,6 @@ struct FrameBounds {
     let nodes = model.nodes
     self.space = space
     self.frame = frame
-    memory = .init(repeating: nil, count: max(frame.stages, frame.microBatches) + 1)
     let graph = model.pricing.graph
     both = Parts(Self.least(nodes, graph) { $0.forward[$1] + $0.backward[$1] }, space)
     forward = Parts(Self.least(nodes, graph) { $0.forward[$1] }, space)

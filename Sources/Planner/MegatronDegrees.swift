@@ -13,6 +13,8 @@ package struct MegatronDegrees: Hashable, Sendable {
   package var isSequenceParallel = false
   package var zero = ZeROStage.none
   package var recompute = Recompute.none
+  /// How many of each stage's layers compute that again; nil is all of them.
+  package var recomputedLayers: Int?
   /// Sequences per micro-batch and replica; nil is one with several stages, else all that a replica has.
   package var microBatchSize: Int?
   package var schedule = Schedule.oneForwardOneBackward
@@ -47,6 +49,8 @@ package struct MegatronDegrees: Hashable, Sendable {
     request.schedule = schedule
     request.zero = zero
     request.recompute = recompute
+    request.layersMayDiffer = false
+    request.recomputedLayers = recomputedLayers
     request.stageLayers = try stageLayers ?? Planner.evenStages(request, stages: pipeline)
     return request
   }
@@ -91,6 +95,7 @@ package struct MegatronDegrees: Hashable, Sendable {
     if expert != other.expert { options.append("--ep \(expert)") }
     if isSequenceParallel != other.isSequenceParallel { options.append("--sp") }
     if recompute != other.recompute { options.append("--recompute \(recompute.rawValue)") }
+    if let layers = recomputedLayers, layers != other.recomputedLayers { options.append("--recompute-layers \(layers)") }
     if zero != other.zero { options.append("--zero \(zero.rawValue)") }
     if let size = microBatchSize, size != other.microBatchSize { options.append("--micro-batch \(size)") }
     if stageLayers == nil && other.stageLayers != nil { options.append("without --stages") }

@@ -20,7 +20,6 @@ struct PlanSearch {
     let cut: [Int]
     /// Where layers differ, how many of each stage's layers are of the first kind.
     let first: Int
-    let choice: [Int]
     let strategies: [Strategy]
     let zero: [ZeROStage]
     let objective: Int64
@@ -50,10 +49,12 @@ struct PlanSearch {
   private var queue = Queue()
   /// Models, the one used last at the end. Configurations of few frames alternate at the head of the queue.
   private var recentModels: [FrameModel] = []
-  private static let mostRecentModels = 32
+  private static let mostRecentModels = 64
   private var placedMeshes: [[Int]: Space.Placed] = [:]
   private let rates: DeviceRates
   private let limit: Int64
+  /// Plans with this objective or more are of no interest.
+  private let ceiling: Int64?
   private var models: [ModelKey: Pricing.Model] = [:]
 
   private struct ModelKey: Hashable {
@@ -75,6 +76,30 @@ struct PlanSearch {
     /// The stage whose memory has the price.
     let copies: [Int]
     let inFlight: Int
+  }
+
+  /// Cuts that a lower bound excluded. One whose chain weighs nothing less, and with no less on the priced stage, is excluded by the same bound.
+  private var excluded: [CutGroup: [ExcludedCut]] = [:]
+
+  private struct CutGroup: Hashable {
+    let frame: Space.Frame
+    let ties: Ties
+    let kinds: [Recompute]
+  }
+
+  private struct ExcludedCut {
+    let weights: [Configuration.Weights]
+    /// The stage whose memory had a price, if one had.
+    let row: BlockTables.MemoryRow?
+    let bound: Int64
+
+    func isCovered(by other: [Configuration.Weights], _ rows: [BlockTables.MemoryRow]) -> Bool {
+      guard zip(weights, other).allSatisfy({ $0.isCovered(by: $1) }) else { return false }
+      guard let row else { return true }
+      return rows.contains { more in
+        zip(row.copies, more.copies).allSatisfy { $0 <= $1 && $0 * row.inFlight <= $1 * more.inFlight }
+      }
+    }
   }
 
   private struct RelaxedKey: Hashable {
@@ -119,17 +144,22 @@ struct PlanSearch {
     mutating func pop() -> (item: Item, bound: Int64)? { heap.popMin().map { ($0.item, $0.bound) } }
   }
 
-  init(_ space: Space, _ monitor: SearchMonitor) throws {
+  /// - Parameter below: plans that take this long or longer are of no interest.
+  init(_ space: Space, _ monitor: SearchMonitor, below: Seconds? = nil) throws {
+    ceiling = below.map { Int64(min(($0 / space.tick).rounded(.up), Double(Problem.largestSum))) }
     self.space = space
     rates = try space.slowestRates()
-    limit = space.request.ignoresMemoryLimit ? Problem.largestSum : rates.usable.whole
+    limit = space.request.ignoresMemoryLimit ? Problem.largestSum : rates.usable.wholeWithin
     self.monitor = monitor
   }
 
   private var isLate: Bool { monitor.stop.isReached }
 
   /// The least objective that is of no more interest.
-  private var cutoff: Int64? { found.count < space.request.top ? nil : found.last.map(Self.cutoff) }
+  private var cutoff: Int64? {
+    let worst = found.count < space.request.top ? nil : found.last.map(Self.cutoff)
+    return worst.map { min($0, ceiling ?? $0) } ?? ceiling
+  }
 
   /// The least objective that is no better than a candidate's.
   private static func cutoff(_ candidate: Candidate) -> Int64 { candidate.objective - Outcome.tolerance(of: candidate.objective) }
@@ -167,7 +197,7 @@ struct PlanSearch {
 
   /// Everything that was not left open is no better than the best plan.
   private mutating func conclude() {
-    let cutoff = best.map(Self.cutoff)
+    let cutoff = best.map { min(Self.cutoff($0), ceiling ?? .max) } ?? ceiling
     isComplete = open.map { open in cutoff.map { open >= $0 } ?? false } ?? true
     lowerBound = min(open ?? .max, cutoff ?? .max)
     if lowerBound == .max { lowerBound = 0 }
@@ -191,6 +221,7 @@ struct PlanSearch {
       let cut = space.evenCut(stages: stages)
       for (frame, bound) in frames.flatMap({ frame in space.recomputes.map { (frame.frame.recomputing($0), frame.bound) } }) {
         if bound >= cutoff ?? .max || isLate { break }
+        guard space.allowsAlike(frame.recompute, cut: cut) else { continue }
         guard var bounds = try bounds(frame), bounds.leastMemory(schedule, cut: cut) <= limit / 2 else { continue }
         _ = try solve(frame, schedule, cut, bound: bound)
         break
@@ -317,7 +348,7 @@ struct PlanSearch {
     let ties: Ties
     /// Not connected.
     let operators: FoldedModel
-    private let variants: Range<SegmentID>?
+    let variants: Range<SegmentID>?
     /// For least weighted sums.
     private(set) lazy var minimum = BlockMinimum(operators, variants: variants)
     /// For complete problems.
@@ -346,6 +377,19 @@ struct PlanSearch {
     return model
   }
 
+  /// The connected model of a frame without the strategies whose bounds reach the cutoff.
+  private mutating func restricted(_ model: FrameModel, _ bounds: [[Int64]], _ cutoff: Int64) throws -> FoldedModel {
+    let operators = model.operators
+    let strategies = operators.strategies.enumerated().map { op, strategies in
+      strategies.enumerated().filter { bounds[op][$0.offset] < cutoff }.map(\.element)
+    }
+    var restricted = FoldedModel(
+      pricing: operators.pricing, strategies: strategies, ties: model.ties, zero: space.request.zero, recompute: operators.recompute,
+      link: placed(stages: model.frame.stages, mesh: model.frame.mesh).stageLink)
+    if restricted.isPossible { restricted.connect(variants: model.variants) }
+    return restricted
+  }
+
   // MARK: - A cut
 
   /// Bounds a cut with a price on the memory of its fullest stage. Each layer is then best off by itself, so the best kind of layer bounds all
@@ -364,8 +408,7 @@ struct PlanSearch {
   /// Solves a cut with all layers alike, for each kind of recompute.
   private mutating func solveAlike(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws {
     for recompute in space.recomputes {
-      // A number of layers that is given leaves all alike where it is none of them, or all.
-      if let fixed = space.request.recomputedLayers, recompute == .none ? fixed > 0 : fixed < cut.max()! { continue }
+      guard space.allowsAlike(recompute, cut: cut) else { continue }
       if isLate { return leaveOpen(bound) }
       _ = try solve(frame.recomputing(recompute), schedule, cut, bound: bound)
     }
@@ -392,7 +435,8 @@ struct PlanSearch {
   }
 
   /// A lower bound of all plans of a cut whose layers are of some kinds, in any mix.
-  private mutating func boundOfKinds(_ kinds: [Recompute], _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ cutoff: Int64) throws -> Int64 {
+  private mutating func boundOfKinds(_ kinds: [Recompute], _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ cutoff: Int64) throws -> Int64
+  {
     let least = frame.recomputing(kinds[0])
     let ties = space.ties(least, cut: cut)
     guard let base = try frameModel(least, ties) else { return cutoff }
@@ -400,16 +444,22 @@ struct PlanSearch {
     let path = configuration.promisingPath(base.operators)
     let objective = BlockTables.Objective(configuration, path, segments: base.operators.pricing.graph.segments.count)
     let key = RelaxedKey(frame: least, ties: ties, weights: configuration.weights(base.operators, path))
-    guard let relaxed = try relaxed(base, objective, key, cutoff) else { return cutoff }
-    guard relaxed.sum < cutoff, let choice = relaxed.choice else { return relaxed.sum }
     let rows = (0..<frame.stages).map { configuration.memoryRow($0) }
+    let group = CutGroup(frame: least, ties: ties, kinds: kinds)
+    if let known = excluded[group]?.first(where: { $0.bound >= cutoff && $0.isCovered(by: key.weights, rows) }) { return known.bound }
+    guard let relaxed = try relaxed(base, objective, key, cutoff) else { return cutoff }
+    guard relaxed.sum < cutoff, let choice = relaxed.choice else {
+      excluded[group, default: []].append(ExcludedCut(weights: key.weights, row: nil, bound: relaxed.sum))
+      return relaxed.sum
+    }
     let used = rows.map { base.minimum.memory(choice, $0) }
     guard let stage = used.indices.max(by: { used[$0] < used[$1] }), used[stage] > limit else { return relaxed.sum }
     let priced = PricedKey(relaxed: key, kinds: kinds, copies: rows[stage].copies, inFlight: rows[stage].inFlight)
     if let known = pricedBounds[priced] { return known }
     let models = try [base] + kinds.dropFirst().compactMap { try frameModel(frame.recomputing($0), ties) }
-    let bound = max(relaxed.sum, try boundWithPrice(models, objective, rows[stage], stage, relaxed: choice, frame, cutoff))
+    let bound = max(relaxed.sum, try boundWithPrice(models, objective, rows[stage], stage, relaxed: choice, frame, cutoff).bound)
     pricedBounds[priced] = bound
+    if bound >= cutoff { excluded[group, default: []].append(ExcludedCut(weights: key.weights, row: rows[stage], bound: bound)) }
     return bound
   }
 
@@ -433,14 +483,14 @@ struct PlanSearch {
   private mutating func boundWithPrice(
     _ models: [FrameModel], _ objective: BlockTables.Objective, _ row: BlockTables.MemoryRow, _ stage: Int, relaxed: [Int], _ frame: Space.Frame,
     _ cutoff: Int64
-  ) throws -> Int64 {
+  ) throws -> (bound: Int64, price: BlockTables.Price?) {
     /// What a choice takes without a price on memory, and its bytes above the limit.
     func line(_ model: FrameModel, _ choice: [Int]) -> (time: Double, excess: Double) {
       (Double(model.minimum.time(choice, objective)), Double(model.minimum.memory(choice, row) - limit))
     }
     var above = line(models[0], relaxed)
     var below: (time: Double, excess: Double)?
-    var best = Int64.min
+    var best: (bound: Int64, price: BlockTables.Price?) = (.min, nil)
     let key = [frame.stages, frame.microBatches, stage] + frame.mesh
     var objective = objective
     var price = prices[key] ?? above.time / Double(limit)
@@ -453,10 +503,10 @@ struct PlanSearch {
         least = found.sum
         next = found.choice.map { line(model, $0) }
       }
-      best = max(best, least)
+      if least > best.bound { best = (least, objective.price) }
       if least >= cutoff {
         prices[key] = price
-        return least
+        return best
       }
       guard let next else { return best }
       if next.excess > 0 { above = next } else { below = next }
@@ -480,25 +530,30 @@ struct PlanSearch {
     let configuration = Configuration(frame, schedule, cut, first: first, space: space)
     priced += 1
     var paths = [configuration.promisingPath(frameModel.operators)]
+    var reduced: FoldedModel?
     // Most configurations are out of the question whatever memory they need.
     if let cutoff {
-      let objective = BlockTables.Objective(configuration, paths[0], segments: frameModel.operators.pricing.graph.segments.count)
+      var objective = BlockTables.Objective(configuration, paths[0], segments: frameModel.operators.pricing.graph.segments.count)
       let key = RelaxedKey(frame: frame, ties: ties, weights: configuration.weights(frameModel.operators, paths[0]))
       guard let relaxed = try relaxed(frameModel, objective, key, cutoff) else { return true }
       if relaxed.sum >= cutoff { return false }
       if let choice = relaxed.choice {
         let rows = configuration.memoryRows(frameModel.operators).map { ($0.stage, configuration.memoryRow($0.stage, op: $0.op)) }
         let used = rows.map { frameModel.minimum.memory(choice, $0.1) }
-        if let most = used.indices.max(by: { used[$0] < used[$1] }), used[most] > limit,
-          try boundWithPrice([frameModel], objective, rows[most].1, rows[most].0, relaxed: choice, frame, cutoff) >= cutoff
-        {
-          return true
+        if let most = used.indices.max(by: { used[$0] < used[$1] }), used[most] > limit {
+          let (bound, price) = try boundWithPrice([frameModel], objective, rows[most].1, rows[most].0, relaxed: choice, frame, cutoff)
+          if bound >= cutoff { return true }
+          if bound > relaxed.sum { objective.price = price }
         }
       }
+      // What no plan of interest can take is left out of the complete problem.
+      if let bounds = try frameModel.minimum.leastByStrategy(objective) {
+        reduced = try restricted(frameModel, bounds, cutoff)
+      }
     }
-    let model = frameModel.connected
+    let model = reduced ?? frameModel.connected
     if !model.isPossible {
-      note(.forbidden)
+      if reduced == nil { note(.forbidden) }
       return true
     }
     while true {
@@ -535,7 +590,7 @@ struct PlanSearch {
       let strategies = model.strategies.indices.map { model.strategies[$0][choice[model.nodeOfOperator[$0]]] }
       if let known { found.remove(at: known) } else if found.count == space.request.top { found.removeLast() }
       let candidate = Candidate(
-        frame: frame, schedule: schedule, cut: cut, first: first, choice: choice, strategies: strategies, zero: model.zeroStages(choice),
+        frame: frame, schedule: schedule, cut: cut, first: first, strategies: strategies, zero: model.zeroStages(choice),
         objective: timeline.end)
       found.insert(candidate, at: found.firstIndex { $0.objective > timeline.end } ?? found.count)
     }

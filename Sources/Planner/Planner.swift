@@ -18,7 +18,7 @@ package enum PlanOutcome: Sendable {
   package struct Planned: Sendable {
     package let decision: Decision
     package let prediction: Prediction
-    package let certificate: Certificate
+    package internal(set) var certificate: Certificate
     /// The next best configurations, each with its own best plan, as many as were asked for.
     package let others: [Other]
     let candidate: PlanSearch.Candidate
@@ -41,19 +41,31 @@ package enum Planner {
   /// - Parameter monitor: hears how the search gets on, and may end it.
   /// - Throws: `PlannerError`, `HardwareError` for an impossible request; `SearchError` where the solver failed.
   package static func search(_ request: SearchRequest, _ monitor: SearchMonitor? = nil) throws -> PlanOutcome {
-    let monitor = monitor ?? SearchMonitor(stop: StopCondition(after: request.timeLimit.map { .seconds($0) }))
+    let (search, space) = try explore(request, monitor ?? SearchMonitor(stop: StopCondition(after: request.timeLimit.map { .seconds($0) })))
+    return try outcome(search, space)
+  }
+
+  /// Runs a search.
+  ///
+  /// - Parameter below: plans that take this long or longer are of no interest.
+  static func explore(_ request: SearchRequest, _ monitor: SearchMonitor, below: Seconds? = nil) throws -> (PlanSearch, Space) {
     var space = try Space(request)
-    var search = try PlanSearch(space, monitor)
+    var search = try PlanSearch(space, monitor, below: below)
     while true {
       do {
         try search.run()
-        break
+        return (search, space)
       } catch SearchError.sumOutOfRange where space.tick.value < 1 {
         // Slow links can make sums larger than the estimate: a coarser unit holds them.
         space = try Space(request, tick: space.tick * 100)
-        search = try PlanSearch(space, monitor)
+        search = try PlanSearch(space, monitor, below: below)
       }
     }
+  }
+
+  /// What a search came to.
+  static func outcome(_ search: PlanSearch, _ space: Space) throws -> PlanOutcome {
+    let request = space.request
     guard let best = search.best else {
       if !search.isComplete { return .timeLimit(lowerBound: space.tick * Double(search.lowerBound)) }
       if case .memory(let least, let limit) = search.shortfall {
@@ -129,9 +141,10 @@ package enum Planner {
     model.connect(variants: frame.first == nil ? nil : space.variants?.segments)
     let configuration = Configuration(frame, candidate.schedule, candidate.cut, first: candidate.first, space: space)
     var paths = PipelineTimeline.bounds(stages: frame.stages, schedule: decision.schedule, microBatches: frame.microBatches, mode: request.mode)
-    let timeline = configuration.timeline(configuration.stageTimes(model, candidate.choice))
+    let (_, _, timeline) = try DecisionPricing.predict(
+      decision, pricing: space.pricing(frame, on: placed, model: .init(decision.graph, request.mode)), stageLink: placed.stageLink)
     if !paths.contains(timeline.critical) { paths.append(timeline.critical) }
-    return (try configuration.problem(model, paths: paths, limit: pricing.rates.usable.whole), model.nodeNames)
+    return (try configuration.problem(model, paths: paths, limit: pricing.rates.usable.wholeWithin), model.nodeNames)
   }
 
   /// Writes a candidate out: stages with their copies, and the conversions that its layouts ask for.

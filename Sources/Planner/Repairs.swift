@@ -81,6 +81,19 @@ extension Planner {
       changed.microBatchSize = size
       if attempt(changed) { break }
     }
+    for recompute in Recompute.allCases where recompute > degrees.recompute {
+      var changed = degrees
+      (changed.recompute, changed.recomputedLayers) = (recompute, nil)
+      guard request.mode == .train, let fixed = try? changed.fix(request), planned(fixed, { _ in }) != nil else { continue }
+      // The fewest layers that are enough.
+      var (low, high) = (0, fixed.stageLayers?.max() ?? 1)
+      while high - low > 1 {
+        changed.recomputedLayers = (low + high) / 2
+        if let fixed = try? changed.fix(request), planned(fixed, { _ in }) != nil { high = (low + high) / 2 } else { low = (low + high) / 2 }
+      }
+      changed.recomputedLayers = high < fixed.stageLayers?.max() ?? 1 ? high : nil
+      _ = attempt(changed)
+    }
     var split = degrees
     split.isSequenceParallel = degrees.tensor > 1
     if split != degrees { _ = attempt(split) }

@@ -18,6 +18,7 @@ extension SearchRequest {
     func list(_ values: [Int], _ separator: String) -> String { values.map(String.init).joined(separator: separator) }
     add(zero.map { "--zero \($0.rawValue)" }) { $0.zero = nil }
     add(recompute.map { "--recompute \($0.rawValue)" }) { $0.recompute = nil }
+    add(recomputedLayers.map { "--recompute-layers \($0)" }) { $0.recomputedLayers = nil }
     add(schedule.map { "--schedule \($0.rawValue)" }) { $0.schedule = nil }
     add(stageLayers.map { "--stages " + list($0, ",") }) { $0.stageLayers = nil }
     add(pipelineDegree.map { "--pp \($0)" }) { $0.pipelineDegree = nil }

@@ -60,8 +60,8 @@ package struct Space: Sendable {
     let graph = request.graph
     let last = graph.segments.count - 1
     var range = 0..<graph.segments.count
-    if range.count > 1 && !graph.isLayer(0) { range = 1..<range.upperBound }
-    if range.count > 1 && !graph.isLayer(last) { range = range.lowerBound..<last }
+    if range.count > 1 && !graph.holdsLayers(0) { range = 1..<range.upperBound }
+    if range.count > 1 && !graph.holdsLayers(last) { range = range.lowerBound..<last }
     layerSegments = range
     let layers = range.reduce(0) { $0 + graph.segments[$1].repeats }
     let devices = request.cluster.deviceCount
@@ -109,6 +109,9 @@ package struct Space: Sendable {
           + "model file asks for another function, that of each micro-batch")
     }
     if let count = request.microBatches {
+      guard count <= Self.mostMicroBatches else {
+        throw PlannerError.usage("\(count) micro-batches are more than the \(Self.mostMicroBatches) that a time line can have; choose fewer")
+      }
       guard count > 0, request.batch % count == 0 else {
         throw PlannerError.usage("\(count) micro-batches do not divide the batch of \(request.batch)")
       }
@@ -117,7 +120,7 @@ package struct Space: Sendable {
       }
       microBatchCounts = [count]
     } else {
-      var counts = graph.couplesBatch ? [1] : Self.divisors(request.batch)
+      var counts = graph.couplesBatch ? [1] : Self.divisors(request.batch).filter { $0 <= Self.mostMicroBatches }
       if let size = request.microBatchSize {
         counts = counts.filter { request.batch / $0 % size == 0 }
         if counts.isEmpty { throw PlannerError.usage("micro-batches of \(size) do not divide the batch of \(request.batch)") }
@@ -130,6 +133,9 @@ package struct Space: Sendable {
       schedules = request.mode == .train ? [.oneForwardOneBackward, .gpipe] : [.gpipe]
     }
   }
+
+  /// Every micro-batch is on the time line; more than these no plan has.
+  static let mostMicroBatches = 1 << 20
 
   /// In ascending order.
   private static func divisors(_ n: Int) -> [Int] {
@@ -193,6 +199,12 @@ package struct Space: Sendable {
     if variants == nil { return [] }
     if request.recomputedLayers != nil { return recomputes.dropFirst().map { ($0, .none) } }
     return recomputes.reversed().flatMap { first in recomputes.filter { $0 <= first }.map { (first, $0) } }
+  }
+
+  /// Whether all layers may compute the same again: a number of layers that is given allows it where it is none of them, or all.
+  func allowsAlike(_ recompute: Recompute, cut: [Int]) -> Bool {
+    guard let fixed = request.recomputedLayers else { return true }
+    return recompute == .none ? fixed == 0 : fixed >= cut.max()!
   }
 
   /// The model, or where layers differ the model with two kinds of layers.
@@ -380,12 +392,5 @@ package struct Space: Sendable {
         return constraints.allSatisfy { $0.allows(strategy, rule: rule) }
       }
     }
-  }
-}
-
-extension Graph {
-  /// Whether a segment holds layers: it occurs several times, or is named after its number.
-  fileprivate func isLayer(_ segment: SegmentID) -> Bool {
-    segments[segment].repeats > 1 || segments[segment].operators.contains { Graph.isPerCopy(operators[$0].name) }
   }
 }

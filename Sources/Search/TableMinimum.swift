@@ -70,6 +70,19 @@ package struct TableMinimum: Sendable {
   /// - Returns: nil where every choice is forbidden.
   /// - Throws: `SearchError.sumOutOfRange`.
   package func least(nodeCosts: [Int64], tables: [[Int64]]) throws(SearchError) -> (sum: Int64, choice: [Int])? {
+    let elimination = try elimination(nodeCosts: nodeCosts, tables: tables)
+    guard elimination.minimum < Problem.blocked else { return nil }
+    return (elimination.minimum, elimination.minimiser())
+  }
+
+  /// For every strategy, node by node, the least sum of a choice that takes it; `Problem.forbidden` where there is none.
+  ///
+  /// - Throws: `SearchError.sumOutOfRange`.
+  package func leastByStrategy(nodeCosts: [Int64], tables: [[Int64]]) throws(SearchError) -> [Int64] {
+    try elimination(nodeCosts: nodeCosts, tables: tables).secondPass().byStrategy.map { $0 < Problem.blocked ? $0 : Problem.forbidden }
+  }
+
+  private func elimination(nodeCosts: [Int64], tables: [[Int64]]) throws(SearchError) -> Elimination {
     var magnitude: Int64 = 0
     func add(_ costs: some Sequence<Int64>) throws(SearchError) {
       var largest: Int64 = 0
@@ -79,8 +92,6 @@ package struct TableMinimum: Sendable {
     }
     for node in 0..<plan.strategyStarts.count - 1 { try add(nodeCosts[plan.strategyStarts[node]..<plan.strategyStarts[node + 1]]) }
     for table in tables { try add(table) }
-    let elimination = Elimination(plan, nodeCosts: nodeCosts, edgeTables: tables)
-    guard elimination.minimum < Problem.blocked else { return nil }
-    return (elimination.minimum, elimination.minimiser())
+    return Elimination(plan, nodeCosts: nodeCosts, edgeTables: tables)
   }
 }

@@ -30,6 +30,9 @@ struct EstimateCommand: ParsableCommand {
   @Option(help: "What every layer computes again in its backward pass: none, selective (attention) or full.")
   var recompute: Recompute = .none
 
+  @Option(parsing: .unconditional, help: "So many of each stage's layers compute that again, the others nothing (default: all).")
+  var recomputeLayers: Int?
+
   @Option(parsing: .unconditional, help: "Sequences per micro-batch and data replica (default: 1 with several stages, else all that a replica has).")
   var microBatch: Int?
   @Option(help: "gpipe or 1f1b.")
@@ -47,6 +50,7 @@ struct EstimateCommand: ParsableCommand {
     if let given = workload.devices, given != degrees.devices {
       throw UsageError("--devices \(given): --tp \(tp) × --pp \(pp) × --dp \(dp) is \(degrees.devices); leave --devices out or change a degree")
     }
+    if workload.batch == .max { throw UsageError("--batch max is searched for, by `tpplan search`; estimate prices one batch: give its sequences") }
     var (request, context) = try workload.request(deviceCount: degrees.devices)
     context.assumptions += degrees.assumptions(request)
     let start = ContinuousClock.now
@@ -81,6 +85,7 @@ struct EstimateCommand: ParsableCommand {
     degrees.expert = ep
     degrees.isSequenceParallel = sp
     degrees.recompute = recompute
+    degrees.recomputedLayers = try SearchCommand.recomputedLayers(recomputeLayers, recompute)
     degrees.zero = try SearchCommand.zeroStage(zero)
     degrees.microBatchSize = microBatch
     degrees.schedule = schedule

@@ -34,6 +34,8 @@ struct PlanSummary {
     let samples = "batch \(job.batch)" + (job.sequence.map { ", sequence \($0)" } ?? "")
     lines.append("  job          \(samples)\(job.microBatches > 1 ? ", \(job.microBatches) micro-batches" : "")")
     lines.append("  mesh         \(mesh)" + (degree > 1 ? ", \(degree) stages, \(decision.schedule.rawValue)" : ""))
+    if let recompute = decision.recomputeText { lines.append("  recompute    \(recompute)") }
+    if decision.layersDiffer { lines.append("  layers       two kinds on each stage; `tpplan inspect` prints them") }
     lines.append("  step         \(prediction.step)   \(rate)" + (degree > 1 ? "   bubble \(percent(prediction.bubble))" : ""))
     lines.append("  memory       \(prediction.memory) of \(prediction.memoryLimit) per device" + (fits ? "" : ": does not fit"))
     lines += certificateLines

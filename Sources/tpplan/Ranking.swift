@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Documents
+import ModelGraph
 import Planner
 import Plans
 import Quantities
@@ -13,11 +14,8 @@ struct Ranking {
     entries = [(planned.decision, planned.prediction)] + planned.others.map { ($0.decision, $0.prediction) }
   }
 
-  /// What each layer computes again, where any does.
-  private func recompute(_ decision: Decision) -> Recompute { decision.recompute.first { $0 != .none } ?? .none }
-
   private func stages(_ decision: Decision) -> [Int] {
-    decision.stages.map { stage in stage.units.reduce(0) { decision.graph.segments[$1.segment].repeats > 1 ? $0 + $1.copies.count : $0 } }
+    decision.stages.map { stage in stage.units.reduce(0) { decision.graph.holdsLayers($1.segment) ? $0 + $1.copies.count : $0 } }
   }
 
   var lines: [String] {
@@ -36,7 +34,7 @@ struct Ranking {
       parts += [decision.schedule.rawValue, "layers " + stages(decision).map(String.init).joined(separator: " ")]
     }
     parts.append(counted(decision.job.microBatches, "micro-batch", plural: "micro-batches"))
-    if recompute(decision) != .none { parts.append("recompute \(recompute(decision).rawValue)") }
+    if let recompute = decision.recomputeText { parts.append("recompute \(recompute)") }
     return parts.joined(separator: ", ")
   }
 
@@ -47,8 +45,26 @@ struct Ranking {
           "objective_seconds": .double(entry.prediction.step.value), "memory_bytes_per_device": .double(entry.prediction.memory.value),
           "mesh": .array(entry.decision.mesh.map { .int($0) }), "layers": .array(stages(entry.decision).map { .int($0) }),
           "stages": .int(entry.decision.stages.count), "schedule": .string(entry.decision.schedule.rawValue),
-          "micro_batches": .int(entry.decision.job.microBatches), "recompute": .string(recompute(entry.decision).rawValue),
+          "micro_batches": .int(entry.decision.job.microBatches), "recompute": .string(entry.decision.recomputeText ?? Recompute.none.rawValue),
         ]
       })
+  }
+}
+
+extension Decision {
+  /// What layers compute again, and how many of them where not all do alike: `full in 12 of 32 layers`; nil where none does.
+  var recomputeText: String? {
+    let layers = graph.segments.indices.filter { graph.holdsLayers($0) }
+    let all = layers.reduce(0) { $0 + graph.segments[$1].repeats }
+    let parts = Recompute.allCases.filter { $0 != .none }.compactMap { kind -> String? in
+      let count = layers.reduce(0) { recompute[$1] == kind ? $0 + graph.segments[$1].repeats : $0 }
+      return count == 0 ? nil : count == all ? kind.rawValue : "\(kind.rawValue) in \(count) of \(counted(all, "layer"))"
+    }
+    return parts.isEmpty ? nil : parts.joined(separator: ", ")
+  }
+
+  /// Whether the layers of one block are of several kinds.
+  var layersDiffer: Bool {
+    graph.segments.indices.contains { id in graph.segments[id].operators.contains { Graph.firstCopy(graph.operators[$0].name) > 0 } }
   }
 }

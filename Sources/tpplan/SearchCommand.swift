@@ -41,6 +41,12 @@ struct SearchCommand: ParsableCommand {
   @Option(help: "What every layer computes again in its backward pass: none, selective (attention) or full.")
   var recompute: Recompute?
 
+  @Option(parsing: .unconditional, help: "So many of each stage's layers compute that again, the others nothing (default: all, or as is best).")
+  var recomputeLayers: Int?
+
+  @Flag(help: "Search only plans in which all layers of a block are alike: a smaller space.")
+  var layersAlike = false
+
   @Option(help: "PATTERN=STRATEGY: the operators must be split so, for example 'transformer.h.*.mlp.c_fc=column'. Repeatable.")
   var pin: [String] = []
 
@@ -62,6 +68,16 @@ struct SearchCommand: ParsableCommand {
   @Option(help: "text or json.")
   var format: OutputFormat = .text
 
+  /// - Throws: `UsageError` where it is not said what the layers compute again.
+  static func recomputedLayers(_ layers: Int?, _ recompute: Recompute?) throws -> Int? {
+    guard let layers else { return nil }
+    guard let recompute, recompute != .none else {
+      throw UsageError("--recompute-layers \(layers): what do these layers compute again? Add --recompute selective or --recompute full")
+    }
+    guard layers >= 0 else { throw UsageError("--recompute-layers \(layers): expected a number of layers of each stage") }
+    return layers
+  }
+
   func run() throws {
     var (request, context) = try workload.request()
     request.pipelineDegree = pp
@@ -71,6 +87,8 @@ struct SearchCommand: ParsableCommand {
     request.microBatchSize = microBatch
     request.schedule = schedule
     request.recompute = recompute
+    request.recomputedLayers = try Self.recomputedLayers(recomputeLayers, recompute)
+    request.layersMayDiffer = !layersAlike
     request.zero = try zero.map(Self.zeroStage)
     request.stageLayers = try stages.map { try Self.numbers($0, separator: ",", option: "--stages", example: "11,13,8") }
     request.constraints =
@@ -79,11 +97,22 @@ struct SearchCommand: ParsableCommand {
 
     guard (1...1_000).contains(top) else { throw UsageError("--top \(top): expected a number from 1 to 1000") }
     request.top = top
+    let comparesBatches = workload.batch == .max
+    if comparesBatches, top > 1 {
+      throw UsageError("--top ranks the configurations of one batch; with --batch max leave it out, then rank those of the batch")
+    }
     if space { return try printSpace(request) }
 
     let start = ContinuousClock.now
     let watch = SearchWatch(limit: request.timeLimit)
-    let outcome = try Planner.search(request, watch.monitor)
+    let outcome: PlanOutcome
+    var compared: [Int] = []
+    if comparesBatches {
+      let found = try Planner.searchBatches(request, watch.monitor)
+      (outcome, request.batch, compared) = (found.outcome, found.batch, found.compared)
+    } else {
+      outcome = try Planner.search(request, watch.monitor)
+    }
     watch.end()
     let elapsed = ContinuousClock.now - start
     switch outcome {
@@ -102,9 +131,12 @@ struct SearchCommand: ParsableCommand {
       if output == "-" { return }
       switch format {
       case .text:
-        print((summary.lines + ["  plan         \(output)"]).joined(separator: "\n"))
+        let batches = compared.isEmpty ? [] : ["  batches      \(compared.map(String.init).joined(separator: " ")): the most samples per second"]
+        print((summary.lines + batches + ["  plan         \(output)"]).joined(separator: "\n"))
         if top > 1 { print(Ranking(planned).lines.joined(separator: "\n")) }
-      case .json: summary.json(output: output).adding(top > 1 ? ["top": Ranking(planned).json] : [:]).printLine()
+      case .json:
+        let more: JSON = top > 1 ? ["top": Ranking(planned).json] : compared.isEmpty ? [:] : ["batches": .array(compared.map { .int($0) })]
+        summary.json(output: output).adding(more).printLine()
       }
       if watch.wasInterrupted, planned.certificate.status == .timeLimit {
         throw Failure(code: Failure.interrupted, "interrupted: the plan written is the best so far, and not proven optimal")
@@ -125,7 +157,8 @@ struct SearchCommand: ParsableCommand {
   }
 
   private func printSpace(_ request: SearchRequest) throws {
-    let dimensions = try Planner.space(request)
+    var dimensions = try Planner.space(request)
+    if workload.batch == .max { dimensions.append(try Planner.batchSpace(request)) }
     switch format {
     case .text: for dimension in dimensions { print("\(dimension.name): \(dimension.values)") }
     case .json:

@@ -19,8 +19,10 @@ struct WorkloadOptions: ParsableArguments {
   @Option(parsing: .unconditional, help: "Use the first N devices in file order (default: all).")
   var devices: Int?
 
-  @Option(parsing: .unconditional, help: "Sequences or images in one global batch (default: the model's workload, else one per device).")
-  var batch: Int?
+  @Option(
+    parsing: .unconditional,
+    help: "Sequences or images in one global batch (default: the model's workload, else one per device); search also takes max.")
+  var batch: BatchOption?
 
   @Option(parsing: .unconditional, help: "Positions in one sequence (default: the model's workload, else its longest).")
   var seq: Int?
@@ -50,7 +52,9 @@ struct WorkloadOptions: ParsableArguments {
       }
       precision = known
     }
-    let sequences = batch ?? graph.workload.batch ?? cluster.deviceCount
+    var given: Int?
+    if case .sequences(let count) = batch { given = count }
+    let sequences = given ?? graph.workload.batch ?? cluster.deviceCount
     if batch == nil && graph.workload.batch == nil { assumptions.append("batch \(sequences): one sequence per device (--batch)") }
     if !(1...1_000_000_000).contains(sequences) { throw UsageError("--batch \(sequences): expected a number from 1 to 1000000000") }
     var length: Int?
@@ -84,6 +88,29 @@ extension WorkloadOptions {
       return (try ModelReader.read(model), try HardwareFile(readingFrom: hardware))
     } catch DocumentError.wrongKind(let file, let found, let expected) where found != .plan {
       throw UsageError("\(DocumentError.wrongKind(file: file, found: found, expected: expected)); the order is MODEL HW")
+    }
+  }
+}
+
+/// The global batch: a number, or the one with the most tokens per second.
+enum BatchOption: ExpressibleByArgument, Hashable {
+  case sequences(Int)
+  case max
+
+  init?(argument: String) {
+    if argument == "max" {
+      self = .max
+    } else if let count = Int(argument) {
+      self = .sequences(count)
+    } else {
+      return nil
+    }
+  }
+
+  var defaultValueDescription: String {
+    switch self {
+    case .sequences(let count): String(count)
+    case .max: "max"
     }
   }
 }

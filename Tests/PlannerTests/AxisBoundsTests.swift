@@ -27,7 +27,8 @@ import Testing
       for microBatches in space.microBatchCounts {
         let size = request.cluster.deviceCount / stages
         var bounds = try AxisBounds(
-          space, stages: stages, microBatches: microBatches, model: space.model(.init(stages: stages, mesh: [], microBatches: microBatches)), rates: space.slowestRates(),
+          space, stages: stages, microBatches: microBatches, model: space.model(.init(stages: stages, mesh: [], microBatches: microBatches)),
+          rates: space.slowestRates(),
           link: space.placed(stages: stages, mesh: [size]).stageLink)
         for frame in space.frames(stages: stages, microBatches: microBatches) {
           var fixed = request

@@ -111,3 +111,18 @@ import Testing
     }
   }
 }
+
+/// A number of layers that compute again is the plan's, on every stage.
+@Suite struct RecomputedLayersTests {
+  @Test(arguments: [0, 1, 5, 6, 40]) func soManyOfEachStagesLayersComputeAgain(count: Int) throws {
+    var degrees = MegatronDegrees()
+    (degrees.pipeline, degrees.recompute, degrees.recomputedLayers) = (2, .full, count)
+    let request = try Shipped.request("gpt2", on: Shipped.hardware("dgx-a100"), devices: 2, batch: 4, sequence: 64)
+    let plan = try #require(try Planner.search(try degrees.fix(request)).plan)
+    for stage in plan.decision.stages {
+      let again = stage.units.reduce(0) { $0 + (plan.decision.recompute[$1.segment] == .full ? $1.copies.count : 0) }
+      #expect(again == min(count, 6))
+    }
+    #expect(plan.decision.graph.operators.filter { $0.name.hasSuffix("mlp.c_fc") }.count == (0 < count && count < 6 ? 4 : 1))
+  }
+}

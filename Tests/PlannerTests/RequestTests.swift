@@ -29,6 +29,7 @@ import Testing
   @Test func senselessRequestsAreUsageErrors() throws {
     try expectUsage("3 micro-batches do not divide the batch of 4") { $0.microBatches = 3 }
     try expectUsage("micro-batches of 3 do not divide") { $0.microBatchSize = 3 }
+    try expectUsage("1048577 micro-batches are more than the 1048576") { ($0.batch, $0.microBatches) = (1_048_577, 1_048_577) }
     try expectUsage("--micro-batch 0") { $0.microBatchSize = 0 }
     try expectUsage("parts of 4 sequences") { ($0.microBatches, $0.microBatchSize) = (2, 4) }
     try expectUsage("3 stages do not divide 4 devices") { $0.pipelineDegree = 3 }

@@ -166,4 +166,136 @@ import Testing
     // The reverse: a device with room for everything needs no split.
     #expect(try outcome(devices: 1, memory: 200).plan != nil)
   }
+
+  /// Narayanan et al. 2021, §3: tensor parallelism inside the NVLink domain, pipeline stages across InfiniBand, replicas outside; and Korthikanti et
+  /// al. 2022, §4.2.2: what stands between tensor-parallel regions is split along the sequence.
+  @Test func gpt3IsTensorParallelInsideTheNodeAndDataParallelOutside() throws {
+    var request = try Shipped.request("gpt3-175b", on: Shipped.hardware("dgx-a100"), devices: 1024, batch: 1536, sequence: 2048)
+    (request.mesh, request.microBatches, request.schedule) = ([16, 8], 96, .oneForwardOneBackward)
+    (request.stageLayers, request.recompute, request.layersMayDiffer) = ([Int](repeating: 12, count: 8), Recompute.none, false)
+    // The last axis is a node.
+    let inside = try #require(try Planner.search(request).plan)
+    for name in ["attn.c_attn.q", "attn.c_attn.k", "attn.c_attn.v", "mlp.c_fc"] { #expect(inside.words("\(block).\(name)") == ["data", "column"]) }
+    #expect(inside.words("\(block).attn.core") == ["data", "heads"])
+    #expect(inside.words("\(block).mlp.c_proj") == ["data", "row"])
+    for name in ["ln_1", "attn.dropout", "attn.residual", "ln_2", "mlp.dropout", "mlp.residual"] {
+      #expect(inside.words("\(block).\(name)") == ["data", "sequence"])
+    }
+  }
+
+  /// The slower NVLink is, the fewer devices share out a layer's products; they take the sequence instead.
+  @Test func slowerNVLinkLowersTheTensorDegreeOfGPT3() throws {
+    let degrees = try [300, 150].map { bandwidth in
+      let hardware = try Shipped.hardware("dgx-a100") {
+        $0 = $0.replacingOccurrences(of: "\"bandwidth_GBps\": 300", with: "\"bandwidth_GBps\": \(bandwidth)")
+      }
+      var request = try Shipped.request("gpt3-175b", on: hardware, devices: 1024, batch: 1536, sequence: 2048)
+      (request.mesh, request.microBatches, request.schedule) = ([8, 8], 192, .oneForwardOneBackward)
+      (request.stageLayers, request.recompute, request.layersMayDiffer) = ([Int](repeating: 6, count: 16), Recompute.none, false)
+      let plan = try #require(try Planner.search(request).plan)
+      return plan.decision.graph.operators.indices.filter { isProductOfALayer(plan, $0) }.map { plan.tensorDegree($0) }
+    }
+    #expect(zip(degrees[0], degrees[1]).allSatisfy { $0 >= $1 } && degrees[0] != degrees[1], "\(degrees)")
+  }
+
+  /// Korthikanti et al. 2022, §5: attention takes little time to compute again for what it keeps; whole layers are the last resort.
+  @Test func attentionIsRecomputedBeforeWholeLayers() throws {
+    let kinds = try [80, 64, 63, 60].map { memory in
+      let hardware = try Shipped.hardware("dgx-a100") { $0 = $0.replacingOccurrences(of: "\"memory_GiB\": 80", with: "\"memory_GiB\": \(memory)") }
+      var request = try Shipped.request("megatron-22b", on: hardware, devices: 8, batch: 4, sequence: 2048)
+      (request.mesh, request.microBatches, request.zero) = ([8], 1, ZeROStage.none)
+      let decision = try #require(try Planner.search(request).plan).decision
+      var layers: [Recompute: Int] = [:]
+      for unit in decision.stages[0].units where decision.recompute[unit.segment] != .none {
+        layers[decision.recompute[unit.segment], default: 0] += unit.copies.count
+      }
+      return layers
+    }
+    #expect(kinds[0].isEmpty)
+    #expect(kinds[1] == [.selective: 48], "\(kinds)")
+    for (roomier, tighter) in zip(kinds[1...], kinds[2...]) {
+      #expect(tighter[.full, default: 0] > roomier[.full, default: 0] && tighter[.full, default: 0] + tighter[.selective, default: 0] == 48)
+    }
+  }
+
+  /// Jacobs et al. 2023 (DeepSpeed Ulysses): with one sequence of 128K tokens its positions are shared out; attention sees all of them, by heads.
+  /// The same tokens in sequences of 8K are shared out by sequence.
+  @Test func aContextOf128KIsSplitAlongTheSequence() throws {
+    func plan(batch: Int, sequence: Int) throws -> PlanOutcome.Planned {
+      var request = try Shipped.request("llama-3-8b-128k", on: Shipped.hardware("dgx-h100"), devices: 8, batch: batch, sequence: sequence)
+      (request.mesh, request.microBatches) = ([8], 1)
+      return try #require(try Planner.search(request).plan)
+    }
+    // The first layers may be of a kind of their own.
+    func words(_ plan: PlanOutcome.Planned, _ name: String) -> Set<[String]> {
+      Set(plan.decision.graph.operators.map(\.name).filter { $0.hasPrefix("model.layers.{i") && $0.hasSuffix(".\(name)") }.map(plan.words))
+    }
+    let (long, short) = (try plan(batch: 1, sequence: 131_072), try plan(batch: 16, sequence: 8192))
+    for name in ["input_layernorm", "self_attn.q_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj"] {
+      #expect(words(long, name) == [["sequence"]] && words(short, name) == [["data"]], "\(name)")
+    }
+    #expect(words(long, "self_attn.core").isSubset(of: [["heads"], ["context"]]) && words(short, "self_attn.core") == [["data"]])
+  }
+
+  /// Van de Geijn and Watts 1997, Xu et al. 2021 (Optimus): splitting products in two dimensions sends less than in one as devices get more. Bytes are
+  /// those that a device sends by rings, counted in the plan, on a network of one level.
+  @Test func twoDimensionsSendLessThanOneFromSomeNumberOfDevicesOn() throws {
+    let hardware = try Shipped.hardware("dgx-a100") { text in
+      let (start, end) = (text.range(of: "    {\n      \"name\": \"infiniband\"")!.lowerBound, text.range(of: "\n  ]\n}")!.lowerBound)
+      text.replaceSubrange(start..<end, with: "")
+      text = text.replacingOccurrences(of: "    },\n\n  ]", with: "    }\n  ]").replacingOccurrences(of: "\"joins\": 8", with: "\"joins\": \"any\"")
+    }
+    func plan(_ mesh: [Int]) throws -> PlanOutcome.Planned {
+      var request = try Shipped.request("mlp", on: hardware, devices: mesh.reduce(1, *), batch: 512, sequence: 1024)
+      (request.mesh, request.microBatches, request.zero, request.recompute) = (mesh, 1, ZeROStage.none, Recompute.none)
+      request.constraints = ["data", "sequence"].map { StrategyConstraint(pattern: "*", words: [$0], isForbidden: true) }
+      return try #require(try Planner.search(request).plan)
+    }
+    var ratios: [Double] = []
+    for side in [2, 4, 8, 16] {
+      let (line, square) = (try plan([side * side]), try plan([side, side]))
+      ratios.append(sent(line) / sent(square))
+      // The cheaper one in bytes is the faster one, where they differ.
+      if side > 4 { #expect(square.prediction.step < line.prediction.step) }
+    }
+    #expect(ratios == ratios.sorted() && ratios[0] <= 1 && ratios[2] > 1.5 && ratios[3] > 3, "\(ratios)")
+  }
+
+  /// Bytes that a device sends in a step.
+  private func sent(_ plan: PlanOutcome.Planned) -> Double {
+    plan.prediction.collectives.reduce(0) { sum, part in
+      let group = Double(part.axes.reduce(1) { $0 * plan.decision.mesh[$1] })
+      let passes: Double = part.kind == .allReduce ? 2 : 1
+      return sum + passes * (group - 1) / group * part.bytes.value * Double(part.calls * part.copies)
+    }
+  }
+
+  /// Rajbhandari et al. 2020, §5.3: ZeRO 3 holds an operator's whole weights while it runs. Where they do not fit, products are split.
+  @Test func aLayerThatCannotBeGatheredIsSplit() throws {
+    var hardware = TinyHardware(devices: 4, innerBandwidth: 1e7)
+    func search(memory: Double, replicated: Bool) throws -> PlanOutcome {
+      hardware.memory = memory
+      let model = TinyModel(block: .mlp, layers: 4, batch: 1024, hidden: 16, inner: 256)
+      var request = SearchRequest(
+        graph: try model.graph(), cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: .fp32, mode: .train,
+        optimizer: .adamw)
+      (request.mesh, request.zero, request.layersMayDiffer) = ([4], .weights, false)
+      if replicated { request.constraints = [StrategyConstraint(pattern: "block.*", words: ["data"], isForbidden: false)] }
+      return try Planner.search(request)
+    }
+    // The least memory in which data-parallel layers fit.
+    var (short, least) = (1e3, 1e7)
+    while least - short > 1 {
+      let middle = ((short + least) / 2).rounded()
+      if try search(memory: middle, replicated: true).plan == nil { short = middle } else { least = middle }
+    }
+    func tensorDegrees(_ plan: PlanOutcome.Planned) -> [Int] {
+      plan.decision.graph.operators.indices.filter { isProductOfALayer(plan, $0) }.map { plan.tensorDegree($0) }
+    }
+    let split = try #require(try search(memory: short, replicated: false).plan)
+    #expect(tensorDegrees(split).max() == 4)
+    // With room the weights are gathered, or with more of it held.
+    let roomy = try #require(try search(memory: 1e9, replicated: false).plan)
+    #expect(tensorDegrees(roomy).max() == 1)
+  }
 }

@@ -104,4 +104,17 @@ import Testing
     #expect(infeasibility.json.get(["repairs", 0, "change"]) == "--micro-batch 2")
     #expect(infeasibility.json["status"] == "infeasible")
   }
+
+  @Test("--batch takes a number or max, which estimate refuses")
+  func batchOption() throws {
+    let files = ["\(packageFolder)/models/gpt2.json", "\(packageFolder)/hardware/local.json", "--devices", "2"]
+    #expect(try WorkloadOptions.parse(files + ["--batch", "16"]).batch == .sequences(16))
+    #expect(try WorkloadOptions.parse(files + ["--batch", "max"]).batch == .max)
+    #expect(throws: (any Error).self) { try WorkloadOptions.parse(files + ["--batch", "most"]) }
+    #expect(throws: UsageError.self) { try WorkloadOptions.parse(files + ["--batch", "-4"]).request() }
+    // The search starts from the model's own.
+    #expect(try WorkloadOptions.parse(files + ["--batch", "max"]).request().request.batch == 512)
+    #expect(throws: UsageError.self) { try EstimateCommand.parse(files + ["--batch", "max"]).run() }
+    #expect(throws: UsageError.self) { try SearchCommand.parse(files + ["--batch", "max", "--top", "2"]).run() }
+  }
 }

@@ -10,12 +10,14 @@ extension Graph {
     if layer.isEmpty { throw UsageError("--layer: expected an operator's name; `tpplan inspect` prints them") }
     if let id = operators.firstIndex(where: { $0.name == layer }) { return id }
     let (pattern, copy) = Graph.blockPattern(of: layer)
-    guard let copy, let id = operators.firstIndex(where: { $0.name == pattern }) else {
+    // Layers of several kinds have an operator each.
+    let kinds = operators.indices.filter { Graph.withoutFirstCopy(operators[$0].name) == pattern }
+    guard let copy, !kinds.isEmpty else {
       throw UsageError("--layer \(layer): no operator of \(name) has this name\(hint(pattern: pattern, copy: copy))")
     }
-    let copies = segments[segmentOfOperator[id]].repeats
-    guard 0..<copies ~= copy else {
-      throw UsageError("--layer \(layer): copies of \(pattern) are numbered 0 to \(copies - 1); give one of them, or {i}")
+    guard let id = kinds.first(where: { copies(of: segmentOfOperator[$0]).contains(copy) }) else {
+      let last = kinds.map { copies(of: segmentOfOperator[$0]).upperBound - 1 }.max() ?? 0
+      throw UsageError("--layer \(layer): copies of \(pattern) are numbered 0 to \(last); give one of them, or {i}")
     }
     return id
   }

@@ -18,6 +18,8 @@ extension Plan {
     request.microBatches = decision.job.microBatches
     request.schedule = decision.schedule
     request.stageLayers = decision.layersOfStages
+    request.recomputeOfSegments = decision.recompute
+    request.layersMayDiffer = false
     return request
   }
 }
@@ -26,8 +28,8 @@ extension Decision {
   /// How many layers each stage holds; a first and a last segment that occur once are no layers, but go with their neighbours.
   fileprivate var layersOfStages: [Int] {
     var layers = graph.segments.indices
-    if layers.count > 1, graph.segments[0].repeats == 1 { layers = layers.dropFirst() }
-    if layers.count > 1, graph.segments[layers.upperBound - 1].repeats == 1 { layers = layers.dropLast() }
+    if layers.count > 1, !graph.holdsLayers(0) { layers = layers.dropFirst() }
+    if layers.count > 1, !graph.holdsLayers(layers.upperBound - 1) { layers = layers.dropLast() }
     return stages.map { stage in stage.units.reduce(0) { $0 + (layers.contains($1.segment) ? $1.copies.count : 0) } }
   }
 }

@@ -63,7 +63,9 @@ struct PlanReport {
   func contents(ofStage stage: Int) -> String {
     decision.stages[stage].units.map { unit in
       let segment = graph.segments[unit.segment]
-      return segment.repeats == 1 ? segment.name : "\(segment.name) \(span(unit.copies))"
+      let first = graph.copies(of: unit.segment).lowerBound
+      return graph.holdsLayers(unit.segment)
+        ? "\(segment.name) \(span(first + unit.copies.lowerBound..<first + unit.copies.upperBound))" : segment.name
     }.joined(separator: ", ")
   }
 }
