@@ -75,7 +75,7 @@ extension Graph {
           places[id] = builder.tensor(copy.name, copy.dimensions, copy.kind)
           return places[id]!
         }
-        builder.begin(segment: old.name, repeats: count, entries: old.entries.map(place))
+        builder.begin(segment: Graph.partName(old.name, startingAt: first), repeats: count, entries: old.entries.map(place))
         for op in old.operators {
           var copy = operators[op]
           if number == segment { copy.name = Graph.name(copy.name, startingAt: first) }
@@ -91,6 +91,15 @@ extension Graph {
     builder.outputs = outputs.map { Output(name: $0.name, tensor: places[$0.tensor]!) }
     builder.loss = loss.flatMap { places[$0] }
     do { return (try builder.finish(), origins) } catch { preconditionFailure("a part of a valid graph is valid: \(error)") }
+  }
+
+  /// The name of a divided segment's part that starts so many copies later: `block`, `block+5`.
+  private static func partName(_ segment: String, startingAt first: Int) -> String { first == 0 ? segment : "\(segment)+\(first)" }
+
+  /// A segment's name without the number of the copy that it starts with, which `copies(of:)` tells.
+  package func nameOfLayers(_ segment: SegmentID) -> String {
+    let (name, number) = (segments[segment].name, "+\(copies(of: segment).lowerBound)")
+    return name.hasSuffix(number) ? String(name.dropLast(number.count)) : name
   }
 
   /// Whether each part of a divided segment has a tensor of its own.

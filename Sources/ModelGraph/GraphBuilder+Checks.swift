@@ -51,7 +51,7 @@ extension GraphBuilder {
   func checkNames() throws {
     let kinds = [
       ("operators", operators.map(\.name)), ("parameters", tensors.filter(\.isParameter).map(\.name)),
-      ("tensors", tensors.filter { !$0.isParameter }.map(\.name)),
+      ("tensors", tensors.filter { !$0.isParameter }.map(\.name)), ("segments", segments.map(\.name)),
     ]
     for (kind, list) in kinds {
       var names = Set<String>()

@@ -33,12 +33,16 @@ func plan(
 func modelDocument(_ name: String) throws -> Document { try Document(readingFrom: "\(packageFolder)/models/\(name).json") }
 
 /// GPT-2's architecture, two layers, sizes that no search stumbles over.
-let tinyGPT2 = Document(
-  file: "tiny-gpt2.json",
-  value: [
-    "name": "tiny-gpt2", "model_type": "gpt2", "n_embd": 64, "n_head": 4, "n_layer": 2, "n_positions": 32, "vocab_size": 97, "embd_pdrop": 0,
-    "attn_pdrop": 0, "resid_pdrop": 0,
-  ])
+let tinyGPT2 = deepGPT2(layers: 2)
+
+func deepGPT2(layers: Int) -> Document {
+  Document(
+    file: "tiny-gpt2.json",
+    value: [
+      "name": "tiny-gpt2", "model_type": "gpt2", "n_embd": 64, "n_head": 4, "n_layer": .int(layers), "n_positions": 32, "vocab_size": 97,
+      "embd_pdrop": 0, "attn_pdrop": 0, "resid_pdrop": 0,
+    ])
+}
 
 /// Two stages of 2 × 2 devices, whose weights are tied across the stages: every part of the format occurs.
 func tinyPipeline() throws -> Plan { try tinyPipelineOnce.get() }

@@ -15,13 +15,18 @@ import Testing
       $0.precision = .fp16
       $0.mesh = [4]
     }
-    for plan in [hybrid, forward] {
+    // Of each stage the first layer computes again.
+    let mixed = try plan(deepGPT2(layers: 4), hardware: "derecho", devices: 4, batch: 8, sequence: 32) {
+      ($0.pipelineDegree, $0.microBatches, $0.recompute, $0.recomputedLayers) = (2, 2, .full, 1)
+    }
+    for plan in [hybrid, forward, mixed] {
       let bytes = PlanFile.encode(plan).prettyBytes
       let read = try PlanFile.decode(Document(file: "plan.json", parsing: bytes))
       #expect(read == plan)
       #expect(PlanFile.encode(read).prettyBytes == bytes)
     }
     // What the round trip would be empty without.
+    #expect(mixed.decision.recompute == [.none, .full, .none, .full, .none, .none])
     #expect(hybrid.decision.stages.count == 2 && !hybrid.decision.conversions.isEmpty)
     #expect(Set(hybrid.prediction.collectives.map(\.cause)).isSuperset(of: [.forward, .backward, .gradient, .tied, .boundary]))
   }

@@ -62,10 +62,9 @@ struct PlanReport {
   /// What a stage holds: `embeddings, transformer.h 0–5`.
   func contents(ofStage stage: Int) -> String {
     decision.stages[stage].units.map { unit in
-      let segment = graph.segments[unit.segment]
       let first = graph.copies(of: unit.segment).lowerBound
-      return graph.holdsLayers(unit.segment)
-        ? "\(segment.name) \(span(first + unit.copies.lowerBound..<first + unit.copies.upperBound))" : segment.name
+      let name = graph.nameOfLayers(unit.segment)
+      return graph.holdsLayers(unit.segment) ? "\(name) \(span(first + unit.copies.lowerBound..<first + unit.copies.upperBound))" : name
     }.joined(separator: ", ")
   }
 }
