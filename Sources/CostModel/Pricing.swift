@@ -11,25 +11,36 @@ package final class Pricing: Sendable {
     package let graph: Graph
     package let rules: [OperatorRule]
     package let needsGradient: [Bool]
+    /// Of each tensor, at hand for thousands of questions.
+    fileprivate let isParameter: [Bool]
+    fileprivate let isActivation: [Bool]
+    fileprivate let shapes: [[Int]]
+    fileprivate let isInteger: [Bool]
 
     package init(_ graph: Graph, _ mode: Mode) {
       self.graph = graph
+      isParameter = graph.tensors.map(\.isParameter)
+      isActivation = graph.tensors.map(\.isActivation)
+      shapes = graph.tensors.indices.map { graph.shape($0) }
+      isInteger = graph.tensors.map { if case .input(let kind) = $0.kind { kind.isInteger } else { false } }
       rules = graph.operators.indices.map { OperatorRules.rule(for: $0, in: graph) }
       needsGradient = mode == .train ? graph.reachesLoss() : [Bool](repeating: false, count: graph.tensors.count)
     }
   }
 
-  package let graph: Graph
+  private let model: Model
+  package var graph: Graph { model.graph }
+  package var rules: [OperatorRule] { model.rules }
+  package var needsGradient: [Bool] { model.needsGradient }
   package let mesh: [Int]
   package let rates: DeviceRates
   package let job: Job
-  package let rules: [OperatorRule]
-  package let needsGradient: [Bool]
   /// For each set of mesh axes (bit a: axis a), how the groups over it lie on the hardware's levels.
   package let placements: [AxisPlacement]
   /// The unit in which times enter a search: a picosecond, or a power of ten of it where a step is so long that sums would not fit.
   package let tick: Seconds
-  /// For lower bounds: so many further devices share all work and all data perfectly, and every extent divides. Nil for true prices.
+  /// For lower bounds: so many further devices share all work and all data perfectly, and every extent divides that is not smaller than the number
+  /// of its parts. Nil for true prices.
   package let sharers: Int?
 
   package init(
@@ -37,9 +48,7 @@ package final class Pricing: Sendable {
     sharers: Int? = nil
   ) {
     precondition(placements.count == 1 << mesh.count)
-    graph = model.graph
-    rules = model.rules
-    needsGradient = model.needsGradient
+    self.model = model
     self.mesh = mesh
     self.rates = rates
     self.job = job
@@ -65,27 +74,30 @@ package final class Pricing: Sendable {
 
   /// The bytes of a tensor's largest shard.
   package func bytes(_ tensor: TensorID, _ layout: Layout, bytesPerElement: Int? = nil) -> Bytes {
-    Bytes(largestCount(graph.shape(tensor), layout) * Double(bytesPerElement ?? elementBytes(tensor)))
+    Bytes(largestCount(model.shapes[tensor], layout) * Double(bytesPerElement ?? elementBytes(tensor)))
   }
 
   /// The number of elements of a tensor's largest shard.
   package func largestCount(_ shape: [Int], _ layout: Layout) -> Double {
     guard let sharers else { return Double(Shard.largestCount(shape, layout: layout, mesh: mesh)) }
     var count = shape.reduce(1.0) { $0 * Double($1) } / Double(sharers)
-    for axis in 0..<layout.axes { if case .split = layout[axis] { count /= Double(mesh[axis]) } }
+    for axis in 0..<layout.axes { if case .split(let dimension) = layout[axis] { count /= Double(min(mesh[axis], shape[dimension])) } }
     return count
   }
 
+  package func isParameter(_ tensor: TensorID) -> Bool { model.isParameter[tensor] }
+  package func isActivation(_ tensor: TensorID) -> Bool { model.isActivation[tensor] }
+  package func shape(_ tensor: TensorID) -> [Int] { model.shapes[tensor] }
+
   /// Whole numbers take 4 bytes, everything else what the precision says.
   package func elementBytes(_ tensor: TensorID) -> Int {
-    if case .input(let kind) = graph.tensors[tensor].kind, kind.isInteger { return 4 }
-    return precision.elementBytes
+    model.isInteger[tensor] ? 4 : precision.elementBytes
   }
 
   /// Whether the backward pass of `op` reads this operand's values, so that they are kept; parameters and inputs are at hand anyway.
   package func keeps(_ op: OperatorID, operand: Int) -> Bool {
     let operands = graph.operators[op].operands
-    return hasBackward(op) && graph.tensors[operands[operand]].isActivation
+    return hasBackward(op) && isActivation(operands[operand])
       && rules[op].keeps(operand, forGradientsOf: operands.map { needsGradient[$0] })
   }
 
@@ -167,7 +179,7 @@ package final class Pricing: Sendable {
     cost.transient = resultBytes
     if trains {
       cost.transient += resultBytes
-      for (position, tensor) in operands.enumerated() where needsGradient[tensor] && !graph.tensors[tensor].isParameter {
+      for (position, tensor) in operands.enumerated() where needsGradient[tensor] && !isParameter(tensor) {
         cost.transient += bytes(tensor, strategy.operands[position].gradient)
       }
     }
@@ -178,7 +190,9 @@ package final class Pricing: Sendable {
   private func localExtents(_ rule: OperatorRule, _ strategy: Strategy) -> [Double] {
     guard sharers != nil else { return strategy.localExtents(rule, mesh: mesh).map(Double.init) }
     var extents = rule.iteration.map { Double($0.extent) }
-    for (axis, iterationAxis) in strategy.assignment.enumerated() { if let iterationAxis { extents[iterationAxis] /= Double(mesh[axis]) } }
+    for (axis, iterationAxis) in strategy.assignment.enumerated() {
+      if let iterationAxis { extents[iterationAxis] /= min(Double(mesh[axis]), extents[iterationAxis]) }
+    }
     return extents
   }
 

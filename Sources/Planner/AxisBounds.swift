@@ -9,7 +9,8 @@ import Strategies
 ///
 /// With every other axis sharing all work and data perfectly, an axis by itself costs some excess over the time at which nothing is idle and
 /// nothing is sent. The excesses add up: work that is repeated on several axes multiplies, a collective over several axes is no cheaper than one
-/// after the other on perfectly shared data, and a way between two layouts holds the way on each axis. So
+/// after the other on perfectly shared data, and a way between two layouts holds the way on each axis. Of an extent that is smaller than an axis
+/// the largest part is 1, which is no less of the axis by itself than of all axes together. So
 ///
 ///     least(mesh) ≥ base + Σ_axes (least(axis) − base)
 ///

@@ -222,7 +222,7 @@ struct Configuration {
 
   /// A stage while an operator runs, or none.
   func memoryRow(_ stage: Int, op: Int? = nil) -> BlockTables.MemoryRow {
-    .init(copies: copies[stage], inFlight: inFlight(stage), op: op)
+    .init(stage: stage, copies: copies[stage], inFlight: inFlight(stage), op: op)
   }
 
   /// What a stage needs under a choice while an operator runs.

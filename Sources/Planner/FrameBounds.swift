@@ -14,12 +14,15 @@ struct FrameBounds {
     /// What a stage takes less than the sum of its layers.
     private let lessPerStage: Int64
 
-    init(_ perSegment: [Int64], _ space: Space, lessPerStage: Int64 = 0) {
+    /// - Parameter first: of the first copy of each segment, where that is less.
+    init(_ perSegment: [Int64], _ space: Space, lessPerStage: Int64 = 0, first: [Int64]? = nil) {
       self.lessPerStage = lessPerStage
       before = perSegment[..<space.layerSegments.lowerBound].reduce(0, +)
       after = perSegment[space.layerSegments.upperBound...].reduce(0, +)
       for segment in space.layerSegments {
-        for _ in 0..<space.request.graph.segments[segment].repeats { prefix.append(prefix[prefix.count - 1] + perSegment[segment]) }
+        for copy in 0..<space.request.graph.segments[segment].repeats {
+          prefix.append(prefix[prefix.count - 1] + (copy == 0 ? first?[segment] ?? perSegment[segment] : perSegment[segment]))
+        }
       }
     }
 

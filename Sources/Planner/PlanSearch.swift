@@ -68,7 +68,7 @@ struct PlanSearch {
   private var relaxedBounds: [RelaxedKey: (sum: Int64, choice: [Int]?)] = [:]
 
   /// Lower bounds of configurations with a price on memory, whatever their layers compute again.
-  private var pricedBounds: [PricedKey: Int64] = [:]
+  private var pricedBounds: [PricedKey: (bound: Int64, price: BlockTables.Price?)] = [:]
 
   private struct PricedKey: Hashable {
     let relaxed: RelaxedKey
@@ -112,11 +112,29 @@ struct PlanSearch {
     /// All meshes of a pipeline degree and a number of micro-batches.
     case meshes(stages: Int, microBatches: Int)
     case frame(Space.Frame)
+    /// The cuts of a frame that no bound excludes so far.
+    case cuts(OpenFrame)
     case cut(Space.Frame, Schedule, [Int])
     /// A cut with all layers alike.
     case alike(Space.Frame, Schedule, [Int])
     /// A cut with layers of two kinds.
     case mixed(Space.Frame, Schedule, [Int])
+  }
+
+  /// A frame with the cuts that no bound excludes so far, the least first.
+  private final class OpenFrame {
+    typealias Cut = (schedule: Schedule, cut: [Int], bound: Int64)
+    let frame: Space.Frame
+    /// The least first; of equally good ones the earlier.
+    let cuts: [Cut]
+    /// Whether a price on memory is in the bounds.
+    let isPriced: Bool
+
+    init(_ frame: Space.Frame, _ cuts: [Cut], isPriced: Bool) {
+      self.frame = frame
+      self.cuts = cuts.enumerated().sorted { ($0.element.bound, $0.offset) < ($1.element.bound, $1.offset) }.map(\.element)
+      self.isPriced = isPriced
+    }
   }
 
   /// Items by their lower bounds; of equal ones the earlier first.
@@ -186,6 +204,7 @@ struct PlanSearch {
       switch item {
       case .meshes(let stages, let microBatches): try expand(stages: stages, microBatches: microBatches)
       case .frame(let frame): try expand(frame)
+      case .cuts(let open): try expand(open)
       case .cut(let frame, let schedule, let cut): try self.bound(frame, schedule, cut, bound: bound)
       case .alike(let frame, let schedule, let cut): try solveAlike(frame, schedule, cut, bound: bound)
       case .mixed(let frame, let schedule, let cut): try solveMixed(frame, schedule, cut, bound: bound)
@@ -276,6 +295,7 @@ struct PlanSearch {
     // By kind of recompute, as they are asked for.
     var others: [FrameBounds] = []
     let cuts = space.cuts(stages: frame.stages)
+    var left: [OpenFrame.Cut] = []
     for schedule in space.schedules(stages: frame.stages) {
       if let cutoff, bounds.bound(schedule) >= cutoff {
         pruned += cuts.count
@@ -312,11 +332,63 @@ struct PlanSearch {
       }
       for (cut, bound) in open {
         let bound = max(bound, try closer.bound(schedule, cut: cut))
-        if bound < cutoff ?? .max { queue.push(.cut(frame, schedule, cut), bound: bound) } else { pruned += 1 }
+        if bound < cutoff ?? .max { left.append((schedule, cut, bound)) } else { pruned += 1 }
       }
       connected = closer
     }
+    try push(frame, left, isPriced: space.request.ignoresMemoryLimit)
   }
+
+  private mutating func push(_ frame: Space.Frame, _ cuts: [OpenFrame.Cut], isPriced: Bool) throws {
+    let open = OpenFrame(frame, cuts, isPriced: isPriced)
+    guard let least = open.cuts.first, least.bound < cutoff ?? .max else {
+      pruned += cuts.count
+      return
+    }
+    if isPriced, dives < Self.mostDives, best.map({ Double(least.bound) < Self.worthADive * Double($0.objective) }) ?? true {
+      dives += 1
+      let wasOpen = self.open
+      try solveAlike(frame, least.schedule, least.cut, bound: least.bound)
+      // What is left open is in the queue.
+      self.open = wasOpen
+    }
+    queue.push(.cuts(open), bound: least.bound)
+  }
+
+  /// Bounds all cuts of a frame with the price on memory that suits the least of them, and looks for a plan there if that may be a much better one
+  /// than the best so far; after that leaves the cuts to be looked at one by one.
+  private mutating func expand(_ open: OpenFrame) throws {
+    let frame = open.frame
+    let left = open.cuts.filter { $0.bound < cutoff ?? .max }
+    pruned += open.cuts.count - left.count
+    guard let least = left.first else { return }
+    if !open.isPriced {
+      let (bound, price) = try boundOfKinds(space.recomputes, frame, least.schedule, least.cut, cutoff ?? Problem.largestSum)
+      guard let price else {
+        // Memory is no matter where time is least.
+        return try push(frame, [(least.schedule, least.cut, max(least.bound, bound))] + left.dropFirst(), isPriced: true)
+      }
+      let kinds = try space.recomputes.compactMap { try frameModel(frame.recomputing($0), space.certainTies(stages: frame.stages)) }
+      var closer: [Schedule: PricedCuts] = [:]
+      for schedule in Set(left.map(\.schedule)) {
+        closer[schedule] = try PricedCuts(
+          kinds.map { ($0.operators, $0.minimum) }, space, frame, schedule, price: price.ticksPerByte, limit: limit)
+      }
+      return try push(
+        frame,
+        left.enumerated().map { number, cut in
+          let priced = max(cut.bound, closer[cut.schedule]?.bound(cut: cut.cut) ?? 0)
+          return (cut.schedule, cut.cut, number == 0 ? max(priced, bound) : priced)
+        }, isPriced: true)
+    }
+    for cut in left { queue.push(.cut(frame, cut.schedule, cut.cut), bound: cut.bound) }
+  }
+
+  /// How often a frame's least cut was solved before its turn.
+  private var dives = 0
+  private static let mostDives = 12
+  /// A frame whose bound is less of the best plan than this may hold a much better one.
+  private static let worthADive = 0.95
 
   private mutating func bounds(_ frame: Space.Frame) throws -> FrameBounds? {
     guard let model = try operators(frame, space.certainTies(stages: frame.stages)) else { return nil }
@@ -377,17 +449,15 @@ struct PlanSearch {
     return model
   }
 
-  /// The connected model of a frame without the strategies whose bounds reach the cutoff.
-  private mutating func restricted(_ model: FrameModel, _ bounds: [[Int64]], _ cutoff: Int64) throws -> FoldedModel {
+  /// The operators of a frame without the strategies whose bounds reach the cutoff, not connected.
+  private mutating func restricted(_ model: FrameModel, _ bounds: [[Int64]], _ cutoff: Int64) -> FoldedModel {
     let operators = model.operators
     let strategies = operators.strategies.enumerated().map { op, strategies in
       strategies.enumerated().filter { bounds[op][$0.offset] < cutoff }.map(\.element)
     }
-    var restricted = FoldedModel(
+    return FoldedModel(
       pricing: operators.pricing, strategies: strategies, ties: model.ties, zero: space.request.zero, recompute: operators.recompute,
       link: placed(stages: model.frame.stages, mesh: model.frame.mesh).stageLink)
-    if restricted.isPossible { restricted.connect(variants: model.variants) }
-    return restricted
   }
 
   // MARK: - A cut
@@ -398,7 +468,7 @@ struct PlanSearch {
     priced += 1
     var closer = bound
     if let cutoff {
-      closer = max(bound, try boundOfKinds(space.recomputes, frame, schedule, cut, cutoff))
+      closer = max(bound, try boundOfKinds(space.recomputes, frame, schedule, cut, cutoff).bound)
       if closer >= cutoff { return }
     }
     queue.push(.alike(frame, schedule, cut), bound: closer)
@@ -419,48 +489,123 @@ struct PlanSearch {
     let most = cut.max()! - 1
     for (first, rest) in space.mixes {
       if isLate { return leaveOpen(bound) }
-      if let cutoff, try boundOfKinds(first == rest ? [rest] : [rest, first], frame, schedule, cut, cutoff) >= cutoff { continue }
+      var price: BlockTables.Price?
+      if let cutoff {
+        let (bound, found) = try boundOfKinds(first == rest ? [rest] : [rest, first], frame, schedule, cut, cutoff)
+        if bound >= cutoff { continue }
+        price = found
+      }
       // Which of two kinds that compute the same again comes first is all one where every stage holds as many.
       var counts = 1...(first == rest && cut.allSatisfy { $0 == most + 1 } ? (most + 1) / 2 : most)
       if let fixed = space.request.recomputedLayers {
         guard counts.contains(fixed) else { continue }
         counts = fixed...fixed
       }
-      for count in counts {
-        if isLate { return leaveOpen(bound) }
-        // With more layers that compute more again the time only grows.
-        guard try solve(frame.recomputing(rest, first: first), schedule, cut, first: count, bound: bound) else { break }
+      // What a chain weighs is linear in the number as long as every stage has so many layers.
+      let linear = counts.clamped(to: 1...max(1, cut.min()!))
+      let frame = frame.recomputing(rest, first: first)
+      if linear.overlaps(counts) {
+        let model = try modelOfMixes(frame, schedule, cut, firsts: linear, price)
+        if let model, !model.operators.isPossible { continue }
+        try solve(frame, schedule, cut, firsts: linear, bound: bound, model)
       }
+      for count in counts where !linear.contains(count) { _ = try solve(frame, schedule, cut, first: count, bound: bound) }
     }
   }
 
-  /// A lower bound of all plans of a cut whose layers are of some kinds, in any mix.
-  private mutating func boundOfKinds(_ kinds: [Recompute], _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ cutoff: Int64) throws -> Int64
-  {
+  /// The model of two kinds of layers without the strategies that no plan of interest can take, whatever the number of layers of the first kind: the
+  /// least weighted sum with a strategy is concave in the number, so that what reaches the cutoff at both ends of a range does so between.
+  ///
+  /// - Returns: nil where nothing can be left out.
+  private mutating func modelOfMixes(
+    _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], firsts: ClosedRange<Int>, _ price: BlockTables.Price?
+  ) throws -> FrameModel? {
+    let ties = space.ties(frame, cut: cut, first: firsts.lowerBound)
+    guard let cutoff, firsts.count > 2, firsts.allSatisfy({ space.ties(frame, cut: cut, first: $0) == ties }),
+      let model = try frameModel(frame, ties)
+    else { return nil }
+    let path = Configuration(frame, schedule, cut, first: firsts.lowerBound, space: space).promisingPath(model.operators)
+    var least: [[Int64]]?
+    for first in [firsts.lowerBound, firsts.upperBound] {
+      let configuration = Configuration(frame, schedule, cut, first: first, space: space)
+      var objective = BlockTables.Objective(configuration, path, segments: model.operators.pricing.graph.segments.count)
+      if let price {
+        objective.price = .init(row: configuration.memoryRow(price.row.stage, op: nil), limit: limit, ticksPerByte: price.ticksPerByte)
+      }
+      guard let bounds = try model.minimum.leastByStrategy(objective) else { return nil }
+      least = least.map { zip($0, bounds).map { zip($0, $1).map { min($0, $1) } } } ?? bounds
+    }
+    guard let least else { return nil }
+    return FrameModel(frame: frame, ties: ties, operators: restricted(model, least, cutoff), variants: model.variants)
+  }
+
+  /// Solves a cut for a range of numbers of layers of the first kind. The least weighted sum under one price is concave in the number: where it reaches the
+  /// cutoff at two numbers it does so at all between.
+  private mutating func solve(
+    _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], firsts: ClosedRange<Int>, bound: Int64, _ model: FrameModel?
+  ) throws {
+    if isLate { return leaveOpen(bound) }
+    let middle = (firsts.lowerBound + firsts.upperBound) / 2
+    let exclusion = try solve(frame, schedule, cut, first: middle, bound: bound, model)
+    for (side, end) in [
+      (firsts.lowerBound..<middle, firsts.lowerBound), (middle + 1..<firsts.upperBound + 1, firsts.upperBound),
+    ] where !side.isEmpty {
+      if let exclusion, try excludes(exclusion, frame, schedule, cut, first: end, model) { continue }
+      try solve(frame, schedule, cut, firsts: ClosedRange(side), bound: bound, model)
+    }
+  }
+
+  /// Why a configuration has no plan below the cutoff: the chain, and the price on memory if one was needed.
+  private struct Exclusion {
+    let ties: Ties
+    let path: PipelineTimeline.Path
+    let price: (stage: Int, op: OperatorID?, ticksPerByte: Double)?
+  }
+
+  /// Whether what excluded a configuration excludes the one with another number of layers of the first kind too.
+  private mutating func excludes(
+    _ exclusion: Exclusion, _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], first: Int, _ model: FrameModel?
+  ) throws -> Bool {
+    let ties = space.ties(frame, cut: cut, first: first)
+    guard let cutoff, ties == exclusion.ties, let model = try model ?? frameModel(frame, ties) else { return false }
+    let configuration = Configuration(frame, schedule, cut, first: first, space: space)
+    var objective = BlockTables.Objective(configuration, exclusion.path, segments: model.operators.pricing.graph.segments.count)
+    objective.price = exclusion.price.map {
+      .init(row: configuration.memoryRow($0.stage, op: $0.op), limit: limit, ticksPerByte: $0.ticksPerByte)
+    }
+    guard let least = try model.minimum.least(objective, cutoff: cutoff) else { return true }
+    return least.sum >= cutoff
+  }
+
+  /// A lower bound of all plans of a cut whose layers are of some kinds, in any mix, and the price on memory that gives it.
+  private mutating func boundOfKinds(
+    _ kinds: [Recompute], _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ cutoff: Int64
+  ) throws -> (bound: Int64, price: BlockTables.Price?) {
     let least = frame.recomputing(kinds[0])
     let ties = space.ties(least, cut: cut)
-    guard let base = try frameModel(least, ties) else { return cutoff }
+    guard let base = try frameModel(least, ties) else { return (cutoff, nil) }
     let configuration = Configuration(least, schedule, cut, space: space)
     let path = configuration.promisingPath(base.operators)
     let objective = BlockTables.Objective(configuration, path, segments: base.operators.pricing.graph.segments.count)
     let key = RelaxedKey(frame: least, ties: ties, weights: configuration.weights(base.operators, path))
     let rows = (0..<frame.stages).map { configuration.memoryRow($0) }
     let group = CutGroup(frame: least, ties: ties, kinds: kinds)
-    if let known = excluded[group]?.first(where: { $0.bound >= cutoff && $0.isCovered(by: key.weights, rows) }) { return known.bound }
-    guard let relaxed = try relaxed(base, objective, key, cutoff) else { return cutoff }
+    if let known = excluded[group]?.first(where: { $0.bound >= cutoff && $0.isCovered(by: key.weights, rows) }) { return (known.bound, nil) }
+    guard let relaxed = try relaxed(base, objective, key, cutoff) else { return (cutoff, nil) }
     guard relaxed.sum < cutoff, let choice = relaxed.choice else {
       excluded[group, default: []].append(ExcludedCut(weights: key.weights, row: nil, bound: relaxed.sum))
-      return relaxed.sum
+      return (relaxed.sum, nil)
     }
     let used = rows.map { base.minimum.memory(choice, $0) }
-    guard let stage = used.indices.max(by: { used[$0] < used[$1] }), used[stage] > limit else { return relaxed.sum }
+    guard let stage = used.indices.max(by: { used[$0] < used[$1] }), used[stage] > limit else { return (relaxed.sum, nil) }
     let priced = PricedKey(relaxed: key, kinds: kinds, copies: rows[stage].copies, inFlight: rows[stage].inFlight)
     if let known = pricedBounds[priced] { return known }
     let models = try [base] + kinds.dropFirst().compactMap { try frameModel(frame.recomputing($0), ties) }
-    let bound = max(relaxed.sum, try boundWithPrice(models, objective, rows[stage], stage, relaxed: choice, frame, cutoff).bound)
-    pricedBounds[priced] = bound
+    let (closer, price) = try boundWithPrice(models, objective, rows[stage], stage, relaxed: choice, frame, cutoff)
+    let bound = max(relaxed.sum, closer)
+    pricedBounds[priced] = (bound, price)
     if bound >= cutoff { excluded[group, default: []].append(ExcludedCut(weights: key.weights, row: rows[stage], bound: bound)) }
-    return bound
+    return (bound, price)
   }
 
   /// The least length of a chain with memory relaxed, whichever cut it is of; nil where there is no choice.
@@ -523,10 +668,16 @@ struct PlanSearch {
 
   // MARK: - One configuration
 
-  /// - Returns: false where the configuration is of no interest even with memory relaxed.
-  private mutating func solve(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], first: Int = 0, bound: Int64) throws -> Bool {
+  /// - Returns: why there is nothing of interest, where a lower bound says so.
+  private mutating func solve(
+    _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], first: Int = 0, bound: Int64, _ known: FrameModel? = nil
+  ) throws -> Exclusion? {
+    if isLate {
+      leaveOpen(bound)
+      return nil
+    }
     let ties = space.ties(frame, cut: cut, first: first)
-    guard let frameModel = try frameModel(frame, ties) else { return true }
+    guard let frameModel = try known ?? frameModel(frame, ties) else { return nil }
     let configuration = Configuration(frame, schedule, cut, first: first, space: space)
     priced += 1
     var paths = [configuration.promisingPath(frameModel.operators)]
@@ -535,45 +686,50 @@ struct PlanSearch {
     if let cutoff {
       var objective = BlockTables.Objective(configuration, paths[0], segments: frameModel.operators.pricing.graph.segments.count)
       let key = RelaxedKey(frame: frame, ties: ties, weights: configuration.weights(frameModel.operators, paths[0]))
-      guard let relaxed = try relaxed(frameModel, objective, key, cutoff) else { return true }
-      if relaxed.sum >= cutoff { return false }
+      guard let relaxed = try known.map({ try $0.minimum.least(objective, cutoff: cutoff) }) ?? relaxed(frameModel, objective, key, cutoff) else {
+        return nil
+      }
+      if relaxed.sum >= cutoff { return Exclusion(ties: ties, path: paths[0], price: nil) }
       if let choice = relaxed.choice {
         let rows = configuration.memoryRows(frameModel.operators).map { ($0.stage, configuration.memoryRow($0.stage, op: $0.op)) }
         let used = rows.map { frameModel.minimum.memory(choice, $0.1) }
         if let most = used.indices.max(by: { used[$0] < used[$1] }), used[most] > limit {
           let (bound, price) = try boundWithPrice([frameModel], objective, rows[most].1, rows[most].0, relaxed: choice, frame, cutoff)
-          if bound >= cutoff { return true }
+          if bound >= cutoff {
+            return price.map { Exclusion(ties: ties, path: paths[0], price: (rows[most].0, rows[most].1.op, $0.ticksPerByte)) }
+          }
           if bound > relaxed.sum { objective.price = price }
         }
       }
       // What no plan of interest can take is left out of the complete problem.
       if let bounds = try frameModel.minimum.leastByStrategy(objective) {
-        reduced = try restricted(frameModel, bounds, cutoff)
+        reduced = restricted(frameModel, bounds, cutoff)
+        if reduced!.isPossible { reduced!.connect(variants: frameModel.variants) }
       }
     }
     let model = reduced ?? frameModel.connected
     if !model.isPossible {
       if reduced == nil { note(.forbidden) }
-      return true
+      return nil
     }
     while true {
       let problem = try configuration.problem(model, paths: paths, limit: limit)
       let outcome = try problem.solve(SolveOptions(stop: monitor.stop, cutoff: cutoff))
       switch outcome.status {
-      case .cutoff: return true
+      case .cutoff: return nil
       case .infeasible(let why):
         if why != .forbidden { infeasible += 1 }
         if best == nil { note(try exactly(why, configuration, model)) }
-        return true
+        return nil
       case .timeLimit:
         if let choice = outcome.choice { _ = record(model, frame, schedule, cut, first, configuration, choice) }
         leaveOpen(max(bound, outcome.lowerBound))
-        return true
+        return nil
       case .optimal: break
       }
-      guard let choice = outcome.choice else { return true }
+      guard let choice = outcome.choice else { return nil }
       let timeline = record(model, frame, schedule, cut, first, configuration, choice)
-      if timeline.end <= outcome.lowerBound + Outcome.tolerance(of: timeline.end) || paths.contains(timeline.critical) { return true }
+      if timeline.end <= outcome.lowerBound + Outcome.tolerance(of: timeline.end) || paths.contains(timeline.critical) { return nil }
       paths.append(timeline.critical)
     }
   }
