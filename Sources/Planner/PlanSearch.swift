@@ -230,12 +230,15 @@ struct PlanSearch {
       let frames = try promising.flatMap { try boundedFrames(stages: stages, microBatches: $0.microBatches) }.sorted { $0.bound < $1.bound }
       for (frame, bound) in frames.flatMap({ frame in space.recomputes.map { (frame.frame.recomputing($0), frame.bound) } }) {
         if bound >= cutoff ?? .max || isLate { break }
-        let schedule = space.schedules(stages: stages, microBatches: frame.microBatches)[0]
-        let cut = space.evenCut(stages: stages, chunks: schedule.chunks)
-        guard space.allowsAlike(frame.recompute, cut: cut) else { continue }
-        guard var bounds = try bounds(frame), bounds.leastMemory(schedule, cut: cut) <= limit / 2 else { continue }
-        _ = try solve(frame, schedule, cut, bound: bound)
-        break
+        guard var bounds = try bounds(frame) else { continue }
+        var isPlentiful = false
+        for schedule in space.seedSchedules(stages: stages, microBatches: frame.microBatches) {
+          let cut = space.evenCut(stages: stages, chunks: schedule.chunks)
+          guard space.allowsAlike(frame.recompute, cut: cut), bounds.leastMemory(schedule, cut: cut) <= limit / 2 else { continue }
+          _ = try solve(frame, schedule, cut, bound: bound)
+          isPlentiful = true
+        }
+        if isPlentiful { break }
       }
     }
   }
@@ -463,12 +466,12 @@ struct PlanSearch {
   private mutating func bound(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws {
     priced += 1
     var closer = bound
-    if let cutoff {
+    if let cutoff, space.isBoundedByKinds(schedule, cut) {
       closer = max(bound, try boundOfKinds(space.recomputes, frame, schedule, cut, cutoff))
       if closer >= cutoff { return }
     }
     queue.push(.alike(frame, schedule, cut), bound: closer)
-    if !space.mixes.isEmpty, cut.max()! > 1 { queue.push(.mixed(frame, schedule, cut), bound: closer) }
+    if !space.mixes.isEmpty, cut.max()! > 1, space.allowsMixes(schedule, cut) { queue.push(.mixed(frame, schedule, cut), bound: closer) }
   }
 
   /// Solves a cut with all layers alike, for each kind of recompute.
@@ -485,7 +488,7 @@ struct PlanSearch {
     let most = cut.max()! - 1
     for (first, rest) in space.mixes {
       if isLate { return leaveOpen(bound) }
-      if let cutoff, try boundOfKinds(first == rest ? [rest] : [rest, first], frame, schedule, cut, cutoff) >= cutoff { continue }
+      if let cutoff, space.isBoundedByKinds(schedule, cut), try boundOfKinds(first == rest ? [rest] : [rest, first], frame, schedule, cut, cutoff) >= cutoff { continue }
       // Which of two kinds that compute the same again comes first is all one where every stage holds as many.
       var counts = 1...(first == rest && cut.allSatisfy { $0 == most + 1 } ? (most + 1) / 2 : most)
       if let fixed = space.request.recomputedLayers {

@@ -204,8 +204,9 @@ extension Space {
         name: "layers of one block",
         values: variants == nil
           ? "all alike"
-          : request.recomputedLayers.map { "the first \($0) of each stage of a kind of their own" }
-            ?? "all alike, or the first 1, 2, … of each stage of a kind of their own; what passes between layers laid out alike"),
+          : (request.recomputedLayers.map { "the first \($0) of each stage of a kind of their own" }
+            ?? "all alike, or the first 1, 2, … of each stage of a kind of their own; what passes between layers laid out alike")
+            + (isInterleaved && request.stageLayers == nil ? "; interleaved, of each chunk, where all chunks hold as many" : "")),
       .init(name: "pipeline degrees", values: list(pipelineDegrees)),
       .init(name: "meshes", values: list(shapes)),
       .init(name: "micro-batches", values: list(microBatchCounts)),

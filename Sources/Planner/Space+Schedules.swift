@@ -93,11 +93,28 @@ extension Space {
     return plain + chunkCounts(stages: stages).map(Schedule.interleaved).filter { $0.isPossible(stages: stages, microBatches: microBatches) }
   }
 
+  /// The schedules that first plans have: the one that keeps least, and the interleaved one with most chunks, whose bubble is the smallest.
+  func seedSchedules(stages: Int, microBatches: Int) -> [Schedule] {
+    let all = schedules(stages: stages, microBatches: microBatches)
+    return [all.first, all.last { $0.kind == .interleaved && all.count > 1 }].compactMap { $0 }
+  }
+
   /// The schedules whose bounds over all cuts hold for every other one: of the interleaved ones that with most chunks, whose pipeline fills
   /// soonest.
   func loosestSchedules(stages: Int, microBatches: Int) -> [Schedule] {
     let all = schedules(stages: stages, microBatches: microBatches)
     return all.enumerated().filter { $1.kind != .interleaved || $0 == all.count - 1 }.map(\.element)
+  }
+
+  /// Whether stages may hold layers of two kinds. Interleaved ones may where all chunks hold as many layers: then each chunk has the same share of the
+  /// first kind, and the best single kind, whatever the weight of each chunk, bounds every mix. Chunks of several sizes may where they are given.
+  func allowsMixes(_ schedule: Schedule, _ cut: [Int]) -> Bool {
+    schedule.kind != .interleaved || cut.allSatisfy { $0 == cut[0] } || request.recomputedLayers != nil && request.stageLayers != nil
+  }
+
+  /// Whether the best single kind of layer bounds every mix of a cut that is in the space.
+  func isBoundedByKinds(_ schedule: Schedule, _ cut: [Int]) -> Bool {
+    !allowsMixes(schedule, cut) || schedule.kind != .interleaved || cut.allSatisfy { $0 == cut[0] }
   }
 
   /// The cuts of the layers for a schedule. Where stages hold several chunks, the first chunk is within a layer of an even cut's, and the last

@@ -158,10 +158,11 @@ struct Enumeration {
             let conversions = conversions(pricing, resharder, strategies)
           else { continue }
           for zero in zeroes(pricing, strategies) where zero.indices.allSatisfy({ zero[$0] == zero[alike[$0]] }) {
-            for more in Recompute.allCases {
-              for less in Recompute.allCases where less <= more {
+            for more in kindsOfRecompute {
+              for less in kindsOfRecompute where less <= more {
                 let recompute = [.none] + kinds.map { $0 ? more : less } + [.none]
-                for schedule in pipelines.filter({ $0.cut == cut }).map(\.schedule) {
+                for schedule in pipelines.filter({ $0.cut == cut }).map(\.schedule)
+                where schedule.kind != .interleaved || Set(cut).count == 1 {
                   let decision = Decision(
                     graph: pricing.graph, job: pricing.job, mesh: mesh, schedule: schedule, stages: stages, assignments: assignments, zero: zero,
                     recompute: recompute, conversions: conversions)
@@ -192,11 +193,12 @@ struct Enumeration {
     return Set(entries).count == 1 && Set(exits).count == 1
   }
 
+  private var kindsOfRecompute: [Recompute] { request.mode == .forward ? [.none] : request.recompute.map { [$0] } ?? Recompute.allCases }
+
   /// What all layers compute again; the first and the last segment nothing.
   private var recomputes: [[Recompute]] {
-    let modes: [Recompute] = request.mode == .forward ? [.none] : request.recompute.map { [$0] } ?? Recompute.allCases
     let last = request.graph.segments.count - 1
-    return modes.map { mode in (0...last).map { $0 == 0 || $0 == last ? .none : mode } }
+    return kindsOfRecompute.map { mode in (0...last).map { $0 == 0 || $0 == last ? .none : mode } }
   }
 
   /// Every stage for every operator's weights, or the one asked for, as far as they can have it.

@@ -70,6 +70,24 @@ import Testing
     }
   }
 
+  /// So may the first layers of each chunk, where all chunks hold as many.
+  @Test(arguments: 0..<3) func searchFindsTheCheapestMixOfChunks(seed: Int) throws {
+    var random = SeededGenerator(seed: seed + 300)
+    var model = TinyModel(block: .linear, layers: 8, batch: random.pick([2, 4]))
+    (model.hidden, model.vocabulary) = (random.pick([4, 5, 8]), random.pick([4, 40]))
+    let hardware = TinyHardware(devices: 2, innerBandwidth: random.pick([1e7, 1e9]), latency: random.pick([1e-8, 1e-6]))
+    var request = SearchRequest(
+      graph: try model.graph(), cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: random.pick([.fp32, .bf16]),
+      mode: .train, optimizer: random.pick([.adamw, .sgd]))
+    (request.mesh, request.zero, request.chunks) = ([1], ZeROStage.none, 2)
+    let all = try Enumeration(request)
+    #expect(all.entries.contains { Set($0.decision.recompute.dropFirst().dropLast()).count > 1 })
+    let sizes = all.entries.map(\.memory).sorted()
+    for limit in [Bytes(1e9)] + [3, 8, 40].map({ sizes[sizes.count / $0] }) + [sizes[0], Bytes(sizes[0].value - 1)] {
+      try expectSame(request, hardware, all, limit: limit)
+    }
+  }
+
   /// Frozen weights have no gradient, and what only they depend on has none either.
   @Test(arguments: 0..<8) func searchFindsTheCheapestDecisionOfFrozenModels(seed: Int) throws {
     var random = SeededGenerator(seed: seed + 200)
