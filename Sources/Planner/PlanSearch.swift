@@ -488,7 +488,11 @@ struct PlanSearch {
     let most = cut.max()! - 1
     for (first, rest) in space.mixes {
       if isLate { return leaveOpen(bound) }
-      if let cutoff, space.isBoundedByKinds(schedule, cut), try boundOfKinds(first == rest ? [rest] : [rest, first], frame, schedule, cut, cutoff) >= cutoff { continue }
+      if let cutoff, space.isBoundedByKinds(schedule, cut),
+        try boundOfKinds(first == rest ? [rest] : [rest, first], frame, schedule, cut, cutoff) >= cutoff
+      {
+        continue
+      }
       // Which of two kinds that compute the same again comes first is all one where every stage holds as many.
       var counts = 1...(first == rest && cut.allSatisfy { $0 == most + 1 } ? (most + 1) / 2 : most)
       if let fixed = space.request.recomputedLayers {

@@ -137,6 +137,7 @@ import Testing
       graph: try model.graph(), cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: random.pick([.fp32, .bf16]),
       mode: .train, optimizer: random.pick([.adamw, .sgd]))
     (request.mesh, request.zero, request.recompute) = ([perStage], ZeROStage.none, random.pick([Recompute.none, .full]))
+    request.layersMayDiffer = false
     for schedule in [nil, Schedule.Kind.interleaved] {
       request.schedule = schedule
       let all = try Enumeration(request)
