@@ -51,6 +51,8 @@ struct PlanSearch {
   private var recentModels: [FrameModel] = []
   private static let mostRecentModels = 64
   private var placedMeshes: [[Int]: Space.Placed] = [:]
+  /// By stages and chunks.
+  private var cuts: [[Int]: [[Int]]] = [:]
   private let rates: DeviceRates
   private let limit: Int64
   /// Plans with this objective or more are of no interest.
@@ -68,14 +70,19 @@ struct PlanSearch {
   private var relaxedBounds: [RelaxedKey: (sum: Int64, choice: [Int]?)] = [:]
 
   /// Lower bounds of configurations with a price on memory, whatever their layers compute again.
-  private var pricedBounds: [PricedKey: (bound: Int64, price: BlockTables.Price?)] = [:]
+  private var pricedBounds: [PricedKey: (bound: Int64, price: Price?)] = [:]
+
+  /// A price on the memory of one stage.
+  private struct Price {
+    let stage: Int
+    let ticksPerByte: Double
+  }
 
   private struct PricedKey: Hashable {
     let relaxed: RelaxedKey
     let kinds: [Recompute]
     /// The stage whose memory has the price.
-    let copies: [Int]
-    let inFlight: Int
+    let row: BlockTables.MemoryRow
   }
 
   /// Cuts that a lower bound excluded. One whose chain weighs nothing less, and with no less on the priced stage, is excluded by the same bound.
@@ -91,13 +98,14 @@ struct PlanSearch {
     let weights: [Configuration.Weights]
     /// The stage whose memory had a price, if one had.
     let row: BlockTables.MemoryRow?
+    let price: Price?
     let bound: Int64
 
     func isCovered(by other: [Configuration.Weights], _ rows: [BlockTables.MemoryRow]) -> Bool {
       guard zip(weights, other).allSatisfy({ $0.isCovered(by: $1) }) else { return false }
       guard let row else { return true }
       return rows.contains { more in
-        zip(row.copies, more.copies).allSatisfy { $0 <= $1 && $0 * row.inFlight <= $1 * more.inFlight }
+        zip(row.copies, more.copies).allSatisfy { $0 <= $1 } && zip(row.kept, more.kept).allSatisfy { $0 <= $1 }
       }
     }
   }
@@ -119,6 +127,15 @@ struct PlanSearch {
     case alike(Space.Frame, Schedule, [Int])
     /// A cut with layers of two kinds.
     case mixed(Space.Frame, Schedule, [Int])
+    /// Cuts for several numbers of chunks.
+    case interleaved(Space.Frame, [Member])
+  }
+
+  /// A cut with its lower bound.
+  private struct Member {
+    let schedule: Schedule
+    let cut: [Int]
+    let bound: Int64
   }
 
   /// A frame with the cuts that no bound excludes so far, the least first.
@@ -208,6 +225,7 @@ struct PlanSearch {
       case .cut(let frame, let schedule, let cut): try self.bound(frame, schedule, cut, bound: bound)
       case .alike(let frame, let schedule, let cut): try solveAlike(frame, schedule, cut, bound: bound)
       case .mixed(let frame, let schedule, let cut): try solveMixed(frame, schedule, cut, bound: bound)
+      case .interleaved(let frame, let members): try split(frame, members)
       }
     }
   }
@@ -236,14 +254,17 @@ struct PlanSearch {
     for stages in space.pipelineDegrees {
       let promising = (byDegree[stages] ?? []).sorted { ($0.bound, $0.microBatches) < ($1.bound, $1.microBatches) }.prefix(Self.seedsPerDegree)
       let frames = try promising.flatMap { try boundedFrames(stages: stages, microBatches: $0.microBatches) }.sorted { $0.bound < $1.bound }
-      let schedule = space.schedules(stages: stages)[0]
-      let cut = space.evenCut(stages: stages)
       for (frame, bound) in frames.flatMap({ frame in space.recomputes.map { (frame.frame.recomputing($0), frame.bound) } }) {
         if bound >= cutoff ?? .max || isLate { break }
-        guard space.allowsAlike(frame.recompute, cut: cut) else { continue }
-        guard var bounds = try bounds(frame), bounds.leastMemory(schedule, cut: cut) <= limit / 2 else { continue }
-        _ = try solve(frame, schedule, cut, bound: bound)
-        break
+        guard var bounds = try bounds(frame) else { continue }
+        var isPlentiful = false
+        for schedule in space.seedSchedules(stages: stages, microBatches: frame.microBatches) {
+          let cut = space.evenCut(stages: stages, chunks: schedule.chunks)
+          guard space.allowsAlike(frame.recompute, cut: cut), bounds.leastMemory(schedule, cut: cut) <= limit / 2 else { continue }
+          _ = try solve(frame, schedule, cut, bound: bound)
+          isPlentiful = true
+        }
+        if isPlentiful { break }
       }
     }
   }
@@ -294,9 +315,10 @@ struct PlanSearch {
     var connected: ConnectedBounds?
     // By kind of recompute, as they are asked for.
     var others: [FrameBounds] = []
-    let cuts = space.cuts(stages: frame.stages)
+    var interleaved: [Member] = []
     var left: [OpenFrame.Cut] = []
-    for schedule in space.schedules(stages: frame.stages) {
+    for schedule in space.schedules(stages: frame.stages, microBatches: frame.microBatches) {
+      let cuts = cuts(frame.stages, schedule)
       if let cutoff, bounds.bound(schedule) >= cutoff {
         pruned += cuts.count
         continue
@@ -332,10 +354,17 @@ struct PlanSearch {
       }
       for (cut, bound) in open {
         let bound = max(bound, try closer.bound(schedule, cut: cut))
-        if bound < cutoff ?? .max { left.append((schedule, cut, bound)) } else { pruned += 1 }
+        if bound >= cutoff ?? .max {
+          pruned += 1
+        } else if schedule.kind == .interleaved {
+          interleaved.append(Member(schedule: schedule, cut: cut, bound: bound))
+        } else {
+          left.append((schedule, cut, bound))
+        }
       }
       connected = closer
     }
+    push(frame, interleaved, least: 0)
     try push(frame, left, isPriced: space.request.ignoresMemoryLimit)
   }
 
@@ -366,19 +395,14 @@ struct PlanSearch {
       let (bound, price) = try boundOfKinds(space.recomputes, frame, least.schedule, least.cut, cutoff ?? Problem.largestSum)
       guard let price else {
         // Memory is no matter where time is least.
-        return try push(frame, [(least.schedule, least.cut, max(least.bound, bound))] + left.dropFirst(), isPriced: true)
-      }
-      let kinds = try space.recomputes.compactMap { try frameModel(frame.recomputing($0), space.certainTies(stages: frame.stages)) }
-      var closer: [Schedule: PricedCuts] = [:]
-      for schedule in Set(left.map(\.schedule)) {
-        closer[schedule] = try PricedCuts(
-          kinds.map { ($0.operators, $0.minimum) }, space, frame, schedule, price: price.ticksPerByte, limit: limit)
+        let closer = space.isBoundedByKinds(least.schedule, least.cut) ? max(least.bound, bound) : least.bound
+        return try push(frame, [(least.schedule, least.cut, closer)] + left.dropFirst(), isPriced: true)
       }
       return try push(
         frame,
         left.enumerated().map { number, cut in
-          let priced = max(cut.bound, closer[cut.schedule]?.bound(cut: cut.cut) ?? 0)
-          return (cut.schedule, cut.cut, number == 0 ? max(priced, bound) : priced)
+          let priced = max(cut.bound, try pricedCuts(space.recomputes, frame, cut.schedule, price)?.bound(cut: cut.cut) ?? 0)
+          return (cut.schedule, cut.cut, number == 0 && space.isBoundedByKinds(cut.schedule, cut.cut) ? max(priced, bound) : priced)
         }, isPriced: true)
     }
     for cut in left { queue.push(.cut(frame, cut.schedule, cut.cut), bound: cut.bound) }
@@ -389,6 +413,52 @@ struct PlanSearch {
   private static let mostDives = 12
   /// A frame whose bound is less of the best plan than this may hold a much better one.
   private static let worthADive = 0.95
+
+  /// Bounds interleaved cuts of a frame together, and what that leaves in two halves: first of the numbers of chunks, then of the cuts for one.
+  private mutating func split(_ frame: Space.Frame, _ members: [Member]) throws {
+    guard let least = try jointBound(frame, members, cutoff ?? .max) else { return }
+    if least >= cutoff ?? .max {
+      pruned += members.count
+      return
+    }
+    var middle = members.count / 2
+    if members[0].schedule != members[members.count - 1].schedule {
+      while middle < members.count && members[middle].schedule == members[middle - 1].schedule { middle += 1 }
+      if middle == members.count { middle = members.firstIndex { $0.schedule == members[members.count - 1].schedule } ?? members.count / 2 }
+    }
+    push(frame, Array(members[..<middle]), least: least)
+    push(frame, Array(members[middle...]), least: least)
+  }
+
+  private mutating func push(_ frame: Space.Frame, _ members: [Member], least: Int64) {
+    guard let bound = members.map(\.bound).min() else { return }
+    let item: Item = members.count == 1 ? .cut(frame, members[0].schedule, members[0].cut) : .interleaved(frame, members)
+    queue.push(item, bound: max(bound, least))
+  }
+
+  /// A lower bound of all plans of several cuts, whatever their layers compute again; nil where there is no choice.
+  private mutating func jointBound(_ frame: Space.Frame, _ members: [Member], _ cutoff: Int64) throws -> Int64? {
+    let ties = space.certainTies(stages: frame.stages)
+    guard let base = try frameModel(frame.recomputing(space.recomputes[0]), ties) else { return nil }
+    let joint = JointWeights(base.operators, members.map { Configuration(base.frame, $0.schedule, $0.cut, space: space) })
+    guard let relaxed = try base.minimum.least(joint.objective, cutoff: cutoff) else {
+      note(.forbidden)
+      return nil
+    }
+    guard relaxed.sum < cutoff, let choice = relaxed.choice, base.minimum.memory(choice, joint.load.row()) > limit else { return relaxed.sum }
+    let models = try [base] + space.recomputes.dropFirst().compactMap { try frameModel(frame.recomputing($0), ties) }
+    return max(
+      relaxed.sum,
+      try boundWithPrice(models, joint.objective, joint.load.row(), nil, relaxed: choice, frame, cutoff).bound)
+  }
+
+  private mutating func cuts(_ stages: Int, _ schedule: Schedule) -> [[Int]] {
+    let key = [stages, schedule.chunks]
+    if let known = cuts[key] { return known }
+    let cuts = space.cuts(stages: stages, chunks: schedule.chunks)
+    self.cuts[key] = cuts
+    return cuts
+  }
 
   private mutating func bounds(_ frame: Space.Frame) throws -> FrameBounds? {
     guard let model = try operators(frame, space.certainTies(stages: frame.stages)) else { return nil }
@@ -403,7 +473,7 @@ struct PlanSearch {
     if strategies.contains(where: \.isEmpty) { return nil }
     return FoldedModel(
       pricing: pricing, strategies: strategies, ties: ties, zero: space.request.zero, recompute: space.recompute(frame),
-      link: placed.stageLink)
+      link: placed.stageLink, wrapLink: placed.wrapLink)
   }
 
   private mutating func placed(stages: Int, mesh: [Int]) -> Space.Placed {
@@ -452,12 +522,13 @@ struct PlanSearch {
   /// The operators of a frame without the strategies whose bounds reach the cutoff, not connected.
   private mutating func restricted(_ model: FrameModel, _ bounds: [[Int64]], _ cutoff: Int64) -> FoldedModel {
     let operators = model.operators
+    let placed = placed(stages: model.frame.stages, mesh: model.frame.mesh)
     let strategies = operators.strategies.enumerated().map { op, strategies in
       strategies.enumerated().filter { bounds[op][$0.offset] < cutoff }.map(\.element)
     }
     return FoldedModel(
       pricing: operators.pricing, strategies: strategies, ties: model.ties, zero: space.request.zero, recompute: operators.recompute,
-      link: placed(stages: model.frame.stages, mesh: model.frame.mesh).stageLink)
+      link: placed.stageLink, wrapLink: placed.wrapLink)
   }
 
   // MARK: - A cut
@@ -466,13 +537,15 @@ struct PlanSearch {
   /// ways to mix kinds.
   private mutating func bound(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws {
     priced += 1
-    var closer = bound
+    var (alike, mixed) = (bound, bound)
     if let cutoff {
-      closer = max(bound, try boundOfKinds(space.recomputes, frame, schedule, cut, cutoff).bound)
-      if closer >= cutoff { return }
+      alike = max(bound, try boundOfKinds(space.recomputes, frame, schedule, cut, cutoff).bound)
+      if !space.mixes.isEmpty { mixed = max(bound, try boundOfMixes(space.recomputes, frame, schedule, cut, cutoff).bound) }
     }
-    queue.push(.alike(frame, schedule, cut), bound: closer)
-    if !space.mixes.isEmpty, cut.max()! > 1 { queue.push(.mixed(frame, schedule, cut), bound: closer) }
+    if alike < cutoff ?? .max { queue.push(.alike(frame, schedule, cut), bound: alike) }
+    if !space.mixes.isEmpty, cut.max()! > 1, space.allowsMixes(schedule, cut), mixed < cutoff ?? .max {
+      queue.push(.mixed(frame, schedule, cut), bound: mixed)
+    }
   }
 
   /// Solves a cut with all layers alike, for each kind of recompute.
@@ -489,9 +562,9 @@ struct PlanSearch {
     let most = cut.max()! - 1
     for (first, rest) in space.mixes {
       if isLate { return leaveOpen(bound) }
-      var price: BlockTables.Price?
+      var price: Price?
       if let cutoff {
-        let (bound, found) = try boundOfKinds(first == rest ? [rest] : [rest, first], frame, schedule, cut, cutoff)
+        let (bound, found) = try boundOfMixes(first == rest ? [rest] : [rest, first], frame, schedule, cut, cutoff)
         if bound >= cutoff { continue }
         price = found
       }
@@ -518,7 +591,7 @@ struct PlanSearch {
   ///
   /// - Returns: nil where nothing can be left out.
   private mutating func modelOfMixes(
-    _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], firsts: ClosedRange<Int>, _ price: BlockTables.Price?
+    _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], firsts: ClosedRange<Int>, _ price: Price?
   ) throws -> FrameModel? {
     let ties = space.ties(frame, cut: cut, first: firsts.lowerBound)
     guard let cutoff, firsts.count > 2, firsts.allSatisfy({ space.ties(frame, cut: cut, first: $0) == ties }),
@@ -530,7 +603,7 @@ struct PlanSearch {
       let configuration = Configuration(frame, schedule, cut, first: first, space: space)
       var objective = BlockTables.Objective(configuration, path, segments: model.operators.pricing.graph.segments.count)
       if let price {
-        objective.price = .init(row: configuration.memoryRow(price.row.stage, op: nil), limit: limit, ticksPerByte: price.ticksPerByte)
+        objective.price = .init(row: configuration.loads(ofStage: price.stage)[0].row(), limit: limit, ticksPerByte: price.ticksPerByte)
       }
       guard let bounds = try model.minimum.leastByStrategy(objective) else { return nil }
       least = least.map { zip($0, bounds).map { zip($0, $1).map { min($0, $1) } } } ?? bounds
@@ -571,16 +644,57 @@ struct PlanSearch {
     let configuration = Configuration(frame, schedule, cut, first: first, space: space)
     var objective = BlockTables.Objective(configuration, exclusion.path, segments: model.operators.pricing.graph.segments.count)
     objective.price = exclusion.price.map {
-      .init(row: configuration.memoryRow($0.stage, op: $0.op), limit: limit, ticksPerByte: $0.ticksPerByte)
+      .init(row: configuration.loads(ofStage: $0.stage)[0].row($0.op), limit: limit, ticksPerByte: $0.ticksPerByte)
     }
     guard let least = try model.minimum.least(objective, cutoff: cutoff) else { return true }
     return least.sum >= cutoff
   }
 
-  /// A lower bound of all plans of a cut whose layers are of some kinds, in any mix, and the price on memory that gives it.
+  /// A lower bound of all plans of a cut whose layers are of some kinds, in any mix that is in the space, and a price on memory that suits it.
+  private mutating func boundOfMixes(
+    _ kinds: [Recompute], _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ cutoff: Int64
+  ) throws -> (bound: Int64, price: Price?) {
+    let alike = try boundOfKinds(kinds, frame, schedule, cut, cutoff)
+    if space.isBoundedByKinds(schedule, cut) { return alike }
+    let price = alike.price ?? Price(stage: 0, ticksPerByte: 0)
+    guard let closer = try pricedCuts(kinds, frame, schedule, price)?.bound(cut: cut) else { return (0, alike.price) }
+    return (min(closer, alike.bound), alike.price)
+  }
+
+  private mutating func pricedCuts(_ kinds: [Recompute], _ frame: Space.Frame, _ schedule: Schedule, _ price: Price) throws -> PricedCuts? {
+    let key = PricedCutsKey(frame: frame.recomputing(.none), schedule: schedule, kinds: Set(kinds), ticksPerByte: price.ticksPerByte)
+    if let known = knownCuts[key] { return known }
+    let ties = space.certainTies(stages: frame.stages)
+    let models = try kinds.compactMap { try frameModel(frame.recomputing($0), ties) }
+    guard !models.isEmpty, let least = try frameModel(frame.recomputing(space.recomputes[0]), ties) else { return nil }
+    if fills[key.frame] == nil {
+      if fills.count == Self.mostKnownCuts { fills.removeAll() }
+      fills[key.frame] = try PricedCuts.Fill(least.operators, least.minimum, space)
+    }
+    guard let fill = fills[key.frame] else { return nil }
+    if knownCuts.count == Self.mostKnownCuts { knownCuts.removeAll() }
+    let cuts = try PricedCuts(
+      models.map { ($0.operators, $0.minimum) }, space, frame, schedule, fill: fill, price: price.ticksPerByte, limit: limit)
+    knownCuts[key] = .some(cuts)
+    return cuts
+  }
+
+  private struct PricedCutsKey: Hashable {
+    let frame: Space.Frame
+    let schedule: Schedule
+    let kinds: Set<Recompute>
+    let ticksPerByte: Double
+  }
+
+  private var knownCuts: [PricedCutsKey: PricedCuts?] = [:]
+  private var fills: [Space.Frame: PricedCuts.Fill] = [:]
+  private static let mostKnownCuts = 256
+
+  /// A lower bound of all plans of a cut whose layers are alike, of one of some kinds, and the price on memory that gives it. Where all stages hold as many
+  /// layers it bounds the mixes too.
   private mutating func boundOfKinds(
     _ kinds: [Recompute], _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ cutoff: Int64
-  ) throws -> (bound: Int64, price: BlockTables.Price?) {
+  ) throws -> (bound: Int64, price: Price?) {
     let least = frame.recomputing(kinds[0])
     let ties = space.ties(least, cut: cut)
     guard let base = try frameModel(least, ties) else { return (cutoff, nil) }
@@ -588,23 +702,24 @@ struct PlanSearch {
     let path = configuration.promisingPath(base.operators)
     let objective = BlockTables.Objective(configuration, path, segments: base.operators.pricing.graph.segments.count)
     let key = RelaxedKey(frame: least, ties: ties, weights: configuration.weights(base.operators, path))
-    let rows = (0..<frame.stages).map { configuration.memoryRow($0) }
+    let rows = (0..<frame.stages).map { configuration.loads(ofStage: $0)[0].row() }
     let group = CutGroup(frame: least, ties: ties, kinds: kinds)
-    if let known = excluded[group]?.first(where: { $0.bound >= cutoff && $0.isCovered(by: key.weights, rows) }) { return (known.bound, nil) }
+    if let known = excluded[group]?.first(where: { $0.bound >= cutoff && $0.isCovered(by: key.weights, rows) }) { return (known.bound, known.price) }
     guard let relaxed = try relaxed(base, objective, key, cutoff) else { return (cutoff, nil) }
     guard relaxed.sum < cutoff, let choice = relaxed.choice else {
-      excluded[group, default: []].append(ExcludedCut(weights: key.weights, row: nil, bound: relaxed.sum))
+      excluded[group, default: []].append(ExcludedCut(weights: key.weights, row: nil, price: nil, bound: relaxed.sum))
       return (relaxed.sum, nil)
     }
     let used = rows.map { base.minimum.memory(choice, $0) }
     guard let stage = used.indices.max(by: { used[$0] < used[$1] }), used[stage] > limit else { return (relaxed.sum, nil) }
-    let priced = PricedKey(relaxed: key, kinds: kinds, copies: rows[stage].copies, inFlight: rows[stage].inFlight)
+    let priced = PricedKey(relaxed: key, kinds: kinds, row: rows[stage])
     if let known = pricedBounds[priced] { return known }
     let models = try [base] + kinds.dropFirst().compactMap { try frameModel(frame.recomputing($0), ties) }
-    let (closer, price) = try boundWithPrice(models, objective, rows[stage], stage, relaxed: choice, frame, cutoff)
+    let (closer, found) = try boundWithPrice(models, objective, rows[stage], stage, relaxed: choice, frame, cutoff)
     let bound = max(relaxed.sum, closer)
+    let price = found.map { Price(stage: stage, ticksPerByte: $0.ticksPerByte) }
     pricedBounds[priced] = (bound, price)
-    if bound >= cutoff { excluded[group, default: []].append(ExcludedCut(weights: key.weights, row: rows[stage], bound: bound)) }
+    if bound >= cutoff { excluded[group, default: []].append(ExcludedCut(weights: key.weights, row: rows[stage], price: price, bound: bound)) }
     return (bound, price)
   }
 
@@ -624,9 +739,11 @@ struct PlanSearch {
   /// A lower bound of a chain over models that differ in what layers compute again, with a price on one memory row: the price that excluded another
   /// cut of the frame, or else the best one, where the lines of two choices meet (the intersection method of Lagrangian relaxation).
   ///
-  /// - Parameter relaxed: a choice of the first model that exceeds the row's limit.
+  /// - Parameters:
+  ///   - stage: whose row it is; nil for several configurations together, whose price is remembered in any case, so that it need not be found again.
+  ///   - relaxed: a choice of the first model that exceeds the row's limit.
   private mutating func boundWithPrice(
-    _ models: [FrameModel], _ objective: BlockTables.Objective, _ row: BlockTables.MemoryRow, _ stage: Int, relaxed: [Int], _ frame: Space.Frame,
+    _ models: [FrameModel], _ objective: BlockTables.Objective, _ row: BlockTables.MemoryRow, _ stage: Int?, relaxed: [Int], _ frame: Space.Frame,
     _ cutoff: Int64
   ) throws -> (bound: Int64, price: BlockTables.Price?) {
     /// What a choice takes without a price on memory, and its bytes above the limit.
@@ -636,10 +753,11 @@ struct PlanSearch {
     var above = line(models[0], relaxed)
     var below: (time: Double, excess: Double)?
     var best: (bound: Int64, price: BlockTables.Price?) = (.min, nil)
-    let key = [frame.stages, frame.microBatches, stage] + frame.mesh
+    let key = [frame.stages, frame.microBatches, stage ?? -1] + frame.mesh
     var objective = objective
     var price = prices[key] ?? above.time / Double(limit)
-    for _ in 0..<Self.mostPrices {
+    let known = stage == nil ? prices[key] : nil
+    for _ in 0..<(known == nil ? Self.mostPrices : 2) {
       objective.price = .init(row: row, limit: limit, ticksPerByte: price)
       var least = Int64.max
       var next: (time: Double, excess: Double)?
@@ -648,7 +766,10 @@ struct PlanSearch {
         least = found.sum
         next = found.choice.map { line(model, $0) }
       }
-      if least > best.bound { best = (least, objective.price) }
+      if least > best.bound {
+        best = (least, objective.price)
+        if stage == nil { prices[key] = price }
+      }
       if least >= cutoff {
         prices[key] = price
         return best
@@ -691,7 +812,7 @@ struct PlanSearch {
       }
       if relaxed.sum >= cutoff { return Exclusion(ties: ties, path: paths[0], price: nil) }
       if let choice = relaxed.choice {
-        let rows = configuration.memoryRows(frameModel.operators).map { ($0.stage, configuration.memoryRow($0.stage, op: $0.op)) }
+        let rows = configuration.memoryRows(frameModel.operators).map { ($0.load.stage, $0.load.row($0.op)) }
         let used = rows.map { frameModel.minimum.memory(choice, $0.1) }
         if let most = used.indices.max(by: { used[$0] < used[$1] }), used[most] > limit {
           let (bound, price) = try boundWithPrice([frameModel], objective, rows[most].1, rows[most].0, relaxed: choice, frame, cutoff)
@@ -762,7 +883,7 @@ struct PlanSearch {
     while !isLate {
       let outcome = try configuration.memoryProblem(model, rows: seen.map { rows[$0] }).solve(SolveOptions(stop: monitor.stop))
       guard case .optimal = outcome.status, let choice = outcome.choice else { break }
-      let uses = rows.map { configuration.memory(model, choice, row: $0) }
+      let uses = rows.map { Configuration.memory(model, choice, row: $0) }
       guard let most = uses.indices.max(by: { (uses[$0], $1) < (uses[$1], $0) }) else { break }
       if seen.contains(most) { return .memory(row: most, least: outcome.lowerBound, limit: limit) }
       seen.append(most)

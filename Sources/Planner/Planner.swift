@@ -98,7 +98,7 @@ package enum Planner {
       model: Pricing.Model(
         written.graph.sized(batch: space.request.batch / candidate.frame.microBatches, sequence: space.request.sequence), space.request.mode))
     let decision = decide(candidate, written, pricing, space)
-    let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, stageLink: placed.stageLink)
+    let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, links: placed.links)
     guard objective == candidate.objective else {
       throw PlannerError.inconsistent("the search says \(candidate.objective) ticks, pricing its plan from scratch gives \(objective)")
     }
@@ -121,11 +121,11 @@ package enum Planner {
       graph: decision.graph, cluster: cluster, batch: decision.job.batch, sequence: decision.job.sequence, precision: decision.job.precision,
       mode: decision.job.mode, optimizer: decision.job.optimizer)
     request.mesh = decision.mesh
-    request.pipelineDegree = decision.stages.count
+    request.pipelineDegree = decision.groups
     let space = try Space(request)
-    let placed = space.placed(stages: decision.stages.count, mesh: decision.mesh)
-    let frame = Space.Frame(stages: decision.stages.count, mesh: decision.mesh, microBatches: decision.job.microBatches)
-    return try DecisionPricing.predict(decision, pricing: space.pricing(frame, on: placed), stageLink: placed.stageLink).prediction
+    let placed = space.placed(stages: decision.groups, mesh: decision.mesh)
+    let frame = Space.Frame(stages: decision.groups, mesh: decision.mesh, microBatches: decision.job.microBatches)
+    return try DecisionPricing.predict(decision, pricing: space.pricing(frame, on: placed), links: placed.links).prediction
   }
 
   /// The last ILP of a plan: the choice of strategies in its configuration, with every chain of the schedule that can be the longest.
@@ -137,12 +137,12 @@ package enum Planner {
     let pricing = try space.pricing(frame, on: placed)
     var model = FoldedModel(
       pricing: pricing, strategies: space.strategies(pricing, frame), ties: space.ties(frame, cut: candidate.cut, first: candidate.first),
-      zero: request.zero, recompute: space.recompute(frame), link: placed.stageLink)
+      zero: request.zero, recompute: space.recompute(frame), link: placed.stageLink, wrapLink: placed.wrapLink)
     model.connect(variants: frame.first == nil ? nil : space.variants?.segments)
     let configuration = Configuration(frame, candidate.schedule, candidate.cut, first: candidate.first, space: space)
     var paths = PipelineTimeline.bounds(stages: frame.stages, schedule: decision.schedule, microBatches: frame.microBatches, mode: request.mode)
     let (_, _, timeline) = try DecisionPricing.predict(
-      decision, pricing: space.pricing(frame, on: placed, model: .init(decision.graph, request.mode)), stageLink: placed.stageLink)
+      decision, pricing: space.pricing(frame, on: placed, model: .init(decision.graph, request.mode)), links: placed.links)
     if !paths.contains(timeline.critical) { paths.append(timeline.critical) }
     return (try configuration.problem(model, paths: paths, limit: pricing.rates.usable.wholeWithin), model.nodeNames)
   }
@@ -196,6 +196,7 @@ extension Space {
   /// The searched space in words.
   package var dimensions: [Certificate.Dimension] {
     func list(_ values: [some CustomStringConvertible]) -> String { values.map(\.description).joined(separator: " ") }
+    let isInterleaved = schedules.contains(.interleaved)
     let shapes = pipelineDegrees.flatMap { meshes(stages: $0) }.map { $0.map(String.init).joined(separator: "x") }
     return [
       .init(name: "operators", values: "every assignment of mesh axes to iteration axes"),
@@ -203,16 +204,26 @@ extension Space {
         name: "layers of one block",
         values: variants == nil
           ? "all alike"
-          : request.recomputedLayers.map { "the first \($0) of each stage of a kind of their own" }
-            ?? "all alike, or the first 1, 2, … of each stage of a kind of their own; what passes between layers laid out alike"),
+          : (request.recomputedLayers.map { "the first \($0) of each stage of a kind of their own" }
+            ?? "all alike, or the first 1, 2, … of each stage of a kind of their own; what passes between layers laid out alike")
+            + (isInterleaved && request.stageLayers == nil ? "; interleaved, of each chunk, where all chunks hold as many" : "")),
       .init(name: "pipeline degrees", values: list(pipelineDegrees)),
       .init(name: "meshes", values: list(shapes)),
       .init(name: "micro-batches", values: list(microBatchCounts)),
       .init(name: "schedules", values: list(schedules.map(\.rawValue))),
       .init(
+        name: "chunks per stage",
+        values: request.chunks.map { "given: \($0)" }
+          ?? (isInterleaved
+            ? "interleaved, any number from 2 that the layers allow, where the stages divide the micro-batches"
+              + (schedules.count > 1 ? "; else 1" : "")
+            : "1")),
+      .init(
         name: "cuts",
         values: request.stageLayers.map { "given: " + list($0) }
-          ?? "any number of layers on the first and the last stage, as even as possible between"),
+          ?? (schedules == [.interleaved] ? "" : "any number of layers on the first and the last stage, as even as possible between")
+          + (schedules.count > 1 && isInterleaved ? "; " : "")
+          + (isInterleaved ? "interleaved, within one of even on the first chunk and at most one more on the last" : "")),
       .init(name: "ZeRO stages", values: request.zero.map { "given: \($0.rawValue)" } ?? "0 1 2 3, each operator's weights by themselves"),
       .init(name: "recompute", values: request.recomputeOfSegments.map { "given: " + list($0.map(\.rawValue)) } ?? list(recomputes.map(\.rawValue))),
       .init(name: "layouts of one tensor held at once", values: "at most \(FoldedModel.mostUses)"),

@@ -19,7 +19,8 @@ import Testing
     let mixed = try plan(deepGPT2(layers: 4), hardware: "derecho", devices: 4, batch: 8, sequence: 32) {
       ($0.pipelineDegree, $0.microBatches, $0.recompute, $0.recomputedLayers) = (2, 2, .full, 1)
     }
-    for plan in [hybrid, forward, mixed] {
+    let interleaved = try tinyInterleaved()
+    for plan in [hybrid, forward, mixed, interleaved] {
       let bytes = PlanFile.encode(plan).prettyBytes
       let read = try PlanFile.decode(Document(file: "plan.json", parsing: bytes))
       #expect(read == plan)
@@ -28,6 +29,8 @@ import Testing
     // What the round trip would be empty without.
     #expect(mixed.decision.recompute == [.none, .full, .none, .full, .none, .none])
     #expect(hybrid.decision.stages.count == 2 && !hybrid.decision.conversions.isEmpty)
+    #expect(interleaved.decision.schedule == .interleaved(chunks: 2) && interleaved.decision.stages.count == 4 && interleaved.decision.ranks == 8)
+    #expect(PlanFile.encode(interleaved)["chunks"] == 2 && PlanFile.encode(hybrid)["chunks"] == nil)
     #expect(Set(hybrid.prediction.collectives.map(\.cause)).isSuperset(of: [.forward, .backward, .gradient, .tied, .boundary]))
   }
 
