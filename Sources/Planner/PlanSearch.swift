@@ -374,8 +374,8 @@ struct PlanSearch {
       pruned += cuts.count
       return
     }
-    if isPriced, dives < Self.mostDives, best.map({ Double(least.bound) < Self.worthADive * Double($0.objective) }) ?? true {
-      dives += 1
+    if isPriced { pricedFrames += 1 }
+    if isPriced, pricedFrames & (pricedFrames - 1) == 0 {
       let wasOpen = self.open
       try solveAlike(frame, least.schedule, least.cut, bound: least.bound)
       // What is left open is in the queue.
@@ -384,8 +384,7 @@ struct PlanSearch {
     queue.push(.cuts(open), bound: least.bound)
   }
 
-  /// Bounds all cuts of a frame with the price on memory that suits the least of them, and looks for a plan there if that may be a much better one
-  /// than the best so far; after that leaves the cuts to be looked at one by one.
+  /// Bounds all cuts of a frame with the price on memory that suits the least of them; after that leaves the cuts to be looked at one by one.
   private mutating func expand(_ open: OpenFrame) throws {
     let frame = open.frame
     let left = open.cuts.filter { $0.bound < cutoff ?? .max }
@@ -408,11 +407,8 @@ struct PlanSearch {
     for cut in left { queue.push(.cut(frame, cut.schedule, cut.cut), bound: cut.bound) }
   }
 
-  /// How often a frame's least cut was solved before its turn.
-  private var dives = 0
-  private static let mostDives = 12
-  /// A frame whose bound is less of the best plan than this may hold a much better one.
-  private static let worthADive = 0.95
+  /// Of the first, second, fourth, … frame that is bounded so, the least cut is solved before its turn.
+  private var pricedFrames = 0
 
   /// Bounds interleaved cuts of a frame together, and what that leaves in two halves: first of the numbers of chunks, then of the cuts for one.
   private mutating func split(_ frame: Space.Frame, _ members: [Member]) throws {
@@ -519,12 +515,12 @@ struct PlanSearch {
     return model
   }
 
-  /// The operators of a frame without the strategies whose bounds reach the cutoff, not connected.
-  private mutating func restricted(_ model: FrameModel, _ bounds: [[Int64]], _ cutoff: Int64) -> FoldedModel {
+  /// The operators of a frame without the strategies whose bounds reach the cutoff, not connected; with no strategies at all where there are no bounds.
+  private mutating func restricted(_ model: FrameModel, _ bounds: [[Int64]]?, _ cutoff: Int64) -> FoldedModel {
     let operators = model.operators
     let placed = placed(stages: model.frame.stages, mesh: model.frame.mesh)
     let strategies = operators.strategies.enumerated().map { op, strategies in
-      strategies.enumerated().filter { bounds[op][$0.offset] < cutoff }.map(\.element)
+      bounds.map { bounds in strategies.enumerated().filter { bounds[op][$0.offset] < cutoff }.map(\.element) } ?? []
     }
     return FoldedModel(
       pricing: operators.pricing, strategies: strategies, ties: model.ties, zero: space.request.zero, recompute: operators.recompute,
@@ -574,15 +570,16 @@ struct PlanSearch {
         guard counts.contains(fixed) else { continue }
         counts = fixed...fixed
       }
-      // What a chain weighs is linear in the number as long as every stage has so many layers.
-      let linear = counts.clamped(to: 1...max(1, cut.min()!))
       let frame = frame.recomputing(rest, first: first)
-      if linear.overlaps(counts) {
+      // What a chain weighs is linear in the number from one stage's layers to the next larger stage's.
+      var start = counts.lowerBound
+      for end in Set(cut + [counts.upperBound]).sorted() where end >= start && start <= counts.upperBound {
+        let linear = start...min(end, counts.upperBound)
+        start = end + 1
         let model = try modelOfMixes(frame, schedule, cut, firsts: linear, price)
         if let model, !model.operators.isPossible { continue }
         try solve(frame, schedule, cut, firsts: linear, bound: bound, model)
       }
-      for count in counts where !linear.contains(count) { _ = try solve(frame, schedule, cut, first: count, bound: bound) }
     }
   }
 
@@ -594,17 +591,24 @@ struct PlanSearch {
     _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], firsts: ClosedRange<Int>, _ price: Price?
   ) throws -> FrameModel? {
     let ties = space.ties(frame, cut: cut, first: firsts.lowerBound)
-    guard let cutoff, firsts.count > 2, firsts.allSatisfy({ space.ties(frame, cut: cut, first: $0) == ties }),
+    guard let cutoff, firsts.allSatisfy({ space.ties(frame, cut: cut, first: $0) == ties }),
       let model = try frameModel(frame, ties)
     else { return nil }
     let path = Configuration(frame, schedule, cut, first: firsts.lowerBound, space: space).promisingPath(model.operators)
-    var least: [[Int64]]?
-    for first in [firsts.lowerBound, firsts.upperBound] {
+    let objectives = [firsts.lowerBound, firsts.upperBound].map { first in
       let configuration = Configuration(frame, schedule, cut, first: first, space: space)
       var objective = BlockTables.Objective(configuration, path, segments: model.operators.pricing.graph.segments.count)
       if let price {
         objective.price = .init(row: configuration.loads(ofStage: price.stage)[0].row(), limit: limit, ticksPerByte: price.ticksPerByte)
       }
+      return objective
+    }
+    // Most ranges have nothing of interest at all.
+    if try objectives.allSatisfy({ try model.minimum.least($0, cutoff: cutoff).map { $0.sum >= cutoff } ?? true }) {
+      return FrameModel(frame: frame, ties: ties, operators: restricted(model, nil, cutoff), variants: model.variants)
+    }
+    var least: [[Int64]]?
+    for objective in objectives {
       guard let bounds = try model.minimum.leastByStrategy(objective) else { return nil }
       least = least.map { zip($0, bounds).map { zip($0, $1).map { min($0, $1) } } } ?? bounds
     }
@@ -656,9 +660,30 @@ struct PlanSearch {
   ) throws -> (bound: Int64, price: Price?) {
     let alike = try boundOfKinds(kinds, frame, schedule, cut, cutoff)
     if space.isBoundedByKinds(schedule, cut) { return alike }
-    let price = alike.price ?? Price(stage: 0, ticksPerByte: 0)
-    guard let closer = try pricedCuts(kinds, frame, schedule, price)?.bound(cut: cut) else { return (0, alike.price) }
-    return (min(closer, alike.bound), alike.price)
+    guard schedule.chunks == 1 else { return (0, alike.price) }
+    let least = frame.recomputing(kinds[0])
+    guard let base = try frameModel(least, space.ties(least, cut: cut)) else { return (cutoff, nil) }
+    let configuration = Configuration(least, schedule, cut, space: space)
+    var path = configuration.promisingPath(base.operators)
+    let critical = path.forward.indices.max { (path.forward[$0], $1) < (path.forward[$1], $0) }!
+    let layer = space.layerSegments.lowerBound
+    let graph = base.operators.pricing.graph
+    let forward = FrameBounds.least(base.operators.nodes, graph) { $0.forward[$1] }[layer]
+    let backward = FrameBounds.least(base.operators.nodes, graph) { $0.backward[$1] }[layer]
+    guard let price = alike.price else {
+      // What another stage does once counts little in the chain, and much in what its share of the first kind may differ by.
+      for stage in cut.indices where cut[stage] != cut[critical] { path.once[stage] = 0 }
+      let objective = BlockTables.Objective(configuration, path, segments: graph.segments.count)
+      let key = RelaxedKey(frame: least, ties: base.ties, weights: configuration.weights(base.operators, path))
+      guard let relaxed = try relaxed(base, objective, key, cutoff) else { return (cutoff, nil) }
+      let mixes = MixBound(cut, path, reference: critical, forward: forward, backward: backward)
+      return (min(alike.bound, mixes.least(alike: relaxed.sum)), nil)
+    }
+    let mixes = MixBound(cut, path, reference: price.stage, forward: forward, backward: backward)
+    let allowance = Int64((price.ticksPerByte * Double(limit)).rounded(.up))
+    let closer = max(
+      mixes.least(alike: alike.bound + allowance) - allowance, try pricedCuts(kinds, frame, schedule, price)?.bound(cut: cut) ?? 0)
+    return (min(alike.bound, closer), price)
   }
 
   private mutating func pricedCuts(_ kinds: [Recompute], _ frame: Space.Frame, _ schedule: Schedule, _ price: Price) throws -> PricedCuts? {
