@@ -63,6 +63,11 @@ package final class Pricing: Sendable {
     CollectiveCost.time(kind, bytes: bytes, on: placements[axes.reduce(0) { $0 | 1 << $1 }])
   }
 
+  /// The time in which every rank sends its neighbour on the ring over some mesh axes so many bytes.
+  package func hop(_ bytes: Bytes, axes: [Int]) -> Seconds {
+    bytes == .zero ? .zero : CollectiveCost.hop(bytes, on: placements[axes.reduce(0) { $0 | 1 << $1 }])
+  }
+
   /// The bytes of a tensor's largest shard.
   package func bytes(_ tensor: TensorID, _ layout: Layout, bytesPerElement: Int? = nil) -> Bytes {
     Bytes(largestCount(graph.shape(tensor), layout) * Double(bytesPerElement ?? elementBytes(tensor)))
@@ -133,11 +138,16 @@ package final class Pricing: Sendable {
           cost.backward += rates.product(work, depth: depth(extents, rule, local), moving: moved)
         }
       }
-    case .attention(let causal, let queries, _):
-      let work = FLOPs(4 * local.reduce(share, *) * causalShare(causal, queries: queries, strategy: strategy))
-      cost.forward = rates.attention(work, moving: moved)
-      // Two products forward (QKᵀ, PV), five backward (QKᵀ again, dV, dP, dQ, dK): Dao 2023, FlashAttention-2, §3.
-      if trains { cost.backward = rates.attention(work * 2.5, moving: (moved + resultBytes) * 2) }
+    case .attention(let causal, let samples, let queries, let keys, let depth):
+      let work = FLOPs(4 * (samples + [queries, keys, depth]).reduce(share) { $0 * local[$1] })
+      let block = AttentionBlock(work: work, moving: moved, result: resultBytes)
+      if let ring = rule.ring, !strategy.meshAxes(on: ring.axis).isEmpty {
+        price(ring, of: op, strategy, block, isCausal: causal, queries: queries, into: &cost)
+      } else {
+        let share = causalShare(causal, queries: queries, rule, strategy)
+        cost.forward = block.forward(rates, share: share)
+        if trains { cost.backward = block.backward(rates, share: share) }
+      }
     case .stream(let readings):
       let read = moved - resultBytes
       cost.forward = rates.stream(read * Double(readings) + resultBytes)
@@ -151,20 +161,21 @@ package final class Pricing: Sendable {
     }
 
     for interior in rule.interior {
-      let axes = strategy.assignment.indices.filter { strategy.assignment[$0] == interior.axis }
+      let axes = strategy.meshAxes(on: interior.axis)
       if axes.isEmpty { continue }
       let size = Bytes(interior.spans.reduce(4 * share) { $0 * local[$1] })
       let time = collective(.allReduce, bytes: size, axes: axes)
       cost.interior += time * interior.count
-      if trains { cost.backwardInterior += time * interior.backwardCount }
+      cost.forward += time * interior.count
+      if trains {
+        cost.backwardInterior += time * interior.backwardCount
+        cost.backward += time * interior.backwardCount
+      }
     }
-    cost.forward += cost.interior
-    cost.backward += cost.backwardInterior
-
     if trains {
       for extra in rule.keepsExtra { cost.extras += Bytes(extra.spans.reduce(share * Double(extra.bytesPerElement)) { $0 * local[$1] }) }
     }
-    cost.transient = resultBytes
+    cost.transient += resultBytes
     if trains {
       cost.transient += resultBytes
       for (position, tensor) in operands.enumerated() where needsGradient[tensor] && !graph.tensors[tensor].isParameter {
@@ -178,7 +189,7 @@ package final class Pricing: Sendable {
   private func localExtents(_ rule: OperatorRule, _ strategy: Strategy) -> [Double] {
     guard sharers != nil else { return strategy.localExtents(rule, mesh: mesh).map(Double.init) }
     var extents = rule.iteration.map { Double($0.extent) }
-    for (axis, iterationAxis) in strategy.assignment.enumerated() { if let iterationAxis { extents[iterationAxis] /= Double(mesh[axis]) } }
+    for (loop, parts) in strategy.parts(rule, mesh: mesh).enumerated() { extents[loop] /= Double(parts) }
     return extents
   }
 
@@ -189,10 +200,9 @@ package final class Pricing: Sendable {
 
   /// The part of the score matrix that the rank with most of it computes: all of it, or under a causal mask 1/2 for whole sequences and
   /// 1 − 1/(2p) for the last of p contiguous chunks of queries.
-  private func causalShare(_ causal: Bool, queries: Int, strategy: Strategy) -> Double {
+  func causalShare(_ causal: Bool, queries: Int, _ rule: OperatorRule, _ strategy: Strategy) -> Double {
     guard causal else { return 1 }
     if sharers != nil { return 0.5 }
-    let parts = strategy.assignment.enumerated().reduce(1) { $1.element == queries ? $0 * mesh[$1.offset] : $0 }
-    return 1 - 1 / (2 * Double(parts))
+    return 1 - 1 / (2 * Double(strategy.parts(rule, mesh: mesh)[queries]))
   }
 }

@@ -79,7 +79,10 @@ package struct Lowering {
     program.iterationRegions = zip(rules, strategies).map { rule, strategy in
       var region = rule.iteration.map { 0..<$0.extent }
       for (axis, iteration) in strategy.assignment.enumerated() {
-        if let iteration { region[iteration] = Shard.part(of: region[iteration], index: coordinates[axis], parts: decision.mesh[axis]) }
+        guard let iteration else { continue }
+        for loop in rule.iteration[iteration].splits {
+          region[loop] = Shard.part(of: region[loop], index: coordinates[axis], parts: decision.mesh[axis])
+        }
       }
       return region
     }

@@ -79,7 +79,7 @@ package struct StrategyConstraint: Hashable, Sendable {
   }
 
   /// Every word that names a split.
-  package static let vocabulary = ["data", "row", "column", "sequence", "context", "heads", "vocab", "expert", "replicate"]
+  package static let vocabulary = ["data", "row", "column", "sequence", "context", "ring", "heads", "vocab", "expert", "replicate"]
 
   /// Parses `PATTERN=STRATEGY`.
   ///
