@@ -138,3 +138,4 @@ struct UsageError: Error, CustomStringConvertible {
   init(_ text: String) { description = text }
 }
 extension Recompute: ExpressibleByArgument {}
+extension ContextWay: ExpressibleByArgument {}

@@ -152,8 +152,14 @@ extension DecisionBuilder {
   }
 
   /// Any legal strategy of each operator; readers of one parameter agree on how they use it.
-  func random(using random: inout SplitMix64) -> [[Int?]] {
-    let choices = rules.map { Strategy.all(for: $0, mesh: mesh) }
+  ///
+  /// - Parameter word: what every operator that understands it does on all mesh axes.
+  func random(using random: inout SplitMix64, around word: String? = nil) -> [[Int?]] {
+    let choices = rules.map { rule in
+      let all = Strategy.all(for: rule, mesh: mesh)
+      let wanted = all.filter { strategy in zip(mesh, strategy.words(rule)).allSatisfy { $0.0 == 1 || $0.1 == word } }
+      return wanted.isEmpty ? all : wanted
+    }
     var chosen: [Strategy?] = rules.map { _ in nil }
     for id in rules.indices {
       var legal = choices[id]

@@ -55,8 +55,10 @@ struct DecisionChecks {
 
   /// Random strategies for every operator, with random ZeRO stages and recomputation, on random meshes of the world's ranks, with random
   /// pipelines; forward alone in one of five.
-  func random(_ model: TinyModel, seed: UInt64, count: Int) throws -> [String] {
-    try random("\(model)", seed: seed, count: count) { random in
+  ///
+  /// - Parameter word: what every operator that understands it does on all mesh axes.
+  func random(_ model: TinyModel, seed: UInt64, count: Int, around word: String? = nil) throws -> [String] {
+    try random("\(model)", seed: seed, count: count, around: word) { random in
       func pick<T>(_ list: [T]) -> T { list[Int(random.next() % UInt64(list.count))] }
       let microBatches = pick([1, 2, 3])
       let batch = pick([2, 3]) * microBatches
@@ -82,7 +84,7 @@ struct DecisionChecks {
   }
 
   private func random(
-    _ name: String, seed: UInt64, count: Int, _ model: (inout SplitMix64) throws -> (graph: Graph, batch: Int, microBatches: Int)
+    _ name: String, seed: UInt64, count: Int, around word: String? = nil, _ model: (inout SplitMix64) throws -> (graph: Graph, batch: Int, microBatches: Int)
   ) throws -> [String] {
     var problems: [String] = []
     for index in 0..<count {
@@ -94,7 +96,7 @@ struct DecisionChecks {
       let (graph, batch, microBatches) = try model(&random)
       let builder = DecisionBuilder(graph: graph, mesh: mesh)
       let cuts = stages == 1 ? [] : stages == 2 ? [pick([1, 2, 3])] : [1, 2]
-      let assignments = builder.random(using: &random)
+      let assignments = builder.random(using: &random, around: word)
       let zero = graph.operators.map { _ in pick(ZeROStage.allCases) }
       let recompute = graph.segments.map { _ in pick(Recompute.allCases) }
       let decision = builder.decision(

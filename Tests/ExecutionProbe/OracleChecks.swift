@@ -45,6 +45,7 @@ struct OracleChecks {
         case "megatron": builder.megatron(id, rule)
         case "sequence-parallel": builder.sequenceParallel(id, rule)
         case "sequence": ["sequence"]
+        case "ring": ["ring", "sequence"]
         default: []
         }
       }
