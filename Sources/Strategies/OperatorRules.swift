@@ -54,7 +54,7 @@ package enum OperatorRules {
       let kIndices = [qIndices[0], keys, qIndices[2], qIndices[4]]
       let mask = op.operands.count == 4 ? [[qIndices[0], rule.addAlias(of: k[1], splittable: false)]] : []
       // The other way to split the positions: keys and values stay split as queries are, and travel around.
-      let ring = rule.addJoint(of: qIndices[1], and: keys, name: "\(graph.axes[q[1]].name) ring", words: ["ring"])
+      let ring = rule.addJoint(of: qIndices[1], and: keys, name: "\(graph.axes[q[1]].name) ring", words: ["ring", "sequence"])
       return rule.finish(
         operandIndices: [qIndices, kIndices, kIndices] + mask, resultIndices: rule.indices(out),
         keeps: Array(op.operands.indices), keepsResult: true, extra: [(Array(qIndices[0..<4]), 4)],
