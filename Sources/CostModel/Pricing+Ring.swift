@@ -35,7 +35,7 @@ extension Pricing {
     let values = passed.reduce(Bytes.zero) { $0 + $1.bytes }
     let gradients = passed.reduce(Bytes.zero) { needsGradient[$1.tensor] ? $0 + $1.bytes : $0 }
     let (value, gradient) = (hop(values, axes: axes), hop(gradients, axes: axes))
-    let (own, other) = causalShares(isCausal, queries: queries, ranks: ranks, rules[op], strategy)
+    let (own, other) = causalShares(isCausal, of: op, queries: queries, ranks: ranks, strategy)
 
     func add(_ compute: (Double) -> Seconds, _ transfers: [Seconds], home: Seconds, to time: inout Seconds, waiting: inout Seconds) {
       var (working, total) = (Seconds.zero, home)
@@ -67,14 +67,14 @@ extension Pricing {
     cost.transient += gradients * 3
   }
 
-  /// The part of its own block's scores, and of each other block's, that the rank with most of them computes. Of contiguous chunks it is the last,
-  /// which sees all keys of the others.
+  /// The part of its own block's scores, and of each other block's, that the rank with most of them computes.
+  ///
+  /// Zig-zag, two chunks of four see each other wherever they are from. Of contiguous chunks the last has most, and sees all keys of the others.
   private func causalShares(
-    _ causal: Bool, queries: Int, ranks: Int, _ rule: OperatorRule, _ strategy: Strategy
+    _ causal: Bool, of op: OperatorID, queries: Int, ranks: Int, _ strategy: Strategy
   ) -> (own: Double, other: Double) {
     guard causal else { return (1, 1) }
-    if sharers != nil { return (0.5, 0.5) }
-    let sum = Double(ranks) * causalShare(causal, queries: queries, rule, strategy)
-    return (sum - Double(ranks - 1), 1)
+    if isBalanced(op, queries: queries, strategy) { return (0.5, 0.5) }
+    return (Double(ranks) * causalShare(of: op, queries: queries, strategy) - Double(ranks - 1), 1)
   }
 }

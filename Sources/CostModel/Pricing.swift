@@ -11,9 +11,12 @@ package final class Pricing: Sendable {
     package let graph: Graph
     package let rules: [OperatorRule]
     package let needsGradient: [Bool]
+    /// The axes along which positions may stand in any order.
+    package let reorderable: [Bool]
 
     package init(_ graph: Graph, _ mode: Mode) {
       self.graph = graph
+      reorderable = SequenceOrder.reorderable(in: graph)
       rules = graph.operators.indices.map { OperatorRules.rule(for: $0, in: graph) }
       needsGradient = mode == .train ? graph.reachesLoss() : [Bool](repeating: false, count: graph.tensors.count)
     }
@@ -29,12 +32,14 @@ package final class Pricing: Sendable {
   package let placements: [AxisPlacement]
   /// The unit in which times enter a search: a picosecond, or a power of ten of it where a step is so long that sums would not fit.
   package let tick: Seconds
+  /// For each axis of the graph, the order in which its positions stand where a causal attention splits them.
+  package let orders: [SequenceOrder]
   /// For lower bounds: so many further devices share all work and all data perfectly, and every extent divides. Nil for true prices.
   package let sharers: Int?
 
   package init(
     model: Model, mesh: [Int], rates: DeviceRates, job: Job, placements: [AxisPlacement], tick: Seconds = Seconds(picoseconds: 1),
-    sharers: Int? = nil
+    isZigzag: Bool = true, sharers: Int? = nil
   ) {
     precondition(placements.count == 1 << mesh.count)
     graph = model.graph
@@ -46,6 +51,7 @@ package final class Pricing: Sendable {
     self.placements = placements
     self.tick = tick
     self.sharers = sharers
+    orders = zip(model.graph.axes, model.reorderable).map { isZigzag && $1 ? .zigzag($0.extent, mesh: mesh) : .natural }
   }
 
   package convenience init(graph: Graph, mesh: [Int], rates: DeviceRates, job: Job, placements: [AxisPlacement]) {
@@ -144,7 +150,7 @@ package final class Pricing: Sendable {
       if let ring = rule.ring, !strategy.meshAxes(on: ring.axis).isEmpty {
         price(ring, of: op, strategy, block, isCausal: causal, queries: queries, into: &cost)
       } else {
-        let share = causalShare(causal, queries: queries, rule, strategy)
+        let share = causal ? causalShare(of: op, queries: queries, strategy) : 1
         cost.forward = block.forward(rates, share: share)
         if trains { cost.backward = block.backward(rates, share: share) }
       }
@@ -198,11 +204,18 @@ package final class Pricing: Sendable {
     axes.reduce(1) { $0 * (sharers == nil ? local[$1] : Double(rule.iteration[$1].extent)) }
   }
 
-  /// The part of the score matrix that the rank with most of it computes: all of it, or under a causal mask 1/2 for whole sequences and
-  /// 1 − 1/(2p) for the last of p contiguous chunks of queries.
-  func causalShare(_ causal: Bool, queries: Int, _ rule: OperatorRule, _ strategy: Strategy) -> Double {
-    guard causal else { return 1 }
-    if sharers != nil { return 0.5 }
-    return 1 - 1 / (2 * Double(strategy.parts(rule, mesh: mesh)[queries]))
+  /// The part of the score matrix under a causal mask that the rank with most of it computes: 1/2 for whole sequences, and where all parts have
+  /// the same work; 1 − 1/(2p) for the last of p contiguous chunks of queries.
+  func causalShare(of op: OperatorID, queries: Int, _ strategy: Strategy) -> Double {
+    if isBalanced(op, queries: queries, strategy) { return 0.5 }
+    return 1 - 1 / (2 * Double(strategy.parts(rules[op], mesh: mesh)[queries]))
+  }
+
+  /// Whether every rank has the same part of a causal mask's work.
+  func isBalanced(_ op: OperatorID, queries: Int, _ strategy: Strategy) -> Bool {
+    if sharers != nil { return true }
+    guard let dimension = rules[op].operands[0].firstIndex(of: queries) else { return true }
+    let axis = graph.tensors[graph.operators[op].operands[0]].dimensions[dimension]
+    return orders[axis].balances(parts: strategy.parts(rules[op], mesh: mesh)[queries])
   }
 }

@@ -75,7 +75,7 @@ package struct Lowering {
     let strategies = zip(decision.assignments, rules).map { Strategy(assignment: $0, rule: $1) }
     program = Program(
       rank: rank, stage: rank / decision.ranksPerStage, coordinates: coordinates, mesh: decision.mesh, graph: graph, rules: rules,
-      strategies: strategies)
+      strategies: strategies, orders: decision.orders)
     program.iterationRegions = zip(rules, strategies).map { rule, strategy in
       var region = rule.iteration.map { 0..<$0.extent }
       for (axis, iteration) in strategy.assignment.enumerated() {

@@ -122,6 +122,7 @@ package enum Planner {
       mode: decision.job.mode, optimizer: decision.job.optimizer)
     request.mesh = decision.mesh
     request.pipelineDegree = decision.stages.count
+    request.isZigzag = decision.isZigzag
     let space = try Space(request)
     let placed = space.placed(stages: decision.stages.count, mesh: decision.mesh)
     let frame = Space.Frame(stages: decision.stages.count, mesh: decision.mesh, microBatches: decision.job.microBatches)
@@ -154,6 +155,7 @@ package enum Planner {
       graph: pricing.graph, job: pricing.job, mesh: best.frame.mesh, schedule: best.schedule, stages: written.stages,
       assignments: strategies.map(\.assignment), zero: written.origins.map { best.zero[$0] }, recompute: written.recompute, conversions: [])
     decision.conversions = conversions(of: strategies, pricing)
+    decision.orders = pricing.graph.axes.indices.map { pricing.order(ofAxis: $0, under: strategies) }
     return decision
   }
 
@@ -199,6 +201,9 @@ extension Space {
     let shapes = pipelineDegrees.flatMap { meshes(stages: $0) }.map { $0.map(String.init).joined(separator: "x") }
     return [
       .init(name: "operators", values: "every assignment of mesh axes to iteration axes"),
+    ] + (Pricing.Model(request.graph, request.mode).reorderable.contains(true) ? [
+      .init(name: "causal sequences", values: request.isZigzag ? "split in zig-zag order where their length allows" : "split into contiguous parts"),
+    ] : []) + [
       .init(
         name: "layers of one block",
         values: variants == nil

@@ -101,9 +101,11 @@ struct DecisionChecks {
       let recompute = graph.segments.map { _ in pick(Recompute.allCases) }
       let decision = builder.decision(
         assignments, batch: batch, microBatches: microBatches, cuts: cuts, schedule: pick([.gpipe, .oneForwardOneBackward]),
-        mode: pick([.train, .train, .train, .train, .forward]), optimizer: pick([.adamw, .sgd]), zero: { zero[$0] }, recompute: { recompute[$0] })
+        mode: pick([.train, .train, .train, .train, .forward]), optimizer: pick([.adamw, .sgd]), zero: { zero[$0] }, recompute: { recompute[$0] },
+        zigzagPairs: pick([1, 1, 2, 4]))
       let label = "\(name) seed \(seed) case \(index) mesh \(mesh) stages \(stages) micro-batches \(microBatches)"
-      problems += try mismatches(decision, "\(label) ZeRO \(decision.zero.map(\.rawValue)) recompute \(recompute)")
+      let pairs = decision.orders.map(\.pairs).max() ?? 1
+      problems += try mismatches(decision, "\(label) zig-zag \(pairs) ZeRO \(decision.zero.map(\.rawValue)) recompute \(recompute)")
     }
     return problems
   }

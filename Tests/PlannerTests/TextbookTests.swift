@@ -119,7 +119,7 @@ import Testing
     (request.mesh, request.microBatches, request.schedule) = ([2, 4], 32, .oneForwardOneBackward)
     request.stageLayers = [Int](repeating: 5, count: 16)
     // Sequence splits are left out: they are another question, and the search is several times faster without.
-    request.constraints = ["sequence", "context"].map { StrategyConstraint(pattern: "*", words: [$0], isForbidden: true) }
+    request.constraints = ["sequence", "context", "ring"].map { StrategyConstraint(pattern: "*", words: [$0], isForbidden: true) }
     return try #require(try Planner.search(request).plan)
   }
 
@@ -234,7 +234,32 @@ import Testing
     for name in ["input_layernorm", "self_attn.q_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj"] {
       #expect(words(long, name) == [["sequence"]] && words(short, name) == [["data"]], "\(name)")
     }
-    #expect(words(long, "self_attn.core").isSubset(of: [["heads"], ["context"]]) && words(short, "self_attn.core") == [["data"]])
+    #expect(words(long, "self_attn.core").isSubset(of: [["heads"], ["context"], ["ring"]]) && words(short, "self_attn.core") == [["data"]])
+  }
+
+  /// Liu et al. 2023; Llama Team 2024, §3.3.2: one long sequence on more devices than attention has heads to give is split along its positions, in
+  /// zig-zag order. The fewer and the cheaper the bytes beside its work, the less is there to gain: a ring hides what gathering does not.
+  @Test func aLongSequenceOnMoreDevicesThanHeadsIsSplitAlongItsPositions() throws {
+    func plan(_ modify: (inout SearchRequest) -> Void = { _ in }) throws -> PlanOutcome.Planned {
+      var request = try Shipped.request("llama-3-8b-128k", on: Shipped.hardware("dgx-h100"), devices: 64, batch: 1, sequence: 131_072)
+      (request.pipelineDegree, request.mesh, request.ignoresMemoryLimit) = (1, [64], true)
+      (request.zero, request.recompute) = (ZeROStage.none, Recompute.none)
+      modify(&request)
+      return try #require(try Planner.search(request).plan)
+    }
+    let core = "model.layers.{i}.self_attn.core"
+    let free = try plan()
+    #expect(free.words(core) == ["ring"])
+    #expect(free.decision.orders.map(\.pairs).max() == 64)
+    let gathered = try plan { $0.constraints = [StrategyConstraint(pattern: core, words: ["context"], isForbidden: false)] }
+    #expect(gathered.words(core) == ["context"] && gathered.prediction.step > free.prediction.step)
+    // Contiguous, the last device has almost twice the mean work of attention.
+    let contiguous = try plan { $0.isZigzag = false }
+    func attention(_ plan: PlanOutcome.Planned) -> Double {
+      plan.prediction.operators[plan.decision.graph.operators.firstIndex { $0.name == core }!].forward.value
+    }
+    #expect(contiguous.decision.orders.allSatisfy { $0.isNatural })
+    #expect(abs(attention(contiguous) / attention(free) - 127.0 / 64) < 0.02)
   }
 
   /// Van de Geijn and Watts 1997, Xu et al. 2021 (Optimus): splitting products in two dimensions sends less than in one as devices get more. Bytes are

@@ -2,6 +2,7 @@
 import Kernels
 import Lowering
 import ModelGraph
+import Strategies
 
 /// Attention and the rotation of its queries and keys.
 extension OperatorCall {
@@ -54,24 +55,36 @@ extension OperatorCall {
     }
   }
 
-  /// Samples, first position, positions, heads and their size of x [b, s, …, d].
-  private var rotated: (batch: Int, start: Int, count: Int, heads: Int, headSize: Int) {
-    let region = region(0)
-    let heads = region[2..<region.count - 1].reduce(1) { $0 * $1.count }
-    return (region[0].count, region[1].lowerBound, region[1].count, heads, region[region.count - 1].count)
-  }
-
   func rotaryForward() throws(ExecutionError) {
-    let (batch, start, count, heads, headSize) = rotated
-    constants.rotaryTable(call.op, program).rotate(
-      operand(0), into: try newResult(), batch: batch, start: start, count: count, heads: heads, headSize: headSize)
+    let (x, y) = (operand(0), try newResult())
+    forEachRotation { table, run, offset, shape in
+      table.rotate(
+        x + offset, into: y + offset, batch: shape.batch, start: run.positions.lowerBound, count: run.positions.count, heads: shape.heads,
+        pitch: shape.pitch, headSize: shape.headSize)
+    }
   }
 
   func rotaryBackward() throws(ExecutionError) {
     guard let dx = try newGradient(0) else { return }
-    let (batch, start, count, heads, headSize) = rotated
-    constants.rotaryTable(call.op, program).rotateBack(
-      resultGradient, into: dx, batch: batch, start: start, count: count, heads: heads, headSize: headSize)
+    let dy = resultGradient
+    forEachRotation { table, run, offset, shape in
+      table.rotateBack(
+        dy + offset, into: dx + offset, batch: shape.batch, start: run.positions.lowerBound, count: run.positions.count, heads: shape.heads,
+        pitch: shape.pitch, headSize: shape.headSize)
+    }
+  }
+
+  /// Calls `body` for each run of successive positions of x [b, s, …, d], with their angles and the place of their first element.
+  private func forEachRotation(
+    _ body: (RotaryTable, SequenceOrder.Run, Int, (batch: Int, pitch: Int, heads: Int, headSize: Int)) -> Void
+  ) {
+    let region = region(0)
+    let heads = region[2..<region.count - 1].reduce(1) { $0 * $1.count }
+    let shape = (batch: region[0].count, pitch: region[1].count, heads: heads, headSize: region[region.count - 1].count)
+    for run in program.runs(region[1], of: 1, in: op.operands[0]) {
+      let offset = (run.indices.lowerBound - region[1].lowerBound) * heads * shape.headSize
+      body(constants.rotaryTable(call.op, run.positions, program), run, offset, shape)
+    }
   }
 }
 
@@ -97,13 +110,12 @@ extension Program {
 final class OperatorConstants {
   private var tables: [(parameters: RotaryParameters, table: RotaryTable)] = []
 
-  /// The angles for this rank's positions of a rotary operator; one table for all that have the same.
-  func rotaryTable(_ id: OperatorID, _ program: Program) -> RotaryTable {
+  /// The angles for some positions of a rotary operator; one table for all that have the same.
+  func rotaryTable(_ id: OperatorID, _ positions: Range<Int>, _ program: Program) -> RotaryTable {
     let op = program.graph.operators[id]
     guard case .rotary(let parameters) = op.kind else { preconditionFailure("\(op.name) is not a rotary embedding") }
-    let (region, headSize) = (program.iterationRegions[id], program.graph.shape(op.result).last ?? 0)
+    let headSize = program.graph.shape(op.result).last ?? 0
     let rotated = parameters.rotated ?? headSize
-    let positions = region[program.rules[id].result[1]]
     if let known = tables.first(where: { $0.parameters == parameters && $0.table.positions == positions && $0.table.rotated == rotated }) {
       return known.table
     }

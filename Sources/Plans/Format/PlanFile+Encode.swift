@@ -11,7 +11,7 @@ extension PlanFile {
     let graph = decision.graph
     let model = ModelReader.encode(graph)
     let hardware = plan.hardware.json
-    return [
+    let object: JSON = [
       "format": .string(format),
       "job": decision.job.json,
       "mesh": .array(decision.mesh.map { .int($0) }),
@@ -30,6 +30,10 @@ extension PlanFile {
       "model": ["source_sha256": .string(plan.modelSHA256), "sha256": .string(model.sha256), "document": model],
       "hardware": ["source_sha256": .string(plan.hardwareSHA256), "sha256": .string(hardware.sha256), "document": hardware],
     ]
+    let zigzag = graph.axes.indices.filter { !decision.orders[$0].isNatural }
+    guard !zigzag.isEmpty, case .object(var members) = object else { return object }
+    members["zigzag_pairs"] = .object(JSON.Object(zigzag.map { (graph.axes[$0].name, .int(decision.orders[$0].pairs)) }))
+    return .object(members)
   }
 
   private static func json(stage: Int, of decision: Decision) -> JSON {

@@ -20,6 +20,7 @@ extension Plan {
     request.stageLayers = decision.layersOfStages
     request.recomputeOfSegments = decision.recompute
     request.layersMayDiffer = false
+    request.isZigzag = decision.isZigzag
     return request
   }
 }

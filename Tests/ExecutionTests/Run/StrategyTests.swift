@@ -57,6 +57,8 @@ extension MPIRuns {
     @Test(
       "oracle: a sequence around rings of ranks, alone, with other splits and recomputed, gives what PyTorch computes", arguments: ["gpt2", "llama"],
       [
+        (ranks: 2, strategies: ["ring,zigzag", "sequence,zigzag", "ring,zigzag,full", "megatron,zigzag"]),
+        (4, ["ring,zigzag", "sequence,zigzag", "data,ring,zigzag", "ring,megatron,zigzag", "sequence,ring,zigzag", "ring,pipeline,zigzag"]),
         (ranks: 2, strategies: ["ring", "ring,selective", "ring,full", "ring,micro,zero3"]), (3, ["ring"]),
         (4, ["ring", "data,ring", "ring,megatron", "ring,ring", "sequence,ring", "ring,sequence", "ring,pipeline"]),
       ])
