@@ -200,27 +200,31 @@ extension Space {
     func list(_ values: [some CustomStringConvertible]) -> String { values.map(\.description).joined(separator: " ") }
     let shapes = pipelineDegrees.flatMap { meshes(stages: $0) }.map { $0.map(String.init).joined(separator: "x") }
     return [
-      .init(name: "operators", values: "every assignment of mesh axes to iteration axes"),
-    ] + (Pricing.Model(request.graph, request.mode).reorderable.contains(true) ? [
-      .init(name: "causal sequences", values: request.isZigzag ? "split in zig-zag order where their length allows" : "split into contiguous parts"),
-    ] : []) + [
-      .init(
-        name: "layers of one block",
-        values: variants == nil
-          ? "all alike"
-          : request.recomputedLayers.map { "the first \($0) of each stage of a kind of their own" }
-            ?? "all alike, or the first 1, 2, … of each stage of a kind of their own; what passes between layers laid out alike"),
-      .init(name: "pipeline degrees", values: list(pipelineDegrees)),
-      .init(name: "meshes", values: list(shapes)),
-      .init(name: "micro-batches", values: list(microBatchCounts)),
-      .init(name: "schedules", values: list(schedules.map(\.rawValue))),
-      .init(
-        name: "cuts",
-        values: request.stageLayers.map { "given: " + list($0) }
-          ?? "any number of layers on the first and the last stage, as even as possible between"),
-      .init(name: "ZeRO stages", values: request.zero.map { "given: \($0.rawValue)" } ?? "0 1 2 3, each operator's weights by themselves"),
-      .init(name: "recompute", values: request.recomputeOfSegments.map { "given: " + list($0.map(\.rawValue)) } ?? list(recomputes.map(\.rawValue))),
-      .init(name: "layouts of one tensor held at once", values: "at most \(FoldedModel.mostUses)"),
+      .init(name: "operators", values: "every assignment of mesh axes to iteration axes")
     ]
+      + (Pricing.Model(request.graph, request.mode).reorderable.contains(true)
+        ? [
+          .init(
+            name: "causal sequences", values: request.isZigzag ? "split in zig-zag order where their length allows" : "split into contiguous parts")
+        ] : []) + [
+        .init(
+          name: "layers of one block",
+          values: variants == nil
+            ? "all alike"
+            : request.recomputedLayers.map { "the first \($0) of each stage of a kind of their own" }
+              ?? "all alike, or the first 1, 2, … of each stage of a kind of their own; what passes between layers laid out alike"),
+        .init(name: "pipeline degrees", values: list(pipelineDegrees)),
+        .init(name: "meshes", values: list(shapes)),
+        .init(name: "micro-batches", values: list(microBatchCounts)),
+        .init(name: "schedules", values: list(schedules.map(\.rawValue))),
+        .init(
+          name: "cuts",
+          values: request.stageLayers.map { "given: " + list($0) }
+            ?? "any number of layers on the first and the last stage, as even as possible between"),
+        .init(name: "ZeRO stages", values: request.zero.map { "given: \($0.rawValue)" } ?? "0 1 2 3, each operator's weights by themselves"),
+        .init(
+          name: "recompute", values: request.recomputeOfSegments.map { "given: " + list($0.map(\.rawValue)) } ?? list(recomputes.map(\.rawValue))),
+        .init(name: "layouts of one tensor held at once", values: "at most \(FoldedModel.mostUses)"),
+      ]
   }
 }

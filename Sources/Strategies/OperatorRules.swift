@@ -262,7 +262,8 @@ struct RuleBuilder {
     interior: [OperatorRule.InteriorCollective] = [], ring: OperatorRule.Ring? = nil, work: OperatorRule.Work
   ) -> OperatorRule {
     finish(
-      operandIndices: operands.map(indices), result: result, keeps: keeps, keepsResult: keepsResult, extra: extra, interior: interior, ring: ring, work: work)
+      operandIndices: operands.map(indices), result: result, keeps: keeps, keepsResult: keepsResult, extra: extra, interior: interior, ring: ring,
+      work: work)
   }
 
   func finish(

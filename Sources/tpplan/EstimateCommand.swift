@@ -55,7 +55,8 @@ struct EstimateCommand: ParsableCommand {
   func run() throws {
     let degrees = try degrees()
     if let given = workload.devices, given != degrees.devices {
-      throw UsageError("--devices \(given): --tp \(tp) × --pp \(pp) × --dp \(dp) × --cp \(cp) is \(degrees.devices); leave --devices out or change a degree")
+      throw UsageError(
+        "--devices \(given): --tp \(tp) × --pp \(pp) × --dp \(dp) × --cp \(cp) is \(degrees.devices); leave --devices out or change a degree")
     }
     if workload.batch == .max { throw UsageError("--batch max is searched for, by `tpplan search`; estimate prices one batch: give its sequences") }
     var (request, context) = try workload.request(deviceCount: degrees.devices)

@@ -67,7 +67,9 @@ import Testing
 
   /// Contiguous, the last rank sees half of its own block and all of three others: 7/8 of its 69.12 µs. Zig-zag, every rank half of every block. The
   /// same with all keys gathered; with queries cut once more than keys; and around a ring of rings.
-  @Test(arguments: [([4], ["ring"]), ([4], ["context"]), ([2, 2], ["context", "ring"]), ([2, 2], ["ring", "context"]), ([2, 2], ["ring", "ring"])])
+  @Test(arguments: [
+    ([4], ["ring"]), ([4], ["context"]), ([2, 2], ["context", "ring"]), ([2, 2], ["ring", "context"]), ([2, 2], ["ring", "ring"]),
+  ])
   func zigzagHalvesTheWorkOfACausalMask(mesh: [Int], words: [String]) throws {
     expect(try cost(words, pricing(mesh: mesh, causal: true)).forward, 69.12 * 7 / 8)
     expect(try cost(words, pricing(mesh: mesh, causal: true, isZigzag: true)).forward, 69.12 / 2)

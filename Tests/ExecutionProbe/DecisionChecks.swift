@@ -84,7 +84,8 @@ struct DecisionChecks {
   }
 
   private func random(
-    _ name: String, seed: UInt64, count: Int, around word: String? = nil, _ model: (inout SplitMix64) throws -> (graph: Graph, batch: Int, microBatches: Int)
+    _ name: String, seed: UInt64, count: Int, around word: String? = nil,
+    _ model: (inout SplitMix64) throws -> (graph: Graph, batch: Int, microBatches: Int)
   ) throws -> [String] {
     var problems: [String] = []
     for index in 0..<count {
