@@ -3,6 +3,7 @@ import Documents
 import Foundation
 import ModelGraph
 import Planner
+import Strategies
 import Testing
 
 @testable import Plans
@@ -19,7 +20,8 @@ import Testing
     let mixed = try plan(deepGPT2(layers: 4), hardware: "derecho", devices: 4, batch: 8, sequence: 32) {
       ($0.pipelineDegree, $0.microBatches, $0.recompute, $0.recomputedLayers) = (2, 2, .full, 1)
     }
-    for plan in [hybrid, forward, mixed] {
+    let ring = try tinyRing()
+    for plan in [hybrid, forward, mixed, ring] {
       let bytes = PlanFile.encode(plan).prettyBytes
       let read = try PlanFile.decode(Document(file: "plan.json", parsing: bytes))
       #expect(read == plan)
@@ -27,8 +29,17 @@ import Testing
     }
     // What the round trip would be empty without.
     #expect(mixed.decision.recompute == [.none, .full, .none, .full, .none, .none])
+    #expect(ring.decision.orders.contains(SequenceOrder(pairs: 4)))
     #expect(hybrid.decision.stages.count == 2 && !hybrid.decision.conversions.isEmpty)
     #expect(Set(hybrid.prediction.collectives.map(\.cause)).isSuperset(of: [.forward, .backward, .gradient, .tied, .boundary]))
+  }
+
+  @Test("Differential: a plan around a ring is priced alike when it is read again, contiguous or not", arguments: [false, true])
+  func pricedAgain(contiguous: Bool) throws {
+    let plan = try tinyRing(contiguous: contiguous)
+    #expect(plan.decision.orders.allSatisfy { $0.isNatural } == contiguous)
+    let cluster = try plan.hardware.cluster(devices: plan.decision.ranks)
+    #expect(try Planner.predict(plan.decision, on: cluster) == plan.prediction)
   }
 
   @Test("A file on disk: whole or not at all")

@@ -98,9 +98,9 @@ extension MPIRuns {
       #expect(probe.diagnostics == [])
     }
 
-    @Test("oracle: what an attention mask hides changes nothing", arguments: [1, 2])
-    func padding(ranks: Int) throws {
-      #expect(try ProbeRun(ranks: ranks, ["padding"]).ranks == Array(repeating: [], count: ranks))
+    @Test("oracle: what an attention mask hides changes nothing", arguments: [(1, "heads"), (2, "heads"), (2, "ring"), (4, "ring")])
+    func padding(ranks: Int, split: String) throws {
+      #expect(try ProbeRun(ranks: ranks, ["padding", split]).ranks == Array(repeating: [], count: ranks))
     }
 
     @Test("golden: verification finds injected faults and names the tensor, its layout and the rank")
