@@ -15,9 +15,13 @@ package struct Lowering {
   var program: Program
   private var parameterIndex: [ParameterKey: Int] = [:]
   private var inputBuffers: [InputKey: BufferID] = [:]
-  /// For each micro-batch whose backward pass is to come, the stage's units in forward order.
-  var tape: [Int: [Unit]] = [:]
+  /// For each forward pass whose backward pass is to come, the virtual stage's units in forward order.
+  var tape: [TapeKey: [Unit]] = [:]
 
+  struct TapeKey: Hashable {
+    let stage: Int
+    let microBatch: Int
+  }
   private struct ParameterKey: Hashable {
     let tensor: TensorID
     let copy: Int
@@ -91,21 +95,19 @@ package struct Lowering {
   }
 
   var graph: Graph { decision.graph }
-  var stage: Stage { decision.stages[program.stage] }
 
   private mutating func lower() {
-    for range in stage.units {
-      for copy in range.copies { declareParameters(of: graph.segments[range.segment], copy: copy) }
+    for stage in stride(from: program.stage, to: decision.stages.count, by: decision.groups) {
+      for range in decision.stages[stage].units {
+        for copy in range.copies { declareParameters(of: graph.segments[range.segment], copy: copy) }
+      }
     }
     let trains = decision.job.mode == .train
     if trains { for parameter in program.parameters { if let gradient = parameter.gradient { emit(.zero(gradient)) } } }
-    let order = decision.schedule.passes(
-      stage: program.stage, stages: decision.stages.count, microBatches: decision.job.microBatches, mode: decision.job.mode)
-    for pass in order {
-      switch pass {
-      case .forward(let microBatch): lowerForward(microBatch)
-      case .backward(let microBatch): lowerBackward(microBatch)
-      }
+    let messages = Messages(decision, of: program.stage)
+    for pass in messages.passes {
+      let stage = decision.stage(of: pass, on: program.stage)
+      if pass.isForward { lowerForward(pass.microBatch, stage, messages) } else { lowerBackward(pass.microBatch, stage, messages) }
     }
     if trains { lowerUpdates() }
   }

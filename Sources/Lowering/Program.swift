@@ -104,6 +104,7 @@ package struct LocalParameter: Hashable, Sendable {
 /// Everything that one rank does in one step.
 package struct Program: Sendable {
   package let rank: Int
+  /// The group of devices that the rank belongs to.
   package let stage: Int
   /// The rank's place on its stage's mesh.
   package let coordinates: [Int]

@@ -49,7 +49,7 @@ struct AxisBounds {
     self.link = link
     size = space.request.cluster.deviceCount / stages
     ties = space.certainTies(stages: stages)
-    let schedules = space.schedules(stages: stages)
+    let schedules = space.loosestSchedules(stages: stages, microBatches: microBatches)
     let chains = schedules.map { Chain.bounds(space, stages: stages, microBatches: microBatches, schedule: $0) }
     let alone = AxisPlacement.alone
     let pricing = Pricing(
@@ -63,7 +63,7 @@ struct AxisBounds {
     let frame = FrameBounds(base, space: space, frame: Space.Frame(stages: stages, mesh: [1], microBatches: microBatches))
     let (bases, slacks) = (bases, slacks)
     withoutConversions = schedules.indices.map { number in
-      let alone = zip(bases[number], slacks[number]).map { $0 - $1 }.max() ?? 0
+      let alone = bases[number].indices.map { (bases[number][$0] - slacks[number][$0]) / chains[number][$0].sharers }.max() ?? 0
       return max(frame.bound(schedules[number]) - (slacks[number].max() ?? 0), alone, 0)
     }
   }
@@ -77,7 +77,9 @@ struct AxisBounds {
       let excess = try excess(Axis(size: mesh[axis], placement: placement))
       for number in chains.indices { for chain in total[number].indices { total[number][chain] += excess[number][chain] } }
     }
-    return zip(total, withoutConversions).map { max($0.max() ?? 0, $1) }.min() ?? 0
+    return chains.indices.map { number in
+      max(zip(total[number], chains[number]).map { $0 / $1.sharers }.max() ?? 0, withoutConversions[number])
+    }.min() ?? 0
   }
 
   /// What an axis costs over the base, for each schedule and chain.

@@ -67,11 +67,11 @@ extension FoldedModel {
   /// A node's part of a memory row, for each of its strategies.
   func memory(node index: Int, _ row: BlockTables.MemoryRow) -> [Int64] {
     let node = nodes[index]
-    let count = Int64(row.copies[node.segment])
+    let (count, kept) = (Int64(row.copies[node.segment]), Int64(row.kept[node.segment]))
     let isRunning = row.op.map { runningWith($0).contains(index) } ?? false
     let isRevived = row.op.map { nodes[$0].segment == node.segment } ?? false
     return node.resident.indices.map {
-      count * (node.resident[$0] + Int64(row.inFlight) * node.kept[$0]) + (isRunning ? node.transient[$0] : 0) + (isRevived ? node.revived[$0] : 0)
+      count * node.resident[$0] + kept * node.kept[$0] + (isRunning ? node.transient[$0] : 0) + (isRevived ? node.revived[$0] : 0)
     }
   }
 

@@ -43,10 +43,10 @@ struct BlockTables {
   }
 
   /// What one stage holds while one operator runs, or while none does.
-  struct MemoryRow {
-    /// Of each segment on the stage.
+  struct MemoryRow: Hashable {
+    /// Of each segment, the copies on the stage, and the copies' passes that are kept for backward.
     let copies: [Int]
-    let inFlight: Int
+    let kept: [Int]
     let op: Int?
   }
 
@@ -146,13 +146,13 @@ struct BlockTables {
     }
 
     func bytes(_ node: FoldedModel.Node, _ index: Int, _ s: Int) -> Int64 {
-      Int64(row.copies[node.segment]) * (node.resident[s] + Int64(row.inFlight) * node.kept[s]) + (running.contains(index) ? node.transient[s] : 0)
-        + (node.segment == segment ? node.revived[s] : 0)
+      Int64(row.copies[node.segment]) * node.resident[s] + Int64(row.kept[node.segment]) * node.kept[s]
+        + (running.contains(index) ? node.transient[s] : 0) + (node.segment == segment ? node.revived[s] : 0)
     }
 
     func bytes(_ piece: Piece, _ entry: Int) -> Int64 {
       guard case .inside(let own) = piece.place else { return 0 }
-      return piece.isRevived ? (own == segment ? piece.kept[entry] : 0) : Int64(row.copies[own]) * Int64(row.inFlight) * piece.kept[entry]
+      return piece.isRevived ? (own == segment ? piece.kept[entry] : 0) : Int64(row.kept[own]) * piece.kept[entry]
     }
   }
 

@@ -12,7 +12,7 @@ struct DecisionPricing {
   private let decision: Decision
   private let pricing: Pricing
   private let resharder: Resharder
-  private let stageLink: Link?
+  private let links: Links?
   private let strategies: [Strategy]
   private var operators: [Prediction.OperatorPart] = []
   private var collectives: [Prediction.CollectivePart] = []
@@ -26,23 +26,30 @@ struct DecisionPricing {
   /// Of each segment, what the backward pass of one copy has computed again.
   private var revived: [Bytes] = []
 
+  /// The links between neighbouring stages, and from the last to the first.
+  struct Links {
+    let neighbours: Link
+    let wrap: Link
+  }
+
   private struct Seam: Hashable {
     let from: SegmentID
     let to: SegmentID
   }
 
   /// - Returns: the prediction and the objective in ticks.
-  static func predict(_ decision: Decision, pricing: Pricing, stageLink: Link?) throws -> (
+  /// - Parameter links: nil with one stage.
+  static func predict(_ decision: Decision, pricing: Pricing, links: Links?) throws -> (
     prediction: Prediction, objective: Int64, timeline: PipelineTimeline
   ) {
-    var pass = try DecisionPricing(decision, pricing, stageLink)
+    var pass = try DecisionPricing(decision, pricing, links)
     return try pass.run()
   }
 
-  private init(_ decision: Decision, _ pricing: Pricing, _ stageLink: Link?) throws {
+  private init(_ decision: Decision, _ pricing: Pricing, _ links: Links?) throws {
     self.decision = decision
     self.pricing = pricing
-    self.stageLink = stageLink
+    self.links = links
     resharder = Resharder(pricing)
     strategies = zip(decision.assignments, pricing.rules).map { Strategy(assignment: $0, rule: $1) }
   }
@@ -62,13 +69,15 @@ struct DecisionPricing {
 
   // MARK: - Parts
 
-  private func splitsTie(_ tensor: TensorID) -> Bool { decision.stagesHolding(tensor).count > 1 }
+  private func splitsTie(_ tensor: TensorID) -> Bool { decision.groupsHolding(tensor).count > 1 }
 
   /// Whether a reader is the first one of a parameter on its stage: there the stage's copy counts.
   private func isFirst(_ op: OperatorID, toRead tensor: TensorID) -> Bool {
     guard splitsTie(tensor) else { return graph.consumers[tensor].first?.op == op }
     func stage(_ op: OperatorID) -> Int? {
-      decision.stages.firstIndex { $0.units.contains { $0.segment == graph.segmentOfOperator[op] && !$0.copies.isEmpty } }
+      decision.stages.firstIndex { $0.units.contains { $0.segment == graph.segmentOfOperator[op] && !$0.copies.isEmpty } }.map {
+        decision.group(ofStage: $0)
+      }
     }
     return graph.consumers[tensor].first { stage($0.op) == stage(op) }?.op == op
   }
@@ -126,8 +135,8 @@ struct DecisionPricing {
     }
     for (position, tensor) in operands.enumerated() where graph.tensors[tensor].isParameter && owns[position] && pricing.needsGradient[tensor] {
       let bytes = pricing.bytes(tensor, strategies[op].operands[position].forward, bytesPerElement: pricing.precision.gradientBytes)
-      if splitsTie(tensor), let stageLink {
-        let time = stageLink.time(bytes)
+      if splitsTie(tensor), let links {
+        let time = links.neighbours.time(bytes)
         once[op].sync += time
         collectives.append(.init(cause: .tied, op: op, tensor: tensor, kind: nil, axes: [], bytes: bytes, time: time, calls: 1, copies: 1))
       }
@@ -270,10 +279,10 @@ struct DecisionPricing {
     var stages: [Prediction.StagePart] = []
     var previous: SegmentID?
     let last = decision.stages.count - 1
+    let inFlight = microBatchesInFlight()
     for (index, stage) in decision.stages.enumerated() {
       var t = PipelineTimeline.StageTimes(forward: 0, backward: 0, once: 0, sendForward: 0, sendBackward: 0)
-      let inFlight = decision.schedule.inFlight(
-        stage: index, stages: decision.stages.count, microBatches: decision.job.microBatches, mode: decision.job.mode)
+      let inFlight = inFlight[index]
       var part = Prediction.MemoryPart(
         weights: .zero, gradients: .zero, optimizerState: .zero, activations: .zero, microBatchesInFlight: inFlight, transient: .zero)
       var (sync, update, communication): (Seconds, Seconds, Seconds) = (.zero, .zero, .zero)
@@ -299,18 +308,23 @@ struct DecisionPricing {
           part.activations += kept[unit.segment] * inFlight
         }
       }
-      if index < last, let stageLink, let segment = stage.units.last?.segment {
+      if index < last, let links, let segment = stage.units.last?.segment {
+        let wraps = decision.group(ofStage: index + 1) == 0
+        let link = wraps ? links.wrap : links.neighbours
         for exit in graph.segments[segment].exits {
           guard let producer = graph.producer[exit] else { continue }
           let bytes = pricing.bytes(exit, strategies[producer].result)
-          let forward = stageLink.time(bytes)
+          let forward = link.time(bytes)
           t.sendForward += pricing.ticks(forward)
           let sendsBack = trains && pricing.needsGradient[exit]
           if sendsBack {
-            t.sendBackward += pricing.ticks(stageLink.time(pricing.bytes(exit, strategies[producer].resultGradient)))
+            t.sendBackward += pricing.ticks(link.time(pricing.bytes(exit, strategies[producer].resultGradient)))
           }
-          // Boundaries after copies of one segment are alike.
-          let alike = decision.stages.indices.filter { $0 < last && decision.stages[$0].units.last?.segment == segment }
+          // Boundaries after copies of one segment are alike, unless those from the last stage to the first have another link.
+          let alike = decision.stages.indices.filter { other in
+            other < last && decision.stages[other].units.last?.segment == segment
+              && (links.wrap == links.neighbours || wraps == (decision.group(ofStage: other + 1) == 0))
+          }
           if index == alike.first {
             collectives.append(
               .init(
@@ -327,8 +341,24 @@ struct DecisionPricing {
     }
     let timeline = PipelineTimeline(times, schedule: decision.schedule, microBatches: decision.job.microBatches, mode: decision.job.mode)
     let prediction = Prediction(
-      step: pricing.seconds(timeline.end), bubble: timeline.bubble, stages: stages, operators: operators, collectives: collectives,
-      memoryLimit: pricing.rates.usable)
+      step: pricing.seconds(timeline.end), bubble: timeline.bubble, stages: stages, groups: decision.groups, operators: operators,
+      collectives: collectives, memoryLimit: pricing.rates.usable)
     return (prediction, timeline.end, timeline)
+  }
+
+  /// For each virtual stage, its micro-batches in flight at the time when its stage keeps most.
+  private func microBatchesInFlight() -> [Int] {
+    let perMicroBatch = decision.stages.map { stage in stage.units.reduce(Bytes.zero) { $0 + kept[$1.segment] * $1.copies.count } }
+    var inFlight = [Int](repeating: 0, count: decision.stages.count)
+    for group in 0..<decision.groups {
+      let chunks = Array(stride(from: group, to: decision.stages.count, by: decision.groups))
+      let times = decision.schedule.fullest(
+        stage: group, stages: decision.groups, microBatches: decision.job.microBatches, mode: decision.job.mode)
+      func bytes(_ time: [Int]) -> Bytes { zip(chunks, time).reduce(.zero) { $0 + perMicroBatch[$1.0] * $1.1 } }
+      var most = times[0]
+      for time in times where bytes(time) > bytes(most) { most = time }
+      for (k, count) in zip(chunks, most) { inFlight[k] = count }
+    }
+    return inFlight
   }
 }

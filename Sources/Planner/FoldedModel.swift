@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import CostModel
+import Hardware
 import ModelGraph
 import Quantities
 import Search
@@ -62,6 +63,8 @@ struct FoldedModel {
   let strategies: [[Strategy]]
   /// For each segment.
   let recompute: [Recompute]
+  /// The link from the last stage to the first, where it is another than the one between neighbours.
+  var wrapLink: Link?
   private(set) var nodes: [Node] = []
   private(set) var edges: [Edge] = []
   private var operatorNodeCount = 0

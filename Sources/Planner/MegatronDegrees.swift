@@ -20,8 +20,10 @@ package struct MegatronDegrees: Hashable, Sendable {
   package var recomputedLayers: Int?
   /// Sequences per micro-batch and replica; nil is one with several stages, else all that a replica has.
   package var microBatchSize: Int?
-  package var schedule = Schedule.oneForwardOneBackward
-  /// Layers on each stage; nil is the evenest cut.
+  package var schedule = Schedule.Kind.oneForwardOneBackward
+  /// Chunks of the model on each stage: more than one under the interleaved schedule.
+  package var chunks = 1
+  /// Layers on each virtual stage; nil is the evenest cut.
   package var stageLayers: [Int]?
 
   package init() {}
@@ -50,11 +52,12 @@ package struct MegatronDegrees: Hashable, Sendable {
       request.graph, data: data, expert: expert, context: context, contextWay: contextWay, tensor: tensor, isSequenceParallel: isSequenceParallel)
     request.pipelineDegree = pipeline
     request.schedule = schedule
+    request.chunks = chunks
     request.zero = zero
     request.recompute = recompute
     request.layersMayDiffer = false
     request.recomputedLayers = recomputedLayers
-    request.stageLayers = try stageLayers ?? Planner.evenStages(request, stages: pipeline)
+    request.stageLayers = try stageLayers ?? Planner.evenStages(request, stages: pipeline, chunks: chunks)
     return request
   }
 

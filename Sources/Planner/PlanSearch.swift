@@ -51,6 +51,8 @@ struct PlanSearch {
   private var recentModels: [FrameModel] = []
   private static let mostRecentModels = 64
   private var placedMeshes: [[Int]: Space.Placed] = [:]
+  /// By stages and chunks.
+  private var cuts: [[Int]: [[Int]]] = [:]
   private let rates: DeviceRates
   private let limit: Int64
   /// Plans with this objective or more are of no interest.
@@ -74,8 +76,7 @@ struct PlanSearch {
     let relaxed: RelaxedKey
     let kinds: [Recompute]
     /// The stage whose memory has the price.
-    let copies: [Int]
-    let inFlight: Int
+    let row: BlockTables.MemoryRow
   }
 
   /// Cuts that a lower bound excluded. One whose chain weighs nothing less, and with no less on the priced stage, is excluded by the same bound.
@@ -97,7 +98,7 @@ struct PlanSearch {
       guard zip(weights, other).allSatisfy({ $0.isCovered(by: $1) }) else { return false }
       guard let row else { return true }
       return rows.contains { more in
-        zip(row.copies, more.copies).allSatisfy { $0 <= $1 && $0 * row.inFlight <= $1 * more.inFlight }
+        zip(row.copies, more.copies).allSatisfy { $0 <= $1 } && zip(row.kept, more.kept).allSatisfy { $0 <= $1 }
       }
     }
   }
@@ -117,6 +118,15 @@ struct PlanSearch {
     case alike(Space.Frame, Schedule, [Int])
     /// A cut with layers of two kinds.
     case mixed(Space.Frame, Schedule, [Int])
+    /// Cuts for several numbers of chunks.
+    case interleaved(Space.Frame, [Member])
+  }
+
+  /// A cut with its lower bound.
+  private struct Member {
+    let schedule: Schedule
+    let cut: [Int]
+    let bound: Int64
   }
 
   /// Items by their lower bounds; of equal ones the earlier first.
@@ -189,6 +199,7 @@ struct PlanSearch {
       case .cut(let frame, let schedule, let cut): try self.bound(frame, schedule, cut, bound: bound)
       case .alike(let frame, let schedule, let cut): try solveAlike(frame, schedule, cut, bound: bound)
       case .mixed(let frame, let schedule, let cut): try solveMixed(frame, schedule, cut, bound: bound)
+      case .interleaved(let frame, let members): try split(frame, members)
       }
     }
   }
@@ -217,14 +228,17 @@ struct PlanSearch {
     for stages in space.pipelineDegrees {
       let promising = (byDegree[stages] ?? []).sorted { ($0.bound, $0.microBatches) < ($1.bound, $1.microBatches) }.prefix(Self.seedsPerDegree)
       let frames = try promising.flatMap { try boundedFrames(stages: stages, microBatches: $0.microBatches) }.sorted { $0.bound < $1.bound }
-      let schedule = space.schedules(stages: stages)[0]
-      let cut = space.evenCut(stages: stages)
       for (frame, bound) in frames.flatMap({ frame in space.recomputes.map { (frame.frame.recomputing($0), frame.bound) } }) {
         if bound >= cutoff ?? .max || isLate { break }
-        guard space.allowsAlike(frame.recompute, cut: cut) else { continue }
-        guard var bounds = try bounds(frame), bounds.leastMemory(schedule, cut: cut) <= limit / 2 else { continue }
-        _ = try solve(frame, schedule, cut, bound: bound)
-        break
+        guard var bounds = try bounds(frame) else { continue }
+        var isPlentiful = false
+        for schedule in space.seedSchedules(stages: stages, microBatches: frame.microBatches) {
+          let cut = space.evenCut(stages: stages, chunks: schedule.chunks)
+          guard space.allowsAlike(frame.recompute, cut: cut), bounds.leastMemory(schedule, cut: cut) <= limit / 2 else { continue }
+          _ = try solve(frame, schedule, cut, bound: bound)
+          isPlentiful = true
+        }
+        if isPlentiful { break }
       }
     }
   }
@@ -275,8 +289,10 @@ struct PlanSearch {
     var connected: ConnectedBounds?
     // By kind of recompute, as they are asked for.
     var others: [FrameBounds] = []
-    let cuts = space.cuts(stages: frame.stages)
-    for schedule in space.schedules(stages: frame.stages) {
+    var interleaved: [Member] = []
+    defer { push(frame, interleaved, least: 0) }
+    for schedule in space.schedules(stages: frame.stages, microBatches: frame.microBatches) {
+      let cuts = cuts(frame.stages, schedule)
       if let cutoff, bounds.bound(schedule) >= cutoff {
         pruned += cuts.count
         continue
@@ -312,10 +328,62 @@ struct PlanSearch {
       }
       for (cut, bound) in open {
         let bound = max(bound, try closer.bound(schedule, cut: cut))
-        if bound < cutoff ?? .max { queue.push(.cut(frame, schedule, cut), bound: bound) } else { pruned += 1 }
+        if bound >= cutoff ?? .max {
+          pruned += 1
+        } else if schedule.kind == .interleaved {
+          interleaved.append(Member(schedule: schedule, cut: cut, bound: bound))
+        } else {
+          queue.push(.cut(frame, schedule, cut), bound: bound)
+        }
       }
       connected = closer
     }
+  }
+
+  /// Bounds interleaved cuts of a frame together, and what that leaves in two halves: first of the numbers of chunks, then of the cuts for one.
+  private mutating func split(_ frame: Space.Frame, _ members: [Member]) throws {
+    guard let least = try jointBound(frame, members, cutoff ?? .max) else { return }
+    if least >= cutoff ?? .max {
+      pruned += members.count
+      return
+    }
+    var middle = members.count / 2
+    if members[0].schedule != members[members.count - 1].schedule {
+      while middle < members.count && members[middle].schedule == members[middle - 1].schedule { middle += 1 }
+      if middle == members.count { middle = members.firstIndex { $0.schedule == members[members.count - 1].schedule } ?? members.count / 2 }
+    }
+    push(frame, Array(members[..<middle]), least: least)
+    push(frame, Array(members[middle...]), least: least)
+  }
+
+  private mutating func push(_ frame: Space.Frame, _ members: [Member], least: Int64) {
+    guard let bound = members.map(\.bound).min() else { return }
+    let item: Item = members.count == 1 ? .cut(frame, members[0].schedule, members[0].cut) : .interleaved(frame, members)
+    queue.push(item, bound: max(bound, least))
+  }
+
+  /// A lower bound of all plans of several cuts, whatever their layers compute again; nil where there is no choice.
+  private mutating func jointBound(_ frame: Space.Frame, _ members: [Member], _ cutoff: Int64) throws -> Int64? {
+    let ties = space.certainTies(stages: frame.stages)
+    guard let base = try frameModel(frame.recomputing(space.recomputes[0]), ties) else { return nil }
+    let joint = JointWeights(base.operators, members.map { Configuration(base.frame, $0.schedule, $0.cut, space: space) })
+    guard let relaxed = try base.minimum.least(joint.objective, cutoff: cutoff) else {
+      note(.forbidden)
+      return nil
+    }
+    guard relaxed.sum < cutoff, let choice = relaxed.choice, base.minimum.memory(choice, joint.load.row()) > limit else { return relaxed.sum }
+    let models = try [base] + space.recomputes.dropFirst().compactMap { try frameModel(frame.recomputing($0), ties) }
+    return max(
+      relaxed.sum,
+      try boundWithPrice(models, joint.objective, joint.load.row(), nil, relaxed: choice, frame, cutoff).bound)
+  }
+
+  private mutating func cuts(_ stages: Int, _ schedule: Schedule) -> [[Int]] {
+    let key = [stages, schedule.chunks]
+    if let known = cuts[key] { return known }
+    let cuts = space.cuts(stages: stages, chunks: schedule.chunks)
+    self.cuts[key] = cuts
+    return cuts
   }
 
   private mutating func bounds(_ frame: Space.Frame) throws -> FrameBounds? {
@@ -331,7 +399,7 @@ struct PlanSearch {
     if strategies.contains(where: \.isEmpty) { return nil }
     return FoldedModel(
       pricing: pricing, strategies: strategies, ties: ties, zero: space.request.zero, recompute: space.recompute(frame),
-      link: placed.stageLink)
+      link: placed.stageLink, wrapLink: placed.wrapLink)
   }
 
   private mutating func placed(stages: Int, mesh: [Int]) -> Space.Placed {
@@ -380,12 +448,13 @@ struct PlanSearch {
   /// The connected model of a frame without the strategies whose bounds reach the cutoff.
   private mutating func restricted(_ model: FrameModel, _ bounds: [[Int64]], _ cutoff: Int64) throws -> FoldedModel {
     let operators = model.operators
+    let placed = placed(stages: model.frame.stages, mesh: model.frame.mesh)
     let strategies = operators.strategies.enumerated().map { op, strategies in
       strategies.enumerated().filter { bounds[op][$0.offset] < cutoff }.map(\.element)
     }
     var restricted = FoldedModel(
       pricing: operators.pricing, strategies: strategies, ties: model.ties, zero: space.request.zero, recompute: operators.recompute,
-      link: placed(stages: model.frame.stages, mesh: model.frame.mesh).stageLink)
+      link: placed.stageLink, wrapLink: placed.wrapLink)
     if restricted.isPossible { restricted.connect(variants: model.variants) }
     return restricted
   }
@@ -397,12 +466,12 @@ struct PlanSearch {
   private mutating func bound(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws {
     priced += 1
     var closer = bound
-    if let cutoff {
+    if let cutoff, space.isBoundedByKinds(schedule, cut) {
       closer = max(bound, try boundOfKinds(space.recomputes, frame, schedule, cut, cutoff))
       if closer >= cutoff { return }
     }
     queue.push(.alike(frame, schedule, cut), bound: closer)
-    if !space.mixes.isEmpty, cut.max()! > 1 { queue.push(.mixed(frame, schedule, cut), bound: closer) }
+    if !space.mixes.isEmpty, cut.max()! > 1, space.allowsMixes(schedule, cut) { queue.push(.mixed(frame, schedule, cut), bound: closer) }
   }
 
   /// Solves a cut with all layers alike, for each kind of recompute.
@@ -419,7 +488,11 @@ struct PlanSearch {
     let most = cut.max()! - 1
     for (first, rest) in space.mixes {
       if isLate { return leaveOpen(bound) }
-      if let cutoff, try boundOfKinds(first == rest ? [rest] : [rest, first], frame, schedule, cut, cutoff) >= cutoff { continue }
+      if let cutoff, space.isBoundedByKinds(schedule, cut),
+        try boundOfKinds(first == rest ? [rest] : [rest, first], frame, schedule, cut, cutoff) >= cutoff
+      {
+        continue
+      }
       // Which of two kinds that compute the same again comes first is all one where every stage holds as many.
       var counts = 1...(first == rest && cut.allSatisfy { $0 == most + 1 } ? (most + 1) / 2 : most)
       if let fixed = space.request.recomputedLayers {
@@ -444,7 +517,7 @@ struct PlanSearch {
     let path = configuration.promisingPath(base.operators)
     let objective = BlockTables.Objective(configuration, path, segments: base.operators.pricing.graph.segments.count)
     let key = RelaxedKey(frame: least, ties: ties, weights: configuration.weights(base.operators, path))
-    let rows = (0..<frame.stages).map { configuration.memoryRow($0) }
+    let rows = (0..<frame.stages).map { configuration.loads(ofStage: $0)[0].row() }
     let group = CutGroup(frame: least, ties: ties, kinds: kinds)
     if let known = excluded[group]?.first(where: { $0.bound >= cutoff && $0.isCovered(by: key.weights, rows) }) { return known.bound }
     guard let relaxed = try relaxed(base, objective, key, cutoff) else { return cutoff }
@@ -454,7 +527,7 @@ struct PlanSearch {
     }
     let used = rows.map { base.minimum.memory(choice, $0) }
     guard let stage = used.indices.max(by: { used[$0] < used[$1] }), used[stage] > limit else { return relaxed.sum }
-    let priced = PricedKey(relaxed: key, kinds: kinds, copies: rows[stage].copies, inFlight: rows[stage].inFlight)
+    let priced = PricedKey(relaxed: key, kinds: kinds, row: rows[stage])
     if let known = pricedBounds[priced] { return known }
     let models = try [base] + kinds.dropFirst().compactMap { try frameModel(frame.recomputing($0), ties) }
     let bound = max(relaxed.sum, try boundWithPrice(models, objective, rows[stage], stage, relaxed: choice, frame, cutoff).bound)
@@ -479,9 +552,11 @@ struct PlanSearch {
   /// A lower bound of a chain over models that differ in what layers compute again, with a price on one memory row: the price that excluded another
   /// cut of the frame, or else the best one, where the lines of two choices meet (the intersection method of Lagrangian relaxation).
   ///
-  /// - Parameter relaxed: a choice of the first model that exceeds the row's limit.
+  /// - Parameters:
+  ///   - stage: whose row it is; nil for several configurations together, whose price is remembered in any case, so that it need not be found again.
+  ///   - relaxed: a choice of the first model that exceeds the row's limit.
   private mutating func boundWithPrice(
-    _ models: [FrameModel], _ objective: BlockTables.Objective, _ row: BlockTables.MemoryRow, _ stage: Int, relaxed: [Int], _ frame: Space.Frame,
+    _ models: [FrameModel], _ objective: BlockTables.Objective, _ row: BlockTables.MemoryRow, _ stage: Int?, relaxed: [Int], _ frame: Space.Frame,
     _ cutoff: Int64
   ) throws -> (bound: Int64, price: BlockTables.Price?) {
     /// What a choice takes without a price on memory, and its bytes above the limit.
@@ -491,10 +566,11 @@ struct PlanSearch {
     var above = line(models[0], relaxed)
     var below: (time: Double, excess: Double)?
     var best: (bound: Int64, price: BlockTables.Price?) = (.min, nil)
-    let key = [frame.stages, frame.microBatches, stage] + frame.mesh
+    let key = [frame.stages, frame.microBatches, stage ?? -1] + frame.mesh
     var objective = objective
     var price = prices[key] ?? above.time / Double(limit)
-    for _ in 0..<Self.mostPrices {
+    let known = stage == nil ? prices[key] : nil
+    for _ in 0..<(known == nil ? Self.mostPrices : 2) {
       objective.price = .init(row: row, limit: limit, ticksPerByte: price)
       var least = Int64.max
       var next: (time: Double, excess: Double)?
@@ -503,7 +579,10 @@ struct PlanSearch {
         least = found.sum
         next = found.choice.map { line(model, $0) }
       }
-      if least > best.bound { best = (least, objective.price) }
+      if least > best.bound {
+        best = (least, objective.price)
+        if stage == nil { prices[key] = price }
+      }
       if least >= cutoff {
         prices[key] = price
         return best
@@ -538,7 +617,7 @@ struct PlanSearch {
       guard let relaxed = try relaxed(frameModel, objective, key, cutoff) else { return true }
       if relaxed.sum >= cutoff { return false }
       if let choice = relaxed.choice {
-        let rows = configuration.memoryRows(frameModel.operators).map { ($0.stage, configuration.memoryRow($0.stage, op: $0.op)) }
+        let rows = configuration.memoryRows(frameModel.operators).map { ($0.load.stage, $0.load.row($0.op)) }
         let used = rows.map { frameModel.minimum.memory(choice, $0.1) }
         if let most = used.indices.max(by: { used[$0] < used[$1] }), used[most] > limit {
           let (bound, price) = try boundWithPrice([frameModel], objective, rows[most].1, rows[most].0, relaxed: choice, frame, cutoff)
@@ -606,7 +685,7 @@ struct PlanSearch {
     while !isLate {
       let outcome = try configuration.memoryProblem(model, rows: seen.map { rows[$0] }).solve(SolveOptions(stop: monitor.stop))
       guard case .optimal = outcome.status, let choice = outcome.choice else { break }
-      let uses = rows.map { configuration.memory(model, choice, row: $0) }
+      let uses = rows.map { Configuration.memory(model, choice, row: $0) }
       guard let most = uses.indices.max(by: { (uses[$0], $1) < (uses[$1], $0) }) else { break }
       if seen.contains(most) { return .memory(row: most, least: outcome.lowerBound, limit: limit) }
       seen.append(most)

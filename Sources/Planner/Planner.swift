@@ -98,7 +98,7 @@ package enum Planner {
       model: Pricing.Model(
         written.graph.sized(batch: space.request.batch / candidate.frame.microBatches, sequence: space.request.sequence), space.request.mode))
     let decision = decide(candidate, written, pricing, space)
-    let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, stageLink: placed.stageLink)
+    let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, links: placed.links)
     guard objective == candidate.objective else {
       throw PlannerError.inconsistent("the search says \(candidate.objective) ticks, pricing its plan from scratch gives \(objective)")
     }
@@ -121,12 +121,12 @@ package enum Planner {
       graph: decision.graph, cluster: cluster, batch: decision.job.batch, sequence: decision.job.sequence, precision: decision.job.precision,
       mode: decision.job.mode, optimizer: decision.job.optimizer)
     request.mesh = decision.mesh
-    request.pipelineDegree = decision.stages.count
+    request.pipelineDegree = decision.groups
     request.isZigzag = decision.isZigzag
     let space = try Space(request)
-    let placed = space.placed(stages: decision.stages.count, mesh: decision.mesh)
-    let frame = Space.Frame(stages: decision.stages.count, mesh: decision.mesh, microBatches: decision.job.microBatches)
-    return try DecisionPricing.predict(decision, pricing: space.pricing(frame, on: placed), stageLink: placed.stageLink).prediction
+    let placed = space.placed(stages: decision.groups, mesh: decision.mesh)
+    let frame = Space.Frame(stages: decision.groups, mesh: decision.mesh, microBatches: decision.job.microBatches)
+    return try DecisionPricing.predict(decision, pricing: space.pricing(frame, on: placed), links: placed.links).prediction
   }
 
   /// The last ILP of a plan: the choice of strategies in its configuration, with every chain of the schedule that can be the longest.
@@ -138,12 +138,12 @@ package enum Planner {
     let pricing = try space.pricing(frame, on: placed)
     var model = FoldedModel(
       pricing: pricing, strategies: space.strategies(pricing, frame), ties: space.ties(frame, cut: candidate.cut, first: candidate.first),
-      zero: request.zero, recompute: space.recompute(frame), link: placed.stageLink)
+      zero: request.zero, recompute: space.recompute(frame), link: placed.stageLink, wrapLink: placed.wrapLink)
     model.connect(variants: frame.first == nil ? nil : space.variants?.segments)
     let configuration = Configuration(frame, candidate.schedule, candidate.cut, first: candidate.first, space: space)
     var paths = PipelineTimeline.bounds(stages: frame.stages, schedule: decision.schedule, microBatches: frame.microBatches, mode: request.mode)
     let (_, _, timeline) = try DecisionPricing.predict(
-      decision, pricing: space.pricing(frame, on: placed, model: .init(decision.graph, request.mode)), stageLink: placed.stageLink)
+      decision, pricing: space.pricing(frame, on: placed, model: .init(decision.graph, request.mode)), links: placed.links)
     if !paths.contains(timeline.critical) { paths.append(timeline.critical) }
     return (try configuration.problem(model, paths: paths, limit: pricing.rates.usable.wholeWithin), model.nodeNames)
   }
@@ -199,32 +199,45 @@ extension Space {
   package var dimensions: [Certificate.Dimension] {
     func list(_ values: [some CustomStringConvertible]) -> String { values.map(\.description).joined(separator: " ") }
     let shapes = pipelineDegrees.flatMap { meshes(stages: $0) }.map { $0.map(String.init).joined(separator: "x") }
-    return [
-      .init(name: "operators", values: "every assignment of mesh axes to iteration axes")
-    ]
-      + (Pricing.Model(request.graph, request.mode).reorderable.contains(true)
-        ? [
-          .init(
-            name: "causal sequences", values: request.isZigzag ? "split in zig-zag order where their length allows" : "split into contiguous parts")
-        ] : []) + [
-        .init(
-          name: "layers of one block",
-          values: variants == nil
-            ? "all alike"
-            : request.recomputedLayers.map { "the first \($0) of each stage of a kind of their own" }
-              ?? "all alike, or the first 1, 2, … of each stage of a kind of their own; what passes between layers laid out alike"),
-        .init(name: "pipeline degrees", values: list(pipelineDegrees)),
-        .init(name: "meshes", values: list(shapes)),
-        .init(name: "micro-batches", values: list(microBatchCounts)),
-        .init(name: "schedules", values: list(schedules.map(\.rawValue))),
-        .init(
-          name: "cuts",
-          values: request.stageLayers.map { "given: " + list($0) }
-            ?? "any number of layers on the first and the last stage, as even as possible between"),
-        .init(name: "ZeRO stages", values: request.zero.map { "given: \($0.rawValue)" } ?? "0 1 2 3, each operator's weights by themselves"),
-        .init(
-          name: "recompute", values: request.recomputeOfSegments.map { "given: " + list($0.map(\.rawValue)) } ?? list(recomputes.map(\.rawValue))),
-        .init(name: "layouts of one tensor held at once", values: "at most \(FoldedModel.mostUses)"),
-      ]
+    var dimensions: [Certificate.Dimension] = []
+    func add(_ name: String, _ values: String) { dimensions.append(.init(name: name, values: values)) }
+    add("operators", "every assignment of mesh axes to iteration axes")
+    if Pricing.Model(request.graph, request.mode).reorderable.contains(true) {
+      add("causal sequences", request.isZigzag ? "split in zig-zag order where their length allows" : "split into contiguous parts")
+    }
+    add("layers of one block", kindsInWords)
+    add("pipeline degrees", list(pipelineDegrees))
+    add("meshes", list(shapes))
+    add("micro-batches", list(microBatchCounts))
+    add("schedules", list(schedules.map(\.rawValue)))
+    add("chunks per stage", chunksInWords)
+    add("cuts", request.stageLayers.map { "given: " + list($0) } ?? cutsInWords)
+    add("ZeRO stages", request.zero.map { "given: \($0.rawValue)" } ?? "0 1 2 3, each operator's weights by themselves")
+    add("recompute", request.recomputeOfSegments.map { "given: " + list($0.map(\.rawValue)) } ?? list(recomputes.map(\.rawValue)))
+    add("layouts of one tensor held at once", "at most \(FoldedModel.mostUses)")
+    return dimensions
+  }
+
+  private var isInterleaved: Bool { schedules.contains(.interleaved) }
+
+  private var kindsInWords: String {
+    guard variants != nil else { return "all alike" }
+    let kinds =
+      request.recomputedLayers.map { "the first \($0) of each stage of a kind of their own" }
+      ?? "all alike, or the first 1, 2, … of each stage of a kind of their own; what passes between layers laid out alike"
+    return kinds + (isInterleaved && request.stageLayers == nil ? "; interleaved, of each chunk, where all chunks hold as many" : "")
+  }
+
+  private var chunksInWords: String {
+    if let chunks = request.chunks { return "given: \(chunks)" }
+    guard isInterleaved else { return "1" }
+    return "interleaved, any number from 2 that the layers allow, where the stages divide the micro-batches"
+      + (schedules.count > 1 ? "; else 1" : "")
+  }
+
+  private var cutsInWords: String {
+    let plain = "any number of layers on the first and the last stage, as even as possible between"
+    let interleaved = "interleaved, within one of even on the first chunk and at most one more on the last"
+    return ((schedules == [.interleaved] ? [] : [plain]) + (isInterleaved ? [interleaved] : [])).joined(separator: "; ")
   }
 }

@@ -144,10 +144,10 @@ extension Planner {
 
   /// The evenest cut of a model's layers.
   ///
-  /// - Throws: `PlannerError.usage` where there are fewer layers than stages.
-  package static func evenStages(_ request: SearchRequest, stages: Int) throws -> [Int] {
+  /// - Throws: `PlannerError.usage` where there are fewer layers than stages, or chunks.
+  package static func evenStages(_ request: SearchRequest, stages: Int, chunks: Int = 1) throws -> [Int] {
     var request = request
-    request.pipelineDegree = stages
-    return try Space(request).evenCut(stages: stages)
+    (request.pipelineDegree, request.chunks) = (stages, chunks)
+    return try Space(request).evenCut(stages: stages, chunks: chunks)
   }
 }

@@ -19,8 +19,10 @@ package struct SearchRequest: Sendable {
   package var microBatches: Int?
   /// Sequences per micro-batch and data replica.
   package var microBatchSize: Int?
-  package var schedule: Schedule?
-  /// Repeated layers on each stage.
+  package var schedule: Schedule.Kind?
+  /// Chunks of the model on each stage; more than one is the interleaved schedule.
+  package var chunks: Int?
+  /// Repeated layers on each virtual stage, in the model's order.
   package var stageLayers: [Int]?
   package var constraints: [StrategyConstraint] = []
   /// The ZeRO stage of all weights that can have it (others have the next lower one that they can); nil leaves it to the search.

@@ -97,6 +97,7 @@ package struct Prediction: Hashable, Sendable {
     }
   }
 
+  /// One virtual stage.
   package struct StagePart: Hashable, Sendable {
     /// Per micro-batch, with communication.
     package var forward: Seconds
@@ -122,7 +123,7 @@ package struct Prediction: Hashable, Sendable {
     package var weights: Bytes
     package var gradients: Bytes
     package var optimizerState: Bytes
-    /// Kept for backward, over all micro-batches in flight.
+    /// Kept for backward, over all micro-batches in flight when the devices hold most.
     package var activations: Bytes
     package var microBatchesInFlight: Int
     /// The most that a running operator needs besides.
@@ -146,24 +147,38 @@ package struct Prediction: Hashable, Sendable {
   /// The share of the stages' time in which they wait for each other.
   package var bubble: Double
   package var stages: [StagePart]
+  /// Groups of devices, over which the virtual stages go round.
+  package var groups: Int
   package var operators: [OperatorPart]
   package var collectives: [CollectivePart]
   /// What a plan may use on each device.
   package var memoryLimit: Bytes
 
   package init(
-    step: Seconds, bubble: Double, stages: [StagePart], operators: [OperatorPart], collectives: [CollectivePart], memoryLimit: Bytes
+    step: Seconds, bubble: Double, stages: [StagePart], groups: Int, operators: [OperatorPart], collectives: [CollectivePart], memoryLimit: Bytes
   ) {
     self.step = step
     self.bubble = bubble
     self.stages = stages
+    self.groups = groups
     self.operators = operators
     self.collectives = collectives
     self.memoryLimit = memoryLimit
   }
 
+  /// What a device of a group needs for all its chunks, of whose operators one runs at a time.
+  package func memory(ofGroup group: Int) -> MemoryPart {
+    let chunks = stride(from: group, to: stages.count, by: groups).map { stages[$0].memory }
+    return chunks.dropFirst().reduce(chunks[0]) { sum, chunk in
+      MemoryPart(
+        weights: sum.weights + chunk.weights, gradients: sum.gradients + chunk.gradients, optimizerState: sum.optimizerState + chunk.optimizerState,
+        activations: sum.activations + chunk.activations, microBatchesInFlight: sum.microBatchesInFlight + chunk.microBatchesInFlight,
+        transient: max(sum.transient, chunk.transient))
+    }
+  }
+
   /// The most that any device needs.
-  package var memory: Bytes { stages.map(\.memory.total).max() ?? .zero }
+  package var memory: Bytes { (0..<groups).map { memory(ofGroup: $0).total }.max() ?? .zero }
 }
 
 /// What is proven about a plan, and over which space.

@@ -42,9 +42,11 @@ struct EstimateCommand: ParsableCommand {
 
   @Option(parsing: .unconditional, help: "Sequences per micro-batch and data replica (default: 1 with several stages, else all that a replica has).")
   var microBatch: Int?
-  @Option(help: "gpipe or 1f1b.")
-  var schedule: Schedule = .oneForwardOneBackward
-  @Option(help: "Layers on each stage, for example 11,13,8.")
+  @Option(help: "gpipe, 1f1b (the default) or interleaved, which needs --vpp.")
+  var schedule: Schedule.Kind?
+  @Option(parsing: .unconditional, help: "Chunks of the model on each stage (virtual pipeline stages), for the interleaved schedule.")
+  var vpp = 1
+  @Option(help: "Layers on each stage, for example 11,13,8; with several chunks, on each chunk in the model's order.")
   var stages: String?
 
   @Option(name: [.short, .customLong("output")], help: "Write the configuration as a plan; - is standard output.")
@@ -81,7 +83,8 @@ struct EstimateCommand: ParsableCommand {
 
   /// The degrees that the options name.
   private func degrees() throws -> MegatronDegrees {
-    for (name, value) in [("--tp", tp), ("--pp", pp), ("--dp", dp), ("--cp", cp), ("--ep", ep)] where !(1...1_048_576).contains(value) {
+    let given = [("--tp", tp), ("--pp", pp), ("--dp", dp), ("--cp", cp), ("--ep", ep), ("--vpp", vpp)]
+    for (name, value) in given where !(1...1_048_576).contains(value) {
       throw UsageError("\(name) \(value): expected a number from 1 to 1048576")
     }
     if let microBatch, !(1...1_000_000_000).contains(microBatch) {
@@ -98,7 +101,9 @@ struct EstimateCommand: ParsableCommand {
     degrees.recomputedLayers = try SearchCommand.recomputedLayers(recomputeLayers, recompute)
     degrees.zero = try SearchCommand.zeroStage(zero)
     degrees.microBatchSize = microBatch
-    degrees.schedule = schedule
+    if schedule == .interleaved, vpp == 1 { throw UsageError("--schedule interleaved needs the number of chunks on each stage, for example --vpp 2") }
+    degrees.schedule = schedule ?? (vpp > 1 ? .interleaved : .oneForwardOneBackward)
+    degrees.chunks = vpp
     degrees.stageLayers = try stages.map { try SearchCommand.numbers($0, separator: ",", option: "--stages", example: "11,13,8") }
     return degrees
   }

@@ -134,7 +134,7 @@ struct PlanContext {
 
 extension Mode: ExpressibleByArgument {}
 extension OptimizerKind: ExpressibleByArgument {}
-extension Schedule: ExpressibleByArgument {}
+extension Schedule.Kind: ExpressibleByArgument {}
 
 /// A command line that cannot be carried out; the message says why and what to do.
 struct UsageError: Error, CustomStringConvertible {

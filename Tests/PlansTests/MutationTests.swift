@@ -81,10 +81,38 @@ import Testing
     }
   }
 
+  static let interleavedCases = [
+    Case("interleaved without its chunks", message: "$: the key \"chunks\"") { $0.drop(["chunks"]) },
+    Case("one chunk", message: "$.chunks") { $0.set(["chunks"], 1) },
+    Case("more chunks than stages hold", message: "$.stages: found an array of 4, expected 3 chunks on each of two or more groups") {
+      $0.set(["chunks"], 3)
+    },
+    Case("all chunks on one group", message: "$.stages: found an array of 4, expected 4 chunks on each of two or more groups") {
+      $0.set(["chunks"], 4)
+    },
+    Case("a chunk on other devices", message: "$.stages[2].first_device") { $0.set(["stages", 2, "first_device"], 8) },
+    Case("chunks under another schedule", message: "$.stages[2].first_device") { $0.set(["schedule"], "1f1b") },
+    Case("micro-batches that the stages do not divide", message: "$.job.micro_batches: 1 are no multiple of the 2 groups") {
+      $0.set(["job", "micro_batches"], 1)
+      $0.set(["job", "batch"], 4)
+    },
+    Case("interleaved forward", message: "$.schedule") { $0.set(["job", "mode"], "forward") },
+  ]
+
+  @Test("Each edit of an interleaved plan is refused with the path of what is wrong", arguments: interleavedCases)
+  func refusedInterleaved(_ edit: Case) throws {
+    let document = edited(try tinyInterleaved(), edit.edit)
+    #expect {
+      _ = try PlanFile.decode(document)
+    } throws: {
+      "\($0)".hasPrefix("plan.json: ") && "\($0)".contains(edit.message)
+    }
+  }
+
   /// 300 mutations: half of them with the hashes made right again, so that they reach what lies behind.
   @Test("Differential: a mutated plan is refused, or can be lowered and written again", arguments: 0..<30)
   func mutated(seed: Int) throws {
-    let base = PlanFile.encode(try tinyPipeline())
+    let base = PlanFile.encode(try seed % 2 == 0 ? tinyPipeline() : tinyInterleaved())
     var generator = SeededGenerator(seed: seed)
     for round in 0..<10 {
       var json = base

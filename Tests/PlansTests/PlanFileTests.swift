@@ -20,8 +20,9 @@ import Testing
     let mixed = try plan(deepGPT2(layers: 4), hardware: "derecho", devices: 4, batch: 8, sequence: 32) {
       ($0.pipelineDegree, $0.microBatches, $0.recompute, $0.recomputedLayers) = (2, 2, .full, 1)
     }
+    let interleaved = try tinyInterleaved()
     let ring = try tinyRing()
-    for plan in [hybrid, forward, mixed, ring] {
+    for plan in [hybrid, forward, mixed, interleaved, ring] {
       let bytes = PlanFile.encode(plan).prettyBytes
       let read = try PlanFile.decode(Document(file: "plan.json", parsing: bytes))
       #expect(read == plan)
@@ -31,6 +32,8 @@ import Testing
     #expect(mixed.decision.recompute == [.none, .full, .none, .full, .none, .none])
     #expect(ring.decision.orders.contains(SequenceOrder(pairs: 4)))
     #expect(hybrid.decision.stages.count == 2 && !hybrid.decision.conversions.isEmpty)
+    #expect(interleaved.decision.schedule == .interleaved(chunks: 2) && interleaved.decision.stages.count == 4 && interleaved.decision.ranks == 8)
+    #expect(PlanFile.encode(interleaved)["chunks"] == 2 && PlanFile.encode(hybrid)["chunks"] == nil)
     #expect(Set(hybrid.prediction.collectives.map(\.cause)).isSuperset(of: [.forward, .backward, .gradient, .tied, .boundary]))
   }
 

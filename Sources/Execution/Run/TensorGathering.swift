@@ -149,7 +149,7 @@ struct TensorGathering {
     let segment = graph.segmentOfOperator[site.op]
     let holder = decision.stages.firstIndex { $0.units.contains { $0.segment == segment && $0.copies.contains(site.copy) } }
     guard let holder else { preconditionFailure("no stage holds copy \(site.copy) of \(graph.segments[segment].name)") }
-    return holder
+    return decision.group(ofStage: holder)
   }
 
   private func collect(

@@ -27,7 +27,7 @@ extension PlanReport {
 
   private func mesh(_ style: TextStyle) -> [String] {
     let shape = decision.mesh.map(String.init).joined(separator: " × ")
-    var lines = [style.heading("Mesh \(shape)") + (decision.stages.count > 1 ? " on each of \(decision.stages.count) stages" : "")]
+    var lines = [style.heading("Mesh \(shape)") + (decision.groups > 1 ? " on each of \(decision.groups) stages" : "")]
     var table = TextTable([("axis", .right), ("devices", .right), ("over", .left)])
     for (axis, extent) in decision.mesh.enumerated() {
       let levels = levels(ofAxis: axis).map { "\($0.name) (\($0.factor))" }.joined(separator: ", then ")
@@ -43,22 +43,25 @@ extension PlanReport {
 
   private func stages(_ style: TextStyle) -> [String] {
     let job = decision.job
+    let chunks = decision.schedule.chunks
     let perMicroBatch = job.batch / job.microBatches
     var lines = [
       style.heading("Stages"),
-      "  \(decision.schedule.rawValue), \(counted(job.microBatches, "micro-batch", plural: "micro-batches")) of \(perMicroBatch); "
+      "  \(decision.schedule.kind.rawValue)\(chunks > 1 ? ", \(chunks) chunks on each stage" : ""), "
+        + "\(counted(job.microBatches, "micro-batch", plural: "micro-batches")) of \(perMicroBatch); "
         + "bubble \(percent(prediction.bubble)) of the stages' time",
     ]
     var table = TextTable([
-      ("stage", .right), ("devices", .left), ("forward", .right), ("backward", .right), ("of it comm.", .right), ("grad. sync", .right),
-      ("update", .right), ("holds", .left),
+      (chunks > 1 ? "stage.chunk" : "stage", .right), ("devices", .left), ("forward", .right), ("backward", .right), ("of it comm.", .right),
+      ("grad. sync", .right), ("update", .right), ("holds", .left),
     ])
     for (index, stage) in prediction.stages.enumerated() {
       let devices = devices(ofStage: index)
       let nodes = Set(devices.map { cluster.nodeOfDevice[$0] }).sorted()
       let place = "\(span(devices)) (\(nodes.count == 1 ? "node" : "nodes") \(span(nodes[0]..<nodes[nodes.count - 1] + 1)))"
       table.add(
-        "\(index)", "\(cluster.kind(of: devices.lowerBound).name) \(place)", "\(stage.forward)", "\(stage.backward)", "\(stage.communication)",
+        name(ofStage: index), "\(cluster.kind(of: devices.lowerBound).name) \(place)", "\(stage.forward)", "\(stage.backward)",
+        "\(stage.communication)",
         "\(stage.gradientSync)", "\(stage.update)", contents(ofStage: index))
     }
     lines += table.lines()
@@ -112,8 +115,8 @@ extension PlanReport {
       ("stage", .right), ("weights", .right), ("gradients", .right), ("optimizer", .right), ("activations", .right), ("in flight", .right),
       ("transient", .right), ("total", .right), ("of limit", .right),
     ])
-    for (index, stage) in prediction.stages.enumerated() {
-      let part = stage.memory
+    for index in 0..<prediction.groups {
+      let part = prediction.memory(ofGroup: index)
       table.add(
         "\(index)", "\(part.weights)", "\(part.gradients)", "\(part.optimizerState)", "\(part.activations)", "\(part.microBatchesInFlight)",
         "\(part.transient)", "\(part.total)", prediction.memoryLimit > .zero ? percent(part.total / prediction.memoryLimit) : "")

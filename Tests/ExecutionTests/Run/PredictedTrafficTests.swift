@@ -31,11 +31,12 @@ struct PredictedTrafficTests {
 
   @Test(
     "differential: every collective of a plan has the calls and bytes of the programs, for each ZeRO stage and recomputation",
-    arguments: [(2, 1, 1), (2, 2, 1), (2, 1, 2), (1, 2, 2), (2, 2, 2)], ZeROStage.allCases)
-  func collectives(degrees: (data: Int, tensor: Int, pipeline: Int), zero: ZeROStage) throws {
+    arguments: [(2, 1, 1, 1), (2, 2, 1, 1), (2, 1, 2, 1), (1, 2, 2, 1), (2, 2, 2, 1), (2, 2, 2, 2)], ZeROStage.allCases)
+  func collectives(degrees: (data: Int, tensor: Int, pipeline: Int, chunks: Int), zero: ZeROStage) throws {
     for recompute in Recompute.allCases {
       var given = MegatronDegrees()
       (given.data, given.tensor, given.pipeline, given.microBatchSize) = (degrees.data, degrees.tensor, degrees.pipeline, 1)
+      if degrees.chunks > 1 { (given.schedule, given.chunks) = (.interleaved, degrees.chunks) }
       (given.zero, given.recompute, given.isSequenceParallel) = (zero, recompute, degrees.tensor > 1)
       let plan = try plan(given)
       let decision = plan.decision

@@ -34,6 +34,8 @@ extension MPIRuns {
         (2, ["data,zero1", "data,zero2", "data,zero3", "data,micro,zero1", "data,micro,zero2", "data,micro,zero3", "data,zero3,full"]),
         (4, ["data,megatron,zero1", "data,megatron,micro,zero2", "data,megatron,micro,zero3", "data,sequence,micro,zero3"]),
         (4, ["data,pipeline,zero1", "data,pipeline,zero2", "data,pipeline,zero3", "data,pipeline,zero3,full"]),
+        (2, ["interleaved", "interleaved,selective", "interleaved,full"]),
+        (4, ["data,interleaved,zero1", "data,interleaved,zero3,full", "megatron,interleaved", "sequence-parallel,interleaved,zero2"]),
         (2, ["sequence-parallel,selective", "sequence-parallel,full", "pipeline,selective", "pipeline,full"]),
       ])
     func namedStrategies(model: String, run: (ranks: Int, strategies: [String])) throws {
