@@ -22,7 +22,11 @@ import Testing
     }
     let interleaved = try tinyInterleaved()
     let ring = try tinyRing()
-    for plan in [hybrid, forward, mixed, interleaved, ring] {
+    let both = try plan(deepGPT2(layers: 4), hardware: "derecho", devices: 4, batch: 4, sequence: 32) {
+      ($0.mesh, $0.chunks, $0.microBatches) = ([2], 2, 4)
+      $0.constraints = [.init(pattern: "*.attn.core", words: ["ring"], isForbidden: false)]
+    }
+    for plan in [hybrid, forward, mixed, interleaved, ring, both] {
       let bytes = PlanFile.encode(plan).prettyBytes
       let read = try PlanFile.decode(Document(file: "plan.json", parsing: bytes))
       #expect(read == plan)
@@ -31,6 +35,7 @@ import Testing
     // What the round trip would be empty without.
     #expect(mixed.decision.recompute == [.none, .full, .none, .full, .none, .none])
     #expect(ring.decision.orders.contains(SequenceOrder(pairs: 4)))
+    #expect(both.decision.schedule == .interleaved(chunks: 2) && both.decision.orders.contains(SequenceOrder(pairs: 2)))
     #expect(hybrid.decision.stages.count == 2 && !hybrid.decision.conversions.isEmpty)
     #expect(interleaved.decision.schedule == .interleaved(chunks: 2) && interleaved.decision.stages.count == 4 && interleaved.decision.ranks == 8)
     #expect(PlanFile.encode(interleaved)["chunks"] == 2 && PlanFile.encode(hybrid)["chunks"] == nil)

@@ -2,13 +2,13 @@
 import Documents
 import Foundation
 import Hardware
-import Lowering
 import ModelGraph
 import Plans
 import Strategies
 import Testing
 
 @testable import Execution
+@testable import Lowering
 @testable import Planner
 
 /// What a plan predicts that its collectives move, against what the ranks' programs say.
@@ -48,14 +48,19 @@ struct PredictedTrafficTests {
 
   @Test(
     "differential: so have the messages around a ring, and what goes on beside them",
-    arguments: [(1, 2, 1), (1, 4, 1), (2, 2, 1), (1, 2, 2), (2, 4, 2)], ContextWay.allCases)
-  func sequences(degrees: (data: Int, context: Int, tensor: Int), way: ContextWay) throws {
+    arguments: [
+      (1, 2, 1, 1, 1), (1, 4, 1, 1, 1), (2, 2, 1, 1, 1), (1, 2, 2, 1, 1), (2, 4, 2, 1, 1), (1, 2, 1, 2, 1), (1, 2, 1, 2, 2), (1, 4, 1, 2, 2),
+      (1, 2, 2, 2, 2),
+    ], ContextWay.allCases)
+  func sequences(degrees: (data: Int, context: Int, tensor: Int, pipeline: Int, chunks: Int), way: ContextWay) throws {
     // There are 4 heads.
     if way == .ulysses && degrees.context * degrees.tensor > 4 { return }
     for recompute in Recompute.allCases {
       var given = MegatronDegrees()
       (given.data, given.context, given.tensor, given.microBatchSize) = (degrees.data, degrees.context, degrees.tensor, 1)
       (given.contextWay, given.recompute, given.isSequenceParallel) = (way, recompute, degrees.tensor > 1)
+      (given.pipeline, given.chunks) = (degrees.pipeline, degrees.chunks)
+      if degrees.chunks > 1 { given.schedule = .interleaved }
       let plan = try plan(given)
       let (predicted, programs) = traffic(plan)
       #expect(predicted == programs, "\(recompute)")
@@ -75,8 +80,15 @@ struct PredictedTrafficTests {
       predicted[kind] = .init(count: predicted[kind].count + calls, bytes: predicted[kind].bytes + calls * Int(part.bytes.value))
     }
     for rank in 0..<decision.ranks {
-      let own = Lowering.program(for: decision, rank: rank).expectedTraffic()
-      for kind in Traffic.Kind.allCases where kind != .sendReceive || decision.stages.count == 1 {
+      var program = Lowering.program(for: decision, rank: rank)
+      program.instructions.removeAll { instruction in
+        switch instruction {
+        case .send, .reduceTied: true
+        default: false
+        }
+      }
+      let own = program.expectedTraffic()
+      for kind in Traffic.Kind.allCases {
         programs[kind] = .init(count: programs[kind].count + own[kind].count, bytes: programs[kind].bytes + own[kind].bytes)
       }
     }

@@ -63,6 +63,7 @@ extension MPIRuns {
         (4, ["ring,zigzag", "sequence,zigzag", "data,ring,zigzag", "ring,megatron,zigzag", "sequence,ring,zigzag", "ring,pipeline,zigzag"]),
         (ranks: 2, strategies: ["ring", "ring,selective", "ring,full", "ring,micro,zero3"]), (3, ["ring"]),
         (4, ["ring", "data,ring", "ring,megatron", "ring,ring", "sequence,ring", "ring,sequence", "ring,pipeline"]),
+        (4, ["ring,interleaved", "ring,interleaved,zigzag", "ring,interleaved,zigzag,full", "sequence,interleaved,zigzag"]),
       ])
     func rings(model: String, run: (ranks: Int, strategies: [String])) throws {
       let probe = try ProbeRun(ranks: run.ranks, ["oracle", Self.fixture("torch/" + model)] + run.strategies)
