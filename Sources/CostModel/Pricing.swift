@@ -11,6 +11,8 @@ package final class Pricing: Sendable {
     package let graph: Graph
     package let rules: [OperatorRule]
     package let needsGradient: [Bool]
+    /// The axes along which positions may stand in any order.
+    package let reorderable: [Bool]
     /// Of each tensor, at hand for thousands of questions.
     fileprivate let isParameter: [Bool]
     fileprivate let isActivation: [Bool]
@@ -19,6 +21,7 @@ package final class Pricing: Sendable {
 
     package init(_ graph: Graph, _ mode: Mode) {
       self.graph = graph
+      reorderable = SequenceOrder.reorderable(in: graph)
       isParameter = graph.tensors.map(\.isParameter)
       isActivation = graph.tensors.map(\.isActivation)
       shapes = graph.tensors.indices.map { graph.shape($0) }
@@ -39,13 +42,15 @@ package final class Pricing: Sendable {
   package let placements: [AxisPlacement]
   /// The unit in which times enter a search: a picosecond, or a power of ten of it where a step is so long that sums would not fit.
   package let tick: Seconds
+  /// For each axis of the graph, the order in which its positions stand where a causal attention splits them.
+  package let orders: [SequenceOrder]
   /// For lower bounds: so many further devices share all work and all data perfectly, and every extent divides that is not smaller than the number
   /// of its parts. Nil for true prices.
   package let sharers: Int?
 
   package init(
     model: Model, mesh: [Int], rates: DeviceRates, job: Job, placements: [AxisPlacement], tick: Seconds = Seconds(picoseconds: 1),
-    sharers: Int? = nil
+    isZigzag: Bool = true, sharers: Int? = nil
   ) {
     precondition(placements.count == 1 << mesh.count)
     self.model = model
@@ -55,6 +60,7 @@ package final class Pricing: Sendable {
     self.placements = placements
     self.tick = tick
     self.sharers = sharers
+    orders = zip(model.graph.axes, model.reorderable).map { isZigzag && $1 ? .zigzag($0.extent, mesh: mesh) : .natural }
   }
 
   package convenience init(graph: Graph, mesh: [Int], rates: DeviceRates, job: Job, placements: [AxisPlacement]) {
@@ -70,6 +76,11 @@ package final class Pricing: Sendable {
   /// The time of a collective over some mesh axes.
   package func collective(_ kind: CollectiveKind, bytes: Bytes, axes: [Int]) -> Seconds {
     CollectiveCost.time(kind, bytes: bytes, on: placements[axes.reduce(0) { $0 | 1 << $1 }])
+  }
+
+  /// The time in which every rank sends its neighbour on the ring over some mesh axes so many bytes.
+  package func hop(_ bytes: Bytes, axes: [Int]) -> Seconds {
+    bytes == .zero ? .zero : CollectiveCost.hop(bytes, on: placements[axes.reduce(0) { $0 | 1 << $1 }])
   }
 
   /// The bytes of a tensor's largest shard.
@@ -145,11 +156,16 @@ package final class Pricing: Sendable {
           cost.backward += rates.product(work, depth: depth(extents, rule, local), moving: moved)
         }
       }
-    case .attention(let causal, let queries, _):
-      let work = FLOPs(4 * local.reduce(share, *) * causalShare(causal, queries: queries, strategy: strategy))
-      cost.forward = rates.attention(work, moving: moved)
-      // Two products forward (QKᵀ, PV), five backward (QKᵀ again, dV, dP, dQ, dK): Dao 2023, FlashAttention-2, §3.
-      if trains { cost.backward = rates.attention(work * 2.5, moving: (moved + resultBytes) * 2) }
+    case .attention(let causal, let samples, let queries, let keys, let depth):
+      let work = FLOPs(4 * (samples + [queries, keys, depth]).reduce(share) { $0 * local[$1] })
+      let block = AttentionBlock(work: work, moving: moved, result: resultBytes)
+      if let ring = rule.ring, !strategy.meshAxes(on: ring.axis).isEmpty {
+        price(ring, of: op, strategy, block, isCausal: causal, queries: queries, into: &cost)
+      } else {
+        let share = causal ? causalShare(of: op, queries: queries, strategy) : 1
+        cost.forward = block.forward(rates, share: share)
+        if trains { cost.backward = block.backward(rates, share: share) }
+      }
     case .stream(let readings):
       let read = moved - resultBytes
       cost.forward = rates.stream(read * Double(readings) + resultBytes)
@@ -163,20 +179,21 @@ package final class Pricing: Sendable {
     }
 
     for interior in rule.interior {
-      let axes = strategy.assignment.indices.filter { strategy.assignment[$0] == interior.axis }
+      let axes = strategy.meshAxes(on: interior.axis)
       if axes.isEmpty { continue }
       let size = Bytes(interior.spans.reduce(4 * share) { $0 * local[$1] })
       let time = collective(.allReduce, bytes: size, axes: axes)
       cost.interior += time * interior.count
-      if trains { cost.backwardInterior += time * interior.backwardCount }
+      cost.forward += time * interior.count
+      if trains {
+        cost.backwardInterior += time * interior.backwardCount
+        cost.backward += time * interior.backwardCount
+      }
     }
-    cost.forward += cost.interior
-    cost.backward += cost.backwardInterior
-
     if trains {
       for extra in rule.keepsExtra { cost.extras += Bytes(extra.spans.reduce(share * Double(extra.bytesPerElement)) { $0 * local[$1] }) }
     }
-    cost.transient = resultBytes
+    cost.transient += resultBytes
     if trains {
       cost.transient += resultBytes
       for (position, tensor) in operands.enumerated() where needsGradient[tensor] && !isParameter(tensor) {
@@ -190,9 +207,7 @@ package final class Pricing: Sendable {
   private func localExtents(_ rule: OperatorRule, _ strategy: Strategy) -> [Double] {
     guard sharers != nil else { return strategy.localExtents(rule, mesh: mesh).map(Double.init) }
     var extents = rule.iteration.map { Double($0.extent) }
-    for (axis, iterationAxis) in strategy.assignment.enumerated() {
-      if let iterationAxis { extents[iterationAxis] /= min(Double(mesh[axis]), extents[iterationAxis]) }
-    }
+    for (loop, parts) in strategy.parts(rule, mesh: mesh).enumerated() { extents[loop] /= min(Double(parts), extents[loop]) }
     return extents
   }
 
@@ -201,12 +216,18 @@ package final class Pricing: Sendable {
     axes.reduce(1) { $0 * (sharers == nil ? local[$1] : Double(rule.iteration[$1].extent)) }
   }
 
-  /// The part of the score matrix that the rank with most of it computes: all of it, or under a causal mask 1/2 for whole sequences and
-  /// 1 − 1/(2p) for the last of p contiguous chunks of queries.
-  private func causalShare(_ causal: Bool, queries: Int, strategy: Strategy) -> Double {
-    guard causal else { return 1 }
-    if sharers != nil { return 0.5 }
-    let parts = strategy.assignment.enumerated().reduce(1) { $1.element == queries ? $0 * mesh[$1.offset] : $0 }
-    return 1 - 1 / (2 * Double(parts))
+  /// The part of the score matrix under a causal mask that the rank with most of it computes: 1/2 for whole sequences, and where all parts have
+  /// the same work; 1 − 1/(2p) for the last of p contiguous chunks of queries.
+  func causalShare(of op: OperatorID, queries: Int, _ strategy: Strategy) -> Double {
+    if isBalanced(op, queries: queries, strategy) { return 0.5 }
+    return 1 - 1 / (2 * Double(strategy.parts(rules[op], mesh: mesh)[queries]))
+  }
+
+  /// Whether every rank has the same part of a causal mask's work.
+  func isBalanced(_ op: OperatorID, queries: Int, _ strategy: Strategy) -> Bool {
+    if sharers != nil { return true }
+    guard let dimension = rules[op].operands[0].firstIndex(of: queries) else { return true }
+    let axis = graph.tensors[graph.operators[op].operands[0]].dimensions[dimension]
+    return orders[axis].balances(parts: strategy.parts(rules[op], mesh: mesh)[queries])
   }
 }

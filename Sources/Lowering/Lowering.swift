@@ -79,11 +79,14 @@ package struct Lowering {
     let strategies = zip(decision.assignments, rules).map { Strategy(assignment: $0, rule: $1) }
     program = Program(
       rank: rank, stage: rank / decision.ranksPerStage, coordinates: coordinates, mesh: decision.mesh, graph: graph, rules: rules,
-      strategies: strategies)
+      strategies: strategies, orders: decision.orders)
     program.iterationRegions = zip(rules, strategies).map { rule, strategy in
       var region = rule.iteration.map { 0..<$0.extent }
       for (axis, iteration) in strategy.assignment.enumerated() {
-        if let iteration { region[iteration] = Shard.part(of: region[iteration], index: coordinates[axis], parts: decision.mesh[axis]) }
+        guard let iteration else { continue }
+        for loop in rule.iteration[iteration].splits {
+          region[loop] = Shard.part(of: region[loop], index: coordinates[axis], parts: decision.mesh[axis])
+        }
       }
       return region
     }

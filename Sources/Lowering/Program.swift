@@ -112,6 +112,8 @@ package struct Program: Sendable {
   package let graph: Graph
   package let rules: [OperatorRule]
   package let strategies: [Strategy]
+  /// For each axis of the graph, the order in which its positions stand.
+  package let orders: [SequenceOrder]
   package internal(set) var buffers: [Buffer] = []
   package internal(set) var parameters: [LocalParameter] = []
   package internal(set) var instructions: [Instruction] = []

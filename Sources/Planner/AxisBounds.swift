@@ -14,6 +14,10 @@ import Strategies
 ///
 ///     least(mesh) ≥ base + Σ_axes (least(axis) − base)
 ///
+/// So do rings, of which each takes the longer of its work u and its messages x: a ring over axes a and b sends (ab − 1) blocks (with gradients
+/// more) where theirs send (a − 1) + (b − 1) of the same size, and repeating work on n ranks repeats the messages n times, so that
+/// max(nu, nx) ≥ nu + max(0, x − u).
+///
 /// Start-up times do not add up (one collective over two axes starts once), so they are left out.
 struct AxisBounds {
   private struct Axis: Hashable {

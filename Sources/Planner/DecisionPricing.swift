@@ -107,7 +107,7 @@ struct DecisionPricing {
     let rule = pricing.rules[op]
     let local = strategies[op].localExtents(rule, mesh: decision.mesh)
     for interior in rule.interior {
-      let axes = strategies[op].assignment.indices.filter { strategies[op].assignment[$0] == interior.axis }
+      let axes = strategies[op].meshAxes(on: interior.axis)
       if axes.isEmpty { continue }
       let bytes = Bytes(interior.spans.reduce(4) { $0 * local[$1] })
       collectives.append(
@@ -118,6 +118,7 @@ struct DecisionPricing {
             + (pricing.hasBackward(op) ? interior.backwardCount : 0),
           copies: graph.segments[segment].repeats))
     }
+    priceRing(of: op)
     for part in weights.collectives {
       let cause: Prediction.CollectivePart.Cause =
         switch part.occasion {
@@ -139,6 +140,26 @@ struct DecisionPricing {
         once[op].sync += time
         collectives.append(.init(cause: .tied, op: op, tensor: tensor, kind: nil, axes: [], bytes: bytes, time: time, calls: 1, copies: 1))
       }
+    }
+  }
+
+  /// The messages of an operator's ring; what of their time is not hidden is part of the operator's own.
+  private mutating func priceRing(of op: OperatorID) {
+    guard let ring = pricing.rules[op].ring else { return }
+    let axes = strategies[op].meshAxes(on: ring.axis)
+    let ranks = axes.reduce(1) { $0 * decision.mesh[$1] }
+    if ranks == 1 { return }
+    for operand in ring.operands {
+      let tensor = graph.operators[op].operands[operand]
+      let bytes = pricing.bytes(tensor, strategies[op].operands[operand].forward)
+      func hops(isBackward: Bool) -> Int {
+        OperatorRule.Ring.hops(ranks: ranks, isBackward: isBackward, isLearned: pricing.needsGradient[tensor])
+      }
+      let calls = hops(isBackward: false) * (isRecomputed(op) ? 2 : 1) + (pricing.hasBackward(op) ? hops(isBackward: true) : 0)
+      collectives.append(
+        .init(
+          cause: .interior, op: op, tensor: tensor, kind: nil, axes: axes, bytes: bytes, time: pricing.hop(bytes, axes: axes), calls: calls,
+          copies: graph.segments[graph.segmentOfOperator[op]].repeats))
     }
   }
 

@@ -8,6 +8,9 @@ package struct MegatronDegrees: Hashable, Sendable {
   package var tensor = 1
   package var pipeline = 1
   package var data = 1
+  /// How many devices share out each sequence, and how attention does so; nil leaves the way to what is cheapest.
+  package var context = 1
+  package var contextWay: ContextWay?
   /// Of the data replicas, how many share out each layer's experts.
   package var expert = 1
   package var isSequenceParallel = false
@@ -25,7 +28,7 @@ package struct MegatronDegrees: Hashable, Sendable {
 
   package init() {}
 
-  package var devices: Int { tensor * pipeline * data }
+  package var devices: Int { tensor * pipeline * data * context }
 
   /// The micro-batches' size under a global batch.
   package func microBatchSize(batch: Int) -> Int { microBatchSize ?? (pipeline > 1 ? 1 : max(1, batch / data)) }
@@ -46,7 +49,7 @@ package struct MegatronDegrees: Hashable, Sendable {
     try checkExperts(of: request)
     request.microBatches = request.batch / (size * data)
     (request.mesh, request.form) = MegatronForm.mesh(
-      request.graph, data: data, expert: expert, tensor: tensor, isSequenceParallel: isSequenceParallel)
+      request.graph, data: data, expert: expert, context: context, contextWay: contextWay, tensor: tensor, isSequenceParallel: isSequenceParallel)
     request.pipelineDegree = pipeline
     request.schedule = schedule
     request.chunks = chunks
@@ -95,6 +98,7 @@ package struct MegatronDegrees: Hashable, Sendable {
     if tensor != other.tensor { options.append("--tp \(tensor)") }
     if pipeline != other.pipeline { options.append("--pp \(pipeline)") }
     if data != other.data { options.append("--dp \(data)") }
+    if context != other.context { options.append("--cp \(context)") }
     if expert != other.expert { options.append("--ep \(expert)") }
     if isSequenceParallel != other.isSequenceParallel { options.append("--sp") }
     if recompute != other.recompute { options.append("--recompute \(recompute.rawValue)") }

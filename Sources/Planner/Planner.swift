@@ -122,6 +122,7 @@ package enum Planner {
       mode: decision.job.mode, optimizer: decision.job.optimizer)
     request.mesh = decision.mesh
     request.pipelineDegree = decision.groups
+    request.isZigzag = decision.isZigzag
     let space = try Space(request)
     let placed = space.placed(stages: decision.groups, mesh: decision.mesh)
     let frame = Space.Frame(stages: decision.groups, mesh: decision.mesh, microBatches: decision.job.microBatches)
@@ -154,6 +155,7 @@ package enum Planner {
       graph: pricing.graph, job: pricing.job, mesh: best.frame.mesh, schedule: best.schedule, stages: written.stages,
       assignments: strategies.map(\.assignment), zero: written.origins.map { best.zero[$0] }, recompute: written.recompute, conversions: [])
     decision.conversions = conversions(of: strategies, pricing)
+    decision.orders = pricing.graph.axes.indices.map { pricing.order(ofAxis: $0, under: strategies) }
     return decision
   }
 
@@ -196,37 +198,46 @@ extension Space {
   /// The searched space in words.
   package var dimensions: [Certificate.Dimension] {
     func list(_ values: [some CustomStringConvertible]) -> String { values.map(\.description).joined(separator: " ") }
-    let isInterleaved = schedules.contains(.interleaved)
     let shapes = pipelineDegrees.flatMap { meshes(stages: $0) }.map { $0.map(String.init).joined(separator: "x") }
-    return [
-      .init(name: "operators", values: "every assignment of mesh axes to iteration axes"),
-      .init(
-        name: "layers of one block",
-        values: variants == nil
-          ? "all alike"
-          : (request.recomputedLayers.map { "the first \($0) of each stage of a kind of their own" }
-            ?? "all alike, or the first 1, 2, … of each stage of a kind of their own; what passes between layers laid out alike")
-            + (isInterleaved && request.stageLayers == nil ? "; interleaved, of each chunk, where all chunks hold as many" : "")),
-      .init(name: "pipeline degrees", values: list(pipelineDegrees)),
-      .init(name: "meshes", values: list(shapes)),
-      .init(name: "micro-batches", values: list(microBatchCounts)),
-      .init(name: "schedules", values: list(schedules.map(\.rawValue))),
-      .init(
-        name: "chunks per stage",
-        values: request.chunks.map { "given: \($0)" }
-          ?? (isInterleaved
-            ? "interleaved, any number from 2 that the layers allow, where the stages divide the micro-batches"
-              + (schedules.count > 1 ? "; else 1" : "")
-            : "1")),
-      .init(
-        name: "cuts",
-        values: request.stageLayers.map { "given: " + list($0) }
-          ?? (schedules == [.interleaved] ? "" : "any number of layers on the first and the last stage, as even as possible between")
-          + (schedules.count > 1 && isInterleaved ? "; " : "")
-          + (isInterleaved ? "interleaved, within one of even on the first chunk and at most one more on the last" : "")),
-      .init(name: "ZeRO stages", values: request.zero.map { "given: \($0.rawValue)" } ?? "0 1 2 3, each operator's weights by themselves"),
-      .init(name: "recompute", values: request.recomputeOfSegments.map { "given: " + list($0.map(\.rawValue)) } ?? list(recomputes.map(\.rawValue))),
-      .init(name: "layouts of one tensor held at once", values: "at most \(FoldedModel.mostUses)"),
-    ]
+    var dimensions: [Certificate.Dimension] = []
+    func add(_ name: String, _ values: String) { dimensions.append(.init(name: name, values: values)) }
+    add("operators", "every assignment of mesh axes to iteration axes")
+    if Pricing.Model(request.graph, request.mode).reorderable.contains(true) {
+      add("causal sequences", request.isZigzag ? "split in zig-zag order where their length allows" : "split into contiguous parts")
+    }
+    add("layers of one block", kindsInWords)
+    add("pipeline degrees", list(pipelineDegrees))
+    add("meshes", list(shapes))
+    add("micro-batches", list(microBatchCounts))
+    add("schedules", list(schedules.map(\.rawValue)))
+    add("chunks per stage", chunksInWords)
+    add("cuts", request.stageLayers.map { "given: " + list($0) } ?? cutsInWords)
+    add("ZeRO stages", request.zero.map { "given: \($0.rawValue)" } ?? "0 1 2 3, each operator's weights by themselves")
+    add("recompute", request.recomputeOfSegments.map { "given: " + list($0.map(\.rawValue)) } ?? list(recomputes.map(\.rawValue)))
+    add("layouts of one tensor held at once", "at most \(FoldedModel.mostUses)")
+    return dimensions
+  }
+
+  private var isInterleaved: Bool { schedules.contains(.interleaved) }
+
+  private var kindsInWords: String {
+    guard variants != nil else { return "all alike" }
+    let kinds =
+      request.recomputedLayers.map { "the first \($0) of each stage of a kind of their own" }
+      ?? "all alike, or the first 1, 2, … of each stage of a kind of their own; what passes between layers laid out alike"
+    return kinds + (isInterleaved && request.stageLayers == nil ? "; interleaved, of each chunk, where all chunks hold as many" : "")
+  }
+
+  private var chunksInWords: String {
+    if let chunks = request.chunks { return "given: \(chunks)" }
+    guard isInterleaved else { return "1" }
+    return "interleaved, any number from 2 that the layers allow, where the stages divide the micro-batches"
+      + (schedules.count > 1 ? "; else 1" : "")
+  }
+
+  private var cutsInWords: String {
+    let plain = "any number of layers on the first and the last stage, as even as possible between"
+    let interleaved = "interleaved, within one of even on the first chunk and at most one more on the last"
+    return ((schedules == [.interleaved] ? [] : [plain]) + (isInterleaved ? [interleaved] : [])).joined(separator: "; ")
   }
 }

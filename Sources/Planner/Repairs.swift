@@ -105,7 +105,7 @@ extension Planner {
         changed.expert *= factor
         if attempt(changed) { break }
       }
-      for degree in [\MegatronDegrees.tensor, \.pipeline, \.data] as [WritableKeyPath<MegatronDegrees, Int>] {
+      for degree in [\MegatronDegrees.tensor, \.context, \.pipeline, \.data] as [WritableKeyPath<MegatronDegrees, Int>] {
         for takesFromReplicas in [true, false] where degree != \.data || !takesFromReplicas {
           for factor in [2, 4, 8, 16] {
             var changed = start

@@ -35,6 +35,8 @@ package struct SearchRequest: Sendable {
   package var recomputeOfSegments: [Recompute]?
   /// Whether the layers of a stage may be of two kinds, each with its own splits, ZeRO stages and recompute.
   package var layersMayDiffer = true
+  /// Whether a sequence that a causal attention splits stands in zig-zag order, where it can; otherwise its parts are contiguous.
+  package var isZigzag = true
   /// The split of a fixed configuration; nil leaves it to the search.
   package var form: MegatronForm?
   /// Whether plans that do not fit a device's memory are priced all the same.
@@ -81,7 +83,7 @@ package struct StrategyConstraint: Hashable, Sendable {
   }
 
   /// Every word that names a split.
-  package static let vocabulary = ["data", "row", "column", "sequence", "context", "heads", "vocab", "expert", "replicate"]
+  package static let vocabulary = ["data", "row", "column", "sequence", "context", "ring", "heads", "vocab", "expert", "replicate"]
 
   /// Parses `PATTERN=STRATEGY`.
   ///

@@ -359,7 +359,7 @@ package struct Space: Sendable {
   func pricing(_ frame: Frame, on placed: Placed, model: Pricing.Model? = nil) throws -> Pricing {
     Pricing(
       model: model ?? self.model(frame), mesh: frame.mesh, rates: try slowestRates(),
-      job: job(microBatches: frame.microBatches), placements: placed.placements, tick: tick)
+      job: job(microBatches: frame.microBatches), placements: placed.placements, tick: tick, isZigzag: request.isZigzag)
   }
 
   /// The rates of the slowest device, with the memory of the smallest.

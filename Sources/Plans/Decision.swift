@@ -54,10 +54,12 @@ package struct Decision: Hashable, Sendable {
   /// For each segment, what its backward pass computes again.
   package var recompute: [Recompute]
   package var conversions: [Conversion]
+  /// For each axis of the graph, the order in which its positions stand.
+  package var orders: [SequenceOrder]
 
   package init(
     graph: Graph, job: Job, mesh: [Int], schedule: Schedule, stages: [Stage], assignments: [[Int?]], zero: [ZeROStage]? = nil,
-    recompute: [Recompute]? = nil, conversions: [Conversion]
+    recompute: [Recompute]? = nil, conversions: [Conversion], orders: [SequenceOrder]? = nil
   ) {
     self.graph = graph
     self.job = job
@@ -68,6 +70,7 @@ package struct Decision: Hashable, Sendable {
     self.zero = zero ?? assignments.map { _ in .none }
     self.recompute = recompute ?? graph.segments.map { _ in .none }
     self.conversions = conversions
+    self.orders = orders ?? graph.axes.map { _ in .natural }
   }
 
   package var ranksPerStage: Int { mesh.reduce(1, *) }

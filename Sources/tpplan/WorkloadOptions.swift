@@ -36,6 +36,9 @@ struct WorkloadOptions: ParsableArguments {
   @Option(help: "adamw or sgd.")
   var optimizer: OptimizerKind = .adamw
 
+  @Flag(help: "Split sequences under causal attention into contiguous parts, not zig-zag (chunks r and 2p - 1 - r on rank r of p).")
+  var contiguous = false
+
   /// The request without any choice made, and what a plan needs besides.
   ///
   /// - Throws: `UsageError`, and the errors of reading the two files.
@@ -76,6 +79,7 @@ struct WorkloadOptions: ParsableArguments {
     }
     var request = SearchRequest(
       graph: graph, cluster: cluster, batch: sequences, sequence: length, precision: precision, mode: mode, optimizer: optimizer)
+    request.isZigzag = !contiguous
     request.larger = { try? file.cluster(devices: $0) }
     return (request, PlanContext(hardware: file, modelSHA256: modelSHA256, assumptions: assumptions))
   }
@@ -138,3 +142,4 @@ struct UsageError: Error, CustomStringConvertible {
   init(_ text: String) { description = text }
 }
 extension Recompute: ExpressibleByArgument {}
+extension ContextWay: ExpressibleByArgument {}

@@ -55,8 +55,10 @@ struct DecisionChecks {
 
   /// Random strategies for every operator, with random ZeRO stages and recomputation, on random meshes of the world's ranks, with random
   /// pipelines, interleaved or not; forward alone in one of five.
-  func random(_ model: TinyModel, seed: UInt64, count: Int) throws -> [String] {
-    try random("\(model)", seed: seed, count: count) { random, stages, chunks in
+  ///
+  /// - Parameter word: what every operator that understands it does on all mesh axes.
+  func random(_ model: TinyModel, seed: UInt64, count: Int, around word: String? = nil) throws -> [String] {
+    try random("\(model)", seed: seed, count: count, around: word) { random, stages, chunks in
       func pick<T>(_ list: [T]) -> T { list[Int(random.next() % UInt64(list.count))] }
       let microBatches = chunks == 1 ? pick([1, 2, 3]) : stages * pick([1, 2])
       let batch = pick([2, 3]) * microBatches
@@ -82,7 +84,7 @@ struct DecisionChecks {
   }
 
   private func random(
-    _ name: String, seed: UInt64, count: Int,
+    _ name: String, seed: UInt64, count: Int, around word: String? = nil,
     _ model: (inout SplitMix64, _ stages: Int, _ chunks: Int) throws -> (graph: Graph, batch: Int, microBatches: Int)
   ) throws -> [String] {
     var problems: [String] = []
@@ -104,14 +106,16 @@ struct DecisionChecks {
         cuts = Array(1..<copies)
         while cuts.count >= stages * chunks { cuts.remove(at: Int(random.next() % UInt64(cuts.count))) }
       }
-      let assignments = builder.random(using: &random)
+      let assignments = builder.random(using: &random, around: word)
       let zero = graph.operators.map { _ in pick(ZeROStage.allCases) }
       let recompute = graph.segments.map { _ in pick(Recompute.allCases) }
       let decision = builder.decision(
         assignments, batch: batch, microBatches: microBatches, cuts: cuts, schedule: schedule,
-        mode: pick([.train, .train, .train, .train, .forward]), optimizer: pick([.adamw, .sgd]), zero: { zero[$0] }, recompute: { recompute[$0] })
+        mode: pick([.train, .train, .train, .train, .forward]), optimizer: pick([.adamw, .sgd]), zero: { zero[$0] }, recompute: { recompute[$0] },
+        zigzagPairs: pick([1, 1, 2, 4]))
       let label = "\(name) seed \(seed) case \(index) mesh \(mesh) stages \(stages) \(schedule) cuts \(cuts) micro-batches \(microBatches)"
-      problems += try mismatches(decision, "\(label) ZeRO \(decision.zero.map(\.rawValue)) recompute \(recompute)")
+      let pairs = decision.orders.map(\.pairs).max() ?? 1
+      problems += try mismatches(decision, "\(label) zig-zag \(pairs) ZeRO \(decision.zero.map(\.rawValue)) recompute \(recompute)")
     }
     return problems
   }

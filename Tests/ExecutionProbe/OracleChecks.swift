@@ -22,7 +22,8 @@ struct OracleChecks {
   ///
   /// A word for each mesh axis, which has 2 ranks where there are several words, and beside them `frozen` (some parameters; their gradients must
   /// be missing, the others' unchanged), `pipeline` (as many stages as ranks are left, and 2 micro-batches where the loss allows it), `interleaved`
-  /// (two stages of two chunks each), `micro` (2 micro-batches), `zero1` to `zero3`, `selective` or `full` recomputation.
+  /// (two stages of two chunks each), `micro` (2 micro-batches), `zigzag` (the sequence in that order, as far as its length allows), `zero1` to
+  /// `zero3`, `selective` or `full` recomputation.
   func mismatches(strategy: String) throws -> [String] {
     let words = strategy.split(separator: ",").map(String.init)
     let zero = words.compactMap { word in ZeROStage.allCases.first { "zero\($0.rawValue)" == word } }.first ?? .none
@@ -30,7 +31,7 @@ struct OracleChecks {
     let isInterleaved = words.contains("interleaved")
     let isPipeline = isInterleaved || words.contains("pipeline")
     let names = words.filter {
-      !["pipeline", "interleaved", "micro", "frozen"].contains($0) && !$0.hasPrefix("zero") && Recompute(rawValue: $0) == nil
+      !["pipeline", "interleaved", "micro", "frozen", "zigzag"].contains($0) && !$0.hasPrefix("zero") && Recompute(rawValue: $0) == nil
     }
     let inputs = try Safetensors(file: folder + "/inputs.safetensors")
     guard let shape = inputs.entry(named: "input_ids")?.shape, shape.count == 2 else { throw ProbeError(description: "\(folder) has no input_ids") }
@@ -49,6 +50,7 @@ struct OracleChecks {
         case "megatron": builder.megatron(id, rule)
         case "sequence-parallel": builder.sequenceParallel(id, rule)
         case "sequence": ["sequence"]
+        case "ring": ["ring", "sequence"]
         default: []
         }
       }
@@ -57,7 +59,8 @@ struct OracleChecks {
     let cuts = isPipeline ? (1..<(isInterleaved ? 4 : world.size / mesh.reduce(1, *))).map { $0 } : []
     let decision = builder.decision(
       builder.assignments(preferences), batch: shape[0], microBatches: microBatches, cuts: cuts,
-      schedule: isInterleaved ? .interleaved(chunks: 2) : .oneForwardOneBackward, zero: { _ in zero }, recompute: { _ in recompute })
+      schedule: isInterleaved ? .interleaved(chunks: 2) : .oneForwardOneBackward, zero: { _ in zero }, recompute: { _ in recompute },
+      zigzagPairs: words.contains("zigzag") ? mesh.reduce(1, *) : 1)
     let weights = folder + "/model.safetensors"
     let parameters: ParameterValues =
       FileManager.default.fileExists(atPath: weights) ? .checkpoint(try Checkpoint(path: weights)) : .generated(seed: 1)

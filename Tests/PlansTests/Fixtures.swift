@@ -61,6 +61,14 @@ private let tinyPipelineOnce = Result {
   }
 }
 
+/// Four devices around a ring, with a sequence of 32.
+func tinyRing(contiguous: Bool = false) throws -> Plan {
+  try plan(tinyGPT2, hardware: "derecho", devices: 4, batch: 1, sequence: 32) {
+    ($0.mesh, $0.isZigzag) = ([4], !contiguous)
+    $0.constraints = [.init(pattern: "*.attn.core", words: ["ring"], isForbidden: false)]
+  }
+}
+
 /// Two stages of two chunks each, on 2 × 2 devices, of four layers.
 func tinyInterleaved() throws -> Plan { try tinyInterleavedOnce.get() }
 

@@ -118,6 +118,17 @@ import Testing
     #expect(throws: UsageError.self) { _ = try ProgramReport(plan, rank: 8) }
   }
 
+  @Test("A rank's program says what travels around which ranks, and the plan in which order the sequence stands")
+  func rings() throws {
+    let plan = try tinyRing()
+    let lines = try ProgramReport(plan, rank: 2).instructions.filter { $0.note.hasSuffix("around the ring") }
+    // Two layers, forward and back.
+    #expect(lines.count == 4 && lines.allSatisfy { $0.ranks == [0, 1, 2, 3] })
+    #expect(lines[0].note == "transformer.h.0.attn.c_attn.k.bias, transformer.h.0.attn.c_attn.v.bias around the ring")
+    let text = try PlanReport(plan).lines(.plain)
+    #expect(text.contains("  seq in zig-zag order: part r of 4 holds chunks r and 7 - r of 8"))
+  }
+
   @Test("A rank's program names every buffer by its copy, and peers by their ranks")
   func rankProgram() throws {
     let plan = try tinyPipeline()

@@ -63,6 +63,10 @@ import Testing
     Case("a total that is no sum", message: "$.predicted.stages[0].memory.total_bytes") {
       $0.set(["predicted", "stages", 0, "memory", "total_bytes"], 1)
     },
+    Case("an order whose chunks are unequal", message: "$.zigzag_pairs.seq: found the number 3, expected a number p such that 2p divides") {
+      $0.set(["zigzag_pairs"], ["seq": 3])
+    },
+    Case("an order of an axis that is no sequence", message: "$.zigzag_pairs.hidden") { $0.set(["zigzag_pairs"], ["hidden": 2]) },
     Case("a figure that is no number", message: "$.predicted.step_seconds") { $0.set(["predicted", "step_seconds"], "fast") },
   ]
 

@@ -63,10 +63,13 @@ struct DecisionReader {
         throw entry.invalid(expected: "null or an axis that the operator may split: " + known.joined(separator: ", "))
       }
       // Below the limit of devices, so this cannot overflow.
-      parts[index] *= mesh[axis]
-      if rule.iteration[index].extent < parts[index] {
-        throw entry.invalid(
-          expected: "an axis of at least \(parts[index]) entries, one for each part; \"\(name)\" has \(rule.iteration[index].extent)")
+      for loop in rule.iteration[index].splits {
+        parts[loop] *= mesh[axis]
+        if rule.iteration[loop].extent < parts[loop] {
+          throw entry.invalid(
+            expected: "an axis of at least \(parts[loop]) entries, one for each part; \"\(rule.iteration[loop].name)\" has "
+              + "\(rule.iteration[loop].extent)")
+        }
       }
       assignment.append(index)
     }

@@ -21,7 +21,7 @@ extension PlanFile {
       graph: graph, job: reader.job, mesh: reader.mesh, schedule: schedule,
       stages: try reader.stages(root.node("stages"), schedule), assignments: operators.map(\.assignment), zero: operators.map(\.zero),
       recompute: try reader.recompute(root.node("recompute")),
-      conversions: try reader.conversions(root.node("conversions")))
+      conversions: try reader.conversions(root.node("conversions")), orders: try reader.orders(root.nodeIfPresent("zigzag_pairs")))
     try check(decision, hardware, root)
     let prediction = try Prediction(reading: root.node("predicted"), operators: operators.map(\.predicted), for: decision)
     let plan = Plan(

@@ -29,6 +29,8 @@ extension PlanFile {
     object["model"] = ["source_sha256": .string(plan.modelSHA256), "sha256": .string(model.sha256), "document": model]
     object["hardware"] = ["source_sha256": .string(plan.hardwareSHA256), "sha256": .string(hardware.sha256), "document": hardware]
     if case .interleaved(let chunks) = decision.schedule { object["chunks"] = .int(chunks) }
+    let zigzag = graph.axes.indices.filter { !decision.orders[$0].isNatural }
+    if !zigzag.isEmpty { object["zigzag_pairs"] = .object(JSON.Object(zigzag.map { (graph.axes[$0].name, .int(decision.orders[$0].pairs)) })) }
     return .object(object)
   }
 

@@ -21,6 +21,7 @@ extension Plan {
     request.stageLayers = decision.layersOfStages
     request.recomputeOfSegments = decision.recompute
     request.layersMayDiffer = false
+    request.isZigzag = decision.isZigzag
     return request
   }
 }

@@ -34,6 +34,10 @@ extension PlanReport {
       table.add("\(axis)", "\(extent)", levels.isEmpty ? "a single device" : levels)
     }
     lines += table.lines()
+    for axis in graph.axes.indices where !decision.orders[axis].isNatural {
+      let pairs = decision.orders[axis].pairs
+      lines.append("  \(graph.axes[axis].name) in zig-zag order: part r of \(pairs) holds chunks r and \(2 * pairs - 1) - r of \(2 * pairs)")
+    }
     return lines
   }
 

@@ -96,6 +96,8 @@ extension Prediction.CollectivePart {
     case .backward:
       let use = graph.operators[op].operands.firstIndex(of: tensor).map { strategies[op].operands[$0].gradient.notation } ?? "?"
       return "gradient of \(graph.sourceName(of: tensor)); \(name) gives \(use)"
+    case .interior where kind == nil:
+      return "\(graph.shortName(ofTensor: tensor)) of another rank on its way around, while \(name) works on what came before"
     case .interior:
       let split = rules[op].interior.first.map { rules[op].iteration[$0.axis].name } ?? "axis"
       return "maximum, sum and target of \(name) over the split \(split)"

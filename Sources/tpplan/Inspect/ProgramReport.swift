@@ -102,16 +102,28 @@ struct ProgramReport {
 
   private func line(_ call: KernelCall) -> Line {
     let name = Graph.name(program.graph.operators[call.op].name, copy: call.copy)
+    let ring = ring(of: call)
     switch call.phase {
     case .forward, .recompute:
       return Line(
         action: call.phase == .forward ? "forward" : "recompute", microBatch: call.microBatch,
-        subject: "\(name): \(call.operands.map(text).joined(separator: ", ")) -> \(shape(call.result))")
+        subject: "\(name): \(call.operands.map(text).joined(separator: ", ")) -> \(shape(call.result))", ranks: ring.ranks, note: ring.note)
     case .backward:
       let gradients = call.operandGradients.compactMap { $0 }.map(text).joined(separator: ", ")
       let incoming = call.resultGradient.map(shape) ?? "1"
-      return Line(action: "backward", microBatch: call.microBatch, subject: "\(name): \(incoming) -> \(gradients.isEmpty ? "nothing" : gradients)")
+      return Line(
+        action: "backward", microBatch: call.microBatch, subject: "\(name): \(incoming) -> \(gradients.isEmpty ? "nothing" : gradients)",
+        ranks: ring.ranks, note: ring.note)
     }
+  }
+
+  /// The ranks around which blocks of an operator's operands travel, and what these are.
+  private func ring(of call: KernelCall) -> (ranks: [Int], note: String) {
+    guard let ring = program.rules[call.op].ring else { return ([], "") }
+    let ranks = group(program.strategies[call.op].meshAxes(on: ring.axis))
+    if ranks.count == 1 { return ([], "") }
+    let travelling = ring.operands.map { name(call.operands[$0]) + (call.phase == .backward ? " and its gradient" : "") }
+    return (ranks, travelling.joined(separator: ", ") + " around the ring")
   }
 
   // MARK: - Names
