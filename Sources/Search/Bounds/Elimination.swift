@@ -8,7 +8,6 @@ struct Elimination {
   /// The plan's tables, by the classes of their nodes: one per edge, by classes of tail and head, where the plan is a problem's.
   let edgeTables: [[Int64]]
   private(set) var messages: [[Int64]] = []
-  private var arguments: [[Int32]] = []
 
   /// The least sum; `Problem.forbidden` where every choice has a forbidden entry.
   private(set) var minimum: Int64 = 0
@@ -21,89 +20,118 @@ struct Elimination {
     self.nodeCosts = nodeCosts
     self.edgeTables = edgeTables
     for bucket in plan.buckets {
-      let (message, argument) = minimise(bucket)
+      let message = minimise(bucket)
       if bucket.scope.isEmpty { minimum = Elimination.sum(minimum, message[0]) }
       messages.append(message)
-      arguments.append(argument)
     }
   }
 
-  /// For each combination of the neighbours' classes the least sum over the node's strategies, and the first strategy that has it.
-  private func minimise(_ bucket: EliminationPlan.Bucket) -> (message: [Int64], argument: [Int32]) {
+  /// For each combination of the neighbours' classes the least sum over the node's strategies.
+  private func minimise(_ bucket: EliminationPlan.Bucket) -> [Int64] {
     let count = plan.strategyStarts[bucket.node + 1] - plan.strategyStarts[bucket.node]
     let first = plan.strategyStarts[bucket.node]
     // Forbidden entries of so few tables add up within 64 bits.
     guard bucket.factors.count < 8, count > 0 else { return minimiseSaturating(bucket) }
     var message = [Int64](repeating: Problem.forbidden, count: bucket.combinations)
-    var argument = [Int32](repeating: 0, count: bucket.combinations)
-    // All tables one after the other, each row the node's strategies.
+    // All tables one after the other, each row the node's strategies; the node's own costs are added to the smallest.
+    let smallest = bucket.factors.indices.min { bucket.factors[$0].outerCount < bucket.factors[$1].outerCount }
     var rows: [Int64] = []
-    rows.reserveCapacity(bucket.factors.reduce(0) { $0 + $1.outerCount * count })
+    rows.reserveCapacity(max(count, bucket.factors.reduce(0) { $0 + $1.outerCount * count }))
     var starts: [Int] = []
-    for table in expandedTables(of: bucket) {
+    for (number, factor) in bucket.factors.enumerated() {
       starts.append(rows.count)
-      rows += table
-    }
-    withUnsafeTemporaryAllocation(of: Int64.self, capacity: count) { costs in
-      let costs = costs.baseAddress!
-      message.withUnsafeMutableBufferPointer { message in
-        argument.withUnsafeMutableBufferPointer { argument in
-          rows.withUnsafeBufferPointer { rows in
-            nodeCosts.withUnsafeBufferPointer { nodeCosts in
-              bucket.forEachCombination { combination, outer in
-                let own = nodeCosts.baseAddress! + first
-                var factor = 0
-                if starts.isEmpty {
-                  costs.update(from: own, count: count)
-                } else {
-                  let row = rows.baseAddress! + starts[0] + outer[0] * count
-                  for q in 0..<count { costs[q] = own[q] &+ row[q] }
-                  factor = 1
-                }
-                while factor < starts.count {
-                  let row = rows.baseAddress! + starts[factor] + outer[factor] * count
-                  for q in 0..<count { costs[q] = costs[q] &+ row[q] }
-                  factor += 1
-                }
-                var least = costs[0]
-                for q in 1..<max(1, count) { least = min(least, costs[q]) }
-                guard least < Problem.blocked else { return }
-                message[combination] = least
-                var position = 0
-                while costs[position] != least { position += 1 }
-                argument[combination] = Int32(position)
-              }
-            }
-          }
+      let source = source(of: factor)
+      for start in factor.outerStarts {
+        if number == smallest {
+          for q in 0..<count { rows.append(source[start + factor.ownOffsets[q]] &+ nodeCosts[first + q]) }
+        } else {
+          for q in 0..<count { rows.append(source[start + factor.ownOffsets[q]]) }
         }
       }
     }
-    return (message, argument)
+    if starts.isEmpty { rows += nodeCosts[first..<first + count] }
+    message.withUnsafeMutableBufferPointer { message in
+      rows.withUnsafeBufferPointer { rows in
+        let base = rows.baseAddress!
+        bucket.forEachCombination { combination, outer in
+          let least: Int64
+          switch starts.count {
+          case 0: least = Self.least(count, base)
+          case 1: least = Self.least(count, base + outer[0] * count)
+          case 2: least = Self.least(count, base + outer[0] * count, base + starts[1] + outer[1] * count)
+          case 3:
+            least = Self.least(
+              count, base + outer[0] * count, base + starts[1] + outer[1] * count, base + starts[2] + outer[2] * count)
+          default:
+            var smallest = Int64.max
+            for q in 0..<count {
+              var sum = base[outer[0] * count + q]
+              for factor in 1..<starts.count { sum = sum &+ base[starts[factor] + outer[factor] * count + q] }
+              smallest = min(smallest, sum)
+            }
+            least = smallest
+          }
+          if least < Problem.blocked { message[combination] = least }
+        }
+      }
+    }
+    return message
   }
 
-  private func minimiseSaturating(_ bucket: EliminationPlan.Bucket) -> (message: [Int64], argument: [Int32]) {
-    var message = [Int64](repeating: Problem.forbidden, count: bucket.combinations)
-    var argument = [Int32](repeating: 0, count: bucket.combinations)
-    forEachCombination(of: bucket) { combination, costs, _ in
-      var least = costs[0]
-      var position = 0
-      for q in 1..<max(1, costs.count) where costs[q] < least {
-        least = costs[q]
-        position = q
-      }
-      message[combination] = least < Problem.blocked ? least : Problem.forbidden
-      argument[combination] = Int32(position)
+  @inline(__always)
+  private static func least(_ count: Int, _ a: UnsafePointer<Int64>) -> Int64 { least(count) { a[$0] } }
+
+  @inline(__always)
+  private static func least(_ count: Int, _ a: UnsafePointer<Int64>, _ b: UnsafePointer<Int64>) -> Int64 { least(count) { a[$0] &+ b[$0] } }
+
+  @inline(__always)
+  private static func least(_ count: Int, _ a: UnsafePointer<Int64>, _ b: UnsafePointer<Int64>, _ c: UnsafePointer<Int64>) -> Int64 {
+    least(count) { a[$0] &+ b[$0] &+ c[$0] }
+  }
+
+  /// Four running minima, so that one comparison need not wait for the one before.
+  @inline(__always)
+  private static func least(_ count: Int, _ sum: (Int) -> Int64) -> Int64 {
+    var (w, x, y, z) = (Int64.max, Int64.max, Int64.max, Int64.max)
+    var q = 0
+    while q + 4 <= count {
+      w = min(w, sum(q))
+      x = min(x, sum(q + 1))
+      y = min(y, sum(q + 2))
+      z = min(z, sum(q + 3))
+      q += 4
     }
-    return (message, argument)
+    while q < count {
+      w = min(w, sum(q))
+      q += 1
+    }
+    return min(min(w, x), min(y, z))
+  }
+
+  private func minimiseSaturating(_ bucket: EliminationPlan.Bucket) -> [Int64] {
+    var message = [Int64](repeating: Problem.forbidden, count: bucket.combinations)
+    forEachCombination(of: bucket) { combination, costs, _ in
+      let least = costs.min() ?? Problem.forbidden
+      message[combination] = least < Problem.blocked ? least : Problem.forbidden
+    }
+    return message
   }
 
   /// A choice of least sum; of equal strategies the lowest number is taken, node by node in the order of elimination.
   func minimiser() -> [Int] {
     var choice = [Int](repeating: 0, count: plan.strategyStarts.count - 1)
-    for (position, bucket) in plan.buckets.enumerated().reversed() {
-      var combination = 0
-      for (node, classes) in zip(bucket.scope, bucket.classes) { combination = combination * classes.count + Int(classes.classes[choice[node]]) }
-      choice[bucket.node] = Int(arguments[position][combination])
+    for bucket in plan.buckets.reversed() {
+      let classes = zip(bucket.scope, bucket.classes).map { Int($1.classes[choice[$0]]) }
+      let rows = bucket.factors.map { factor in
+        (source(of: factor), factor.ownOffsets, factor.outerStarts[zip(classes, factor.offsets).reduce(0) { $0 + ($1.1.isEmpty ? 0 : $1.1[$1.0]) }])
+      }
+      let first = plan.strategyStarts[bucket.node]
+      var least = Int64.max
+      for q in 0..<plan.strategyStarts[bucket.node + 1] - first {
+        // Sums of a few forbidden entries stay within 64 bits; more are cut off on the way.
+        let sum = rows.reduce(nodeCosts[first + q]) { min($0 &+ $1.0[$1.2 + $1.1[q]], 2 * Problem.forbidden) }
+        if sum < least { (least, choice[bucket.node]) = (sum, q) }
+      }
     }
     return choice
   }
@@ -168,15 +196,18 @@ struct Elimination {
   /// The tables of a bucket with the node's strategies as the last dimension, so that sums run along memory.
   private func expandedTables(of bucket: EliminationPlan.Bucket) -> [[Int64]] {
     bucket.factors.map { factor in
-      let source: [Int64] =
-        switch factor.source {
-        case .table(let table): edgeTables[table]
-        case .message(let position): messages[position]
-        }
+      let source = source(of: factor)
       var table: [Int64] = []
       table.reserveCapacity(factor.outerCount * factor.ownOffsets.count)
       for start in factor.outerStarts { for offset in factor.ownOffsets { table.append(source[start + offset]) } }
       return table
+    }
+  }
+
+  private func source(of factor: EliminationPlan.Factor) -> [Int64] {
+    switch factor.source {
+    case .table(let table): edgeTables[table]
+    case .message(let position): messages[position]
     }
   }
 
