@@ -62,6 +62,8 @@ struct PlanSearch {
     let differs: Bool
   }
   private var axes: [[Int]: AxisBounds] = [:]
+  /// By the number of micro-batches, for stages that leave devices idle.
+  private var countBounds: [Int: CountBounds] = [:]
   /// The price of memory, in ticks per byte, that last excluded a cut of a frame.
   private var prices: [[Int]: Double] = [:]
   /// Lower bounds of configurations with memory relaxed.
@@ -109,8 +111,8 @@ struct PlanSearch {
   }
 
   private enum Item {
-    /// All meshes of a pipeline degree and a number of micro-batches.
-    case meshes(stages: Int, microBatches: Int)
+    /// All meshes of a pipeline degree, a size of its stages and a number of micro-batches, and of smaller sizes.
+    case meshes(stages: Int, size: Int, microBatches: Int)
     case frame(Space.Frame)
     case cut(Space.Frame, Schedule, [Int])
     /// A cut with all layers alike.
@@ -184,7 +186,7 @@ struct PlanSearch {
         return
       }
       switch item {
-      case .meshes(let stages, let microBatches): try expand(stages: stages, microBatches: microBatches)
+      case .meshes(let stages, let size, let microBatches): try expand(stages: stages, size: size, microBatches: microBatches)
       case .frame(let frame): try expand(frame)
       case .cut(let frame, let schedule, let cut): try self.bound(frame, schedule, cut, bound: bound)
       case .alike(let frame, let schedule, let cut): try solveAlike(frame, schedule, cut, bound: bound)
@@ -206,17 +208,27 @@ struct PlanSearch {
   /// Bounds every pipeline degree and micro-batch count, and looks for a first plan where memory is plentiful: for each pipeline degree the evenest
   /// cut of the frame with the lowest bound that would fill at most half of a device. The search is exact without it, but prunes less.
   private mutating func seed() throws {
+    let most = space.deviceCounts.last ?? 0
     var byDegree: [Int: [(microBatches: Int, bound: Int64)]] = [:]
     for stages in space.pipelineDegrees {
-      for microBatches in space.microBatchCounts where !space.frames(stages: stages, microBatches: microBatches).isEmpty {
-        let bound = try axisBounds(stages, microBatches).withoutConversions.min() ?? 0
-        queue.push(.meshes(stages: stages, microBatches: microBatches), bound: bound)
-        byDegree[stages, default: []].append((microBatches, bound))
+      let size = space.largestSize(stages: stages)
+      for microBatches in space.microBatchCounts {
+        // The item stands for smaller sizes too.
+        var least = space.deviceCounts.count > 1 ? try countBound(stages, size, microBatches) : .max
+        if stages * size == most, !space.frames(stages: stages, size: size, microBatches: microBatches).isEmpty {
+          let bound = try leastOf(stages, size, microBatches)
+          byDegree[stages, default: []].append((microBatches, bound))
+          least = min(least, bound)
+        }
+        if least < .max { queue.push(.meshes(stages: stages, size: size, microBatches: microBatches), bound: least) }
       }
     }
     for stages in space.pipelineDegrees {
       let promising = (byDegree[stages] ?? []).sorted { ($0.bound, $0.microBatches) < ($1.bound, $1.microBatches) }.prefix(Self.seedsPerDegree)
-      let frames = try promising.flatMap { try boundedFrames(stages: stages, microBatches: $0.microBatches) }.sorted { $0.bound < $1.bound }
+      let size = most / stages
+      let frames = try promising.flatMap { try boundedFrames(stages: stages, size: size, microBatches: $0.microBatches) }.sorted {
+        $0.bound < $1.bound
+      }
       let schedule = space.schedules(stages: stages)[0]
       let cut = space.evenCut(stages: stages)
       for (frame, bound) in frames.flatMap({ frame in space.recomputes.map { (frame.frame.recomputing($0), frame.bound) } }) {
@@ -231,16 +243,29 @@ struct PlanSearch {
 
   private static let seedsPerDegree = 3
 
-  /// The bounds of a pipeline degree and a number of micro-batches.
-  private mutating func axisBounds(_ stages: Int, _ microBatches: Int) throws -> AxisBounds {
-    let key = [stages, microBatches]
+  /// The bounds of a pipeline degree, a size of its stages and a number of micro-batches.
+  private mutating func axisBounds(_ stages: Int, _ size: Int, _ microBatches: Int) throws -> AxisBounds {
+    let key = [stages, size, microBatches]
     if let known = axes[key] { return known }
-    let link = placed(stages: stages, mesh: [space.request.cluster.deviceCount / stages]).stageLink
+    let link = placed(stages: stages, mesh: [size]).stageLink
     let bounds = try AxisBounds(
-      space, stages: stages, microBatches: microBatches,
+      space, stages: stages, size: size, microBatches: microBatches,
       model: model(Space.Frame(stages: stages, mesh: [], microBatches: microBatches)), rates: rates, link: link)
     axes[key] = bounds
     return bounds
+  }
+
+  private mutating func leastOf(_ stages: Int, _ size: Int, _ microBatches: Int) throws -> Int64 {
+    try axisBounds(stages, size, microBatches).withoutConversions.min() ?? 0
+  }
+
+  /// A lower bound that is quickly had, for stages that leave devices idle.
+  private mutating func countBound(_ stages: Int, _ size: Int, _ microBatches: Int) throws -> Int64 {
+    if countBounds[microBatches] == nil {
+      let model = model(Space.Frame(stages: 1, mesh: [], microBatches: microBatches))
+      countBounds[microBatches] = CountBounds(space, microBatches: microBatches, model: model, rates: rates)
+    }
+    return countBounds[microBatches]?.bound(stages: stages, size: size) ?? 0
   }
 
   private mutating func model(_ frame: Space.Frame) -> Pricing.Model {
@@ -251,17 +276,24 @@ struct PlanSearch {
     return model
   }
 
-  /// The frames of a pipeline degree and a number of micro-batches, with lower bounds.
-  private mutating func boundedFrames(stages: Int, microBatches: Int) throws -> [(frame: Space.Frame, bound: Int64)] {
-    var bounds = try axisBounds(stages, microBatches)
-    defer { axes[[stages, microBatches]] = bounds }
-    return try space.frames(stages: stages, microBatches: microBatches).map { frame in
+  /// The frames of a pipeline degree, a size of its stages and a number of micro-batches, with lower bounds.
+  private mutating func boundedFrames(stages: Int, size: Int, microBatches: Int) throws -> [(frame: Space.Frame, bound: Int64)] {
+    var bounds = try axisBounds(stages, size, microBatches)
+    defer { axes[[stages, size, microBatches]] = bounds }
+    return try space.frames(stages: stages, size: size, microBatches: microBatches).map { frame in
       (frame, try bounds.bound(placed(stages: stages, mesh: frame.mesh), mesh: frame.mesh))
     }
   }
 
-  private mutating func expand(stages: Int, microBatches: Int) throws {
-    for (frame, bound) in try boundedFrames(stages: stages, microBatches: microBatches) { queue.push(.frame(frame), bound: bound) }
+  private mutating func expand(stages: Int, size: Int, microBatches: Int) throws {
+    if let smaller = space.size(below: size, stages: stages) {
+      queue.push(.meshes(stages: stages, size: smaller, microBatches: microBatches), bound: try countBound(stages, smaller, microBatches))
+    }
+    if let cutoff, try leastOf(stages, size, microBatches) >= cutoff {
+      pruned += 1
+      return
+    }
+    for (frame, bound) in try boundedFrames(stages: stages, size: size, microBatches: microBatches) { queue.push(.frame(frame), bound: bound) }
   }
 
   /// Bounds the cuts of a mesh's frame. Its layers compute as little again as they may: more takes more time, and less memory.

@@ -196,7 +196,9 @@ extension Space {
   /// The searched space in words.
   package var dimensions: [Certificate.Dimension] {
     func list(_ values: [some CustomStringConvertible]) -> String { values.map(\.description).joined(separator: " ") }
-    let shapes = pipelineDegrees.flatMap { meshes(stages: $0) }.map { $0.map(String.init).joined(separator: "x") }
+    let shapes = Set(pipelineDegrees.flatMap { sizes(stages: $0) }).sorted().flatMap { meshes(size: $0) }.map {
+      $0.map(String.init).joined(separator: "x")
+    }
     return [
       .init(name: "operators", values: "every assignment of mesh axes to iteration axes"),
       .init(
@@ -205,6 +207,7 @@ extension Space {
           ? "all alike"
           : request.recomputedLayers.map { "the first \($0) of each stage of a kind of their own" }
             ?? "all alike, or the first 1, 2, … of each stage of a kind of their own; what passes between layers laid out alike"),
+      .init(name: "devices used", values: list(deviceCounts)),
       .init(name: "pipeline degrees", values: list(pipelineDegrees)),
       .init(name: "meshes", values: list(shapes)),
       .init(name: "micro-batches", values: list(microBatchCounts)),

@@ -16,6 +16,8 @@ package struct SearchRequest: Sendable {
   /// Choices that are made already; nil leaves one to the search.
   package var pipelineDegree: Int?
   package var mesh: [Int]?
+  /// Whether some of the cluster's devices, the last ones, may stay idle.
+  package var mayLeaveIdle = false
   package var microBatches: Int?
   /// Sequences per micro-batch and data replica.
   package var microBatchSize: Int?

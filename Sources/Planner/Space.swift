@@ -44,6 +44,8 @@ package struct Space: Sendable {
   let tick: Seconds
   /// Segments whose copies are layers that a cut may fall between; the ones before stay with the first layer, the ones after with the last.
   let layerSegments: Range<SegmentID>
+  /// Numbers of devices that a plan may use, ascending; the others stay idle.
+  package let deviceCounts: [Int]
   package let pipelineDegrees: [Int]
   package let microBatchCounts: [Int]
   package let schedules: [Schedule]
@@ -66,22 +68,28 @@ package struct Space: Sendable {
     let layers = range.reduce(0) { $0 + graph.segments[$1].repeats }
     let devices = request.cluster.deviceCount
 
-    var degrees = (1...layers).filter { devices % $0 == 0 }
+    let counts = DeviceCounts.possible(request)
+    deviceCounts = counts
+
+    var degrees = (1...layers).filter { degree in counts.contains { $0 % degree == 0 } }
     if let fixed = request.pipelineDegree ?? request.stageLayers?.count {
-      guard devices % fixed == 0 else {
-        throw PlannerError.usage("\(fixed) stages do not divide \(counted(devices, "device")); choose a divisor with --pp or other --devices")
+      guard request.mayLeaveIdle ? fixed <= devices : devices % fixed == 0 else {
+        throw PlannerError.usage(
+          request.mayLeaveIdle
+            ? "\(fixed) stages need as many devices; there are \(devices). Choose fewer with --pp or other --devices"
+            : "\(fixed) stages do not divide \(counted(devices, "device")); choose a divisor with --pp or other --devices")
       }
       guard fixed <= layers else { throw PlannerError.usage("\(fixed) stages are more than the model's \(counted(layers, "layer"))") }
       degrees = [fixed]
     }
     if let mesh = request.mesh {
       let size = mesh.reduce(1, *)
-      guard devices % size == 0, degrees.contains(devices / size) else {
+      degrees = degrees.filter { counts.contains(size * $0) }
+      guard !degrees.isEmpty else {
         throw PlannerError.usage(
           "a mesh of \(mesh.map(String.init).joined(separator: "×")) = \(counted(size, "device")) does not divide \(counted(devices, "device")) into a possible number of stages"
         )
       }
-      degrees = [devices / size]
     }
     if let stages = request.stageLayers {
       guard stages.allSatisfy({ $0 > 0 }), stages.reduce(0, +) == layers else {
@@ -212,10 +220,10 @@ package struct Space: Sendable {
 
   var layerCount: Int { layerSegments.reduce(0) { $0 + request.graph.segments[$1].repeats } }
 
-  /// Meshes of one and two axes for a stage.
-  package func meshes(stages: Int) -> [[Int]] {
+  /// Meshes of one and two axes for a stage of so many devices.
+  package func meshes(size: Int) -> [[Int]] {
     if let mesh = request.mesh { return [mesh] }
-    return Mesh.shapes(devices: request.cluster.deviceCount / stages, maximumAxes: 2)
+    return Mesh.shapes(devices: size, maximumAxes: 2)
   }
 
   /// With one stage both schedules are the same work in the same order of need: the one that keeps less stands for both.
@@ -223,12 +231,14 @@ package struct Space: Sendable {
 
   /// Every frame, in a fixed order.
   func frames() -> [Frame] {
-    pipelineDegrees.flatMap { stages in microBatchCounts.flatMap { frames(stages: stages, microBatches: $0) } }
+    pipelineDegrees.flatMap { stages in
+      sizes(stages: stages).flatMap { size in microBatchCounts.flatMap { frames(stages: stages, size: size, microBatches: $0) } }
+    }
   }
 
-  /// The frames of a pipeline degree and a number of micro-batches: one for each mesh.
-  func frames(stages: Int, microBatches: Int) -> [Frame] {
-    meshes(stages: stages).filter { isPossible(mesh: $0, microBatches: microBatches) }.map {
+  /// The frames of a pipeline degree, a size of its stages and a number of micro-batches: one for each mesh.
+  func frames(stages: Int, size: Int, microBatches: Int) -> [Frame] {
+    meshes(size: size).filter { isPossible(mesh: $0, microBatches: microBatches) }.map {
       Frame(stages: stages, mesh: $0, microBatches: microBatches)
     }
   }

@@ -26,6 +26,9 @@ struct SearchCommand: ParsableCommand {
   @Option(help: "Sizes of a stage's mesh axes, outermost first, for example 2x4.")
   var mesh: String?
 
+  @Flag(help: "Search only plans that leave no device idle.")
+  var allDevices = false
+
   @Option(parsing: .unconditional, help: "Number of pipeline stages.")
   var pp: Int?
 
@@ -81,6 +84,7 @@ struct SearchCommand: ParsableCommand {
   func run() throws {
     var (request, context) = try workload.request()
     request.pipelineDegree = pp
+    request.mayLeaveIdle = !allDevices
     request.mesh = try mesh.map { try Self.numbers($0, separator: "x", option: "--mesh", example: "2x4") }
     if let mesh = request.mesh, mesh.count > 2 { throw UsageError("--mesh: a search takes one or two mesh axes, not \(mesh.count)") }
     request.microBatches = microBatches

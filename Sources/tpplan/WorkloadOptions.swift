@@ -16,7 +16,7 @@ struct WorkloadOptions: ParsableArguments {
   @Argument(help: "A hardware file, for example hardware/dgx-a100.json.")
   var hardware: String
 
-  @Option(parsing: .unconditional, help: "Use the first N devices in file order (default: all).")
+  @Option(parsing: .unconditional, help: "Use at most the first N devices in file order (default: all).")
   var devices: Int?
 
   @Option(
@@ -77,7 +77,7 @@ struct WorkloadOptions: ParsableArguments {
     var request = SearchRequest(
       graph: graph, cluster: cluster, batch: sequences, sequence: length, precision: precision, mode: mode, optimizer: optimizer)
     request.larger = { try? file.cluster(devices: $0) }
-    return (request, PlanContext(hardware: file, modelSHA256: modelSHA256, assumptions: assumptions))
+    return (request, PlanContext(hardware: file, devices: cluster.deviceCount, modelSHA256: modelSHA256, assumptions: assumptions))
   }
 }
 
@@ -118,13 +118,15 @@ enum BatchOption: ExpressibleByArgument, Hashable {
 /// What a plan holds besides the search's answer.
 struct PlanContext {
   let hardware: HardwareFile
+  /// As many as the plan may use.
+  let devices: Int
   let modelSHA256: String
   var assumptions: [String]
 
   func plan(_ planned: PlanOutcome.Planned) -> Plan {
     Plan(
       decision: planned.decision, prediction: planned.prediction, certificate: planned.certificate, hardware: hardware,
-      modelSHA256: modelSHA256, hardwareSHA256: hardware.json.sha256, assumptions: assumptions)
+      idleDevices: devices - planned.decision.ranks, modelSHA256: modelSHA256, hardwareSHA256: hardware.json.sha256, assumptions: assumptions)
   }
 }
 

@@ -23,9 +23,10 @@ struct Enumeration {
   init(_ request: SearchRequest, copiesAlike: [OperatorID]? = nil) throws {
     self.request = request
     let devices = request.cluster.deviceCount
-    for degree in 1...layerCount where devices % degree == 0 {
+    let pairs = ((request.mayLeaveIdle ? 1 : devices)...devices).flatMap { used in (1...layerCount).filter { used % $0 == 0 }.map { (used, $0) } }
+    for (used, degree) in pairs {
       if let fixed = request.pipelineDegree, fixed != degree { continue }
-      for mesh in meshes(devices / degree) {
+      for mesh in meshes(used / degree) {
         if let fixed = request.mesh, fixed != mesh { continue }
         for count in 1...request.batch where request.batch % count == 0 {
           if let fixed = request.microBatches, fixed != count { continue }

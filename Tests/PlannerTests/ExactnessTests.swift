@@ -24,6 +24,28 @@ import Testing
     }
   }
 
+  /// Device counts of all kinds, where a plan may leave devices idle: latencies, uneven layers and whole nodes make fewer devices better at times.
+  @Test(arguments: 0..<12) func searchFindsTheBestNumberOfDevices(seed: Int) throws {
+    var random = SeededGenerator(seed: seed + 300)
+    // Two mesh axes square the number of strategies, so only the smallest model is searched on them.
+    let isSmall = seed % 3 > 0
+    var model = TinyModel(block: isSmall ? .single : .linear, layers: random.pick([1, 2, 3]), batch: random.pick([2, 3, 4]))
+    (model.hidden, model.inner) = (random.pick([4, 6]), random.pick([4, 9]))
+    var hardware = TinyHardware(
+      devices: isSmall ? random.pick([5, 6, 7]) : 3, devicesPerNode: random.pick([2, 3, 4, 8]), innerBandwidth: random.pick([1e7, 1e8, 1e9]),
+      outerBandwidth: random.pick([1e6, 1e7, 1e8]))
+    hardware.latency = random.pick([1e-8, 1e-6, 1e-5])
+    var request = SearchRequest(
+      graph: try model.graph(), cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: .fp32,
+      mode: random.pick([.train, .forward]), optimizer: .adamw)
+    (request.mayLeaveIdle, request.layersMayDiffer, request.zero) = (true, false, ZeROStage.none)
+    request.recompute = Recompute.none
+    let all = try Enumeration(request)
+    #expect(Set(all.entries.map(\.decision.ranks)) == Set(1...hardware.devices))
+    let sizes = all.entries.map(\.memory).sorted()
+    for limit in [Bytes(1e9), sizes[sizes.count / 3], sizes[sizes.count / 20], sizes[0]] { try expectSame(request, hardware, all, limit: limit) }
+  }
+
   /// Every operator's weights choose their ZeRO stage by themselves, and the layers what they compute again.
   @Test(arguments: 0..<8) func searchFindsTheCheapestZeROStagesAndRecompute(seed: Int) throws {
     var random = SeededGenerator(seed: seed + 100)

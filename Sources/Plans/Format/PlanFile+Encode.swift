@@ -11,7 +11,7 @@ extension PlanFile {
     let graph = decision.graph
     let model = ModelReader.encode(graph)
     let hardware = plan.hardware.json
-    return [
+    let file: JSON = [
       "format": .string(format),
       "job": decision.job.json,
       "mesh": .array(decision.mesh.map { .int($0) }),
@@ -30,6 +30,9 @@ extension PlanFile {
       "model": ["source_sha256": .string(plan.modelSHA256), "sha256": .string(model.sha256), "document": model],
       "hardware": ["source_sha256": .string(plan.hardwareSHA256), "sha256": .string(hardware.sha256), "document": hardware],
     ]
+    guard plan.idleDevices > 0, case .object(var object) = file else { return file }
+    object["idle"] = ["first_device": .int(decision.ranks), "devices": .int(plan.idleDevices)]
+    return .object(object)
   }
 
   private static func json(stage: Int, of decision: Decision) -> JSON {

@@ -18,8 +18,9 @@ extension PlanReport {
     let optimizer = job.mode == .train ? ", \(job.optimizer.rawValue)" : ""
     let rate = tokensPerSecond.map { "\(abbreviated($0)) tokens/s" } ?? "\(abbreviated(sequencesPerSecond)) samples/s"
     let share = prediction.memoryLimit > .zero ? " (\(percent(prediction.memory / prediction.memoryLimit)))" : ""
+    let heading = style.heading("\(graph.name) on \(counted(decision.ranks, "device")) of \(plan.hardware.name)")
     return [
-      style.heading("\(graph.name) on \(counted(decision.ranks, "device")) of \(plan.hardware.name)"),
+      heading + (plan.idleDevices > 0 ? "; idle: \(plan.idleText)" : ""),
       "  \(job.mode.rawValue)\(optimizer), \(job.precision.rawValue), \(size) a step",
       "  step \(prediction.step), \(rate); at most \(prediction.memory) of \(prediction.memoryLimit) on a device\(share)",
     ]
