@@ -58,7 +58,7 @@ struct BlockMinimum {
   func memory(_ choice: Choice, _ row: BlockTables.MemoryRow) -> Int64 {
     switch form {
     case .tables(let tables): tables.memory(choice, row)
-    case .problem(let model): model.nodes.indices.reduce(0) { $0 + model.memory(node: $1, row)[choice[$1]] }
+    case .problem(let model): model.nodes.indices.reduce(row.reserved) { $0 + model.memory(node: $1, row)[choice[$1]] }
     }
   }
 }

@@ -48,6 +48,8 @@ struct BlockTables {
     let copies: [Int]
     let inFlight: Int
     let op: Int?
+    /// How much less memory than the largest device the stage's devices have: it counts as used.
+    var reserved: Int64 = 0
   }
 
   private let model: FoldedModel
@@ -129,7 +131,7 @@ struct BlockTables {
   /// The bytes of a memory row under a choice.
   func memory(_ choice: [Int], _ row: MemoryRow) -> Int64 {
     let weights = RowWeights(row, model)
-    let nodes = model.operatorNodes.enumerated().reduce(Int64(0)) { $0 + weights.bytes($1.element, $1.offset, choice[$1.offset]) }
+    let nodes = model.operatorNodes.enumerated().reduce(row.reserved) { $0 + weights.bytes($1.element, $1.offset, choice[$1.offset]) }
     return pieces.reduce(nodes) { $1.kept.isEmpty ? $0 : $0 + weights.bytes($1, $1.table.index(choice)) }
   }
 

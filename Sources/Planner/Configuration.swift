@@ -18,6 +18,10 @@ struct Configuration {
   let schedule: Schedule
   let microBatches: Int
   let mode: Mode
+  /// For each stage its kind of devices.
+  var kindOfStage: [Int]
+  /// For each stage, how much less memory than the largest device its devices have.
+  var reserved: [Int64]
 
   /// - Parameters:
   ///   - stages: for each stage the units that it holds, consecutive over stages.
@@ -35,6 +39,8 @@ struct Configuration {
     self.schedule = schedule
     self.microBatches = microBatches
     self.mode = mode
+    kindOfStage = [Int](repeating: 0, count: stages.count)
+    reserved = [Int64](repeating: 0, count: stages.count)
   }
 
   /// A cut of a frame, where layers differ with so many of each stage's layers of the first kind.
@@ -43,6 +49,10 @@ struct Configuration {
     self.init(
       stages: variants == nil ? space.stages(cut: cut) : space.stages(cut: cut, first: first), segments: space.graph(frame).segments.count,
       variants: variants?.segments, schedule: schedule, microBatches: frame.microBatches, mode: space.request.mode)
+    if !space.request.cluster.isUniform {
+      kindOfStage = space.kinds(frame).ofStage
+      if let lacking = try? space.reserved(frame), !lacking.isEmpty { reserved = lacking }
+    }
   }
 
   var stages: Int { copies.count }
@@ -71,6 +81,7 @@ struct Configuration {
 
   /// What each stage takes under a choice of strategies.
   func stageTimes(_ model: FoldedModel, _ choice: [Int]) -> [PipelineTimeline.StageTimes] {
+    if !model.kinds.isEmpty { return stageTimesOfKinds(model, choice) }
     var times = [PipelineTimeline.StageTimes](
       repeating: .init(forward: 0, backward: 0, once: 0, sendForward: 0, sendBackward: 0), count: stages)
     for (index, node) in model.nodes.enumerated() {
@@ -184,14 +195,19 @@ struct Configuration {
   }
 
   private func covers(_ a: Int, _ b: Int) -> Bool {
-    inFlight(a) >= inFlight(b) && zip(copies[a], copies[b]).allSatisfy { $0 >= $1 }
+    inFlight(a) >= inFlight(b) && reserved[a] >= reserved[b] && zip(copies[a], copies[b]).allSatisfy { $0 >= $1 }
   }
 
   /// The problem whose objective rows are these chains.
   func problem(_ model: FoldedModel, paths: [PipelineTimeline.Path], limit: Int64) throws -> Problem {
     let rows = memoryRows(model)
     var builder = try ProblemBuilder(
-      offsets: [Int64](repeating: 0, count: paths.count), limits: [Int64](repeating: limit, count: rows.count))
+      offsets: [Int64](repeating: 0, count: paths.count), limits: rows.map { limit - reserved[$0.stage] })
+    if !model.kinds.isEmpty {
+      try addCostsOfKinds(model, paths: paths, &builder)
+      try addLoads(model, rows, &builder)
+      return builder.build()
+    }
     let weights = paths.map { nodeWeights($0, segments: model.pricing.graph.segments.count) }
     for node in model.nodes {
       var costs: [Int64] = []
@@ -222,18 +238,18 @@ struct Configuration {
 
   /// A stage while an operator runs, or none.
   func memoryRow(_ stage: Int, op: Int? = nil) -> BlockTables.MemoryRow {
-    .init(copies: copies[stage], inFlight: inFlight(stage), op: op)
+    .init(copies: copies[stage], inFlight: inFlight(stage), op: op, reserved: reserved[stage])
   }
 
   /// What a stage needs under a choice while an operator runs.
   func memory(_ model: FoldedModel, _ choice: [Int], row: (stage: Int, op: Int)) -> Int64 {
     let row = memoryRow(row.stage, op: row.op)
-    return model.nodes.indices.reduce(0) { $0 + model.memory(node: $1, row)[choice[$1]] }
+    return model.nodes.indices.reduce(row.reserved) { $0 + model.memory(node: $1, row)[choice[$1]] }
   }
 
   /// The problem whose objective is the largest of some memory rows.
   func memoryProblem(_ model: FoldedModel, rows: [(stage: Int, op: Int)]) throws -> Problem {
-    var builder = try ProblemBuilder(offsets: [Int64](repeating: 0, count: rows.count))
+    var builder = try ProblemBuilder(offsets: rows.map { reserved[$0.stage] })
     for (index, node) in model.nodes.enumerated() {
       let parts = rows.map { model.memory(node: index, memoryRow($0.stage, op: $0.op)) }
       _ = try builder.addNode(costs: (0..<node.count).flatMap { s in parts.map { $0[s] } })

@@ -13,6 +13,10 @@ struct DecisionPricing {
   private let pricing: Pricing
   private let resharder: Resharder
   private let stageLink: Link?
+  /// For each stage its kind of devices.
+  private let kindOfStage: [Int]
+  /// The same decision at the prices of the other kinds.
+  private var others: [DecisionPricing] = []
   private let strategies: [Strategy]
   private var operators: [Prediction.OperatorPart] = []
   private var collectives: [Prediction.CollectivePart] = []
@@ -35,11 +39,27 @@ struct DecisionPricing {
   static func predict(_ decision: Decision, pricing: Pricing, stageLink: Link?) throws -> (
     prediction: Prediction, objective: Int64, timeline: PipelineTimeline
   ) {
-    var pass = try DecisionPricing(decision, pricing, stageLink)
-    return try pass.run()
+    try predict(decision, pricings: [pricing], kindOfStage: decision.stages.map { _ in 0 }, stageLink: stageLink)
   }
 
-  private init(_ decision: Decision, _ pricing: Pricing, _ stageLink: Link?) throws {
+  /// - Parameters:
+  ///   - pricings: of each kind of devices that a stage is on.
+  ///   - kindOfStage: for each stage its kind.
+  static func predict(_ decision: Decision, pricings: [Pricing], kindOfStage: [Int], stageLink: Link?) throws -> (
+    prediction: Prediction, objective: Int64, timeline: PipelineTimeline
+  ) {
+    var pass = try DecisionPricing(decision, pricings[0], kindOfStage, stageLink)
+    try pass.priceParts()
+    pass.others = try pricings.dropFirst().map { pricing in
+      var other = try DecisionPricing(decision, pricing, kindOfStage, stageLink)
+      try other.priceParts()
+      return other
+    }
+    return pass.stagesAndTotal()
+  }
+
+  private init(_ decision: Decision, _ pricing: Pricing, _ kindOfStage: [Int], _ stageLink: Link?) throws {
+    self.kindOfStage = kindOfStage
     self.decision = decision
     self.pricing = pricing
     self.stageLink = stageLink
@@ -50,14 +70,13 @@ struct DecisionPricing {
   private var graph: Graph { decision.graph }
   private var trains: Bool { decision.job.mode == .train }
 
-  private mutating func run() throws -> (Prediction, Int64, PipelineTimeline) {
+  private mutating func priceParts() throws {
     inside = [(Int64, Int64)](repeating: (0, 0), count: graph.segments.count)
     kept = [Bytes](repeating: .zero, count: graph.segments.count)
     revived = kept
     for op in graph.operators.indices { priceOperator(op) }
     for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation { try priceConversions(of: tensor) }
     priceKept()
-    return stagesAndTotal()
   }
 
   // MARK: - Parts
@@ -242,6 +261,16 @@ struct DecisionPricing {
     }
   }
 
+  /// Of each operator and collective, the kind of devices that takes longest stands in the list.
+  private mutating func takeSlowest() {
+    for other in others {
+      for (index, part) in other.operators.enumerated() where part.forward + part.backward > operators[index].forward + operators[index].backward {
+        operators[index] = part
+      }
+      for (index, part) in other.collectives.enumerated() where part.time > collectives[index].time { collectives[index].time = part.time }
+    }
+  }
+
   // MARK: - Stages
 
   private mutating func stagesAndTotal() -> (Prediction, Int64, PipelineTimeline) {
@@ -256,20 +285,21 @@ struct DecisionPricing {
       var part = Prediction.MemoryPart(
         weights: .zero, gradients: .zero, optimizerState: .zero, activations: .zero, microBatchesInFlight: inFlight, transient: .zero)
       var (sync, update, communication): (Seconds, Seconds, Seconds) = (.zero, .zero, .zero)
+      let own = kindOfStage[index] == 0 ? self : others[kindOfStage[index] - 1]
       for unit in stage.units {
         for _ in unit.copies {
-          t.forward += inside[unit.segment].forward
-          t.backward += inside[unit.segment].backward
-          if let previous, let seam = seams[Seam(from: previous, to: unit.segment)] {
+          t.forward += own.inside[unit.segment].forward
+          t.backward += own.inside[unit.segment].backward
+          if let previous, let seam = own.seams[Seam(from: previous, to: unit.segment)] {
             t.forward += seam.forward
             t.backward += seam.backward
           }
           previous = unit.segment
           for op in graph.segments[unit.segment].operators {
-            t.once += pricing.ticks(once[op].sync + once[op].update)
-            sync += once[op].sync
-            update += once[op].update
-            communication += operators[op].communication
+            t.once += pricing.ticks(own.once[op].sync + own.once[op].update)
+            sync += own.once[op].sync
+            update += own.once[op].update
+            communication += own.operators[op].communication
             part.weights += memory[op].weights
             part.gradients += memory[op].gradients
             part.optimizerState += memory[op].state
@@ -302,12 +332,14 @@ struct DecisionPricing {
       stages.append(
         .init(
           forward: pricing.seconds(t.forward), backward: pricing.seconds(t.backward), gradientSync: sync, update: update,
-          communication: communication, memory: part))
+          communication: communication, memory: part, memoryLimit: others.isEmpty ? nil : own.pricing.rates.usable))
     }
     let timeline = PipelineTimeline(times, schedule: decision.schedule, microBatches: decision.job.microBatches, mode: decision.job.mode)
-    let prediction = Prediction(
+    takeSlowest()
+    var prediction = Prediction(
       step: pricing.seconds(timeline.end), bubble: timeline.bubble, stages: stages, operators: operators, collectives: collectives,
       memoryLimit: pricing.rates.usable)
+    if let limit = prediction.fullest?.memoryLimit { prediction.memoryLimit = limit }
     return (prediction, timeline.end, timeline)
   }
 }

@@ -48,12 +48,15 @@ struct FrameBounds {
   let operators: FoldedModel
   private let space: Space
   private let frame: Space.Frame
+  /// For each stage, how much less memory than the largest device its devices have; empty where none has less.
+  private let reserved: [Int64]
 
   init(_ model: FoldedModel, space: Space, frame: Space.Frame) {
     operators = model
     let nodes = model.nodes
     self.space = space
     self.frame = frame
+    reserved = (try? space.reserved(frame)) ?? []
     let graph = model.pricing.graph
     both = Parts(Self.least(nodes, graph) { $0.forward[$1] + $0.backward[$1] }, space)
     forward = Parts(Self.least(nodes, graph) { $0.forward[$1] }, space)
@@ -123,7 +126,7 @@ struct FrameBounds {
         parts = Parts(Self.least(operators.nodes, space.request.graph) { $0.resident[$1] + Int64(inFlight) * $0.leastKept[$1] }, space)
         memory[inFlight] = parts
       }
-      most = max(most, parts.stage(start..<start + count))
+      most = max(most, parts.stage(start..<start + count) + (reserved.isEmpty ? 0 : reserved[s]))
       start += count
     }
     return most

@@ -78,6 +78,7 @@ struct PlanSearch {
     /// The stage whose memory has the price.
     let copies: [Int]
     let inFlight: Int
+    let reserved: Int64
   }
 
   /// Cuts that a lower bound excluded. One whose chain weighs nothing less, and with no less on the priced stage, is excluded by the same bound.
@@ -99,7 +100,7 @@ struct PlanSearch {
       guard zip(weights, other).allSatisfy({ $0.isCovered(by: $1) }) else { return false }
       guard let row else { return true }
       return rows.contains { more in
-        zip(row.copies, more.copies).allSatisfy { $0 <= $1 && $0 * row.inFlight <= $1 * more.inFlight }
+        row.reserved <= more.reserved && zip(row.copies, more.copies).allSatisfy { $0 <= $1 && $0 * row.inFlight <= $1 * more.inFlight }
       }
     }
   }
@@ -150,7 +151,7 @@ struct PlanSearch {
   init(_ space: Space, _ monitor: SearchMonitor, below: Seconds? = nil) throws {
     ceiling = below.map { Int64(min(($0 / space.tick).rounded(.up), Double(Problem.largestSum))) }
     self.space = space
-    rates = try space.slowestRates()
+    rates = try space.fastestRates()
     limit = space.request.ignoresMemoryLimit ? Problem.largestSum : rates.usable.wholeWithin
     self.monitor = monitor
   }
@@ -307,7 +308,8 @@ struct PlanSearch {
     var connected: ConnectedBounds?
     // By kind of recompute, as they are asked for.
     var others: [FrameBounds] = []
-    let cuts = space.cuts(stages: frame.stages)
+    let cuts = space.cuts(frame)
+    var mixed = try MixedBounds(bounds.operators, space: space, frame: frame)
     for schedule in space.schedules(stages: frame.stages) {
       if let cutoff, bounds.bound(schedule) >= cutoff {
         pruned += cuts.count
@@ -316,7 +318,7 @@ struct PlanSearch {
       // Cuts that their operators alone exclude need no closer look.
       var open: [(cut: [Int], bound: Int64)] = []
       for cut in cuts {
-        let bound = bounds.bound(schedule, cut: cut)
+        let bound = max(bounds.bound(schedule, cut: cut), try mixed?.bound(schedule, cut: cut) ?? 0)
         if let cutoff, bound >= cutoff {
           pruned += 1
           continue
@@ -358,11 +360,11 @@ struct PlanSearch {
   /// The operators of a frame, not connected; nil where one has no strategy left.
   private mutating func operators(_ frame: Space.Frame, _ ties: Ties) throws -> FoldedModel? {
     let placed = placed(stages: frame.stages, mesh: frame.mesh)
-    let pricing = try space.pricing(frame, on: placed, model: model(frame))
-    let strategies = space.strategies(pricing, frame)
+    let pricings = try space.pricings(frame, on: placed, model: model(frame))
+    let strategies = space.strategies(pricings[0], frame)
     if strategies.contains(where: \.isEmpty) { return nil }
     return FoldedModel(
-      pricing: pricing, strategies: strategies, ties: ties, zero: space.request.zero, recompute: space.recompute(frame),
+      pricings: pricings, strategies: strategies, ties: ties, zero: space.request.zero, recompute: space.recompute(frame),
       link: placed.stageLink)
   }
 
@@ -416,7 +418,7 @@ struct PlanSearch {
       strategies.enumerated().filter { bounds[op][$0.offset] < cutoff }.map(\.element)
     }
     var restricted = FoldedModel(
-      pricing: operators.pricing, strategies: strategies, ties: model.ties, zero: space.request.zero, recompute: operators.recompute,
+      pricings: operators.pricings, strategies: strategies, ties: model.ties, zero: space.request.zero, recompute: operators.recompute,
       link: placed(stages: model.frame.stages, mesh: model.frame.mesh).stageLink)
     if restricted.isPossible { restricted.connect(variants: model.variants) }
     return restricted
@@ -486,7 +488,7 @@ struct PlanSearch {
     }
     let used = rows.map { base.minimum.memory(choice, $0) }
     guard let stage = used.indices.max(by: { used[$0] < used[$1] }), used[stage] > limit else { return relaxed.sum }
-    let priced = PricedKey(relaxed: key, kinds: kinds, copies: rows[stage].copies, inFlight: rows[stage].inFlight)
+    let priced = PricedKey(relaxed: key, kinds: kinds, copies: rows[stage].copies, inFlight: rows[stage].inFlight, reserved: rows[stage].reserved)
     if let known = pricedBounds[priced] { return known }
     let models = try [base] + kinds.dropFirst().compactMap { try frameModel(frame.recomputing($0), ties) }
     let bound = max(relaxed.sum, try boundWithPrice(models, objective, rows[stage], stage, relaxed: choice, frame, cutoff).bound)
@@ -527,7 +529,7 @@ struct PlanSearch {
     var objective = objective
     var price = prices[key] ?? above.time / Double(limit)
     for _ in 0..<Self.mostPrices {
-      objective.price = .init(row: row, limit: limit, ticksPerByte: price)
+      objective.price = .init(row: row, limit: limit - row.reserved, ticksPerByte: price)
       var least = Int64.max
       var next: (time: Double, excess: Double)?
       for model in models {

@@ -22,6 +22,8 @@ package enum PlanOutcome: Sendable {
     /// The next best configurations, each with its own best plan, as many as were asked for.
     package let others: [Other]
     let candidate: PlanSearch.Candidate
+    /// Whether the plan is for the request's devices in reverse order of their kinds.
+    package internal(set) var isReversed = false
   }
 
   package struct Other: Sendable {
@@ -41,8 +43,9 @@ package enum Planner {
   /// - Parameter monitor: hears how the search gets on, and may end it.
   /// - Throws: `PlannerError`, `HardwareError` for an impossible request; `SearchError` where the solver failed.
   package static func search(_ request: SearchRequest, _ monitor: SearchMonitor? = nil) throws -> PlanOutcome {
-    let (search, space) = try explore(request, monitor ?? SearchMonitor(stop: StopCondition(after: request.timeLimit.map { .seconds($0) })))
-    return try outcome(search, space)
+    let monitor = monitor ?? SearchMonitor(stop: StopCondition(after: request.timeLimit.map { .seconds($0) }))
+    if request.reversed != nil, request.top == 1 { return try searchOrders(request, monitor) }
+    return try outcome(explore(request, monitor))
   }
 
   /// Runs a search.
@@ -62,6 +65,8 @@ package enum Planner {
       }
     }
   }
+
+  static func outcome(_ explored: (PlanSearch, Space)) throws -> PlanOutcome { try outcome(explored.0, explored.1) }
 
   /// What a search came to.
   static func outcome(_ search: PlanSearch, _ space: Space) throws -> PlanOutcome {
@@ -93,12 +98,13 @@ package enum Planner {
   private static func priced(_ candidate: PlanSearch.Candidate, _ space: Space) throws -> (Decision, Prediction) {
     let placed = space.placed(stages: candidate.frame.stages, mesh: candidate.frame.mesh)
     let written = WrittenModel(candidate, space)
-    let pricing = try space.pricing(
+    let pricings = try space.pricings(
       candidate.frame, on: placed,
       model: Pricing.Model(
         written.graph.sized(batch: space.request.batch / candidate.frame.microBatches, sequence: space.request.sequence), space.request.mode))
-    let decision = decide(candidate, written, pricing, space)
-    let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, stageLink: placed.stageLink)
+    let decision = decide(candidate, written, pricings[0], space)
+    let (prediction, objective, _) = try DecisionPricing.predict(
+      decision, pricings: pricings, kindOfStage: placed.kinds.ofStage, stageLink: placed.stageLink)
     guard objective == candidate.objective else {
       throw PlannerError.inconsistent("the search says \(candidate.objective) ticks, pricing its plan from scratch gives \(objective)")
     }
@@ -111,7 +117,9 @@ package enum Planner {
   /// What a search of the request looks at, in words.
   ///
   /// - Throws: `PlannerError.usage` for an impossible request.
-  package static func space(_ request: SearchRequest) throws -> [Certificate.Dimension] { try Space(request).dimensions }
+  package static func space(_ request: SearchRequest) throws -> [Certificate.Dimension] {
+    try Space(request).dimensions + (request.reversed != nil && request.top == 1 ? [dimension(request)] : [])
+  }
 
   /// What a decision takes on the first devices of a cluster.
   ///
@@ -125,26 +133,31 @@ package enum Planner {
     let space = try Space(request)
     let placed = space.placed(stages: decision.stages.count, mesh: decision.mesh)
     let frame = Space.Frame(stages: decision.stages.count, mesh: decision.mesh, microBatches: decision.job.microBatches)
-    return try DecisionPricing.predict(decision, pricing: space.pricing(frame, on: placed), stageLink: placed.stageLink).prediction
+    return try DecisionPricing.predict(
+      decision, pricings: space.pricings(frame, on: placed), kindOfStage: placed.kinds.ofStage, stageLink: placed.stageLink
+    ).prediction
   }
 
   /// The last ILP of a plan: the choice of strategies in its configuration, with every chain of the schedule that can be the longest.
   package static func program(of planned: PlanOutcome.Planned, _ request: SearchRequest) throws -> (problem: Problem, names: [String]) {
+    var request = request
+    if planned.isReversed, let cluster = request.reversed { request.cluster = cluster }
     let space = try Space(request)
     let (candidate, decision) = (planned.candidate, planned.decision)
     let frame = candidate.frame
     let placed = space.placed(stages: frame.stages, mesh: frame.mesh)
-    let pricing = try space.pricing(frame, on: placed)
+    let pricings = try space.pricings(frame, on: placed)
     var model = FoldedModel(
-      pricing: pricing, strategies: space.strategies(pricing, frame), ties: space.ties(frame, cut: candidate.cut, first: candidate.first),
+      pricings: pricings, strategies: space.strategies(pricings[0], frame), ties: space.ties(frame, cut: candidate.cut, first: candidate.first),
       zero: request.zero, recompute: space.recompute(frame), link: placed.stageLink)
     model.connect(variants: frame.first == nil ? nil : space.variants?.segments)
     let configuration = Configuration(frame, candidate.schedule, candidate.cut, first: candidate.first, space: space)
     var paths = PipelineTimeline.bounds(stages: frame.stages, schedule: decision.schedule, microBatches: frame.microBatches, mode: request.mode)
     let (_, _, timeline) = try DecisionPricing.predict(
-      decision, pricing: space.pricing(frame, on: placed, model: .init(decision.graph, request.mode)), stageLink: placed.stageLink)
+      decision, pricings: space.pricings(frame, on: placed, model: .init(decision.graph, request.mode)), kindOfStage: placed.kinds.ofStage,
+      stageLink: placed.stageLink)
     if !paths.contains(timeline.critical) { paths.append(timeline.critical) }
-    return (try configuration.problem(model, paths: paths, limit: pricing.rates.usable.wholeWithin), model.nodeNames)
+    return (try configuration.problem(model, paths: paths, limit: try space.fastestRates().usable.wholeWithin), model.nodeNames)
   }
 
   /// Writes a candidate out: stages with their copies, and the conversions that its layouts ask for.

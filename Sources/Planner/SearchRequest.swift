@@ -7,6 +7,8 @@ import Strategies
 package struct SearchRequest: Sendable {
   package var graph: Graph
   package var cluster: Cluster
+  /// The same devices with the kinds in reverse order, where that order is to be compared too.
+  package var reversed: Cluster?
   package var batch: Int
   package var sequence: Int?
   package var precision: Precision

@@ -329,14 +329,19 @@ package struct Space: Sendable {
 
   /// How the groups of a mesh and the neighbours of a pipeline lie on the hardware, for stages of one size.
   struct Placed {
-    /// For each set of mesh axes (bit a: axis a); of the stages, the one that fares worst.
-    let placements: [AxisPlacement]
+    /// Which kinds of devices the stages have.
+    let kinds: StageKinds
+    /// By kind of stage, for each set of mesh axes (bit a: axis a); of the kind's stages, the one that fares worst.
+    let placementsOfKinds: [[AxisPlacement]]
     /// The slowest link between neighbouring stages, while all of their devices send; nil with one stage.
     let stageLink: Link?
 
-    /// One mesh axis by itself, no dearer than its part of any collective that it takes part in; nil where groups lie unevenly on the levels.
+    /// One mesh axis by itself, no dearer than its part of any collective that it takes part in; nil where groups lie unevenly on the levels, or
+    /// stages are of several kinds.
     func relaxed(_ axis: Int) -> AxisPlacement? {
-      placements[1 << axis].relaxed(by: placements.indices.filter { $0 >> axis & 1 == 1 }.map { placements[$0] })
+      if placementsOfKinds.count > 1 { return nil }
+      let placements = placementsOfKinds[0]
+      return placements[1 << axis].relaxed(by: placements.indices.filter { $0 >> axis & 1 == 1 }.map { placements[$0] })
     }
   }
 
@@ -351,39 +356,34 @@ package struct Space: Sendable {
       precision: request.precision)
   }
 
-  /// What prices operators and conversions in a frame.
+  /// What prices operators and conversions in a frame, on the first stage's kind of devices.
   func pricing(_ frame: Frame, on placed: Placed, model: Pricing.Model? = nil) throws -> Pricing {
-    Pricing(
-      model: model ?? self.model(frame), mesh: frame.mesh, rates: try slowestRates(),
-      job: job(microBatches: frame.microBatches), placements: placed.placements, tick: tick)
+    try pricings(frame, on: placed, model: model)[0]
   }
 
   /// The rates of the slowest device, with the memory of the smallest.
-  func slowestRates() throws -> DeviceRates {
-    let kinds = Set(request.cluster.kindOfDevice).sorted().map { request.cluster.kinds[$0] }
-    let rates = try kinds.map { try DeviceRates($0, request.precision) }
-    let slowest = rates.min { $0.peak < $1.peak }!
-    return DeviceRates(
-      peak: slowest.peak, efficiency: slowest.efficiency, memory: rates.map(\.memory).min()!, launch: rates.map(\.launch).max()!,
-      usable: rates.map(\.usable).min()!)
-  }
+  func slowestRates() throws -> DeviceRates { try slowestRates(of: Set(request.cluster.kindOfDevice).sorted()) }
 
   func placed(stages: Int, mesh: [Int]) -> Placed {
     let size = mesh.reduce(1, *)
-    let placements = (0..<1 << mesh.count).map { set in
-      let axes = mesh.indices.filter { set & (1 << $0) != 0 }
-      var worst = request.cluster.placement(ofAxes: axes, in: Mesh(shape: mesh))
-      for stage in 1..<max(1, stages) {
-        let other = request.cluster.placement(ofAxes: axes, in: Mesh(shape: mesh, firstDevice: stage * size))
-        let probe = Bytes(1 << 20)
-        if other != worst, CollectiveCost.time(.allReduce, bytes: probe, on: worst) < CollectiveCost.time(.allReduce, bytes: probe, on: other) {
-          worst = other
+    let kinds = kinds(stages: stages, size: size)
+    let placements = kinds.sets.indices.map { kind in
+      let own = (0..<stages).filter { kinds.ofStage[$0] == kind }
+      return (0..<1 << mesh.count).map { set in
+        let axes = mesh.indices.filter { set & (1 << $0) != 0 }
+        var worst = request.cluster.placement(ofAxes: axes, in: Mesh(shape: mesh, firstDevice: own[0] * size))
+        for stage in own.dropFirst() {
+          let other = request.cluster.placement(ofAxes: axes, in: Mesh(shape: mesh, firstDevice: stage * size))
+          let probe = Bytes(1 << 20)
+          if other != worst, CollectiveCost.time(.allReduce, bytes: probe, on: worst) < CollectiveCost.time(.allReduce, bytes: probe, on: other) {
+            worst = other
+          }
         }
+        return worst
       }
-      return worst
     }
     let links = (1..<max(1, stages)).map { request.cluster.link(from: ($0 - 1) * size..<$0 * size, to: $0 * size..<($0 + 1) * size) }
-    return Placed(placements: placements, stageLink: links.min { ($0.bandwidth, $1.latency) < ($1.bandwidth, $0.latency) })
+    return Placed(kinds: kinds, placementsOfKinds: placements, stageLink: links.min { ($0.bandwidth, $1.latency) < ($1.bandwidth, $0.latency) })
   }
 
   /// The strategies that the constraints leave to each operator.

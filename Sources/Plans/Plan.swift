@@ -8,7 +8,7 @@ package struct Plan: Hashable, Sendable {
   package var decision: Decision
   package var prediction: Prediction
   package var certificate: Certificate
-  /// The hardware document; the plan uses its first `decision.ranks` devices.
+  /// The hardware document, its groups in the plan's order; the plan uses the first `decision.ranks` devices.
   package var hardware: HardwareFile
   /// Devices after those that were given too, but stay idle.
   package var idleDevices: Int

@@ -107,8 +107,14 @@ package struct Prediction: Hashable, Sendable {
     /// Collectives, of `forward` and `backward`.
     package var communication: Seconds
     package var memory: MemoryPart
+    /// What a plan may use on the stage's devices, where that is not the same for all stages.
+    package var memoryLimit: Bytes?
 
-    package init(forward: Seconds, backward: Seconds, gradientSync: Seconds, update: Seconds, communication: Seconds, memory: MemoryPart) {
+    package init(
+      forward: Seconds, backward: Seconds, gradientSync: Seconds, update: Seconds, communication: Seconds, memory: MemoryPart,
+      memoryLimit: Bytes? = nil
+    ) {
+      self.memoryLimit = memoryLimit
       self.forward = forward
       self.backward = backward
       self.gradientSync = gradientSync
@@ -148,7 +154,7 @@ package struct Prediction: Hashable, Sendable {
   package var stages: [StagePart]
   package var operators: [OperatorPart]
   package var collectives: [CollectivePart]
-  /// What a plan may use on each device.
+  /// What a plan may use on each device; where stages differ, on those of the fullest.
   package var memoryLimit: Bytes
 
   package init(
@@ -162,8 +168,14 @@ package struct Prediction: Hashable, Sendable {
     self.memoryLimit = memoryLimit
   }
 
-  /// The most that any device needs.
-  package var memory: Bytes { stages.map(\.memory.total).max() ?? .zero }
+  /// The stage that needs most of what its devices have.
+  package var fullest: StagePart? {
+    func share(_ stage: StagePart) -> Double { stage.memory.total.value / (stage.memoryLimit ?? Bytes(1)).value }
+    return stages.max { share($0) < share($1) }
+  }
+
+  /// What each device of the fullest stage needs.
+  package var memory: Bytes { fullest?.memory.total ?? .zero }
 }
 
 /// What is proven about a plan, and over which space.

@@ -102,6 +102,7 @@ struct SearchCommand: ParsableCommand {
     guard (1...1_000).contains(top) else { throw UsageError("--top \(top): expected a number from 1 to 1000") }
     request.top = top
     let comparesBatches = workload.batch == .max
+    if comparesBatches { request.reversed = nil }
     if comparesBatches, top > 1 {
       throw UsageError("--top ranks the configurations of one batch; with --batch max leave it out, then rank those of the batch")
     }

@@ -44,6 +44,31 @@ import Testing
     #expect(throws: PlannerError.self) { try Space(request) }
   }
 
+  /// Of two orders of the kinds the better one is found, and its plan is for the hardware in that order.
+  @Test(arguments: [0.25, 4.0]) func eitherKindMayComeFirst(peakShare: Double) throws {
+    var model = TinyModel(block: .single, layers: 4, batch: 4)
+    (model.hidden, model.vocabulary, model.hasProjection) = (8, 64, true)
+    var hardware = TinyHardware(devices: 3, devicesPerNode: 1, peak: 1e7)
+    (hardware.firstNodes, hardware.peakShare) = (1, peakShare)
+    let file = try #require(try hardware.file().reversed(devices: 3))
+    var request = SearchRequest(
+      graph: try model.graph(), cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: .fp32, mode: .train, optimizer: .adamw)
+    (request.mayLeaveIdle, request.layersMayDiffer) = (true, false)
+    let given = try #require(try Planner.search(request).plan)
+    let turned = try file.cluster(devices: 3)
+    #expect(turned.kindOfDevice == request.cluster.kindOfDevice.reversed())
+    var other = request
+    other.cluster = turned
+    let contrary = try #require(try Planner.search(other).plan)
+    #expect(given.prediction.step != contrary.prediction.step)
+    request.reversed = turned
+    let both = try #require(try Planner.search(request).plan)
+    #expect(both.prediction.step == min(given.prediction.step, contrary.prediction.step) && both.certificate.status == .optimal)
+    #expect(both.isReversed == (contrary.prediction.step < given.prediction.step))
+    #expect(
+      try Planner.predict(both.decision, on: (both.isReversed ? turned : request.cluster).taking(devices: both.decision.ranks)) == both.prediction)
+  }
+
   /// Seven devices cannot share twelve heads and twelve layers as six can.
   @Test func oneOfSevenDevicesStaysIdle() throws {
     var request = try Shipped.request("gpt2", on: Shipped.hardware("dgx-a100"), devices: 7, batch: 8, sequence: 256)

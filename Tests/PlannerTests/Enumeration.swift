@@ -13,6 +13,7 @@ struct Enumeration {
   struct Entry {
     let decision: Decision
     let objective: Int64
+    /// Of the fullest stage; where its devices have a share of the first kind's memory, as if they had all of it.
     let memory: Bytes
   }
 
@@ -51,8 +52,7 @@ struct Enumeration {
       assignments: assignments, zero: zero(pricing, strategies, like: decision), recompute: recompute(pricing.graph, like: decision),
       conversions: conversions)
     let link = stageLink(stages: stages, size: decision.ranksPerStage)
-    let (prediction, objective, _) = try DecisionPricing.predict(written, pricing: pricing, stageLink: link)
-    entries = [Entry(decision: written, objective: objective, memory: prediction.memory)]
+    entries = [try entry(written, link)]
   }
 
   /// The cheapest entry that needs no more memory than this.
@@ -92,8 +92,7 @@ struct Enumeration {
               let decision = Decision(
                 graph: graph, job: pricing.job, mesh: mesh, schedule: schedule, stages: self.stages(cut, graph), assignments: assignments,
                 zero: zero, recompute: recompute, conversions: conversions)
-              let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, stageLink: link)
-              entries.append(Entry(decision: decision, objective: objective, memory: prediction.memory))
+              entries.append(try entry(decision, link))
             }
           }
         }
@@ -144,8 +143,7 @@ struct Enumeration {
                   let decision = Decision(
                     graph: pricing.graph, job: pricing.job, mesh: mesh, schedule: schedule, stages: stages, assignments: assignments, zero: zero,
                     recompute: recompute, conversions: conversions)
-                  let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, stageLink: link)
-                  entries.append(Entry(decision: decision, objective: objective, memory: prediction.memory))
+                  entries.append(try entry(decision, link))
                 }
               }
             }
@@ -277,12 +275,12 @@ struct Enumeration {
   }
 
   /// Prices as the frame's devices have it. The tiny clusters are uniform, but groups of later stages may lie worse: the slowest counts.
-  func pricing(stages: Int, mesh: [Int], microBatches: Int, graph: Graph? = nil) throws -> Pricing {
+  func pricing(stages: Int, mesh: [Int], microBatches: Int, graph: Graph? = nil, kind: DeviceKind? = nil, only: [Int]? = nil) throws -> Pricing {
     let cluster = request.cluster
     let size = mesh.reduce(1, *)
     let placements = (0..<1 << mesh.count).map { set in
       let axes = mesh.indices.filter { set >> $0 & 1 == 1 }
-      return (0..<stages).map { cluster.placement(ofAxes: axes, in: Mesh(shape: mesh, firstDevice: $0 * size)) }.reversed().max {
+      return (only ?? Array(0..<stages)).map { cluster.placement(ofAxes: axes, in: Mesh(shape: mesh, firstDevice: $0 * size)) }.reversed().max {
         CollectiveCost.time(.allReduce, bytes: Bytes(1 << 20), on: $0) < CollectiveCost.time(.allReduce, bytes: Bytes(1 << 20), on: $1)
       }!
     }
@@ -291,7 +289,28 @@ struct Enumeration {
       precision: request.precision)
     return Pricing(
       graph: (graph ?? request.graph).sized(batch: request.batch / microBatches, sequence: request.sequence), mesh: mesh,
-      rates: try DeviceRates(cluster.kind(of: 0), request.precision), job: job, placements: placements)
+      rates: try DeviceRates(kind ?? cluster.kind(of: 0), request.precision), job: job, placements: placements)
+  }
+
+  /// A decision's price, each stage by its own kind of devices: the one with the lower peak where it has both.
+  private func entry(_ decision: Decision, _ link: Link?) throws -> Entry {
+    let (stages, size) = (decision.stages.count, decision.ranksPerStage)
+    let cluster = request.cluster
+    let sets = (0..<stages).map { stage in Set((stage * size..<(stage + 1) * size).map { cluster.kindOfDevice[$0] }) }
+    let different = sets.indices.filter { stage in !sets[..<stage].contains(sets[stage]) }.map { sets[$0] }
+    let pricings = try different.map { set in
+      let slowest = set.map { cluster.kinds[$0] }.min { try! $0.peak(request.precision) < $1.peak(request.precision) }!
+      return try pricing(
+        stages: stages, mesh: decision.mesh, microBatches: decision.job.microBatches, graph: decision.graph, kind: slowest,
+        only: sets.indices.filter { sets[$0] == set })
+    }
+    let (prediction, objective, _) = try DecisionPricing.predict(
+      decision, pricings: pricings, kindOfStage: sets.map { different.firstIndex(of: $0)! }, stageLink: link)
+    let largest = cluster.kinds.map(\.usableMemory).max()!
+    let memory = prediction.stages.enumerated().map { stage, part in
+      part.memory.total * (largest / sets[stage].map { cluster.kinds[$0].usableMemory }.min()!)
+    }
+    return Entry(decision: decision, objective: objective, memory: memory.max()!)
   }
 
   func stageLink(stages: Int, size: Int) -> Link? {

@@ -46,6 +46,28 @@ import Testing
     for limit in [Bytes(1e9), sizes[sizes.count / 3], sizes[sizes.count / 20], sizes[0]] { try expectSame(request, hardware, all, limit: limit) }
   }
 
+  /// Two kinds of devices: a stage has its own kind's rates and memory, or the slower one's where it has both.
+  @Test(arguments: 0..<10) func searchFindsTheCheapestDecisionOnMixedDevices(seed: Int) throws {
+    var random = SeededGenerator(seed: seed + 400)
+    let isSmall = seed % 2 > 0
+    var model = TinyModel(
+      block: isSmall ? .single : random.pick([.linear, .tanhAtEnd, .mlp]), layers: random.pick([2, 3, 4]), batch: random.pick([2, 4]))
+    (model.hidden, model.inner) = (random.pick([4, 8]), random.pick([8, 16]))
+    var hardware = TinyHardware(
+      devices: isSmall ? 4 : random.pick([2, 3]), devicesPerNode: isSmall ? random.pick([1, 2]) : 1, innerBandwidth: random.pick([1e8, 1e9]),
+      outerBandwidth: random.pick([1e7, 1e8, 1e9]))
+    (hardware.firstNodes, hardware.peak) = (hardware.devicesPerNode == 2 ? 1 : random.pick([1, 1, 2]), random.pick([1e7, 1e8]))
+    (hardware.peakShare, hardware.memoryShare) = (random.pick([0.25, 0.5, 2, 4]), random.pick([0.5, 1]))
+    var request = SearchRequest(
+      graph: try model.graph(), cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: .fp32,
+      mode: random.pick([.train, .train, .forward]), optimizer: .adamw)
+    (request.mayLeaveIdle, request.layersMayDiffer, request.zero) = (random.pick([false, true]), false, ZeROStage.none)
+    request.recompute = random.pick([Recompute.none, .full])
+    let all = try Enumeration(request)
+    let sizes = all.entries.map(\.memory).sorted()
+    for limit in [Bytes(1e9), sizes[sizes.count / 3], sizes[sizes.count / 20], sizes[0]] { try expectSame(request, hardware, all, limit: limit) }
+  }
+
   /// Every operator's weights choose their ZeRO stage by themselves, and the layers what they compute again.
   @Test(arguments: 0..<8) func searchFindsTheCheapestZeROStagesAndRecompute(seed: Int) throws {
     var random = SeededGenerator(seed: seed + 100)

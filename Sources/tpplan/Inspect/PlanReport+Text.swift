@@ -54,8 +54,9 @@ extension PlanReport {
       let devices = devices(ofStage: index)
       let nodes = Set(devices.map { cluster.nodeOfDevice[$0] }).sorted()
       let place = "\(span(devices)) (\(nodes.count == 1 ? "node" : "nodes") \(span(nodes[0]..<nodes[nodes.count - 1] + 1)))"
+      let kinds = Set(devices.map { cluster.kindOfDevice[$0] }).sorted().map { cluster.kinds[$0].name }.joined(separator: " and ")
       table.add(
-        "\(index)", "\(cluster.kind(of: devices.lowerBound).name) \(place)", "\(stage.forward)", "\(stage.backward)", "\(stage.communication)",
+        "\(index)", "\(kinds) \(place)", "\(stage.forward)", "\(stage.backward)", "\(stage.communication)",
         "\(stage.gradientSync)", "\(stage.update)", contents(ofStage: index))
     }
     lines += table.lines()
@@ -111,11 +112,13 @@ extension PlanReport {
     ])
     for (index, stage) in prediction.stages.enumerated() {
       let part = stage.memory
+      let limit = stage.memoryLimit ?? prediction.memoryLimit
       table.add(
         "\(index)", "\(part.weights)", "\(part.gradients)", "\(part.optimizerState)", "\(part.activations)", "\(part.microBatchesInFlight)",
-        "\(part.transient)", "\(part.total)", prediction.memoryLimit > .zero ? percent(part.total / prediction.memoryLimit) : "")
+        "\(part.transient)", "\(part.total)", limit > .zero ? percent(part.total / limit) : "")
     }
-    return [style.heading("Memory of a device") + ", \(prediction.memoryLimit) at most"] + table.lines()
+    let limits = Set(prediction.stages.map { $0.memoryLimit ?? prediction.memoryLimit }).sorted().map(\.description)
+    return [style.heading("Memory of a device") + ", \(limits.joined(separator: " or ")) at most"] + table.lines()
   }
 
   private func certificate(_ style: TextStyle) -> [String] {
