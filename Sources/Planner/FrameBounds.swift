@@ -113,6 +113,13 @@ struct FrameBounds {
     return whole + most
   }
 
+  /// The least that the fullest stage can hold under every cut: what all stages hold together, with one micro-batch in flight, shared out evenly.
+  var leastMemoryOfFullest: Int64 {
+    let least = Self.least(operators.nodes, space.request.graph) { $0.resident[$1] + $0.leastKept[$1] }
+    let all = zip(space.request.graph.segments, least).reduce(reserved.reduce(0, +)) { $0 + Int64($1.0.repeats) * $1.1 }
+    return all / Int64(frame.stages)
+  }
+
   /// The least that the fullest stage can hold under a cut, each operator at its own least.
   mutating func leastMemory(_ schedule: Schedule, cut: [Int]) -> Int64 {
     var most: Int64 = 0

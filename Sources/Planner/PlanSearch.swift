@@ -308,6 +308,17 @@ struct PlanSearch {
     var connected: ConnectedBounds?
     // By kind of recompute, as they are asked for.
     var others: [FrameBounds] = []
+    // Stages of several kinds have very many cuts, so that it is worth while to see first whether all devices together have the memory.
+    if space.kinds(frame).sets.count > 1 {
+      var least = bounds.leastMemoryOfFullest
+      for recompute in space.recomputes.dropFirst() where least > limit {
+        if let other = try self.bounds(frame.recomputing(recompute)) { least = min(least, other.leastMemoryOfFullest) }
+      }
+      if least > limit {
+        infeasible += 1
+        return note(.memory(row: 0, least: least, limit: limit))
+      }
+    }
     let cuts = space.cuts(frame)
     var mixed = try MixedBounds(bounds.operators, space: space, frame: frame)
     for schedule in space.schedules(stages: frame.stages) {
@@ -652,7 +663,9 @@ struct PlanSearch {
   private mutating func note(_ why: Outcome.Infeasibility) {
     switch why {
     case .forbidden: if shortfall == nil { shortfall = .constraints }
-    case .memory(_, let least, let limit):
+    case .memory(_, var least, let given):
+      // Of a stage with less memory than the largest device, as if the rest were taken.
+      least += limit - given
       if case .memory(let known, _) = shortfall, known <= least { return }
       shortfall = .memory(least: least, limit: limit)
     case .memoryTogether, .memoryUndetermined: break

@@ -65,7 +65,9 @@ import Testing
     request.recompute = random.pick([Recompute.none, .full])
     let all = try Enumeration(request)
     let sizes = all.entries.map(\.memory).sorted()
-    for limit in [Bytes(1e9), sizes[sizes.count / 3], sizes[sizes.count / 20], sizes[0]] { try expectSame(request, hardware, all, limit: limit) }
+    for limit in [Bytes(1e9), sizes[sizes.count / 3], sizes[sizes.count / 20], sizes[0], Bytes(sizes[0].value - 1)] {
+      try expectSame(request, hardware, all, limit: limit)
+    }
   }
 
   /// Every operator's weights choose their ZeRO stage by themselves, and the layers what they compute again.
