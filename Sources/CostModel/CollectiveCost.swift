@@ -25,6 +25,11 @@ package enum CollectiveCost {
     }
   }
 
+  /// The time in which every member of a group sends so many bytes to its neighbour on a ring through all of them: the slowest of its edges.
+  package static func hop(_ bytes: Bytes, on placement: AxisPlacement) -> Seconds {
+    placement.steps.reduce(Seconds.zero) { max($0, $1.startup + $1.latency + bytes / $1.ringBandwidth) }
+  }
+
   private static func oneWay(_ bytes: Bytes, _ placement: AxisPlacement) -> Seconds {
     var total = Seconds.zero
     var rest = bytes

@@ -10,7 +10,7 @@ import Strategies
 package struct OperatorCost: Hashable, Sendable {
   package var forward: Seconds
   package var backward: Seconds
-  /// Of `forward`, what is spent in collectives inside the operator.
+  /// Of `forward`, what is spent in collectives inside the operator, and waiting for blocks that travel around a ring.
   package var interior: Seconds
   /// The same of `backward`.
   package var backwardInterior: Seconds = .zero

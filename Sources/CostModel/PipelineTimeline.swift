@@ -5,15 +5,15 @@ import Strategies
 /// chain of passes, which is why the step takes as long as it does.
 ///
 /// A pass starts when the stage has finished the pass before it in the schedule's order, and when what it reads has arrived from the
-/// neighbouring stage. Messages travel while stages compute.
+/// neighbouring virtual stage. Messages travel while stages compute.
 package struct PipelineTimeline: Sendable {
-  /// What one stage takes, and what it takes to hand on to its neighbours.
+  /// What one virtual stage takes, and what it takes to hand on to its neighbours. With one chunk on each stage that is the stage.
   package struct StageTimes: Hashable, Sendable {
     package var forward: Int64
     package var backward: Int64
-    /// After the last pass: gradient synchronisation and optimizer.
+    /// After the last pass: gradient synchronisation and optimizer. A stage does that of all its chunks then.
     package var once: Int64
-    /// From the end of a forward pass to its arrival at the next stage; the same backward, from the next stage to this one.
+    /// From the end of a forward pass to its arrival at the next virtual stage; the same backward, from the next one to this one.
     package var sendForward: Int64
     package var sendBackward: Int64
 
@@ -26,7 +26,7 @@ package struct PipelineTimeline: Sendable {
     }
   }
 
-  /// How often each duration occurs on one chain of passes: the chain's length is a linear function of the durations.
+  /// How often each duration of each virtual stage occurs on one chain of passes: the chain's length is a linear function of the durations.
   package struct Path: Hashable, Sendable {
     package var forward: [Int64]
     package var backward: [Int64]
@@ -66,23 +66,20 @@ package struct PipelineTimeline: Sendable {
   }
 
   /// Runs the schedule on paper.
+  /// - Parameter times: of each virtual stage, in the model's order.
   package init(_ times: [StageTimes], schedule: Schedule, microBatches: Int, mode: Mode) {
-    let stages = times.count
+    let (last, stages) = (times.count - 1, times.count / schedule.chunks)
     let orders = (0..<stages).map { schedule.passes(stage: $0, stages: stages, microBatches: microBatches, mode: mode) }
-    var forwardEnd = [[Int64]](repeating: [Int64](repeating: -1, count: microBatches), count: stages)
+    // By virtual stage and micro-batch.
+    var forwardEnd = [[Int64]](repeating: [Int64](repeating: -1, count: microBatches), count: times.count)
     var backwardEnd = forwardEnd
     var next = [Int](repeating: 0, count: stages)
     var free = [Int64](repeating: 0, count: stages)
     var causes = orders.map { [Cause](repeating: .start, count: $0.count) }
-    var place = [[Int]](repeating: [], count: stages)  // index of each pass in its stage's order: 2·mb for forward, 2·mb+1 for backward
+    // Index of each pass in its stage's order: 2·mb for forward, 2·mb+1 for backward.
+    var place = [[Int]](repeating: [Int](repeating: -1, count: 2 * microBatches), count: times.count)
     for s in 0..<stages {
-      place[s] = [Int](repeating: -1, count: 2 * microBatches)
-      for (index, pass) in orders[s].enumerated() {
-        switch pass {
-        case .forward(let mb): place[s][2 * mb] = index
-        case .backward(let mb): place[s][2 * mb + 1] = index
-        }
-      }
+      for (index, pass) in orders[s].enumerated() { place[pass.chunk * stages + s][2 * pass.microBatch + (pass.isForward ? 0 : 1)] = index }
     }
     var timeline = [[(pass: Pass, start: Int64, end: Int64)]](repeating: [], count: stages)
     var ready = Array((0..<stages).reversed())
@@ -91,29 +88,28 @@ package struct PipelineTimeline: Sendable {
       isQueued[s] = false
       while next[s] < orders[s].count {
         let pass = orders[s][next[s]]
-        guard Self.isReady(pass, s, forwardEnd, backwardEnd) else { break }
+        let (k, mb) = (pass.chunk * stages + s, pass.microBatch)
         var arrival: Int64 = 0
-        switch pass {
-        case .forward(let mb): if s > 0 { arrival = forwardEnd[s - 1][mb] + times[s - 1].sendForward }
-        case .backward(let mb): if s < stages - 1 { arrival = backwardEnd[s + 1][mb] + times[s].sendBackward }
+        if pass.isForward {
+          if k > 0 {
+            if forwardEnd[k - 1][mb] < 0 { break }
+            arrival = forwardEnd[k - 1][mb] + times[k - 1].sendForward
+          }
+        } else if k < last {
+          if backwardEnd[k + 1][mb] < 0 { break }
+          arrival = backwardEnd[k + 1][mb] + times[k].sendBackward
+        } else if forwardEnd[k][mb] < 0 {
+          break
         }
         let start = max(free[s], arrival)
         causes[s][next[s]] = arrival > free[s] ? .arrival : (next[s] == 0 ? .start : .previous)
-        let end: Int64
-        switch pass {
-        case .forward(let mb):
-          end = start + times[s].forward
-          forwardEnd[s][mb] = end
-          if s < stages - 1, !isQueued[s + 1] {
-            ready.append(s + 1)
-            isQueued[s + 1] = true
-          }
-        case .backward(let mb):
-          end = start + times[s].backward
-          backwardEnd[s][mb] = end
-          if s > 0, !isQueued[s - 1] {
-            ready.append(s - 1)
-            isQueued[s - 1] = true
+        let end = start + (pass.isForward ? times[k].forward : times[k].backward)
+        if pass.isForward { forwardEnd[k][mb] = end } else { backwardEnd[k][mb] = end }
+        if pass.isForward ? k < last : k > 0 {
+          let reader = (s + (pass.isForward ? 1 : stages - 1)) % stages
+          if !isQueued[reader] {
+            ready.append(reader)
+            isQueued[reader] = true
           }
         }
         timeline[s].append((pass, start, end))
@@ -123,29 +119,29 @@ package struct PipelineTimeline: Sendable {
     }
     precondition((0..<stages).allSatisfy { next[$0] == orders[$0].count }, "the schedule deadlocks")
 
-    var last = 0
-    for s in 1..<max(stages, 1) where free[s] + times[s].once > free[last] + times[last].once { last = s }
-    end = free[last] + times[last].once
-    var path = Path(stages: stages)
-    path.once[last] = 1
-    var (s, index) = (last, orders[last].count - 1)
+    var once = [Int64](repeating: 0, count: stages)
+    for (k, t) in times.enumerated() { once[k % stages] += t.once }
+    var latest = 0
+    for s in 1..<max(stages, 1) where free[s] + once[s] > free[latest] + once[latest] { latest = s }
+    end = free[latest] + once[latest]
+    var path = Path(stages: times.count)
+    for k in stride(from: latest, to: times.count, by: stages) { path.once[k] = 1 }
+    var (s, index) = (latest, orders[latest].count - 1)
     walk: while true {
       let pass = orders[s][index]
-      switch pass {
-      case .forward: path.forward[s] += 1
-      case .backward: path.backward[s] += 1
-      }
-      switch (causes[s][index], pass) {
-      case (.start, _): break walk
-      case (.previous, _): index -= 1
-      case (.arrival, .forward(let mb)):
-        path.sendForward[s - 1] += 1
-        s -= 1
-        index = place[s][2 * mb]
-      case (.arrival, .backward(let mb)):
-        path.sendBackward[s] += 1
-        s += 1
-        index = place[s][2 * mb + 1]
+      let (k, mb) = (pass.chunk * stages + s, pass.microBatch)
+      if pass.isForward { path.forward[k] += 1 } else { path.backward[k] += 1 }
+      switch causes[s][index] {
+      case .start: break walk
+      case .previous: index -= 1
+      case .arrival where pass.isForward:
+        path.sendForward[k - 1] += 1
+        s = (k - 1) % stages
+        index = place[k - 1][2 * mb]
+      case .arrival:
+        path.sendBackward[k] += 1
+        s = (k + 1) % stages
+        index = place[k + 1][2 * mb + 1]
       }
     }
     critical = path
@@ -153,46 +149,5 @@ package struct PipelineTimeline: Sendable {
     let span = Double(free.max() ?? 0) * Double(stages)
     bubble = span > 0 ? max(0, 1 - busy / span) : 0
     passes = timeline
-  }
-
-  private static func isReady(_ pass: Pass, _ s: Int, _ forwardEnd: [[Int64]], _ backwardEnd: [[Int64]]) -> Bool {
-    switch pass {
-    case .forward(let mb): s == 0 || forwardEnd[s - 1][mb] >= 0
-    case .backward(let mb): s == forwardEnd.count - 1 ? forwardEnd[s][mb] >= 0 : backwardEnd[s + 1][mb] >= 0
-    }
-  }
-
-  /// Chains that every run of the schedule contains, so lower bounds of its length.
-  ///
-  /// For each stage s: fill the pipeline, come back to s with the first backward pass, and do there what is left, m backward passes and m−w_s
-  /// forward passes, where w_s is how many the schedule lets s do before its first backward pass. One chain then drains the pipeline:
-  /// Σ_r (f_r + b_r) + (m−1)·b_s + (m−w_s)·f_s + o_0; the other ends with what s does once per step:
-  /// Σ_r f_r + Σ_{r>s} b_r + m·b_s + (m−w_s)·f_s + o_s. A GPipe chain goes through all of its forward passes: w_s counts as 1.
-  package static func bounds(stages: Int, schedule: Schedule, microBatches m: Int, mode: Mode) -> [Path] {
-    (0..<stages).flatMap { s in
-      var fill = Path(stages: stages)
-      for r in 0..<stages {
-        fill.forward[r] = 1
-        if r < stages - 1 { fill.sendForward[r] = 1 }
-      }
-      if mode == .forward {
-        fill.forward[s] += Int64(m - 1)
-        return [fill]
-      }
-      let warm = schedule.passesBeforeBackward(stage: s, stages: stages, microBatches: m, mode: mode)
-      fill.forward[s] += Int64(m - warm)
-      for r in s..<stages {
-        fill.backward[r] = r == s ? Int64(m) : 1
-        if r < stages - 1 { fill.sendBackward[r] = 1 }
-      }
-      var drained = fill
-      for r in 0..<s {
-        drained.backward[r] = 1
-        drained.sendBackward[r] = 1
-      }
-      drained.once[0] = 1
-      fill.once[s] = 1
-      return s == 0 ? [drained] : [drained, fill]
-    }
   }
 }

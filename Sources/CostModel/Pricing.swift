@@ -11,41 +11,56 @@ package final class Pricing: Sendable {
     package let graph: Graph
     package let rules: [OperatorRule]
     package let needsGradient: [Bool]
+    /// The axes along which positions may stand in any order.
+    package let reorderable: [Bool]
+    /// Of each tensor, at hand for thousands of questions.
+    fileprivate let isParameter: [Bool]
+    fileprivate let isActivation: [Bool]
+    fileprivate let shapes: [[Int]]
+    fileprivate let isInteger: [Bool]
 
     package init(_ graph: Graph, _ mode: Mode) {
       self.graph = graph
+      reorderable = SequenceOrder.reorderable(in: graph)
+      isParameter = graph.tensors.map(\.isParameter)
+      isActivation = graph.tensors.map(\.isActivation)
+      shapes = graph.tensors.indices.map { graph.shape($0) }
+      isInteger = graph.tensors.map { if case .input(let kind) = $0.kind { kind.isInteger } else { false } }
       rules = graph.operators.indices.map { OperatorRules.rule(for: $0, in: graph) }
       needsGradient = mode == .train ? graph.reachesLoss() : [Bool](repeating: false, count: graph.tensors.count)
     }
   }
 
-  package let graph: Graph
+  private let model: Model
+  package var graph: Graph { model.graph }
+  package var rules: [OperatorRule] { model.rules }
+  package var needsGradient: [Bool] { model.needsGradient }
   package let mesh: [Int]
   package let rates: DeviceRates
   package let job: Job
-  package let rules: [OperatorRule]
-  package let needsGradient: [Bool]
   /// For each set of mesh axes (bit a: axis a), how the groups over it lie on the hardware's levels.
   package let placements: [AxisPlacement]
   /// The unit in which times enter a search: a picosecond, or a power of ten of it where a step is so long that sums would not fit.
   package let tick: Seconds
-  /// For lower bounds: so many further devices share all work and all data perfectly, and every extent divides. Nil for true prices.
+  /// For each axis of the graph, the order in which its positions stand where a causal attention splits them.
+  package let orders: [SequenceOrder]
+  /// For lower bounds: so many further devices share all work and all data perfectly, and every extent divides that is not smaller than the number
+  /// of its parts. Nil for true prices.
   package let sharers: Int?
 
   package init(
     model: Model, mesh: [Int], rates: DeviceRates, job: Job, placements: [AxisPlacement], tick: Seconds = Seconds(picoseconds: 1),
-    sharers: Int? = nil
+    isZigzag: Bool = true, sharers: Int? = nil
   ) {
     precondition(placements.count == 1 << mesh.count)
-    graph = model.graph
-    rules = model.rules
-    needsGradient = model.needsGradient
+    self.model = model
     self.mesh = mesh
     self.rates = rates
     self.job = job
     self.placements = placements
     self.tick = tick
     self.sharers = sharers
+    orders = zip(model.graph.axes, model.reorderable).map { isZigzag && $1 ? .zigzag($0.extent, mesh: mesh) : .natural }
   }
 
   package convenience init(graph: Graph, mesh: [Int], rates: DeviceRates, job: Job, placements: [AxisPlacement]) {
@@ -63,29 +78,37 @@ package final class Pricing: Sendable {
     CollectiveCost.time(kind, bytes: bytes, on: placements[axes.reduce(0) { $0 | 1 << $1 }])
   }
 
+  /// The time in which every rank sends its neighbour on the ring over some mesh axes so many bytes.
+  package func hop(_ bytes: Bytes, axes: [Int]) -> Seconds {
+    bytes == .zero ? .zero : CollectiveCost.hop(bytes, on: placements[axes.reduce(0) { $0 | 1 << $1 }])
+  }
+
   /// The bytes of a tensor's largest shard.
   package func bytes(_ tensor: TensorID, _ layout: Layout, bytesPerElement: Int? = nil) -> Bytes {
-    Bytes(largestCount(graph.shape(tensor), layout) * Double(bytesPerElement ?? elementBytes(tensor)))
+    Bytes(largestCount(model.shapes[tensor], layout) * Double(bytesPerElement ?? elementBytes(tensor)))
   }
 
   /// The number of elements of a tensor's largest shard.
   package func largestCount(_ shape: [Int], _ layout: Layout) -> Double {
     guard let sharers else { return Double(Shard.largestCount(shape, layout: layout, mesh: mesh)) }
     var count = shape.reduce(1.0) { $0 * Double($1) } / Double(sharers)
-    for axis in 0..<layout.axes { if case .split = layout[axis] { count /= Double(mesh[axis]) } }
+    for axis in 0..<layout.axes { if case .split(let dimension) = layout[axis] { count /= Double(min(mesh[axis], shape[dimension])) } }
     return count
   }
 
+  package func isParameter(_ tensor: TensorID) -> Bool { model.isParameter[tensor] }
+  package func isActivation(_ tensor: TensorID) -> Bool { model.isActivation[tensor] }
+  package func shape(_ tensor: TensorID) -> [Int] { model.shapes[tensor] }
+
   /// Whole numbers take 4 bytes, everything else what the precision says.
   package func elementBytes(_ tensor: TensorID) -> Int {
-    if case .input(let kind) = graph.tensors[tensor].kind, kind.isInteger { return 4 }
-    return precision.elementBytes
+    model.isInteger[tensor] ? 4 : precision.elementBytes
   }
 
   /// Whether the backward pass of `op` reads this operand's values, so that they are kept; parameters and inputs are at hand anyway.
   package func keeps(_ op: OperatorID, operand: Int) -> Bool {
     let operands = graph.operators[op].operands
-    return hasBackward(op) && graph.tensors[operands[operand]].isActivation
+    return hasBackward(op) && isActivation(operands[operand])
       && rules[op].keeps(operand, forGradientsOf: operands.map { needsGradient[$0] })
   }
 
@@ -133,11 +156,16 @@ package final class Pricing: Sendable {
           cost.backward += rates.product(work, depth: depth(extents, rule, local), moving: moved)
         }
       }
-    case .attention(let causal, let queries, _):
-      let work = FLOPs(4 * local.reduce(share, *) * causalShare(causal, queries: queries, strategy: strategy))
-      cost.forward = rates.attention(work, moving: moved)
-      // Two products forward (QKᵀ, PV), five backward (QKᵀ again, dV, dP, dQ, dK): Dao 2023, FlashAttention-2, §3.
-      if trains { cost.backward = rates.attention(work * 2.5, moving: (moved + resultBytes) * 2) }
+    case .attention(let causal, let samples, let queries, let keys, let depth):
+      let work = FLOPs(4 * (samples + [queries, keys, depth]).reduce(share) { $0 * local[$1] })
+      let block = AttentionBlock(work: work, moving: moved, result: resultBytes)
+      if let ring = rule.ring, !strategy.meshAxes(on: ring.axis).isEmpty {
+        price(ring, of: op, strategy, block, isCausal: causal, queries: queries, into: &cost)
+      } else {
+        let share = causal ? causalShare(of: op, queries: queries, strategy) : 1
+        cost.forward = block.forward(rates, share: share)
+        if trains { cost.backward = block.backward(rates, share: share) }
+      }
     case .stream(let readings):
       let read = moved - resultBytes
       cost.forward = rates.stream(read * Double(readings) + resultBytes)
@@ -151,23 +179,24 @@ package final class Pricing: Sendable {
     }
 
     for interior in rule.interior {
-      let axes = strategy.assignment.indices.filter { strategy.assignment[$0] == interior.axis }
+      let axes = strategy.meshAxes(on: interior.axis)
       if axes.isEmpty { continue }
       let size = Bytes(interior.spans.reduce(4 * share) { $0 * local[$1] })
       let time = collective(.allReduce, bytes: size, axes: axes)
       cost.interior += time * interior.count
-      if trains { cost.backwardInterior += time * interior.backwardCount }
+      cost.forward += time * interior.count
+      if trains {
+        cost.backwardInterior += time * interior.backwardCount
+        cost.backward += time * interior.backwardCount
+      }
     }
-    cost.forward += cost.interior
-    cost.backward += cost.backwardInterior
-
     if trains {
       for extra in rule.keepsExtra { cost.extras += Bytes(extra.spans.reduce(share * Double(extra.bytesPerElement)) { $0 * local[$1] }) }
     }
-    cost.transient = resultBytes
+    cost.transient += resultBytes
     if trains {
       cost.transient += resultBytes
-      for (position, tensor) in operands.enumerated() where needsGradient[tensor] && !graph.tensors[tensor].isParameter {
+      for (position, tensor) in operands.enumerated() where needsGradient[tensor] && !isParameter(tensor) {
         cost.transient += bytes(tensor, strategy.operands[position].gradient)
       }
     }
@@ -178,7 +207,7 @@ package final class Pricing: Sendable {
   private func localExtents(_ rule: OperatorRule, _ strategy: Strategy) -> [Double] {
     guard sharers != nil else { return strategy.localExtents(rule, mesh: mesh).map(Double.init) }
     var extents = rule.iteration.map { Double($0.extent) }
-    for (axis, iterationAxis) in strategy.assignment.enumerated() { if let iterationAxis { extents[iterationAxis] /= Double(mesh[axis]) } }
+    for (loop, parts) in strategy.parts(rule, mesh: mesh).enumerated() { extents[loop] /= min(Double(parts), extents[loop]) }
     return extents
   }
 
@@ -187,12 +216,18 @@ package final class Pricing: Sendable {
     axes.reduce(1) { $0 * (sharers == nil ? local[$1] : Double(rule.iteration[$1].extent)) }
   }
 
-  /// The part of the score matrix that the rank with most of it computes: all of it, or under a causal mask 1/2 for whole sequences and
-  /// 1 − 1/(2p) for the last of p contiguous chunks of queries.
-  private func causalShare(_ causal: Bool, queries: Int, strategy: Strategy) -> Double {
-    guard causal else { return 1 }
-    if sharers != nil { return 0.5 }
-    let parts = strategy.assignment.enumerated().reduce(1) { $1.element == queries ? $0 * mesh[$1.offset] : $0 }
-    return 1 - 1 / (2 * Double(parts))
+  /// The part of the score matrix under a causal mask that the rank with most of it computes: 1/2 for whole sequences, and where all parts have
+  /// the same work; 1 − 1/(2p) for the last of p contiguous chunks of queries.
+  func causalShare(of op: OperatorID, queries: Int, _ strategy: Strategy) -> Double {
+    if isBalanced(op, queries: queries, strategy) { return 0.5 }
+    return 1 - 1 / (2 * Double(strategy.parts(rules[op], mesh: mesh)[queries]))
+  }
+
+  /// Whether every rank has the same part of a causal mask's work.
+  func isBalanced(_ op: OperatorID, queries: Int, _ strategy: Strategy) -> Bool {
+    if sharers != nil { return true }
+    guard let dimension = rules[op].operands[0].firstIndex(of: queries) else { return true }
+    let axis = graph.tensors[graph.operators[op].operands[0]].dimensions[dimension]
+    return orders[axis].balances(parts: strategy.parts(rules[op], mesh: mesh)[queries])
   }
 }

@@ -72,7 +72,7 @@ package final class Resharder {
 
   private func table(_ tensor: TensorID) -> Table {
     if let known = tableOfTensor[tensor] { return known }
-    let key = Key(shape: pricing.graph.shape(tensor), bytesPerElement: pricing.elementBytes(tensor))
+    let key = Key(shape: pricing.shape(tensor), bytesPerElement: pricing.elementBytes(tensor))
     let table =
       tables[key]
       ?? Table(shape: key.shape, mesh: pricing.mesh) { step, from in

@@ -54,9 +54,9 @@ extension Pricing {
     var cost = WeightsCost()
     let operands = graph.operators[op].operands
     let trains = job.mode == .train && needsGradient[graph.operators[op].result]
-    for (position, tensor) in operands.enumerated() where graph.tensors[tensor].isParameter && ownsParameter[position] {
+    for (position, tensor) in operands.enumerated() where isParameter(tensor) && ownsParameter[position] {
       let use = strategy.operands[position]
-      let count = largestCount(graph.shape(tensor), use.forward)
+      let count = largestCount(shape(tensor), use.forward)
       guard trains, needsGradient[tensor] else {
         cost.weights += Bytes(count * Double(precision.elementBytes))
         continue

@@ -187,7 +187,19 @@ package final class Executor {
     guard case .input(let kind) = program.buffers[buffer].role else { preconditionFailure("buffer \(buffer) is not an input") }
     let region = program.globalRegion(of: buffer, microBatch: microBatch, microBatchSize: microBatchSize)
     let values = try memory.allocate(buffer)
-    if kind.isInteger { inputs.load(kind, region: region, into: memory.integers(buffer)) } else { inputs.load(kind, region: region, into: values) }
+    func load(_ region: Region, into values: UnsafeMutablePointer<Float>) {
+      if !kind.isInteger { return inputs.load(kind, region: region, into: values) }
+      // Both take 4 bytes.
+      values.withMemoryRebound(to: Int32.self, capacity: region.elementCount) { inputs.load(kind, region: region, into: $0) }
+    }
+    let pieces = program.pieces(of: region, in: program.buffers[buffer].tensor)
+    if pieces.count == 1 { return load(pieces[0].natural, into: values) }
+    let staging = try memory.take(count: region.elementCount)
+    defer { memory.release(staging) }
+    for piece in pieces {
+      load(piece.natural, into: memory.floats(in: staging))
+      RegionTransfer(piece.held, from: piece.held, to: region).copy(memory.floats(in: staging), into: values)
+    }
   }
 
   /// Sums a tied parameter's gradient over the stages that hold it, in the order of their ranks, so that all get the same bits.

@@ -10,10 +10,12 @@ extension Attention {
   /// dV = Pᵀ dO, dS = P × (dO Vᵀ - D), dQ = scale dS K, dK = scale dSᵀ Q. dk and dv are sums over the group's query heads.
   /// `out` and `lse` may be those of a softmax over more keys than these (one step of a ring): the gradients are then these
   /// keys' share.
+  ///
+  /// - Parameter accumulates: adds to dq, dk and dv instead.
   package func backward(
     q: UnsafePointer<Float>, k: UnsafePointer<Float>, v: UnsafePointer<Float>, keyMask: UnsafePointer<UInt8>? = nil,
     out: UnsafePointer<Float>, lse: UnsafePointer<Float>, dout: UnsafePointer<Float>, dq: UnsafeMutablePointer<Float>,
-    dk: UnsafeMutablePointer<Float>, dv: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>
+    dk: UnsafeMutablePointer<Float>, dv: UnsafeMutablePointer<Float>, accumulates: Bool = false, scratch: UnsafeMutablePointer<Float>
   ) {
     let packedQ = scratch
     let packedDout = packedQ + blockRows * headDim
@@ -25,18 +27,25 @@ extension Attention {
     for sample in 0..<batch {
       let mask = keyMask.map { $0 + sample * keyPitch }
       // Every query block adds its share.
-      (dk + sample * keyPitch * keyRowStride).update(repeating: 0, count: keys * keyRowStride)
-      (dv + sample * keyPitch * keyRowStride).update(repeating: 0, count: keys * keyRowStride)
+      if !accumulates {
+        (dk + sample * keyPitch * keyRowStride).update(repeating: 0, count: keys * keyRowStride)
+        (dv + sample * keyPitch * keyRowStride).update(repeating: 0, count: keys * keyRowStride)
+      }
       for kvHead in 0..<kvHeads {
         let keyOffset = sample * keyPitch * keyRowStride + kvHead * headDim
         for start in stride(from: 0, to: queries, by: queryBlock) {
           let positions = start..<min(start + queryBlock, queries)
+          let limit = visibleKeys(positions.upperBound - 1)
+          if accumulates && limit == 0 { continue }
           let rows = positions.count * group
           pack(q, into: packedQ, sample: sample, kvHead: kvHead, positions: positions)
           pack(dout, into: packedDout, sample: sample, kvHead: kvHead, positions: positions)
           rowStatistics(packedDout, out, lse, normalisers, projections, sample: sample, kvHead: kvHead, positions: positions)
-          packedDq.update(repeating: 0, count: rows * headDim)
-          let limit = visibleKeys(positions.upperBound - 1)
+          if accumulates {
+            pack(UnsafePointer(dq), into: packedDq, sample: sample, kvHead: kvHead, positions: positions)
+          } else {
+            packedDq.update(repeating: 0, count: rows * headDim)
+          }
           for firstKey in stride(from: 0, to: limit, by: keyBlock) {
             let columns = min(keyBlock, limit - firstKey)
             let offset = keyOffset + firstKey * keyRowStride

@@ -83,9 +83,11 @@ package struct Attention: Sendable, Equatable {
   package var forwardScratchCount: Int { blockRows * (2 * headDim + keyBlock + 2) }
 
   /// Writes out and lse, lse[b, i, h] = log Σ_j exp(scale q·k_j) over the visible keys.
+  ///
+  /// - Parameter merges: out and lse hold the results over other keys, and get those over these and the others together.
   package func forward(
     q: UnsafePointer<Float>, k: UnsafePointer<Float>, v: UnsafePointer<Float>, keyMask: UnsafePointer<UInt8>? = nil,
-    out: UnsafeMutablePointer<Float>, lse: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>
+    out: UnsafeMutablePointer<Float>, lse: UnsafeMutablePointer<Float>, merges: Bool = false, scratch: UnsafeMutablePointer<Float>
   ) {
     let packedQ = scratch
     let accumulator = packedQ + blockRows * headDim
@@ -98,12 +100,13 @@ package struct Attention: Sendable, Equatable {
         let keyOffset = sample * keyPitch * keyRowStride + kvHead * headDim
         for start in stride(from: 0, to: queries, by: queryBlock) {
           let positions = start..<min(start + queryBlock, queries)
+          let limit = visibleKeys(positions.upperBound - 1)
+          if merges && limit == 0 { continue }
           let rows = positions.count * group
           pack(q, into: packedQ, sample: sample, kvHead: kvHead, positions: positions)
           accumulator.update(repeating: 0, count: rows * headDim)
           maxima.update(repeating: -.infinity, count: rows)
           sums.update(repeating: 0, count: rows)
-          let limit = visibleKeys(positions.upperBound - 1)
           for firstKey in stride(from: 0, to: limit, by: keyBlock) {
             let columns = min(keyBlock, limit - firstKey)
             let offset = keyOffset + firstKey * keyRowStride
@@ -116,7 +119,11 @@ package struct Attention: Sendable, Equatable {
               .no, .no, m: rows, n: headDim, k: columns, a: scores, lda: columns, b: v + offset, ldb: keyRowStride, beta: 1,
               c: accumulator, ldc: headDim)
           }
-          finish(accumulator, maxima, sums, out, lse, sample: sample, kvHead: kvHead, positions: positions)
+          if merges {
+            merge(accumulator, maxima, sums, out, lse, sample: sample, kvHead: kvHead, positions: positions)
+          } else {
+            finish(accumulator, maxima, sums, out, lse, sample: sample, kvHead: kvHead, positions: positions)
+          }
         }
       }
     }
@@ -170,6 +177,32 @@ package struct Attention: Sendable, Equatable {
         let factor = sum == 0 ? 0 : 1 / sum
         Elementwise.scale(accumulator + row * headDim, by: factor, into: out + (index + head) * headDim, count: headDim)
         lse[index + head] = sum == 0 ? -.infinity : maxima[row] + logarithm(sum)
+        row += 1
+      }
+    }
+  }
+
+  /// Joins what was summed here with results over other keys: with both under their common maximum M, the sums are s = sum · exp(maximum − M) and
+  /// s′ = exp(lse − M), so out = (out · s′ + accumulator · exp(maximum − M)) / (s + s′).
+  private func merge(
+    _ accumulator: UnsafePointer<Float>, _ maxima: UnsafePointer<Float>, _ sums: UnsafePointer<Float>,
+    _ out: UnsafeMutablePointer<Float>, _ lse: UnsafeMutablePointer<Float>, sample: Int, kvHead: Int, positions: Range<Int>
+  ) {
+    var row = 0
+    for position in positions {
+      let index = (sample * queryPitch + position) * heads + kvHead * group
+      for head in 0..<group {
+        // A row that sees no key here stays as it is.
+        if sums[row] > 0 {
+          let known = lse[index + head]
+          let maximum = max(known, maxima[row])
+          let (old, new) = (Lanes(repeating: known - maximum).exp()[0], Lanes(repeating: maxima[row] - maximum).exp()[0])
+          let sum = old + sums[row] * new
+          let line = out + (index + head) * headDim
+          let added = accumulator + row * headDim
+          forEachLanes(headDim) { j, n in line.store(line.lanes(j, n) * (old / sum) + added.lanes(j, n) * (new / sum), j, n) }
+          lse[index + head] = maximum + logarithm(sum)
+        }
         row += 1
       }
     }

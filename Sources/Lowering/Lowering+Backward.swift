@@ -5,23 +5,25 @@ import Strategies
 
 /// Backward passes, and what is done once per step after them.
 extension Lowering {
-  mutating func lowerBackward(_ microBatch: Int) {
-    guard let units = tape.removeValue(forKey: microBatch), let last = units.last else { preconditionFailure("backward before forward") }
-    // The gradients of what this stage sends on, in the layouts that their producers take.
+  mutating func lowerBackward(_ microBatch: Int, _ stage: Int, _ messages: Messages) {
+    guard let units = tape.removeValue(forKey: TapeKey(stage: stage, microBatch: microBatch)), let last = units.last else {
+      preconditionFailure("backward before forward")
+    }
+    // The gradients of what this virtual stage sends on, in the layouts that their producers take.
     var outgoing: [BufferID?] = graph.segments[last.segment].exits.map { _ in nil }
-    if program.stage < decision.stages.count - 1 {
+    if stage < decision.stages.count - 1 {
       // What the next stage does not read has no gradient there, whatever other copies make of it.
-      let entries = graph.segments[decision.stages[program.stage + 1].units[0].segment].entries
+      let entries = graph.segments[decision.stages[stage + 1].units[0].segment].entries
       for (index, exit) in graph.segments[last.segment].exits.enumerated() where needsGradient[exit] && needsGradient[entries[index]] {
         let id = buffer(.gradient, exit, program.strategies[graph.producer[exit]!].resultGradient)
-        emit(.receive(id, rank: program.rank + decision.ranksPerStage, tag: tag(microBatch, index, true)))
+        emit(.receive(id, rank: counterpart(on: stage + 1), tag: messages.tag(.backward(microBatch), from: stage + 1, index)))
         outgoing[index] = id
       }
     }
     for unit in units.reversed() { outgoing = lowerBackward(unit, exitGradients: outgoing) }
-    if program.stage > 0 {
+    if stage > 0 {
       for (index, gradient) in outgoing.enumerated() {
-        if let gradient { emit(.send(gradient, rank: program.rank - decision.ranksPerStage, tag: tag(microBatch, index, true))) }
+        if let gradient { emit(.send(gradient, rank: counterpart(on: stage - 1), tag: messages.tag(.backward(microBatch), from: stage, index))) }
       }
     }
   }
@@ -118,7 +120,7 @@ extension Lowering {
     // In one order on every stage: each of these waits for the other holders.
     for (index, parameter) in program.parameters.enumerated().sorted(by: { $0.element.tensor < $1.element.tensor })
     where parameter.gradient != nil {
-      let holders = decision.stagesHolding(parameter.tensor)
+      let holders = decision.groupsHolding(parameter.tensor)
       if holders.count > 1 && holders.contains(program.stage) {
         let place = program.rank % decision.ranksPerStage
         emit(.reduceTied(parameter: index, ranks: holders.map { $0 * decision.ranksPerStage + place }))

@@ -5,10 +5,10 @@ import Strategies
 
 /// Forward passes, and those that a backward pass carries out again.
 extension Lowering {
-  mutating func lowerForward(_ microBatch: Int) {
-    var carried = receiveCarries(microBatch)
+  mutating func lowerForward(_ microBatch: Int, _ stage: Int, _ messages: Messages) {
+    var carried = receiveCarries(microBatch, stage, messages)
     var units: [Unit] = []
-    for range in stage.units {
+    for range in decision.stages[stage].units {
       for copy in range.copies {
         let segment = graph.segments[range.segment]
         var unit = Unit(segment: range.segment, copy: copy, microBatch: microBatch, entries: carried)
@@ -18,12 +18,12 @@ extension Lowering {
         if decision.job.mode == .train { units.append(unit) }
       }
     }
-    if program.stage < decision.stages.count - 1 {
+    if stage < decision.stages.count - 1 {
       for (index, item) in carried.enumerated() {
-        emit(.send(item.buffer, rank: program.rank + decision.ranksPerStage, tag: tag(microBatch, index, false)))
+        emit(.send(item.buffer, rank: counterpart(on: stage + 1), tag: messages.tag(.forward(microBatch), from: stage, index)))
       }
     }
-    tape[microBatch] = units
+    tape[TapeKey(stage: stage, microBatch: microBatch)] = units
   }
 
   /// Carries out again what a unit's backward pass does not find kept: afterwards its calls have their values, what was kept, or new ones.
@@ -82,21 +82,24 @@ extension Lowering {
     return ready
   }
 
-  private mutating func receiveCarries(_ microBatch: Int) -> [Carried] {
-    guard program.stage > 0 else { return [] }
-    return boundaryExits(before: program.stage).enumerated().map { index, exit in
+  private mutating func receiveCarries(_ microBatch: Int, _ stage: Int, _ messages: Messages) -> [Carried] {
+    guard stage > 0 else { return [] }
+    return boundaryExits(before: stage).enumerated().map { index, exit in
       let producer = graph.producer[exit]!
       let layout = program.strategies[producer].result
       let id = buffer(.activation, exit, layout)
-      emit(.receive(id, rank: program.rank - decision.ranksPerStage, tag: tag(microBatch, index, false)))
+      emit(.receive(id, rank: counterpart(on: stage - 1), tag: messages.tag(.forward(microBatch), from: stage - 1, index)))
       return Carried(buffer: id, layout: layout, producer: producer)
     }
   }
 
-  /// The tensors that the last unit before a stage sends on.
+  /// The tensors that the last unit before a virtual stage sends on.
   private func boundaryExits(before stage: Int) -> [TensorID] {
     graph.segments[decision.stages[stage - 1].units.last!.segment].exits
   }
 
-  func tag(_ microBatch: Int, _ index: Int, _ isBackward: Bool) -> Int { (microBatch * 8 + index) * 2 + (isBackward ? 1 : 0) }
+  /// The rank that has this one's place among the devices of a virtual stage.
+  func counterpart(on stage: Int) -> Int {
+    decision.group(ofStage: stage) * decision.ranksPerStage + program.rank % decision.ranksPerStage
+  }
 }

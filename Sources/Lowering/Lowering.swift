@@ -15,9 +15,13 @@ package struct Lowering {
   var program: Program
   private var parameterIndex: [ParameterKey: Int] = [:]
   private var inputBuffers: [InputKey: BufferID] = [:]
-  /// For each micro-batch whose backward pass is to come, the stage's units in forward order.
-  var tape: [Int: [Unit]] = [:]
+  /// For each forward pass whose backward pass is to come, the virtual stage's units in forward order.
+  var tape: [TapeKey: [Unit]] = [:]
 
+  struct TapeKey: Hashable {
+    let stage: Int
+    let microBatch: Int
+  }
   private struct ParameterKey: Hashable {
     let tensor: TensorID
     let copy: Int
@@ -75,11 +79,14 @@ package struct Lowering {
     let strategies = zip(decision.assignments, rules).map { Strategy(assignment: $0, rule: $1) }
     program = Program(
       rank: rank, stage: rank / decision.ranksPerStage, coordinates: coordinates, mesh: decision.mesh, graph: graph, rules: rules,
-      strategies: strategies)
+      strategies: strategies, orders: decision.orders)
     program.iterationRegions = zip(rules, strategies).map { rule, strategy in
       var region = rule.iteration.map { 0..<$0.extent }
       for (axis, iteration) in strategy.assignment.enumerated() {
-        if let iteration { region[iteration] = Shard.part(of: region[iteration], index: coordinates[axis], parts: decision.mesh[axis]) }
+        guard let iteration else { continue }
+        for loop in rule.iteration[iteration].splits {
+          region[loop] = Shard.part(of: region[loop], index: coordinates[axis], parts: decision.mesh[axis])
+        }
       }
       return region
     }
@@ -88,21 +95,19 @@ package struct Lowering {
   }
 
   var graph: Graph { decision.graph }
-  var stage: Stage { decision.stages[program.stage] }
 
   private mutating func lower() {
-    for range in stage.units {
-      for copy in range.copies { declareParameters(of: graph.segments[range.segment], copy: copy) }
+    for stage in stride(from: program.stage, to: decision.stages.count, by: decision.groups) {
+      for range in decision.stages[stage].units {
+        for copy in range.copies { declareParameters(of: graph.segments[range.segment], copy: copy) }
+      }
     }
     let trains = decision.job.mode == .train
     if trains { for parameter in program.parameters { if let gradient = parameter.gradient { emit(.zero(gradient)) } } }
-    let order = decision.schedule.passes(
-      stage: program.stage, stages: decision.stages.count, microBatches: decision.job.microBatches, mode: decision.job.mode)
-    for pass in order {
-      switch pass {
-      case .forward(let microBatch): lowerForward(microBatch)
-      case .backward(let microBatch): lowerBackward(microBatch)
-      }
+    let messages = Messages(decision, of: program.stage)
+    for pass in messages.passes {
+      let stage = decision.stage(of: pass, on: program.stage)
+      if pass.isForward { lowerForward(pass.microBatch, stage, messages) } else { lowerBackward(pass.microBatch, stage, messages) }
     }
     if trains { lowerUpdates() }
   }

@@ -104,6 +104,7 @@ package struct LocalParameter: Hashable, Sendable {
 /// Everything that one rank does in one step.
 package struct Program: Sendable {
   package let rank: Int
+  /// The group of devices that the rank belongs to.
   package let stage: Int
   /// The rank's place on its stage's mesh.
   package let coordinates: [Int]
@@ -111,6 +112,8 @@ package struct Program: Sendable {
   package let graph: Graph
   package let rules: [OperatorRule]
   package let strategies: [Strategy]
+  /// For each axis of the graph, the order in which its positions stand.
+  package let orders: [SequenceOrder]
   package internal(set) var buffers: [Buffer] = []
   package internal(set) var parameters: [LocalParameter] = []
   package internal(set) var instructions: [Instruction] = []

@@ -9,9 +9,14 @@ import Strategies
 ///
 /// With every other axis sharing all work and data perfectly, an axis by itself costs some excess over the time at which nothing is idle and
 /// nothing is sent. The excesses add up: work that is repeated on several axes multiplies, a collective over several axes is no cheaper than one
-/// after the other on perfectly shared data, and a way between two layouts holds the way on each axis. So
+/// after the other on perfectly shared data, and a way between two layouts holds the way on each axis. Of an extent that is smaller than an axis
+/// the largest part is 1, which is no less of the axis by itself than of all axes together. So
 ///
 ///     least(mesh) ≥ base + Σ_axes (least(axis) − base)
+///
+/// So do rings, of which each takes the longer of its work u and its messages x: a ring over axes a and b sends (ab − 1) blocks (with gradients
+/// more) where theirs send (a − 1) + (b − 1) of the same size, and repeating work on n ranks repeats the messages n times, so that
+/// max(nu, nx) ≥ nu + max(0, x − u).
 ///
 /// Start-up times do not add up (one collective over two axes starts once), so they are left out.
 struct AxisBounds {
@@ -45,7 +50,7 @@ struct AxisBounds {
     self.link = link
     self.size = size
     ties = space.certainTies(stages: stages)
-    let schedules = space.schedules(stages: stages)
+    let schedules = space.loosestSchedules(stages: stages, size: size, microBatches: microBatches)
     let chains = schedules.map { Chain.bounds(space, stages: stages, microBatches: microBatches, schedule: $0) }
     let alone = AxisPlacement.alone
     let pricing = Pricing(
@@ -59,7 +64,7 @@ struct AxisBounds {
     let frame = FrameBounds(base, space: space, frame: Space.Frame(stages: stages, mesh: [1], microBatches: microBatches))
     let (bases, slacks) = (bases, slacks)
     withoutConversions = schedules.indices.map { number in
-      let alone = zip(bases[number], slacks[number]).map { $0 - $1 }.max() ?? 0
+      let alone = bases[number].indices.map { (bases[number][$0] - slacks[number][$0]) / chains[number][$0].sharers }.max() ?? 0
       return max(frame.bound(schedules[number]) - (slacks[number].max() ?? 0), alone, 0)
     }
   }
@@ -73,7 +78,9 @@ struct AxisBounds {
       let excess = try excess(Axis(size: mesh[axis], placement: placement))
       for number in chains.indices { for chain in total[number].indices { total[number][chain] += excess[number][chain] } }
     }
-    return zip(total, withoutConversions).map { max($0.max() ?? 0, $1) }.min() ?? 0
+    return chains.indices.map { number in
+      max(zip(total[number], chains[number]).map { $0 / $1.sharers }.max() ?? 0, withoutConversions[number])
+    }.min() ?? 0
   }
 
   /// What an axis costs over the base, for each schedule and chain.

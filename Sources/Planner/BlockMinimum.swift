@@ -67,11 +67,11 @@ extension FoldedModel {
   /// A node's part of a memory row, for each of its strategies.
   func memory(node index: Int, _ row: BlockTables.MemoryRow) -> [Int64] {
     let node = nodes[index]
-    let count = Int64(row.copies[node.segment])
+    let (count, kept) = (Int64(row.copies[node.segment]), Int64(row.kept[node.segment]))
     let isRunning = row.op.map { runningWith($0).contains(index) } ?? false
     let isRevived = row.op.map { nodes[$0].segment == node.segment } ?? false
     return node.resident.indices.map {
-      count * (node.resident[$0] + Int64(row.inFlight) * node.kept[$0]) + (isRunning ? node.transient[$0] : 0) + (isRevived ? node.revived[$0] : 0)
+      count * node.resident[$0] + kept * node.kept[$0] + (isRunning ? node.transient[$0] : 0) + (isRevived ? node.revived[$0] : 0)
     }
   }
 
@@ -89,7 +89,7 @@ extension FoldedModel {
 
   /// The weighted sum as a problem without memory rows.
   fileprivate func problem(_ objective: BlockTables.Objective) throws -> Problem {
-    let allowance = objective.price.map { Int64(($0.ticksPerByte * Double($0.limit)).rounded(.up)) } ?? 0
+    let allowance = objective.price?.allowance ?? 0
     var builder = try ProblemBuilder(offsets: [-allowance])
     for (index, node) in nodes.enumerated() {
       let w = objective.segments[node.segment]

@@ -31,22 +31,26 @@ struct BlockTables {
     var price: Price?
 
     /// What the bytes below the limit count for.
-    fileprivate var allowance: Int64 { price.map { Int64(($0.ticksPerByte * Double($0.limit)).rounded(.up)) } ?? 0 }
+    fileprivate var allowance: Int64 { price?.allowance ?? 0 }
   }
 
   /// A price on one memory row: every byte above the limit counts so many ticks, every byte below it as many less. No legal choice takes less time
   /// than it then costs (Lagrangian relaxation).
   struct Price {
     let row: MemoryRow
+    /// Of the largest device.
     let limit: Int64
     var ticksPerByte: Double
+
+    /// What the stage's own devices have costs nothing.
+    var allowance: Int64 { Int64((ticksPerByte * Double(limit - row.reserved)).rounded(.up)) }
   }
 
   /// What one stage holds while one operator runs, or while none does.
-  struct MemoryRow {
-    /// Of each segment on the stage.
+  struct MemoryRow: Hashable {
+    /// Of each segment, the copies on the stage, and the copies' passes that are kept for backward.
     let copies: [Int]
-    let inFlight: Int
+    let kept: [Int]
     let op: Int?
     /// How much less memory than the largest device the stage's devices have: it counts as used.
     var reserved: Int64 = 0
@@ -54,6 +58,8 @@ struct BlockTables {
 
   private let model: FoldedModel
   private let pieces: [Piece]
+  /// The numbers of strategies of the nodes after the operators'.
+  private let holders: [Int]
   private let minimum: TableMinimum
 
   /// - Parameters:
@@ -65,7 +71,8 @@ struct BlockTables {
     var builder = Builder(model: model)
     guard builder.addAll(variants) else { return nil }
     pieces = builder.pieces
-    guard let minimum = TableMinimum(strategyCounts: model.operatorNodes.map(\.count), tables: pieces.map(\.table)) else { return nil }
+    holders = builder.holders
+    guard let minimum = TableMinimum(strategyCounts: model.operatorNodes.map(\.count) + holders, tables: pieces.map(\.table)) else { return nil }
     self.minimum = minimum
   }
 
@@ -102,6 +109,7 @@ struct BlockTables {
         nodeCosts.append(cost)
       }
     }
+    nodeCosts += [Int64](repeating: 0, count: holders.reduce(0, +))
     let tables = try pieces.map { piece in
       let w = objective.place(piece.place)
       return try piece.forward.indices.map { entry in
@@ -148,13 +156,13 @@ struct BlockTables {
     }
 
     func bytes(_ node: FoldedModel.Node, _ index: Int, _ s: Int) -> Int64 {
-      Int64(row.copies[node.segment]) * (node.resident[s] + Int64(row.inFlight) * node.kept[s]) + (running.contains(index) ? node.transient[s] : 0)
-        + (node.segment == segment ? node.revived[s] : 0)
+      Int64(row.copies[node.segment]) * node.resident[s] + Int64(row.kept[node.segment]) * node.kept[s]
+        + (running.contains(index) ? node.transient[s] : 0) + (node.segment == segment ? node.revived[s] : 0)
     }
 
     func bytes(_ piece: Piece, _ entry: Int) -> Int64 {
       guard case .inside(let own) = piece.place else { return 0 }
-      return piece.isRevived ? (own == segment ? piece.kept[entry] : 0) : Int64(row.copies[own]) * Int64(row.inFlight) * piece.kept[entry]
+      return piece.isRevived ? (own == segment ? piece.kept[entry] : 0) : Int64(row.kept[own]) * piece.kept[entry]
     }
   }
 
@@ -163,6 +171,8 @@ struct BlockTables {
   private struct Builder {
     let model: FoldedModel
     var pieces: [Piece] = []
+    /// For each node of what is held of a tensor, which come after the operators' nodes, its number of strategies.
+    var holders: [Int] = []
 
     /// Tables with more entries are left to a `Problem`.
     static let largestPiece = 1 << 17
@@ -191,26 +201,26 @@ struct BlockTables {
 
     private mutating func addWeights(of op: OperatorID) {
       guard let (node, uses) = model.weightsUses(of: op) else { return }
-      let table = TableMinimum.Table(
-        scope: [model.nodeOfOperator[op], node],
-        classes: [classes(model.strategies[op].map { model.parameterUses(of: op, $0) }), classes(uses)])
-      var piece = Piece(table: table, place: .inside(graph.segmentOfOperator[op]))
-      table.forEachEntry { strategies in
-        let fits = model.parameterUses(of: op, model.strategies[op][strategies[0]]) == uses[strategies[1]]
-        piece.forward.append(fits ? 0 : Problem.forbidden)
-        piece.backward.append(0)
-      }
-      pieces.append(piece)
+      addMatch(model.nodeOfOperator[op], model.strategies[op].map { model.parameterUses(of: op, $0) }, node, uses, in: graph.segmentOfOperator[op])
     }
 
     /// Two operators agree in one respect.
     private mutating func addMatch<Key: Hashable>(_ x: OperatorID, _ a: [Key], _ y: OperatorID, _ b: [Key]) {
-      let table = TableMinimum.Table(scope: [model.nodeOfOperator[x], model.nodeOfOperator[y]], classes: [classes(a), classes(b)])
-      var piece = Piece(table: table, place: .inside(graph.segmentOfOperator[x]))
-      table.forEachEntry { strategies in
-        piece.forward.append(a[strategies[0]] == b[strategies[1]] ? 0 : Problem.forbidden)
-        piece.backward.append(0)
+      addMatch(model.nodeOfOperator[x], a, model.nodeOfOperator[y], b, in: graph.segmentOfOperator[x])
+    }
+
+    /// Two nodes agree in one respect.
+    private mutating func addMatch<Key: Hashable>(_ x: Int, _ a: [Key], _ y: Int, _ b: [Key], in segment: SegmentID) {
+      // Classes numbered over both alike.
+      let all = classes(a + b)
+      let (first, second) = (Array(all[..<a.count]), Array(all[a.count...]))
+      let table = TableMinimum.Table(scope: [x, y], classes: [classes(first), classes(second)])
+      var piece = Piece(table: table, place: .inside(segment))
+      piece.forward.reserveCapacity(table.count)
+      for s in table.representatives[0] {
+        for t in table.representatives[1] { piece.forward.append(first[s] == second[t] ? 0 : Problem.forbidden) }
       }
+      piece.backward = [Int64](repeating: 0, count: table.count)
       pieces.append(piece)
     }
 
@@ -284,48 +294,87 @@ struct BlockTables {
       let sources = model.sources(of: tensor)
       guard !readers.isEmpty, !sources.isEmpty else { return true }
       for (number, source) in sources.enumerated() {
-        guard let piece = piece(tensor, readers, source.op, place: source.place, prices: true, keeps: number == 0 && graph.producer[tensor] != nil)
+        guard addPieces(tensor, readers, source.op, place: source.place, prices: true, keeps: number == 0 && graph.producer[tensor] != nil)
         else { return false }
-        pieces.append(piece)
       }
       // What comes in is kept once, whatever it comes from.
       if graph.producer[tensor] == nil, model.isShared(tensor) {
-        guard
-          let piece = piece(tensor, readers, nil, place: .inside(graph.segmentOfOperator[readers[0].op]), prices: false, keeps: true)
-        else { return false }
-        pieces.append(piece)
+        return addPieces(tensor, readers, nil, place: .inside(graph.segmentOfOperator[readers[0].op]), prices: false, keeps: true)
       }
       return true
     }
 
-    private func piece(
+    /// The sets of uses that may be held at once, as demands: each use that some reader asks for by itself, and each pair.
+    private func holdings(_ atoms: [Demand]) -> [Part] {
+      var sets = atoms
+      for (number, first) in atoms.enumerated() {
+        for second in atoms[(number + 1)...] where second.uses != first.uses { sets.append(first.joined(second)) }
+      }
+      return sets.map { Part(produced: nil, demand: $0) }
+    }
+
+    /// Readers that ask for a tensor in many ways each: a table over all of them would be large. What is held becomes a node of its own, with
+    /// a table for its conversions and one for each reader.
+    private mutating func holding(
+      _ ops: [OperatorID], _ parts: [[Part]], _ producer: OperatorID?, _ atoms: [Demand], entries: Int, place: FoldedModel.Place
+    ) -> [(node: Int, parts: [Part])]? {
+      let sets = holdings(atoms)
+      let readers = zip(ops, parts).filter { $0.1.contains { $0.demand.uses != 0 } }
+      let sizes = readers.map { sets.count * Set($0.1.map(\.demand)).count }
+      let made = producer == nil ? 1 : Set(parts[0].map(\.produced)).count
+      guard readers.count > 2, sizes.reduce(sets.count * made, +) < entries / 2 else { return nil }
+      let node = model.operatorNodes.count + holders.count
+      holders.append(sets.count)
+      for (op, list) in readers {
+        let asked = list.map(\.demand)
+        let table = TableMinimum.Table(scope: [model.nodeOfOperator[op], node], classes: [classes(asked), Array(sets.indices)])
+        var piece = Piece(table: table, place: place)
+        piece.forward.reserveCapacity(table.count)
+        for wanted in table.representatives[0].map({ asked[$0] }) {
+          for held in sets {
+            piece.forward.append(wanted.uses & ~held.demand.uses == 0 && wanted.kept & ~held.demand.kept == 0 ? 0 : Problem.forbidden)
+          }
+        }
+        piece.backward = [Int64](repeating: 0, count: piece.forward.count)
+        pieces.append(piece)
+      }
+      let makers = producer.map { [(node: model.nodeOfOperator[$0], parts: parts[0].map { Part(produced: $0.produced) })] } ?? []
+      return makers + [(node, sets)]
+    }
+
+    private mutating func addPieces(
       _ tensor: TensorID, _ readers: [Graph.OperandSite], _ producer: OperatorID?, place: FoldedModel.Place, prices: Bool, keeps: Bool
-    ) -> Piece? {
+    ) -> Bool {
       var ops: [OperatorID] = []
       if let producer { ops.append(producer) }
       for site in readers where !ops.contains(site.op) { ops.append(site.op) }
       var numbering = Numbering()
       var parts: [[Part]] = []
+      var atoms: [Demand] = []
       for op in ops {
         let own = readers.filter { $0.op == op }
         var list: [Part] = []
         for strategy in model.strategies[op] {
           var part = Part()
           if op == producer {
-            guard let number = numbering.number(strategy.result) else { return nil }
+            guard let number = numbering.number(strategy.result) else { return false }
             part.produced = number
           }
           for site in own {
-            guard let demand = numbering.demand(model.keptUse(strategy, site)) else { return nil }
+            guard let demand = numbering.demand(model.keptUse(strategy, site)) else { return false }
+            if !atoms.contains(demand) { atoms.append(demand) }
             part.demand = part.demand.joined(demand)
           }
           list.append(part)
         }
         parts.append(list)
       }
-      let table = TableMinimum.Table(scope: ops.map { model.nodeOfOperator[$0] }, classes: parts.map { classes($0) })
-      guard table.count <= Self.largestPiece else { return nil }
-      let classParts = zip(parts, table.representatives).map { parts, representatives in representatives.map { parts[$0] } }
+      var factors = zip(ops, parts).map { (node: model.nodeOfOperator[$0], parts: $1) }
+      let entries = parts.reduce(1.0) { $0 * Double(Set($1).count) }
+      if let held = holding(ops, parts, producer, atoms, entries: Int(min(entries, 1e15)), place: place) { factors = held }
+      let table = TableMinimum.Table(scope: factors.map(\.node), classes: factors.map { classes($0.parts) })
+      guard table.count <= Self.largestPiece else { return false }
+      let classParts = zip(factors.map(\.parts), table.representatives).map { parts, representatives in representatives.map { parts[$0] } }
 
       let layouts = numbering.layouts
       let repeats = model.isRevived(tensor)
@@ -382,7 +431,8 @@ struct BlockTables {
         }
       }
       walk(0, Demand(), producerClass: 0, produced: nil)
-      return piece
+      pieces.append(piece)
+      return true
     }
 
     private func ticks(_ time: Seconds?) -> Int64 { time.map(model.pricing.ticks) ?? Problem.forbidden }

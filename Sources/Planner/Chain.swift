@@ -16,6 +16,8 @@ struct Chain {
   var repeats: [Weights]
   /// For each segment the conversions at its first copy, from the segment before.
   var entries: [Weights]
+  /// No step is shorter than the chain's length over this: more than 1 where it is the sum of several chains.
+  var sharers: Int64 = 1
 
   /// Of a single segment's copies.
   init(_ segment: Int, of count: Int, _ weights: Weights, repeats: Weights = Weights()) {
@@ -46,6 +48,7 @@ struct Chain {
 
   /// The chains of `PipelineTimeline.bounds` through a stage that holds so many layers as some stage of every cut does.
   static func bounds(_ space: Space, stages: Int, microBatches: Int, schedule: Schedule) -> [Chain] {
+    if schedule.kind == .interleaved { return interleaved(space, stages: stages, microBatches: microBatches) }
     let whole = whole(space, stages: stages, microBatches: microBatches)
     guard stages > 1, space.layerSegments.count == 1 else { return [whole] }
     let mode = space.request.mode
@@ -53,7 +56,7 @@ struct Chain {
     let segment = space.layerSegments.lowerBound
     let layers = Int64((space.layerCount + stages - 1) / stages)
     let m = Int64(microBatches)
-    let warm = Int64(schedule.passesBeforeBackward(stage: 0, stages: stages, microBatches: microBatches, mode: mode))
+    let warm = Int64(schedule.sparedPasses(stage: 0, stages: stages, microBatches: microBatches, mode: mode))
     var drained = whole
     drained.segments[segment].forward += (m - warm) * layers
     drained.repeats[segment].forward += (m - warm) * (layers - 1)
@@ -67,6 +70,41 @@ struct Chain {
     filled.repeats[segment].backward = m * (layers - 1)
     filled.segments[segment].once = layers
     return [drained, filled]
+  }
+
+  /// What holds for any number of chunks: chains through all passes of a stage, of which m go through each of its layers.
+  ///
+  /// - All stages' chains together go m times through everything, and one is no shorter than their mean. Before its own passes stage s waits for a
+  ///   chunk of each stage before it, which is Σ_s s = p(p−1)/2 chunks of a layer or more.
+  /// - Some stage holds n = ⌈layers / p⌉ layers or more. If p divides the layers, either the last stage holds n, and waits for a chunk of each of
+  ///   the other p − 1, or some stage holds n + 1, which is m ≥ p layers more.
+  private static func interleaved(_ space: Space, stages: Int, microBatches: Int) -> [Chain] {
+    let (p, m) = (Int64(stages), Int64(microBatches))
+    let copies = space.request.graph.segments.map { Int64($0.repeats) }
+    var all = Chain(copies, forward: m, backward: m)
+    all.sharers = p
+    for segment in copies.indices where segment <= space.layerSegments.lowerBound {
+      let isLayer = space.layerSegments.contains(segment)
+      // Which of several kinds of layers are in the first chunks is open.
+      let passes = !isLayer ? p - 1 : space.layerSegments.count == 1 ? p * (p - 1) / 2 : 0
+      all.segments[segment].forward += passes
+      all.segments[segment].backward += passes
+      all.segments[segment].once = p
+    }
+    guard space.layerSegments.count == 1 else { return [all] }
+    let segment = space.layerSegments.lowerBound
+    let most = Int64((space.layerCount + stages - 1) / stages)
+    let waits = space.layerCount % stages == 0 ? p - 1 : 0
+    func through(waitsBackward: Int64) -> Chain {
+      Chain(
+        segment, of: copies.count, Weights(forward: m * most + waits, backward: m * most + waitsBackward),
+        repeats: Weights(forward: m * (most - 1), backward: m * (most - 1)))
+    }
+    var drained = through(waitsBackward: waits)
+    for segment in 0...segment { drained.segments[segment].once = 1 }
+    var filled = through(waitsBackward: 0)
+    filled.segments[segment].once = most
+    return [drained, filled, all]
   }
 
   var totalWeight: Int64 {

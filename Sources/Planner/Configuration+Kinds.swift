@@ -7,12 +7,12 @@ extension Configuration {
   /// Each kind's times, of every stage those of its own kind.
   func stageTimesOfKinds(_ model: FoldedModel, _ choice: [Int]) -> [PipelineTimeline.StageTimes] {
     let times = model.kinds.map { stageTimes($0, choice) }
-    return (0..<stages).map { times[kindOfStage[$0]][$0] }
+    return copies.indices.map { times[kindOfStage[$0 % stages]][$0] }
   }
 
   /// A chain as far as it passes through stages of one kind.
   private func part(_ path: PipelineTimeline.Path, kind: Int) -> PipelineTimeline.Path {
-    func own(_ counts: [Int64]) -> [Int64] { counts.enumerated().map { kindOfStage[$0.offset] == kind ? $0.element : 0 } }
+    func own(_ counts: [Int64]) -> [Int64] { counts.enumerated().map { kindOfStage[$0.offset % stages] == kind ? $0.element : 0 } }
     var part = path
     (part.forward, part.backward, part.once) = (own(path.forward), own(path.backward), own(path.once))
     (part.sendForward, part.sendBackward) = (own(path.sendForward), own(path.sendBackward))
@@ -28,12 +28,13 @@ extension Configuration {
       var costs = [Int64](repeating: 0, count: node.count * paths.count)
       for (kind, other) in model.kinds.enumerated() {
         let node = other.nodes[index]
+        let wrap = other.sends(index, wraps: true)
         for s in 0..<node.count {
           for row in paths.indices {
             let w = weights[kind][row][node.segment]
             costs[s * paths.count + row] +=
               w.forward * node.forward[s] + w.backward * node.backward[s] + w.once * node.once[s] + w.sendForward * node.sendForward[s]
-              + w.sendBackward * node.sendBackward[s]
+              + w.sendBackward * node.sendBackward[s] + w.wrapForward * wrap.forward[s] + w.wrapBackward * wrap.backward[s]
           }
         }
       }

@@ -7,11 +7,11 @@ import Strategies
 /// One fully given frame around the operators' choices: how the chain of segments is cut into stages, in which order micro-batches run.
 ///
 /// It turns a folded model into problems: each objective row is one chain of the schedule's time line, each memory row one stage while one
-/// operator runs.
+/// operator runs, at a time when it keeps most.
 struct Configuration {
-  /// For each stage the number of copies of each segment.
+  /// For each virtual stage the number of copies of each segment.
   let copies: [[Int]]
-  /// For each stage but the last, the segment whose last copy sends on.
+  /// For each virtual stage but the last, the segment whose last copy sends on.
   let boundaries: [SegmentID]
   /// Segments that are kinds of one layer, if layers differ.
   let variants: Range<SegmentID>?
@@ -24,7 +24,7 @@ struct Configuration {
   var reserved: [Int64]
 
   /// - Parameters:
-  ///   - stages: for each stage the units that it holds, consecutive over stages.
+  ///   - stages: for each virtual stage the units that it holds, consecutive over them.
   ///   - variants: segments that are kinds of one layer and follow each other in any order.
   init(
     stages: [[Space.UnitCount]], segments: Int, variants: Range<SegmentID>? = nil, schedule: Schedule, microBatches: Int, mode: Mode
@@ -39,8 +39,8 @@ struct Configuration {
     self.schedule = schedule
     self.microBatches = microBatches
     self.mode = mode
-    kindOfStage = [Int](repeating: 0, count: stages.count)
-    reserved = [Int64](repeating: 0, count: stages.count)
+    kindOfStage = [Int](repeating: 0, count: stages.count / schedule.chunks)
+    reserved = [Int64](repeating: 0, count: stages.count / schedule.chunks)
   }
 
   /// A cut of a frame, where layers differ with so many of each stage's layers of the first kind.
@@ -55,9 +55,10 @@ struct Configuration {
     }
   }
 
-  var stages: Int { copies.count }
+  /// Groups of devices; each holds a chunk, or several.
+  var stages: Int { copies.count / schedule.chunks }
 
-  /// How often an edge's place occurs on a stage. A seam belongs to the copy that follows it.
+  /// How often an edge's place occurs on a virtual stage. A seam belongs to the copy that follows it.
   func occurrences(_ place: FoldedModel.Place, stage: Int) -> Int {
     switch place {
     case .inside(let segment): return copies[stage][segment]
@@ -75,31 +76,33 @@ struct Configuration {
     }
   }
 
-  func inFlight(_ stage: Int) -> Int { schedule.inFlight(stage: stage, stages: stages, microBatches: microBatches, mode: mode) }
+  /// Whether a virtual stage sends on from the last group of devices to the first.
+  func wraps(_ stage: Int) -> Bool { stage % stages == stages - 1 }
 
   // MARK: - Stage times of a choice
 
-  /// What each stage takes under a choice of strategies.
+  /// What each virtual stage takes under a choice of strategies.
   func stageTimes(_ model: FoldedModel, _ choice: [Int]) -> [PipelineTimeline.StageTimes] {
     if !model.kinds.isEmpty { return stageTimesOfKinds(model, choice) }
     var times = [PipelineTimeline.StageTimes](
-      repeating: .init(forward: 0, backward: 0, once: 0, sendForward: 0, sendBackward: 0), count: stages)
+      repeating: .init(forward: 0, backward: 0, once: 0, sendForward: 0, sendBackward: 0), count: copies.count)
     for (index, node) in model.nodes.enumerated() {
       let s = choice[index]
-      for stage in 0..<stages {
+      for stage in copies.indices {
         let count = Int64(copies[stage][node.segment])
         times[stage].forward += count * node.forward[s]
         times[stage].backward += count * node.backward[s]
         times[stage].once += count * node.once[s]
-        if stage < stages - 1, boundaries[stage] == node.segment {
-          times[stage].sendForward += node.sendForward[s]
-          times[stage].sendBackward += node.sendBackward[s]
+        if stage < boundaries.count, boundaries[stage] == node.segment {
+          let sends = model.sends(index, wraps: wraps(stage))
+          times[stage].sendForward += sends.forward[s]
+          times[stage].sendBackward += sends.backward[s]
         }
       }
     }
     for edge in model.edges {
       let entry = choice[edge.tail] * model.nodes[edge.head].count + choice[edge.head]
-      for stage in 0..<stages {
+      for stage in copies.indices {
         let count = Int64(occurrences(edge.place, stage: stage))
         times[stage].forward += count * edge.forward[entry]
         times[stage].backward += count * edge.backward[entry]
@@ -121,23 +124,30 @@ struct Configuration {
     var once: Int64 = 0
     var sendForward: Int64 = 0
     var sendBackward: Int64 = 0
+    /// From the last group of devices to the first.
+    var wrapForward: Int64 = 0
+    var wrapBackward: Int64 = 0
 
     /// Whether other weights are nowhere less.
     func isCovered(by other: Weights) -> Bool {
       forward <= other.forward && backward <= other.backward && once <= other.once && sendForward <= other.sendForward
-        && sendBackward <= other.sendBackward
+        && sendBackward <= other.sendBackward && wrapForward <= other.wrapForward && wrapBackward <= other.wrapBackward
     }
   }
 
   func nodeWeights(_ path: PipelineTimeline.Path, segments: Int) -> [Weights] {
     (0..<segments).map { segment in
       var weights = Weights()
-      for stage in 0..<stages {
+      for stage in copies.indices {
         let count = Int64(copies[stage][segment])
         weights.forward += count * path.forward[stage]
         weights.backward += count * path.backward[stage]
         weights.once += count * path.once[stage]
-        if stage < stages - 1, boundaries[stage] == segment {
+        guard stage < boundaries.count, boundaries[stage] == segment else { continue }
+        if wraps(stage) {
+          weights.wrapForward += path.sendForward[stage]
+          weights.wrapBackward += path.sendBackward[stage]
+        } else {
           weights.sendForward += path.sendForward[stage]
           weights.sendBackward += path.sendBackward[stage]
         }
@@ -170,7 +180,7 @@ struct Configuration {
 
   func edgeWeights(_ path: PipelineTimeline.Path, _ place: FoldedModel.Place) -> Weights {
     var weights = Weights()
-    for stage in 0..<stages {
+    for stage in copies.indices {
       let count = Int64(occurrences(place, stage: stage))
       weights.forward += count * path.forward[stage]
       weights.backward += count * path.backward[stage]
@@ -178,46 +188,69 @@ struct Configuration {
     return weights
   }
 
-  /// The memory rows: every stage that no other one covers, while each of its operators runs.
-  ///
-  /// A stage covers another that holds no more copies of any segment and has no more micro-batches in flight.
-  func memoryRows(_ model: FoldedModel) -> [(stage: Int, op: Int)] {
-    let decisive = (0..<stages).filter { s in
-      !(0..<stages).contains { other in
-        other != s && covers(other, s) && (!covers(s, other) || other < s)
-      }
+  /// A stage at a time when it holds the activations of many micro-batches.
+  struct Load: Hashable {
+    let stage: Int
+    /// Of each segment, the copies on the stage, and the copies' passes that are kept for backward.
+    let copies: [Int]
+    let kept: [Int]
+    /// How much less memory than the largest device the stage's devices have: it counts as used.
+    let reserved: Int64
+
+    /// Whether the stage never holds more at the other time, nor the other stage if it is another.
+    func covers(_ other: Load) -> Bool {
+      reserved >= other.reserved && zip(copies, other.copies).allSatisfy { $0 >= $1 } && zip(kept, other.kept).allSatisfy { $0 >= $1 }
     }
-    return decisive.flatMap { stage in
-      model.nodes.indices.filter { node in
-        copies[stage][model.nodes[node].segment] > 0 && model.runningWith(node).contains { (model.nodes[$0].transient.max() ?? 0) > 0 }
-      }.map { (stage, $0) }
+
+    /// While an operator runs, or none.
+    func row(_ op: Int? = nil) -> BlockTables.MemoryRow { .init(copies: copies, kept: kept, op: op, reserved: reserved) }
+  }
+
+  /// A stage's loads at the times when it may hold most.
+  func loads(ofStage stage: Int) -> [Load] {
+    let chunks = stride(from: stage, to: copies.count, by: stages).map { copies[$0] }
+    let held = chunks.reduce([Int](repeating: 0, count: copies[0].count)) { zip($0, $1).map { $0 + $1 } }
+    return schedule.fullest(stage: stage, stages: stages, microBatches: microBatches, mode: mode).map { inFlight in
+      Load(
+        stage: stage, copies: held, kept: held.indices.map { segment in zip(chunks, inFlight).reduce(0) { $0 + $1.0[segment] * $1.1 } },
+        reserved: reserved[stage])
     }
   }
 
-  private func covers(_ a: Int, _ b: Int) -> Bool {
-    inFlight(a) >= inFlight(b) && reserved[a] >= reserved[b] && zip(copies[a], copies[b]).allSatisfy { $0 >= $1 }
+  /// The memory rows: every load that no other one covers, while each of its operators runs.
+  func memoryRows(_ model: FoldedModel) -> [(load: Load, op: Int)] {
+    let loads = (0..<stages).flatMap(loads)
+    let decisive = loads.enumerated().filter { s, load in
+      !loads.enumerated().contains { other, more in other != s && more.covers(load) && (!load.covers(more) || other < s) }
+    }
+    return decisive.flatMap { _, load in
+      model.nodes.indices.filter { node in
+        load.copies[model.nodes[node].segment] > 0 && model.runningWith(node).contains { (model.nodes[$0].transient.max() ?? 0) > 0 }
+      }.map { (load, $0) }
+    }
   }
 
   /// The problem whose objective rows are these chains.
   func problem(_ model: FoldedModel, paths: [PipelineTimeline.Path], limit: Int64) throws -> Problem {
     let rows = memoryRows(model)
     var builder = try ProblemBuilder(
-      offsets: [Int64](repeating: 0, count: paths.count), limits: rows.map { limit - reserved[$0.stage] })
+      offsets: [Int64](repeating: 0, count: paths.count), limits: rows.map { limit - $0.load.reserved })
     if !model.kinds.isEmpty {
       try addCostsOfKinds(model, paths: paths, &builder)
       try addLoads(model, rows, &builder)
       return builder.build()
     }
     let weights = paths.map { nodeWeights($0, segments: model.pricing.graph.segments.count) }
-    for node in model.nodes {
+    for (index, node) in model.nodes.enumerated() {
+      let wrap = model.sends(index, wraps: true)
       var costs: [Int64] = []
       costs.reserveCapacity(node.count * paths.count)
       for s in 0..<node.count {
         for row in weights.indices {
           let w = weights[row][node.segment]
-          costs.append(
-            w.forward * node.forward[s] + w.backward * node.backward[s] + w.once * node.once[s] + w.sendForward * node.sendForward[s]
-              + w.sendBackward * node.sendBackward[s])
+          var cost = w.forward * node.forward[s] + w.backward * node.backward[s] + w.once * node.once[s] + w.sendForward * node.sendForward[s]
+          cost += w.sendBackward * node.sendBackward[s] + w.wrapForward * wrap.forward[s] + w.wrapBackward * wrap.backward[s]
+          costs.append(cost)
         }
       }
       _ = try builder.addNode(costs: costs)
@@ -236,22 +269,17 @@ struct Configuration {
     return builder.build()
   }
 
-  /// A stage while an operator runs, or none.
-  func memoryRow(_ stage: Int, op: Int? = nil) -> BlockTables.MemoryRow {
-    .init(copies: copies[stage], inFlight: inFlight(stage), op: op, reserved: reserved[stage])
-  }
-
   /// What a stage needs under a choice while an operator runs.
-  func memory(_ model: FoldedModel, _ choice: [Int], row: (stage: Int, op: Int)) -> Int64 {
-    let row = memoryRow(row.stage, op: row.op)
+  static func memory(_ model: FoldedModel, _ choice: [Int], row: (load: Load, op: Int)) -> Int64 {
+    let row = row.load.row(row.op)
     return model.nodes.indices.reduce(row.reserved) { $0 + model.memory(node: $1, row)[choice[$1]] }
   }
 
   /// The problem whose objective is the largest of some memory rows.
-  func memoryProblem(_ model: FoldedModel, rows: [(stage: Int, op: Int)]) throws -> Problem {
-    var builder = try ProblemBuilder(offsets: rows.map { reserved[$0.stage] })
+  func memoryProblem(_ model: FoldedModel, rows: [(load: Load, op: Int)]) throws -> Problem {
+    var builder = try ProblemBuilder(offsets: rows.map(\.load.reserved))
     for (index, node) in model.nodes.enumerated() {
-      let parts = rows.map { model.memory(node: index, memoryRow($0.stage, op: $0.op)) }
+      let parts = rows.map { model.memory(node: index, $0.load.row($0.op)) }
       _ = try builder.addNode(costs: (0..<node.count).flatMap { s in parts.map { $0[s] } })
     }
     for edge in model.edges {
@@ -262,20 +290,19 @@ struct Configuration {
     return builder.build()
   }
 
-  private func addLoads(_ model: FoldedModel, _ rows: [(stage: Int, op: Int)], _ builder: inout ProblemBuilder) throws {
+  private func addLoads(_ model: FoldedModel, _ rows: [(load: Load, op: Int)], _ builder: inout ProblemBuilder) throws {
     var start = 0
     while start < rows.count {
-      let stage = rows[start].stage
-      let end = rows[start...].firstIndex { $0.stage != stage } ?? rows.count
-      let inFlight = Int64(inFlight(stage))
+      let load = rows[start].load
+      let end = rows[start...].firstIndex { $0.load != load } ?? rows.count
       for (index, node) in model.nodes.enumerated() {
-        let count = Int64(copies[stage][node.segment])
+        let (count, kept) = (Int64(load.copies[node.segment]), Int64(load.kept[node.segment]))
         if count == 0 { continue }
         try builder.addLoad(
-          node: index, rows: start..<end, usages: node.resident.indices.map { count * (node.resident[$0] + inFlight * node.kept[$0]) })
+          node: index, rows: start..<end, usages: node.resident.indices.map { count * node.resident[$0] + kept * node.kept[$0] })
       }
       // Each segment's operators are neighbours.
-      for segment in copies[stage].indices {
+      for segment in load.copies.indices {
         guard let first = rows[start..<end].firstIndex(where: { model.nodes[$0.op].segment == segment }),
           let last = rows[start..<end].lastIndex(where: { model.nodes[$0.op].segment == segment })
         else { continue }

@@ -19,12 +19,13 @@ struct ConnectedBounds {
   private var parts: Parts?
 
   /// By schedule, what a stage does after the pipeline is filled, jointly: m backward and m − w forward passes, and once per step.
-  private var filled: [Schedule: FrameBounds.Parts] = [:]
+  private var filled: [Schedule.Kind: FrameBounds.Parts] = [:]
 
   private struct Parts {
     let both: FrameBounds.Parts
     let backward: FrameBounds.Parts
-    /// One forward pass through every stage.
+    /// One forward pass, and one through every stage, of operators by themselves.
+    let forward: FrameBounds.Parts
     let forwards: Int64
   }
 
@@ -32,15 +33,20 @@ struct ConnectedBounds {
   init?(_ model: FoldedModel, _ minimum: BlockMinimum, space: Space, frame: Space.Frame, cutoff: Int64?) throws {
     (self.space, self.frame, self.model, self.minimum) = (space, frame, model, minimum)
     func least(_ chain: Chain) throws -> Int64? {
+      let cutoff = cutoff.map { $0 * chain.sharers }
       guard let least = try minimum.least(.init(chain), cutoff: cutoff)?.sum, least < cutoff ?? .max else { return nil }
       return least
     }
-    // A schedule that lets a stage do more forward passes before its first backward pass has no longer chains.
-    let schedules = space.schedules(stages: frame.stages)
-    if frame.stages > 1, let schedule = schedules.max(by: { Self.warm($0, frame, space) < Self.warm($1, frame, space) }) {
-      for chain in Chain.bounds(space, stages: frame.stages, microBatches: frame.microBatches, schedule: schedule) {
-        guard try least(chain) != nil else { return nil }
+    // Of those with one chunk on each stage, a schedule that lets a stage do more forward passes before its first backward pass has no longer
+    // chains; interleaved ones have chains of their own.
+    let schedules = space.loosestSchedules(stages: frame.stages, size: frame.size, microBatches: frame.microBatches)
+    let plain = schedules.filter { $0.kind != .interleaved }.max { Self.warm($0, frame, space) < Self.warm($1, frame, space) }
+    let loosest = frame.stages == 1 ? [] : [plain, schedules.first { $0.kind == .interleaved }].compactMap { $0 }
+    if !loosest.isEmpty {
+      let isOpen = try loosest.contains { schedule in
+        try Chain.bounds(space, stages: frame.stages, microBatches: frame.microBatches, schedule: schedule).allSatisfy { try least($0) != nil }
       }
+      guard isOpen else { return nil }
     }
     guard let whole = try least(.whole(space, stages: frame.stages, microBatches: frame.microBatches)) else { return nil }
     self.whole = whole
@@ -49,7 +55,7 @@ struct ConnectedBounds {
   private func warm(_ schedule: Schedule, stage: Int) -> Int64 { Self.warm(schedule, frame, space, stage: stage) }
 
   private static func warm(_ schedule: Schedule, _ frame: Space.Frame, _ space: Space, stage: Int = 0) -> Int64 {
-    Int64(schedule.passesBeforeBackward(stage: stage, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode))
+    Int64(schedule.sparedPasses(stage: stage, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode))
   }
 
   /// A lower bound of the step under a cut.
@@ -59,6 +65,7 @@ struct ConnectedBounds {
     if parts == nil { parts = try measure() }
     guard let parts else { return whole }
     let filled = try filled(schedule)
+    if schedule.kind == .interleaved { return interleaved(schedule, cut, parts, filled) }
     var (most, fullest): (Int64, Int64) = (0, 0)
     var start = 0
     for (s, count) in cut.enumerated() {
@@ -72,16 +79,34 @@ struct ConnectedBounds {
     return max(whole + most, parts.forwards + fullest)
   }
 
+  /// Each stage's own passes, with what it does once per step, after the first micro-batch has come to it.
+  private func interleaved(_ schedule: Schedule, _ cut: [Int], _ parts: Parts, _ filled: FrameBounds.Parts) -> Int64 {
+    let chunks = ChunkTimes(cut, both: parts.both.chunk, forward: parts.forward.chunk, backward: parts.backward.chunk)
+    var own = [Int64](repeating: 0, count: frame.stages)
+    var start = 0
+    for (k, count) in cut.enumerated() {
+      own[k % frame.stages] += filled.chunk(start..<start + count)
+      start += count
+    }
+    var (fullest, before): (Int64, Int64) = (0, 0)
+    for s in own.indices {
+      fullest = max(fullest, before + own[s])
+      before += chunks.forward[s]
+    }
+    return max(chunks.bound(schedule, stages: frame.stages, microBatches: frame.microBatches), fullest, whole)
+  }
+
   private mutating func filled(_ schedule: Schedule) throws -> FrameBounds.Parts {
-    if let known = filled[schedule] { return known }
+    if let known = filled[schedule.kind] { return known }
     let trains = space.request.mode == .train
     let m = Int64(frame.microBatches)
-    let weights = Chain.Weights(forward: m - warm(schedule, stage: 0), backward: trains ? m : 0, once: trains ? 1 : 0)
+    let spared = schedule.kind == .interleaved ? 0 : warm(schedule, stage: 0)
+    let weights = Chain.Weights(forward: m - spared, backward: trains ? m : 0, once: trains ? 1 : 0)
     let alone = FrameBounds.least(model.nodes, model.pricing.graph) {
       weights.forward * $0.forward[$1] + weights.backward * $0.backward[$1] + weights.once * $0.once[$1]
     }
     let part = try part(weights, alone)
-    filled[schedule] = part
+    filled[schedule.kind] = part
     return part
   }
 
@@ -91,7 +116,8 @@ struct ConnectedBounds {
     let forwards = zip(graph.segments, forward).reduce(Int64(0)) { $0 + Int64($1.0.repeats) * $1.1 }
     return Parts(
       both: try part(Chain.Weights(forward: 1, backward: 1), FrameBounds.least(model.nodes, graph) { $0.forward[$1] + $0.backward[$1] }),
-      backward: try part(Chain.Weights(forward: 0, backward: 1), FrameBounds.least(model.nodes, graph) { $0.backward[$1] }), forwards: forwards)
+      backward: try part(Chain.Weights(forward: 0, backward: 1), FrameBounds.least(model.nodes, graph) { $0.backward[$1] }),
+      forward: .init(forward, space), forwards: forwards)
   }
 
   /// - Parameter alone: for a copy of each segment, what its operators take at least by themselves.

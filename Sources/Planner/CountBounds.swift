@@ -35,10 +35,11 @@ struct CountBounds {
 
   /// No plan with so many stages of so many devices takes less, whatever its schedule and cut.
   func bound(stages: Int, size: Int) -> Int64 {
-    space.schedules(stages: stages).map { schedule in
+    // Smaller sizes may have schedules that this one has not, and their bound must not be less.
+    space.schedules(stages: stages, microBatches: microBatches).map { schedule in
       Chain.bounds(space, stages: stages, microBatches: microBatches, schedule: schedule).map { chain in
         let (most, least) = (Double(alone.leastOfOperators(chain)), Double(startup.leastOfOperators(chain)))
-        return max(0, Int64((least + (most - least) / Double(size)).rounded(.down)) - slack * chain.totalWeight)
+        return max(0, Int64((least + (most - least) / Double(size)).rounded(.down)) - slack * chain.totalWeight) / chain.sharers
       }.max() ?? 0
     }.min() ?? 0
   }

@@ -12,8 +12,8 @@ struct DecisionPricing {
   private let decision: Decision
   private let pricing: Pricing
   private let resharder: Resharder
-  private let stageLink: Link?
-  /// For each stage its kind of devices.
+  private let links: Links?
+  /// For each group of devices its kind.
   private let kindOfStage: [Int]
   /// The same decision at the prices of the other kinds.
   private var others: [DecisionPricing] = []
@@ -30,39 +30,47 @@ struct DecisionPricing {
   /// Of each segment, what the backward pass of one copy has computed again.
   private var revived: [Bytes] = []
 
+  /// The links between neighbouring stages, and from the last to the first.
+  struct Links {
+    let neighbours: Link
+    let wrap: Link
+  }
+
   private struct Seam: Hashable {
     let from: SegmentID
     let to: SegmentID
   }
 
   /// - Returns: the prediction and the objective in ticks.
-  static func predict(_ decision: Decision, pricing: Pricing, stageLink: Link?) throws -> (
+  /// - Parameter links: nil with one stage.
+  static func predict(_ decision: Decision, pricing: Pricing, links: Links?) throws -> (
     prediction: Prediction, objective: Int64, timeline: PipelineTimeline
   ) {
-    try predict(decision, pricings: [pricing], kindOfStage: decision.stages.map { _ in 0 }, stageLink: stageLink)
+    try predict(decision, pricings: [pricing], kindOfStage: [Int](repeating: 0, count: decision.groups), links: links)
   }
 
   /// - Parameters:
   ///   - pricings: of each kind of devices that a stage is on.
-  ///   - kindOfStage: for each stage its kind.
-  static func predict(_ decision: Decision, pricings: [Pricing], kindOfStage: [Int], stageLink: Link?) throws -> (
+  ///   - kindOfStage: for each group of devices its kind.
+  ///   - links: nil with one stage.
+  static func predict(_ decision: Decision, pricings: [Pricing], kindOfStage: [Int], links: Links?) throws -> (
     prediction: Prediction, objective: Int64, timeline: PipelineTimeline
   ) {
-    var pass = try DecisionPricing(decision, pricings[0], kindOfStage, stageLink)
+    var pass = try DecisionPricing(decision, pricings[0], kindOfStage, links)
     try pass.priceParts()
     pass.others = try pricings.dropFirst().map { pricing in
-      var other = try DecisionPricing(decision, pricing, kindOfStage, stageLink)
+      var other = try DecisionPricing(decision, pricing, kindOfStage, links)
       try other.priceParts()
       return other
     }
     return pass.stagesAndTotal()
   }
 
-  private init(_ decision: Decision, _ pricing: Pricing, _ kindOfStage: [Int], _ stageLink: Link?) throws {
+  private init(_ decision: Decision, _ pricing: Pricing, _ kindOfStage: [Int], _ links: Links?) throws {
     self.kindOfStage = kindOfStage
     self.decision = decision
     self.pricing = pricing
-    self.stageLink = stageLink
+    self.links = links
     resharder = Resharder(pricing)
     strategies = zip(decision.assignments, pricing.rules).map { Strategy(assignment: $0, rule: $1) }
   }
@@ -81,13 +89,15 @@ struct DecisionPricing {
 
   // MARK: - Parts
 
-  private func splitsTie(_ tensor: TensorID) -> Bool { decision.stagesHolding(tensor).count > 1 }
+  private func splitsTie(_ tensor: TensorID) -> Bool { decision.groupsHolding(tensor).count > 1 }
 
   /// Whether a reader is the first one of a parameter on its stage: there the stage's copy counts.
   private func isFirst(_ op: OperatorID, toRead tensor: TensorID) -> Bool {
     guard splitsTie(tensor) else { return graph.consumers[tensor].first?.op == op }
     func stage(_ op: OperatorID) -> Int? {
-      decision.stages.firstIndex { $0.units.contains { $0.segment == graph.segmentOfOperator[op] && !$0.copies.isEmpty } }
+      decision.stages.firstIndex { $0.units.contains { $0.segment == graph.segmentOfOperator[op] && !$0.copies.isEmpty } }.map {
+        decision.group(ofStage: $0)
+      }
     }
     return graph.consumers[tensor].first { stage($0.op) == stage(op) }?.op == op
   }
@@ -117,7 +127,7 @@ struct DecisionPricing {
     let rule = pricing.rules[op]
     let local = strategies[op].localExtents(rule, mesh: decision.mesh)
     for interior in rule.interior {
-      let axes = strategies[op].assignment.indices.filter { strategies[op].assignment[$0] == interior.axis }
+      let axes = strategies[op].meshAxes(on: interior.axis)
       if axes.isEmpty { continue }
       let bytes = Bytes(interior.spans.reduce(4) { $0 * local[$1] })
       collectives.append(
@@ -128,6 +138,7 @@ struct DecisionPricing {
             + (pricing.hasBackward(op) ? interior.backwardCount : 0),
           copies: graph.segments[segment].repeats))
     }
+    priceRing(of: op)
     for part in weights.collectives {
       let cause: Prediction.CollectivePart.Cause =
         switch part.occasion {
@@ -144,11 +155,31 @@ struct DecisionPricing {
     }
     for (position, tensor) in operands.enumerated() where graph.tensors[tensor].isParameter && owns[position] && pricing.needsGradient[tensor] {
       let bytes = pricing.bytes(tensor, strategies[op].operands[position].forward, bytesPerElement: pricing.precision.gradientBytes)
-      if splitsTie(tensor), let stageLink {
-        let time = stageLink.time(bytes)
+      if splitsTie(tensor), let links {
+        let time = links.neighbours.time(bytes)
         once[op].sync += time
         collectives.append(.init(cause: .tied, op: op, tensor: tensor, kind: nil, axes: [], bytes: bytes, time: time, calls: 1, copies: 1))
       }
+    }
+  }
+
+  /// The messages of an operator's ring; what of their time is not hidden is part of the operator's own.
+  private mutating func priceRing(of op: OperatorID) {
+    guard let ring = pricing.rules[op].ring else { return }
+    let axes = strategies[op].meshAxes(on: ring.axis)
+    let ranks = axes.reduce(1) { $0 * decision.mesh[$1] }
+    if ranks == 1 { return }
+    for operand in ring.operands {
+      let tensor = graph.operators[op].operands[operand]
+      let bytes = pricing.bytes(tensor, strategies[op].operands[operand].forward)
+      func hops(isBackward: Bool) -> Int {
+        OperatorRule.Ring.hops(ranks: ranks, isBackward: isBackward, isLearned: pricing.needsGradient[tensor])
+      }
+      let calls = hops(isBackward: false) * (isRecomputed(op) ? 2 : 1) + (pricing.hasBackward(op) ? hops(isBackward: true) : 0)
+      collectives.append(
+        .init(
+          cause: .interior, op: op, tensor: tensor, kind: nil, axes: axes, bytes: bytes, time: pricing.hop(bytes, axes: axes), calls: calls,
+          copies: graph.segments[graph.segmentOfOperator[op]].repeats))
     }
   }
 
@@ -278,14 +309,15 @@ struct DecisionPricing {
     var stages: [Prediction.StagePart] = []
     var previous: SegmentID?
     let last = decision.stages.count - 1
+    let inFlight = microBatchesInFlight()
     for (index, stage) in decision.stages.enumerated() {
       var t = PipelineTimeline.StageTimes(forward: 0, backward: 0, once: 0, sendForward: 0, sendBackward: 0)
-      let inFlight = decision.schedule.inFlight(
-        stage: index, stages: decision.stages.count, microBatches: decision.job.microBatches, mode: decision.job.mode)
+      let inFlight = inFlight[index]
       var part = Prediction.MemoryPart(
         weights: .zero, gradients: .zero, optimizerState: .zero, activations: .zero, microBatchesInFlight: inFlight, transient: .zero)
       var (sync, update, communication): (Seconds, Seconds, Seconds) = (.zero, .zero, .zero)
-      let own = kindOfStage[index] == 0 ? self : others[kindOfStage[index] - 1]
+      let kind = kindOfStage[decision.group(ofStage: index)]
+      let own = kind == 0 ? self : others[kind - 1]
       for unit in stage.units {
         for _ in unit.copies {
           t.forward += own.inside[unit.segment].forward
@@ -308,18 +340,23 @@ struct DecisionPricing {
           part.activations += kept[unit.segment] * inFlight
         }
       }
-      if index < last, let stageLink, let segment = stage.units.last?.segment {
+      if index < last, let links, let segment = stage.units.last?.segment {
+        let wraps = decision.group(ofStage: index + 1) == 0
+        let link = wraps ? links.wrap : links.neighbours
         for exit in graph.segments[segment].exits {
           guard let producer = graph.producer[exit] else { continue }
           let bytes = pricing.bytes(exit, strategies[producer].result)
-          let forward = stageLink.time(bytes)
+          let forward = link.time(bytes)
           t.sendForward += pricing.ticks(forward)
           let sendsBack = trains && pricing.needsGradient[exit]
           if sendsBack {
-            t.sendBackward += pricing.ticks(stageLink.time(pricing.bytes(exit, strategies[producer].resultGradient)))
+            t.sendBackward += pricing.ticks(link.time(pricing.bytes(exit, strategies[producer].resultGradient)))
           }
-          // Boundaries after copies of one segment are alike.
-          let alike = decision.stages.indices.filter { $0 < last && decision.stages[$0].units.last?.segment == segment }
+          // Boundaries after copies of one segment are alike, unless those from the last stage to the first have another link.
+          let alike = decision.stages.indices.filter { other in
+            other < last && decision.stages[other].units.last?.segment == segment
+              && (links.wrap == links.neighbours || wraps == (decision.group(ofStage: other + 1) == 0))
+          }
           if index == alike.first {
             collectives.append(
               .init(
@@ -337,9 +374,25 @@ struct DecisionPricing {
     let timeline = PipelineTimeline(times, schedule: decision.schedule, microBatches: decision.job.microBatches, mode: decision.job.mode)
     takeSlowest()
     var prediction = Prediction(
-      step: pricing.seconds(timeline.end), bubble: timeline.bubble, stages: stages, operators: operators, collectives: collectives,
-      memoryLimit: pricing.rates.usable)
-    if let limit = prediction.fullest?.memoryLimit { prediction.memoryLimit = limit }
+      step: pricing.seconds(timeline.end), bubble: timeline.bubble, stages: stages, groups: decision.groups, operators: operators,
+      collectives: collectives, memoryLimit: pricing.rates.usable)
+    prediction.memoryLimit = prediction.memoryLimit(ofGroup: prediction.fullest)
     return (prediction, timeline.end, timeline)
+  }
+
+  /// For each virtual stage, its micro-batches in flight at the time when its stage keeps most.
+  private func microBatchesInFlight() -> [Int] {
+    let perMicroBatch = decision.stages.map { stage in stage.units.reduce(Bytes.zero) { $0 + kept[$1.segment] * $1.copies.count } }
+    var inFlight = [Int](repeating: 0, count: decision.stages.count)
+    for group in 0..<decision.groups {
+      let chunks = Array(stride(from: group, to: decision.stages.count, by: decision.groups))
+      let times = decision.schedule.fullest(
+        stage: group, stages: decision.groups, microBatches: decision.job.microBatches, mode: decision.job.mode)
+      func bytes(_ time: [Int]) -> Bytes { zip(chunks, time).reduce(.zero) { $0 + perMicroBatch[$1.0] * $1.1 } }
+      var most = times[0]
+      for time in times where bytes(time) > bytes(most) { most = time }
+      for (k, count) in zip(chunks, most) { inFlight[k] = count }
+    }
+    return inFlight
   }
 }

@@ -59,7 +59,9 @@ enum DeviceCounts {
   static func possible(_ request: SearchRequest) -> [Int] {
     let devices = request.cluster.deviceCount
     guard request.mayLeaveIdle else { return [devices] }
-    let degree = request.pipelineDegree ?? request.stageLayers?.count
+    // Of interleaved chunks several are on each stage.
+    let isPlain = request.schedule != .interleaved && (request.chunks ?? 1) == 1
+    let degree = request.pipelineDegree ?? (isPlain ? request.stageLayers?.count : nil)
     let size = request.mesh?.reduce(1, *)
     switch (degree, size) {
     case (let degree?, let size?): return degree * size <= devices ? [degree * size] : []
@@ -72,7 +74,11 @@ enum DeviceCounts {
 
 extension Space {
   /// The sizes that meshes of so many stages may have, the largest first.
-  func sizes(stages: Int) -> [Int] { deviceCounts.reversed().filter { $0 % stages == 0 }.map { $0 / stages } }
+  func sizes(stages: Int) -> [Int] {
+    let sizes = deviceCounts.reversed().filter { $0 % stages == 0 }.map { $0 / stages }
+    guard let size = request.mesh?.reduce(1, *) else { return sizes }
+    return sizes.filter { $0 == size }
+  }
 
   /// The largest of them.
   func largestSize(stages: Int) -> Int { sizes(stages: stages).first ?? 0 }

@@ -8,21 +8,38 @@ extension FoldedModel {
   /// The folded model of a frame of the space.
   init(
     pricing: Pricing, strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil, along guide: Resharder? = nil,
-    link: Link?
+    link: Link?, wrapLink: Link? = nil
   ) {
     self.init(pricing: pricing, strategies: strategies, ties: ties, zero: zero, recompute: recompute, along: guide) { bytes in
       link?.time(bytes) ?? .zero
     }
+    self.wrapLink = wrapLink == link ? nil : wrapLink
   }
 
   /// The same at the prices of every kind of device; tensors are converted in the ways that are cheapest on the first.
   init(
-    pricings: [Pricing], strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil, link: Link?
+    pricings: [Pricing], strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil, link: Link?,
+    wrapLink: Link? = nil
   ) {
-    let first = FoldedModel(pricing: pricings[0], strategies: strategies, ties: ties, zero: zero, recompute: recompute, link: link)
-    let others = pricings.dropFirst().map {
-      FoldedModel(pricing: $0, strategies: strategies, ties: ties, zero: zero, recompute: recompute, along: first.resharder, link: link)
+    func folded(_ pricing: Pricing, along guide: Resharder? = nil) -> FoldedModel {
+      FoldedModel(
+        pricing: pricing, strategies: strategies, ties: ties, zero: zero, recompute: recompute, along: guide, link: link, wrapLink: wrapLink)
     }
+    let first = folded(pricings[0])
+    let others = pricings.dropFirst().map { folded($0, along: first.resharder) }
     self = others.isEmpty ? first : FoldedModel(leastOf: [first] + others)
+  }
+
+  /// The times to send a node's result to the next virtual stage, and its gradient back: over the link between neighbouring stages, or from the
+  /// last stage to the first.
+  func sends(_ node: Int, wraps: Bool) -> (forward: [Int64], backward: [Int64]) {
+    let graph = pricing.graph
+    guard wraps, let wrapLink, case .op(let op) = nodes[node].subject, graph.segments[nodes[node].segment].exits.contains(graph.operators[op].result)
+    else { return (nodes[node].sendForward, nodes[node].sendBackward) }
+    let result = graph.operators[op].result
+    return (
+      strategies[op].map { pricing.ticks(wrapLink.time(pricing.bytes(result, $0.result))) },
+      strategies[op].map { pricing.job.mode == .train ? pricing.ticks(wrapLink.time(pricing.bytes(result, $0.resultGradient))) : 0 }
+    )
   }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import CostModel
+import Hardware
 import ModelGraph
 import Quantities
 import Search
@@ -64,6 +65,8 @@ struct FoldedModel {
   let recompute: [Recompute]
   /// Where stages are on devices of several kinds, the same choices at the prices of each; the nodes' and edges' own are then the least of them.
   private(set) var kinds: [FoldedModel] = []
+  /// The link from the last stage to the first, where it is another than the one between neighbours.
+  var wrapLink: Link?
   private(set) var nodes: [Node] = []
   private(set) var edges: [Edge] = []
   private var operatorNodeCount = 0
@@ -224,7 +227,7 @@ struct FoldedModel {
     let repeats = isRecomputed(op)
     nodeOfWeights.append(nil)
     weightsOptions.append([])
-    guard operands.indices.contains(where: { owns[$0] && graph.tensors[operands[$0]].isParameter }) else { return }
+    guard operands.indices.contains(where: { owns[$0] && pricing.isParameter(operands[$0]) }) else { return }
     func cost(_ strategy: Strategy, _ stage: ZeROStage) -> WeightsCost {
       var cost = pricing.weights(op, strategy, stage, ownsParameter: owns)
       for (position, tensor) in operands.enumerated() where owns[position] && ties.isSplit(tensor) && pricing.needsGradient[tensor] {
@@ -273,7 +276,8 @@ struct FoldedModel {
   }
 
   func parameterUses(of op: OperatorID, _ strategy: Strategy) -> [Strategy.Use] {
-    graph.operators[op].operands.indices.filter { graph.tensors[graph.operators[op].operands[$0]].isParameter }.map { strategy.operands[$0] }
+    let operands = graph.operators[op].operands
+    return operands.indices.filter { pricing.isParameter(operands[$0]) }.map { strategy.operands[$0] }
   }
 
   /// The nodes of operators and of their weights: those of shared tensors come after them.
@@ -320,7 +324,7 @@ struct FoldedModel {
   /// Whether an operand is needed again: for the operator's own backward pass, or, as what comes into a segment, to compute everything again.
   private func isKept(_ tensor: TensorID, by op: OperatorID, operand: Int) -> Bool {
     if pricing.keeps(op, operand: operand) { return true }
-    return trains && recompute[graph.segmentOfOperator[op]] == .full && graph.tensors[tensor].isActivation && graph.producer[tensor] == nil
+    return trains && recompute[graph.segmentOfOperator[op]] == .full && pricing.isActivation(tensor) && graph.producer[tensor] == nil
   }
 
   /// Whether a tensor has a node of its own: it has several readers, its producer's backward pass counted, so that its conversions and its kept

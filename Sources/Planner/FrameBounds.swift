@@ -14,12 +14,15 @@ struct FrameBounds {
     /// What a stage takes less than the sum of its layers.
     private let lessPerStage: Int64
 
-    init(_ perSegment: [Int64], _ space: Space, lessPerStage: Int64 = 0) {
+    /// - Parameter first: of the first copy of each segment, where that is less.
+    init(_ perSegment: [Int64], _ space: Space, lessPerStage: Int64 = 0, first: [Int64]? = nil) {
       self.lessPerStage = lessPerStage
       before = perSegment[..<space.layerSegments.lowerBound].reduce(0, +)
       after = perSegment[space.layerSegments.upperBound...].reduce(0, +)
       for segment in space.layerSegments {
-        for _ in 0..<space.request.graph.segments[segment].repeats { prefix.append(prefix[prefix.count - 1] + perSegment[segment]) }
+        for copy in 0..<space.request.graph.segments[segment].repeats {
+          prefix.append(prefix[prefix.count - 1] + (copy == 0 ? first?[segment] ?? perSegment[segment] : perSegment[segment]))
+        }
       }
     }
 
@@ -29,11 +32,17 @@ struct FrameBounds {
         + (layers.upperBound == prefix.count - 1 ? after : 0)
     }
 
+    /// One of a stage's chunks. All but the model's first begin with the conversions between layers.
+    func chunk(_ layers: Range<Int>) -> Int64 { stage(layers) + (layers.lowerBound > 0 ? lessPerStage : 0) }
+
     /// The least that the stage with most layers can be when `layers` are cut into `stages`.
     func largest(stages: Int) -> Int64 {
       let most = (prefix.count - 1 + stages - 1) / stages
       return (0...prefix.count - 1 - most).map { prefix[$0 + most] - prefix[$0] }.min() ?? 0
     }
+
+    /// The least that so many layers can be together, wherever they are.
+    func smallest(_ count: Int) -> Int64 { zip(prefix, prefix.dropFirst()).map { $1 - $0 }.sorted().prefix(count).reduce(0, +) }
   }
 
   /// One micro-batch through every stage, forward and backward (all micro-batches where there is one stage), and once per step what the
@@ -44,6 +53,8 @@ struct FrameBounds {
   private let backward: Parts
   /// By the number of micro-batches in flight, as they are asked for.
   private var memory: [Int: Parts] = [:]
+  /// For each stage and chunk, the micro-batches in flight at one of the times when the stage holds most.
+  private var held: [Schedule: [[Int]]] = [:]
   /// The frame's operators, not connected.
   let operators: FoldedModel
   private let space: Space
@@ -86,12 +97,17 @@ struct FrameBounds {
   }
 
   private func warm(_ schedule: Schedule, stage: Int) -> Int64 {
-    Int64(schedule.passesBeforeBackward(stage: stage, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode))
+    Int64(schedule.sparedPasses(stage: stage, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode))
   }
 
   /// A lower bound of the step under every cut: some stage holds at least as many layers as the evenest cut's largest.
   func bound(_ schedule: Schedule) -> Int64 {
     if frame.stages == 1 { return whole }
+    if schedule.kind == .interleaved {
+      let (p, m) = (frame.stages, Int64(frame.microBatches))
+      let mean = (m * both.stage(0..<space.layerCount) + Int64(p * (p - 1) / 2) * both.smallest(1)) / Int64(p)
+      return max(whole, mean, m * both.smallest((space.layerCount + p - 1) / p))
+    }
     if space.request.mode == .forward { return whole + Int64(frame.microBatches - 1) * forward.largest(stages: frame.stages) }
     return whole + added(both.largest(stages: frame.stages), backward.largest(stages: frame.stages), warm: warm(schedule, stage: 0))
   }
@@ -99,6 +115,10 @@ struct FrameBounds {
   /// A lower bound of the step under a cut.
   func bound(_ schedule: Schedule, cut: [Int]) -> Int64 {
     if frame.stages == 1 { return whole }
+    if schedule.kind == .interleaved {
+      let chunks = ChunkTimes(cut, both: both.chunk, forward: forward.chunk, backward: backward.chunk)
+      return max(whole, chunks.bound(schedule, stages: frame.stages, microBatches: frame.microBatches))
+    }
     var most: Int64 = 0
     var start = 0
     for (s, count) in cut.enumerated() {
@@ -122,10 +142,15 @@ struct FrameBounds {
 
   /// The least that the fullest stage can hold under a cut, each operator at its own least.
   mutating func leastMemory(_ schedule: Schedule, cut: [Int]) -> Int64 {
-    var most: Int64 = 0
+    if held[schedule] == nil {
+      held[schedule] = (0..<frame.stages).map {
+        schedule.fullest(stage: $0, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode)[0]
+      }
+    }
+    var stages = reserved.isEmpty ? [Int64](repeating: 0, count: frame.stages) : reserved
     var start = 0
-    for (s, count) in cut.enumerated() {
-      let inFlight = schedule.inFlight(stage: s, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode)
+    for (k, count) in cut.enumerated() {
+      let inFlight = held[schedule]?[k % frame.stages][k / frame.stages] ?? 0
       let parts: Parts
       if let known = memory[inFlight] {
         parts = known
@@ -133,9 +158,9 @@ struct FrameBounds {
         parts = Parts(Self.least(operators.nodes, space.request.graph) { $0.resident[$1] + Int64(inFlight) * $0.leastKept[$1] }, space)
         memory[inFlight] = parts
       }
-      most = max(most, parts.stage(start..<start + count) + (reserved.isEmpty ? 0 : reserved[s]))
+      stages[k % frame.stages] += parts.stage(start..<start + count)
       start += count
     }
-    return most
+    return stages.max() ?? 0
   }
 }

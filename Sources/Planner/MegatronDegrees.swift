@@ -8,6 +8,9 @@ package struct MegatronDegrees: Hashable, Sendable {
   package var tensor = 1
   package var pipeline = 1
   package var data = 1
+  /// How many devices share out each sequence, and how attention does so; nil leaves the way to what is cheapest.
+  package var context = 1
+  package var contextWay: ContextWay?
   /// Of the data replicas, how many share out each layer's experts.
   package var expert = 1
   package var isSequenceParallel = false
@@ -17,13 +20,15 @@ package struct MegatronDegrees: Hashable, Sendable {
   package var recomputedLayers: Int?
   /// Sequences per micro-batch and replica; nil is one with several stages, else all that a replica has.
   package var microBatchSize: Int?
-  package var schedule = Schedule.oneForwardOneBackward
-  /// Layers on each stage; nil is the evenest cut.
+  package var schedule = Schedule.Kind.oneForwardOneBackward
+  /// Chunks of the model on each stage: more than one under the interleaved schedule.
+  package var chunks = 1
+  /// Layers on each virtual stage; nil is the evenest cut.
   package var stageLayers: [Int]?
 
   package init() {}
 
-  package var devices: Int { tensor * pipeline * data }
+  package var devices: Int { tensor * pipeline * data * context }
 
   /// The micro-batches' size under a global batch.
   package func microBatchSize(batch: Int) -> Int { microBatchSize ?? (pipeline > 1 ? 1 : max(1, batch / data)) }
@@ -44,15 +49,16 @@ package struct MegatronDegrees: Hashable, Sendable {
     try checkExperts(of: request)
     request.microBatches = request.batch / (size * data)
     (request.mesh, request.form) = MegatronForm.mesh(
-      request.graph, data: data, expert: expert, tensor: tensor, isSequenceParallel: isSequenceParallel)
+      request.graph, data: data, expert: expert, context: context, contextWay: contextWay, tensor: tensor, isSequenceParallel: isSequenceParallel)
     request.pipelineDegree = pipeline
     request.schedule = schedule
+    request.chunks = chunks
     request.zero = zero
     request.recompute = recompute
     request.layersMayDiffer = false
     request.reversed = nil
     request.recomputedLayers = recomputedLayers
-    request.stageLayers = try stageLayers ?? Planner.evenStages(request, stages: pipeline)
+    request.stageLayers = try stageLayers ?? Planner.evenStages(request, stages: pipeline, chunks: chunks)
     return request
   }
 
@@ -93,6 +99,7 @@ package struct MegatronDegrees: Hashable, Sendable {
     if tensor != other.tensor { options.append("--tp \(tensor)") }
     if pipeline != other.pipeline { options.append("--pp \(pipeline)") }
     if data != other.data { options.append("--dp \(data)") }
+    if context != other.context { options.append("--cp \(context)") }
     if expert != other.expert { options.append("--ep \(expert)") }
     if isSequenceParallel != other.isSequenceParallel { options.append("--sp") }
     if recompute != other.recompute { options.append("--recompute \(recompute.rawValue)") }

@@ -8,6 +8,8 @@ import Strategies
 /// its own: experts are split on it, everything else along the data as before, so that tokens go to their experts in an all-to-all
 /// inside the group. A group's members are neighbours.
 ///
+/// With context parallelism one more mesh axis splits the sequence of everything; attention there goes one of several ways (`ContextWay`).
+///
 /// On the tensor axis, what carries the residual stream is never cut: products, attention, embedding, head and loss split heads, the inner
 /// features of the MLP, or the vocabulary, so that each pair of products becomes column- then row-parallel (Shoeybi et al. 2019). With sequence
 /// parallelism the operators between them split the sequence (Korthikanti et al. 2022, §4.2.2); without, they are replicated.
@@ -16,28 +18,35 @@ package struct MegatronForm: Hashable, Sendable {
   package var dataAxes: [Int]
   /// The one of them on which the experts' operators split the experts instead.
   package var expertAxis: Int?
+  /// The mesh axis that splits the sequence of every operator, and how attention may do so; all ways where nil.
+  package var contextAxis: Int?
+  package var contextWay: ContextWay?
   /// One mesh axis, or two where the degree exceeds the key-value heads: the first splits the heads, the second the queries of each.
   package var tensorAxes: [Int]
   package var isSequenceParallel: Bool
 
-  package init(dataAxes: [Int], expertAxis: Int? = nil, tensorAxes: [Int], isSequenceParallel: Bool) {
+  package init(
+    dataAxes: [Int], expertAxis: Int? = nil, contextAxis: Int? = nil, contextWay: ContextWay? = nil, tensorAxes: [Int], isSequenceParallel: Bool
+  ) {
     self.dataAxes = dataAxes
     self.expertAxis = expertAxis
+    self.contextAxis = contextAxis
+    self.contextWay = contextWay
     self.tensorAxes = tensorAxes
     self.isSequenceParallel = isSequenceParallel
   }
 
-  /// The mesh of a data and a tensor degree for a model: `[data, tensor]`, or `[data / expert, expert, tensor]`, without axes of one device.
+  /// The mesh of some degrees for a model: `[data / expert, expert, context, tensor]`, without axes of one device.
   package static func mesh(
-    _ graph: Graph, data: Int, expert: Int = 1, tensor: Int, isSequenceParallel: Bool
+    _ graph: Graph, data: Int, expert: Int = 1, context: Int = 1, contextWay: ContextWay? = nil, tensor: Int, isSequenceParallel: Bool
   ) -> (mesh: [Int], form: MegatronForm) {
     let heads = keyValueHeads(graph) ?? tensor
     let factors = tensor > heads && tensor % heads == 0 ? [heads, tensor / heads].filter { $0 > 1 } : [tensor].filter { $0 > 1 }
     let replicas = [data / expert, expert].filter { $0 > 1 }
-    let mesh = replicas + factors
+    let mesh = replicas + [context].filter { $0 > 1 } + factors
     let form = MegatronForm(
-      dataAxes: Array(replicas.indices), expertAxis: expert > 1 ? replicas.count - 1 : nil, tensorAxes: Array(mesh.indices.suffix(factors.count)),
-      isSequenceParallel: isSequenceParallel)
+      dataAxes: Array(replicas.indices), expertAxis: expert > 1 ? replicas.count - 1 : nil, contextAxis: context > 1 ? replicas.count : nil,
+      contextWay: contextWay, tensorAxes: Array(mesh.indices.suffix(factors.count)), isSequenceParallel: isSequenceParallel)
     return (mesh.isEmpty ? [1] : mesh, form)
   }
 
@@ -56,6 +65,7 @@ package struct MegatronForm: Hashable, Sendable {
     // What stands between dispatch and combine.
     let experts = rule.worksOnSlots ? rule.iteration.firstIndex { $0.role == .experts } : nil
     for axis in dataAxes where strategy.assignment[axis] != (axis == expertAxis ? experts ?? batch : batch) { return false }
+    if let contextAxis, !allowsContext(strategy.assignment[contextAxis], rule) { return false }
     let inner = rule.iteration.indices.filter { axis in
       let iteration = rule.iteration[axis]
       return iteration.isSplittable && !carried.contains(iteration.name) && iteration.extent > 1
@@ -74,5 +84,13 @@ package struct MegatronForm: Hashable, Sendable {
       if inner.contains(where: hasRoom) { return false }
       return !(isSequenceParallel && inner.isEmpty && (sequence.map(hasRoom) ?? false))
     }
+  }
+
+  /// Whether the context axis may go to an iteration axis: to positions, or to the places of tokens at experts; of attention, as its way says.
+  private func allowsContext(_ assigned: Int?, _ rule: OperatorRule) -> Bool {
+    if case .attention = rule.work, rule.iteration.contains(where: { $0.role.isPosition && $0.isSplittable }) {
+      return ContextWay.allCases.contains { (contextWay ?? $0) == $0 && $0.isMeant(assigned, rule) }
+    }
+    return assigned == rule.iteration.firstIndex { ($0.role.isPosition || $0.role == .slots) && $0.isSplittable }
   }
 }

@@ -5,7 +5,7 @@ import Search
 import Strategies
 
 /// Lower bounds of the cuts of a frame whose stages are on devices of several kinds, with conversions counted and memory relaxed: each stage takes at
-/// least what its layers take on its own kind.
+/// least what its layers take on its own kind. Each stage holds one chunk.
 struct MixedBounds {
   private let space: Space
   private let frame: Space.Frame
@@ -48,7 +48,7 @@ struct MixedBounds {
   }
 
   private func warm(_ schedule: Schedule, stage: Int) -> Int64 {
-    Int64(schedule.passesBeforeBackward(stage: stage, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode))
+    Int64(schedule.sparedPasses(stage: stage, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode))
   }
 
   private mutating func filled(_ schedule: Schedule) throws -> [FrameBounds.Parts] {

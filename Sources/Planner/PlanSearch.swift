@@ -51,6 +51,8 @@ struct PlanSearch {
   private var recentModels: [FrameModel] = []
   private static let mostRecentModels = 64
   private var placedMeshes: [[Int]: Space.Placed] = [:]
+  /// By stages and chunks, and where devices are of several kinds by the size of a stage.
+  private var cuts: [[Int]: [[Int]]] = [:]
   private let rates: DeviceRates
   private let limit: Int64
   /// Plans with this objective or more are of no interest.
@@ -70,15 +72,19 @@ struct PlanSearch {
   private var relaxedBounds: [RelaxedKey: (sum: Int64, choice: [Int]?)] = [:]
 
   /// Lower bounds of configurations with a price on memory, whatever their layers compute again.
-  private var pricedBounds: [PricedKey: Int64] = [:]
+  private var pricedBounds: [PricedKey: (bound: Int64, price: Price?)] = [:]
+
+  /// A price on the memory of one stage.
+  private struct Price {
+    let stage: Int
+    let ticksPerByte: Double
+  }
 
   private struct PricedKey: Hashable {
     let relaxed: RelaxedKey
     let kinds: [Recompute]
     /// The stage whose memory has the price.
-    let copies: [Int]
-    let inFlight: Int
-    let reserved: Int64
+    let row: BlockTables.MemoryRow
   }
 
   /// Cuts that a lower bound excluded. One whose chain weighs nothing less, and with no less on the priced stage, is excluded by the same bound.
@@ -94,13 +100,14 @@ struct PlanSearch {
     let weights: [Configuration.Weights]
     /// The stage whose memory had a price, if one had.
     let row: BlockTables.MemoryRow?
+    let price: Price?
     let bound: Int64
 
     func isCovered(by other: [Configuration.Weights], _ rows: [BlockTables.MemoryRow]) -> Bool {
       guard zip(weights, other).allSatisfy({ $0.isCovered(by: $1) }) else { return false }
       guard let row else { return true }
       return rows.contains { more in
-        row.reserved <= more.reserved && zip(row.copies, more.copies).allSatisfy { $0 <= $1 && $0 * row.inFlight <= $1 * more.inFlight }
+        row.reserved <= more.reserved && zip(row.copies, more.copies).allSatisfy { $0 <= $1 } && zip(row.kept, more.kept).allSatisfy { $0 <= $1 }
       }
     }
   }
@@ -115,11 +122,38 @@ struct PlanSearch {
     /// All meshes of a pipeline degree, a size of its stages and a number of micro-batches, and of smaller sizes.
     case meshes(stages: Int, size: Int, microBatches: Int)
     case frame(Space.Frame)
+    /// The cuts of a frame that no bound excludes so far.
+    case cuts(OpenFrame)
     case cut(Space.Frame, Schedule, [Int])
     /// A cut with all layers alike.
     case alike(Space.Frame, Schedule, [Int])
     /// A cut with layers of two kinds.
     case mixed(Space.Frame, Schedule, [Int])
+    /// Cuts for several numbers of chunks.
+    case interleaved(Space.Frame, [Member])
+  }
+
+  /// A cut with its lower bound.
+  private struct Member {
+    let schedule: Schedule
+    let cut: [Int]
+    let bound: Int64
+  }
+
+  /// A frame with the cuts that no bound excludes so far, the least first.
+  private final class OpenFrame {
+    typealias Cut = (schedule: Schedule, cut: [Int], bound: Int64)
+    let frame: Space.Frame
+    /// The least first; of equally good ones the earlier.
+    let cuts: [Cut]
+    /// Whether a price on memory is in the bounds.
+    let isPriced: Bool
+
+    init(_ frame: Space.Frame, _ cuts: [Cut], isPriced: Bool) {
+      self.frame = frame
+      self.cuts = cuts.enumerated().sorted { ($0.element.bound, $0.offset) < ($1.element.bound, $1.offset) }.map(\.element)
+      self.isPriced = isPriced
+    }
   }
 
   /// Items by their lower bounds; of equal ones the earlier first.
@@ -189,9 +223,11 @@ struct PlanSearch {
       switch item {
       case .meshes(let stages, let size, let microBatches): try expand(stages: stages, size: size, microBatches: microBatches)
       case .frame(let frame): try expand(frame)
+      case .cuts(let open): try expand(open)
       case .cut(let frame, let schedule, let cut): try self.bound(frame, schedule, cut, bound: bound)
       case .alike(let frame, let schedule, let cut): try solveAlike(frame, schedule, cut, bound: bound)
       case .mixed(let frame, let schedule, let cut): try solveMixed(frame, schedule, cut, bound: bound)
+      case .interleaved(let frame, let members): try split(frame, members)
       }
     }
   }
@@ -213,7 +249,7 @@ struct PlanSearch {
     var byDegree: [Int: [(microBatches: Int, bound: Int64)]] = [:]
     for stages in space.pipelineDegrees {
       let size = space.largestSize(stages: stages)
-      for microBatches in space.microBatchCounts {
+      for microBatches in space.microBatchCounts where !space.schedules(stages: stages, microBatches: microBatches).isEmpty {
         // The item stands for smaller sizes too.
         var least = space.deviceCounts.count > 1 ? try countBound(stages, size, microBatches) : .max
         if stages * size == most, !space.frames(stages: stages, size: size, microBatches: microBatches).isEmpty {
@@ -230,14 +266,17 @@ struct PlanSearch {
       let frames = try promising.flatMap { try boundedFrames(stages: stages, size: size, microBatches: $0.microBatches) }.sorted {
         $0.bound < $1.bound
       }
-      let schedule = space.schedules(stages: stages)[0]
-      let cut = space.evenCut(stages: stages)
       for (frame, bound) in frames.flatMap({ frame in space.recomputes.map { (frame.frame.recomputing($0), frame.bound) } }) {
         if bound >= cutoff ?? .max || isLate { break }
-        guard space.allowsAlike(frame.recompute, cut: cut) else { continue }
-        guard var bounds = try bounds(frame), bounds.leastMemory(schedule, cut: cut) <= limit / 2 else { continue }
-        _ = try solve(frame, schedule, cut, bound: bound)
-        break
+        guard var bounds = try bounds(frame) else { continue }
+        var isPlentiful = false
+        for schedule in space.seedSchedules(frame) {
+          let cut = space.evenCut(stages: stages, chunks: schedule.chunks)
+          guard space.allowsAlike(frame.recompute, cut: cut), bounds.leastMemory(schedule, cut: cut) <= limit / 2 else { continue }
+          _ = try solve(frame, schedule, cut, bound: bound)
+          isPlentiful = true
+        }
+        if isPlentiful { break }
       }
     }
   }
@@ -319,9 +358,11 @@ struct PlanSearch {
         return note(.memory(row: 0, least: least, limit: limit))
       }
     }
-    let cuts = space.cuts(frame)
     var mixed = try MixedBounds(bounds.operators, space: space, frame: frame)
-    for schedule in space.schedules(stages: frame.stages) {
+    var interleaved: [Member] = []
+    var left: [OpenFrame.Cut] = []
+    for schedule in space.schedules(frame) {
+      let cuts = cuts(frame, schedule)
       if let cutoff, bounds.bound(schedule) >= cutoff {
         pruned += cuts.count
         continue
@@ -357,10 +398,106 @@ struct PlanSearch {
       }
       for (cut, bound) in open {
         let bound = max(bound, try closer.bound(schedule, cut: cut))
-        if bound < cutoff ?? .max { queue.push(.cut(frame, schedule, cut), bound: bound) } else { pruned += 1 }
+        if bound >= cutoff ?? .max {
+          pruned += 1
+        } else if schedule.kind == .interleaved {
+          interleaved.append(Member(schedule: schedule, cut: cut, bound: bound))
+        } else {
+          left.append((schedule, cut, bound))
+        }
       }
       connected = closer
     }
+    push(frame, interleaved, least: 0)
+    try push(frame, left, isPriced: space.request.ignoresMemoryLimit)
+  }
+
+  private mutating func push(_ frame: Space.Frame, _ cuts: [OpenFrame.Cut], isPriced: Bool) throws {
+    let open = OpenFrame(frame, cuts, isPriced: isPriced)
+    guard let least = open.cuts.first, least.bound < cutoff ?? .max else {
+      pruned += cuts.count
+      return
+    }
+    if isPriced { pricedFrames += 1 }
+    if isPriced, pricedFrames & (pricedFrames - 1) == 0 {
+      let wasOpen = self.open
+      try solveAlike(frame, least.schedule, least.cut, bound: least.bound)
+      // What is left open is in the queue.
+      self.open = wasOpen
+    }
+    queue.push(.cuts(open), bound: least.bound)
+  }
+
+  /// Bounds all cuts of a frame with the price on memory that suits the least of them; after that leaves the cuts to be looked at one by one.
+  private mutating func expand(_ open: OpenFrame) throws {
+    let frame = open.frame
+    let left = open.cuts.filter { $0.bound < cutoff ?? .max }
+    pruned += open.cuts.count - left.count
+    guard let least = left.first else { return }
+    if !open.isPriced {
+      let (bound, price) = try boundOfKinds(space.recomputes, frame, least.schedule, least.cut, cutoff ?? Problem.largestSum)
+      guard let price else {
+        // Memory is no matter where time is least.
+        let closer = space.isBoundedByKinds(least.schedule, least.cut) ? max(least.bound, bound) : least.bound
+        return try push(frame, [(least.schedule, least.cut, closer)] + left.dropFirst(), isPriced: true)
+      }
+      return try push(
+        frame,
+        left.enumerated().map { number, cut in
+          let priced = max(cut.bound, try pricedCuts(space.recomputes, frame, cut.schedule, price)?.bound(cut: cut.cut) ?? 0)
+          return (cut.schedule, cut.cut, number == 0 && space.isBoundedByKinds(cut.schedule, cut.cut) ? max(priced, bound) : priced)
+        }, isPriced: true)
+    }
+    for cut in left { queue.push(.cut(frame, cut.schedule, cut.cut), bound: cut.bound) }
+  }
+
+  /// Of the first, second, fourth, … frame that is bounded so, the least cut is solved before its turn.
+  private var pricedFrames = 0
+
+  /// Bounds interleaved cuts of a frame together, and what that leaves in two halves: first of the numbers of chunks, then of the cuts for one.
+  private mutating func split(_ frame: Space.Frame, _ members: [Member]) throws {
+    guard let least = try jointBound(frame, members, cutoff ?? .max) else { return }
+    if least >= cutoff ?? .max {
+      pruned += members.count
+      return
+    }
+    var middle = members.count / 2
+    if members[0].schedule != members[members.count - 1].schedule {
+      while middle < members.count && members[middle].schedule == members[middle - 1].schedule { middle += 1 }
+      if middle == members.count { middle = members.firstIndex { $0.schedule == members[members.count - 1].schedule } ?? members.count / 2 }
+    }
+    push(frame, Array(members[..<middle]), least: least)
+    push(frame, Array(members[middle...]), least: least)
+  }
+
+  private mutating func push(_ frame: Space.Frame, _ members: [Member], least: Int64) {
+    guard let bound = members.map(\.bound).min() else { return }
+    let item: Item = members.count == 1 ? .cut(frame, members[0].schedule, members[0].cut) : .interleaved(frame, members)
+    queue.push(item, bound: max(bound, least))
+  }
+
+  /// A lower bound of all plans of several cuts, whatever their layers compute again; nil where there is no choice.
+  private mutating func jointBound(_ frame: Space.Frame, _ members: [Member], _ cutoff: Int64) throws -> Int64? {
+    let ties = space.certainTies(stages: frame.stages)
+    guard let base = try frameModel(frame.recomputing(space.recomputes[0]), ties) else { return nil }
+    let joint = JointWeights(base.operators, members.map { Configuration(base.frame, $0.schedule, $0.cut, space: space) })
+    guard let relaxed = try base.minimum.least(joint.objective, cutoff: cutoff) else {
+      note(.forbidden)
+      return nil
+    }
+    guard relaxed.sum < cutoff, let choice = relaxed.choice, base.minimum.memory(choice, joint.load.row()) > limit else { return relaxed.sum }
+    let models = try [base] + space.recomputes.dropFirst().compactMap { try frameModel(frame.recomputing($0), ties) }
+    return max(
+      relaxed.sum,
+      try boundWithPrice(models, joint.objective, joint.load.row(), nil, relaxed: choice, frame, cutoff).bound)
+  }
+
+  private mutating func cuts(_ frame: Space.Frame, _ schedule: Schedule) -> [[Int]] {
+    let key = [frame.stages, schedule.chunks, space.request.cluster.isUniform ? 0 : frame.size]
+    if let known = cuts[key] { return known }
+    let cuts = space.cuts(frame, schedule)
+    self.cuts[key] = cuts
+    return cuts
   }
 
   private mutating func bounds(_ frame: Space.Frame) throws -> FrameBounds? {
@@ -376,7 +513,7 @@ struct PlanSearch {
     if strategies.contains(where: \.isEmpty) { return nil }
     return FoldedModel(
       pricings: pricings, strategies: strategies, ties: ties, zero: space.request.zero, recompute: space.recompute(frame),
-      link: placed.stageLink)
+      link: placed.stageLink, wrapLink: placed.wrapLink)
   }
 
   private mutating func placed(stages: Int, mesh: [Int]) -> Space.Placed {
@@ -422,17 +559,16 @@ struct PlanSearch {
     return model
   }
 
-  /// The connected model of a frame without the strategies whose bounds reach the cutoff.
-  private mutating func restricted(_ model: FrameModel, _ bounds: [[Int64]], _ cutoff: Int64) throws -> FoldedModel {
+  /// The operators of a frame without the strategies whose bounds reach the cutoff, not connected; with no strategies at all where there are no bounds.
+  private mutating func restricted(_ model: FrameModel, _ bounds: [[Int64]]?, _ cutoff: Int64) -> FoldedModel {
     let operators = model.operators
+    let placed = placed(stages: model.frame.stages, mesh: model.frame.mesh)
     let strategies = operators.strategies.enumerated().map { op, strategies in
-      strategies.enumerated().filter { bounds[op][$0.offset] < cutoff }.map(\.element)
+      bounds.map { bounds in strategies.enumerated().filter { bounds[op][$0.offset] < cutoff }.map(\.element) } ?? []
     }
-    var restricted = FoldedModel(
+    return FoldedModel(
       pricings: operators.pricings, strategies: strategies, ties: model.ties, zero: space.request.zero, recompute: operators.recompute,
-      link: placed(stages: model.frame.stages, mesh: model.frame.mesh).stageLink)
-    if restricted.isPossible { restricted.connect(variants: model.variants) }
-    return restricted
+      link: placed.stageLink, wrapLink: placed.wrapLink)
   }
 
   // MARK: - A cut
@@ -441,13 +577,15 @@ struct PlanSearch {
   /// ways to mix kinds.
   private mutating func bound(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws {
     priced += 1
-    var closer = bound
+    var (alike, mixed) = (bound, bound)
     if let cutoff {
-      closer = max(bound, try boundOfKinds(space.recomputes, frame, schedule, cut, cutoff))
-      if closer >= cutoff { return }
+      alike = max(bound, try boundOfKinds(space.recomputes, frame, schedule, cut, cutoff).bound)
+      if !space.mixes.isEmpty { mixed = max(bound, try boundOfMixes(space.recomputes, frame, schedule, cut, cutoff).bound) }
     }
-    queue.push(.alike(frame, schedule, cut), bound: closer)
-    if !space.mixes.isEmpty, cut.max()! > 1 { queue.push(.mixed(frame, schedule, cut), bound: closer) }
+    if alike < cutoff ?? .max { queue.push(.alike(frame, schedule, cut), bound: alike) }
+    if !space.mixes.isEmpty, cut.max()! > 1, space.allowsMixes(schedule, cut), mixed < cutoff ?? .max {
+      queue.push(.mixed(frame, schedule, cut), bound: mixed)
+    }
   }
 
   /// Solves a cut with all layers alike, for each kind of recompute.
@@ -464,48 +602,195 @@ struct PlanSearch {
     let most = cut.max()! - 1
     for (first, rest) in space.mixes {
       if isLate { return leaveOpen(bound) }
-      if let cutoff, try boundOfKinds(first == rest ? [rest] : [rest, first], frame, schedule, cut, cutoff) >= cutoff { continue }
+      var price: Price?
+      if let cutoff {
+        let (bound, found) = try boundOfMixes(first == rest ? [rest] : [rest, first], frame, schedule, cut, cutoff)
+        if bound >= cutoff { continue }
+        price = found
+      }
       // Which of two kinds that compute the same again comes first is all one where every stage holds as many.
       var counts = 1...(first == rest && cut.allSatisfy { $0 == most + 1 } ? (most + 1) / 2 : most)
       if let fixed = space.request.recomputedLayers {
         guard counts.contains(fixed) else { continue }
         counts = fixed...fixed
       }
-      for count in counts {
-        if isLate { return leaveOpen(bound) }
-        // With more layers that compute more again the time only grows.
-        guard try solve(frame.recomputing(rest, first: first), schedule, cut, first: count, bound: bound) else { break }
+      let frame = frame.recomputing(rest, first: first)
+      // What a chain weighs is linear in the number from one stage's layers to the next larger stage's.
+      var start = counts.lowerBound
+      for end in Set(cut + [counts.upperBound]).sorted() where end >= start && start <= counts.upperBound {
+        let linear = start...min(end, counts.upperBound)
+        start = end + 1
+        let model = try modelOfMixes(frame, schedule, cut, firsts: linear, price)
+        if let model, !model.operators.isPossible { continue }
+        try solve(frame, schedule, cut, firsts: linear, bound: bound, model)
       }
     }
   }
 
-  /// A lower bound of all plans of a cut whose layers are of some kinds, in any mix.
-  private mutating func boundOfKinds(_ kinds: [Recompute], _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ cutoff: Int64) throws -> Int64
-  {
+  /// The model of two kinds of layers without the strategies that no plan of interest can take, whatever the number of layers of the first kind: the
+  /// least weighted sum with a strategy is concave in the number, so that what reaches the cutoff at both ends of a range does so between.
+  ///
+  /// - Returns: nil where nothing can be left out.
+  private mutating func modelOfMixes(
+    _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], firsts: ClosedRange<Int>, _ price: Price?
+  ) throws -> FrameModel? {
+    let ties = space.ties(frame, cut: cut, first: firsts.lowerBound)
+    guard let cutoff, firsts.allSatisfy({ space.ties(frame, cut: cut, first: $0) == ties }),
+      let model = try frameModel(frame, ties)
+    else { return nil }
+    let path = Configuration(frame, schedule, cut, first: firsts.lowerBound, space: space).promisingPath(model.operators)
+    let objectives = [firsts.lowerBound, firsts.upperBound].map { first in
+      let configuration = Configuration(frame, schedule, cut, first: first, space: space)
+      var objective = BlockTables.Objective(configuration, path, segments: model.operators.pricing.graph.segments.count)
+      if let price {
+        objective.price = .init(row: configuration.loads(ofStage: price.stage)[0].row(), limit: limit, ticksPerByte: price.ticksPerByte)
+      }
+      return objective
+    }
+    // Most ranges have nothing of interest at all.
+    if try objectives.allSatisfy({ try model.minimum.least($0, cutoff: cutoff).map { $0.sum >= cutoff } ?? true }) {
+      return FrameModel(frame: frame, ties: ties, operators: restricted(model, nil, cutoff), variants: model.variants)
+    }
+    var least: [[Int64]]?
+    for objective in objectives {
+      guard let bounds = try model.minimum.leastByStrategy(objective) else { return nil }
+      least = least.map { zip($0, bounds).map { zip($0, $1).map { min($0, $1) } } } ?? bounds
+    }
+    guard let least else { return nil }
+    return FrameModel(frame: frame, ties: ties, operators: restricted(model, least, cutoff), variants: model.variants)
+  }
+
+  /// Solves a cut for a range of numbers of layers of the first kind. The least weighted sum under one price is concave in the number: where it reaches the
+  /// cutoff at two numbers it does so at all between.
+  private mutating func solve(
+    _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], firsts: ClosedRange<Int>, bound: Int64, _ model: FrameModel?
+  ) throws {
+    if isLate { return leaveOpen(bound) }
+    let middle = (firsts.lowerBound + firsts.upperBound) / 2
+    let exclusion = try solve(frame, schedule, cut, first: middle, bound: bound, model)
+    for (side, end) in [
+      (firsts.lowerBound..<middle, firsts.lowerBound), (middle + 1..<firsts.upperBound + 1, firsts.upperBound),
+    ] where !side.isEmpty {
+      if let exclusion, try excludes(exclusion, frame, schedule, cut, first: end, model) { continue }
+      try solve(frame, schedule, cut, firsts: ClosedRange(side), bound: bound, model)
+    }
+  }
+
+  /// Why a configuration has no plan below the cutoff: the chain, and the price on memory if one was needed.
+  private struct Exclusion {
+    let ties: Ties
+    let path: PipelineTimeline.Path
+    let price: (stage: Int, op: OperatorID?, ticksPerByte: Double)?
+  }
+
+  /// Whether what excluded a configuration excludes the one with another number of layers of the first kind too.
+  private mutating func excludes(
+    _ exclusion: Exclusion, _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], first: Int, _ model: FrameModel?
+  ) throws -> Bool {
+    let ties = space.ties(frame, cut: cut, first: first)
+    guard let cutoff, ties == exclusion.ties, let model = try model ?? frameModel(frame, ties) else { return false }
+    let configuration = Configuration(frame, schedule, cut, first: first, space: space)
+    var objective = BlockTables.Objective(configuration, exclusion.path, segments: model.operators.pricing.graph.segments.count)
+    objective.price = exclusion.price.map {
+      .init(row: configuration.loads(ofStage: $0.stage)[0].row($0.op), limit: limit, ticksPerByte: $0.ticksPerByte)
+    }
+    guard let least = try model.minimum.least(objective, cutoff: cutoff) else { return true }
+    return least.sum >= cutoff
+  }
+
+  /// A lower bound of all plans of a cut whose layers are of some kinds, in any mix that is in the space, and a price on memory that suits it.
+  private mutating func boundOfMixes(
+    _ kinds: [Recompute], _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ cutoff: Int64
+  ) throws -> (bound: Int64, price: Price?) {
+    let alike = try boundOfKinds(kinds, frame, schedule, cut, cutoff)
+    if space.isBoundedByKinds(schedule, cut) { return alike }
+    guard schedule.chunks == 1 else { return (0, alike.price) }
+    let least = frame.recomputing(kinds[0])
+    guard let base = try frameModel(least, space.ties(least, cut: cut)) else { return (cutoff, nil) }
+    let configuration = Configuration(least, schedule, cut, space: space)
+    var path = configuration.promisingPath(base.operators)
+    let critical = path.forward.indices.max { (path.forward[$0], $1) < (path.forward[$1], $0) }!
+    let layer = space.layerSegments.lowerBound
+    let graph = base.operators.pricing.graph
+    let forward = FrameBounds.least(base.operators.nodes, graph) { $0.forward[$1] }[layer]
+    let backward = FrameBounds.least(base.operators.nodes, graph) { $0.backward[$1] }[layer]
+    guard let price = alike.price else {
+      // What another stage does once counts little in the chain, and much in what its share of the first kind may differ by.
+      for stage in cut.indices where cut[stage] != cut[critical] { path.once[stage] = 0 }
+      let objective = BlockTables.Objective(configuration, path, segments: graph.segments.count)
+      let key = RelaxedKey(frame: least, ties: base.ties, weights: configuration.weights(base.operators, path))
+      guard let relaxed = try relaxed(base, objective, key, cutoff) else { return (cutoff, nil) }
+      let mixes = MixBound(cut, path, reference: critical, forward: forward, backward: backward)
+      return (min(alike.bound, mixes.least(alike: relaxed.sum)), nil)
+    }
+    let mixes = MixBound(cut, path, reference: price.stage, forward: forward, backward: backward)
+    let row = configuration.loads(ofStage: price.stage)[0].row()
+    let allowance = BlockTables.Price(row: row, limit: limit, ticksPerByte: price.ticksPerByte).allowance
+    let closer = max(
+      mixes.least(alike: alike.bound + allowance) - allowance, try pricedCuts(kinds, frame, schedule, price)?.bound(cut: cut) ?? 0)
+    return (min(alike.bound, closer), price)
+  }
+
+  private mutating func pricedCuts(_ kinds: [Recompute], _ frame: Space.Frame, _ schedule: Schedule, _ price: Price) throws -> PricedCuts? {
+    let key = PricedCutsKey(frame: frame.recomputing(.none), schedule: schedule, kinds: Set(kinds), ticksPerByte: price.ticksPerByte)
+    if let known = knownCuts[key] { return known }
+    let ties = space.certainTies(stages: frame.stages)
+    let models = try kinds.compactMap { try frameModel(frame.recomputing($0), ties) }
+    guard !models.isEmpty, let least = try frameModel(frame.recomputing(space.recomputes[0]), ties) else { return nil }
+    if fills[key.frame] == nil {
+      if fills.count == Self.mostKnownCuts { fills.removeAll() }
+      fills[key.frame] = try PricedCuts.Fill(least.operators, least.minimum, space)
+    }
+    guard let fill = fills[key.frame] else { return nil }
+    if knownCuts.count == Self.mostKnownCuts { knownCuts.removeAll() }
+    let cuts = try PricedCuts(
+      models.map { ($0.operators, $0.minimum) }, space, frame, schedule, fill: fill, price: price.ticksPerByte, limit: limit)
+    knownCuts[key] = .some(cuts)
+    return cuts
+  }
+
+  private struct PricedCutsKey: Hashable {
+    let frame: Space.Frame
+    let schedule: Schedule
+    let kinds: Set<Recompute>
+    let ticksPerByte: Double
+  }
+
+  private var knownCuts: [PricedCutsKey: PricedCuts?] = [:]
+  private var fills: [Space.Frame: PricedCuts.Fill] = [:]
+  private static let mostKnownCuts = 256
+
+  /// A lower bound of all plans of a cut whose layers are alike, of one of some kinds, and the price on memory that gives it. Where all stages hold as many
+  /// layers it bounds the mixes too.
+  private mutating func boundOfKinds(
+    _ kinds: [Recompute], _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ cutoff: Int64
+  ) throws -> (bound: Int64, price: Price?) {
     let least = frame.recomputing(kinds[0])
     let ties = space.ties(least, cut: cut)
-    guard let base = try frameModel(least, ties) else { return cutoff }
+    guard let base = try frameModel(least, ties) else { return (cutoff, nil) }
     let configuration = Configuration(least, schedule, cut, space: space)
     let path = configuration.promisingPath(base.operators)
     let objective = BlockTables.Objective(configuration, path, segments: base.operators.pricing.graph.segments.count)
     let key = RelaxedKey(frame: least, ties: ties, weights: configuration.weights(base.operators, path))
-    let rows = (0..<frame.stages).map { configuration.memoryRow($0) }
+    let rows = (0..<frame.stages).map { configuration.loads(ofStage: $0)[0].row() }
     let group = CutGroup(frame: least, ties: ties, kinds: kinds)
-    if let known = excluded[group]?.first(where: { $0.bound >= cutoff && $0.isCovered(by: key.weights, rows) }) { return known.bound }
-    guard let relaxed = try relaxed(base, objective, key, cutoff) else { return cutoff }
+    if let known = excluded[group]?.first(where: { $0.bound >= cutoff && $0.isCovered(by: key.weights, rows) }) { return (known.bound, known.price) }
+    guard let relaxed = try relaxed(base, objective, key, cutoff) else { return (cutoff, nil) }
     guard relaxed.sum < cutoff, let choice = relaxed.choice else {
-      excluded[group, default: []].append(ExcludedCut(weights: key.weights, row: nil, bound: relaxed.sum))
-      return relaxed.sum
+      excluded[group, default: []].append(ExcludedCut(weights: key.weights, row: nil, price: nil, bound: relaxed.sum))
+      return (relaxed.sum, nil)
     }
     let used = rows.map { base.minimum.memory(choice, $0) }
-    guard let stage = used.indices.max(by: { used[$0] < used[$1] }), used[stage] > limit else { return relaxed.sum }
-    let priced = PricedKey(relaxed: key, kinds: kinds, copies: rows[stage].copies, inFlight: rows[stage].inFlight, reserved: rows[stage].reserved)
+    guard let stage = used.indices.max(by: { used[$0] < used[$1] }), used[stage] > limit else { return (relaxed.sum, nil) }
+    let priced = PricedKey(relaxed: key, kinds: kinds, row: rows[stage])
     if let known = pricedBounds[priced] { return known }
     let models = try [base] + kinds.dropFirst().compactMap { try frameModel(frame.recomputing($0), ties) }
-    let bound = max(relaxed.sum, try boundWithPrice(models, objective, rows[stage], stage, relaxed: choice, frame, cutoff).bound)
-    pricedBounds[priced] = bound
-    if bound >= cutoff { excluded[group, default: []].append(ExcludedCut(weights: key.weights, row: rows[stage], bound: bound)) }
-    return bound
+    let (closer, found) = try boundWithPrice(models, objective, rows[stage], stage, relaxed: choice, frame, cutoff)
+    let bound = max(relaxed.sum, closer)
+    let price = found.map { Price(stage: stage, ticksPerByte: $0.ticksPerByte) }
+    pricedBounds[priced] = (bound, price)
+    if bound >= cutoff { excluded[group, default: []].append(ExcludedCut(weights: key.weights, row: rows[stage], price: price, bound: bound)) }
+    return (bound, price)
   }
 
   /// The least length of a chain with memory relaxed, whichever cut it is of; nil where there is no choice.
@@ -524,9 +809,11 @@ struct PlanSearch {
   /// A lower bound of a chain over models that differ in what layers compute again, with a price on one memory row: the price that excluded another
   /// cut of the frame, or else the best one, where the lines of two choices meet (the intersection method of Lagrangian relaxation).
   ///
-  /// - Parameter relaxed: a choice of the first model that exceeds the row's limit.
+  /// - Parameters:
+  ///   - stage: whose row it is; nil for several configurations together, whose price is remembered in any case, so that it need not be found again.
+  ///   - relaxed: a choice of the first model that exceeds the row's limit.
   private mutating func boundWithPrice(
-    _ models: [FrameModel], _ objective: BlockTables.Objective, _ row: BlockTables.MemoryRow, _ stage: Int, relaxed: [Int], _ frame: Space.Frame,
+    _ models: [FrameModel], _ objective: BlockTables.Objective, _ row: BlockTables.MemoryRow, _ stage: Int?, relaxed: [Int], _ frame: Space.Frame,
     _ cutoff: Int64
   ) throws -> (bound: Int64, price: BlockTables.Price?) {
     /// What a choice takes without a price on memory, and its bytes above the limit.
@@ -536,11 +823,12 @@ struct PlanSearch {
     var above = line(models[0], relaxed)
     var below: (time: Double, excess: Double)?
     var best: (bound: Int64, price: BlockTables.Price?) = (.min, nil)
-    let key = [frame.stages, frame.microBatches, stage] + frame.mesh
+    let key = [frame.stages, frame.microBatches, stage ?? -1] + frame.mesh
     var objective = objective
     var price = prices[key] ?? above.time / Double(limit)
-    for _ in 0..<Self.mostPrices {
-      objective.price = .init(row: row, limit: limit - row.reserved, ticksPerByte: price)
+    let known = stage == nil ? prices[key] : nil
+    for _ in 0..<(known == nil ? Self.mostPrices : 2) {
+      objective.price = .init(row: row, limit: limit, ticksPerByte: price)
       var least = Int64.max
       var next: (time: Double, excess: Double)?
       for model in models {
@@ -548,7 +836,10 @@ struct PlanSearch {
         least = found.sum
         next = found.choice.map { line(model, $0) }
       }
-      if least > best.bound { best = (least, objective.price) }
+      if least > best.bound {
+        best = (least, objective.price)
+        if stage == nil { prices[key] = price }
+      }
       if least >= cutoff {
         prices[key] = price
         return best
@@ -568,10 +859,16 @@ struct PlanSearch {
 
   // MARK: - One configuration
 
-  /// - Returns: false where the configuration is of no interest even with memory relaxed.
-  private mutating func solve(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], first: Int = 0, bound: Int64) throws -> Bool {
+  /// - Returns: why there is nothing of interest, where a lower bound says so.
+  private mutating func solve(
+    _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], first: Int = 0, bound: Int64, _ known: FrameModel? = nil
+  ) throws -> Exclusion? {
+    if isLate {
+      leaveOpen(bound)
+      return nil
+    }
     let ties = space.ties(frame, cut: cut, first: first)
-    guard let frameModel = try frameModel(frame, ties) else { return true }
+    guard let frameModel = try known ?? frameModel(frame, ties) else { return nil }
     let configuration = Configuration(frame, schedule, cut, first: first, space: space)
     priced += 1
     var paths = [configuration.promisingPath(frameModel.operators)]
@@ -580,45 +877,50 @@ struct PlanSearch {
     if let cutoff {
       var objective = BlockTables.Objective(configuration, paths[0], segments: frameModel.operators.pricing.graph.segments.count)
       let key = RelaxedKey(frame: frame, ties: ties, weights: configuration.weights(frameModel.operators, paths[0]))
-      guard let relaxed = try relaxed(frameModel, objective, key, cutoff) else { return true }
-      if relaxed.sum >= cutoff { return false }
+      guard let relaxed = try known.map({ try $0.minimum.least(objective, cutoff: cutoff) }) ?? relaxed(frameModel, objective, key, cutoff) else {
+        return nil
+      }
+      if relaxed.sum >= cutoff { return Exclusion(ties: ties, path: paths[0], price: nil) }
       if let choice = relaxed.choice {
-        let rows = configuration.memoryRows(frameModel.operators).map { ($0.stage, configuration.memoryRow($0.stage, op: $0.op)) }
+        let rows = configuration.memoryRows(frameModel.operators).map { ($0.load.stage, $0.load.row($0.op)) }
         let used = rows.map { frameModel.minimum.memory(choice, $0.1) }
         if let most = used.indices.max(by: { used[$0] < used[$1] }), used[most] > limit {
           let (bound, price) = try boundWithPrice([frameModel], objective, rows[most].1, rows[most].0, relaxed: choice, frame, cutoff)
-          if bound >= cutoff { return true }
+          if bound >= cutoff {
+            return price.map { Exclusion(ties: ties, path: paths[0], price: (rows[most].0, rows[most].1.op, $0.ticksPerByte)) }
+          }
           if bound > relaxed.sum { objective.price = price }
         }
       }
       // What no plan of interest can take is left out of the complete problem.
       if let bounds = try frameModel.minimum.leastByStrategy(objective) {
-        reduced = try restricted(frameModel, bounds, cutoff)
+        reduced = restricted(frameModel, bounds, cutoff)
+        if reduced!.isPossible { reduced!.connect(variants: frameModel.variants) }
       }
     }
     let model = reduced ?? frameModel.connected
     if !model.isPossible {
       if reduced == nil { note(.forbidden) }
-      return true
+      return nil
     }
     while true {
       let problem = try configuration.problem(model, paths: paths, limit: limit)
       let outcome = try problem.solve(SolveOptions(stop: monitor.stop, cutoff: cutoff))
       switch outcome.status {
-      case .cutoff: return true
+      case .cutoff: return nil
       case .infeasible(let why):
         if why != .forbidden { infeasible += 1 }
         if best == nil { note(try exactly(why, configuration, model)) }
-        return true
+        return nil
       case .timeLimit:
         if let choice = outcome.choice { _ = record(model, frame, schedule, cut, first, configuration, choice) }
         leaveOpen(max(bound, outcome.lowerBound))
-        return true
+        return nil
       case .optimal: break
       }
-      guard let choice = outcome.choice else { return true }
+      guard let choice = outcome.choice else { return nil }
       let timeline = record(model, frame, schedule, cut, first, configuration, choice)
-      if timeline.end <= outcome.lowerBound + Outcome.tolerance(of: timeline.end) || paths.contains(timeline.critical) { return true }
+      if timeline.end <= outcome.lowerBound + Outcome.tolerance(of: timeline.end) || paths.contains(timeline.critical) { return nil }
       paths.append(timeline.critical)
     }
   }
@@ -651,7 +953,7 @@ struct PlanSearch {
     while !isLate {
       let outcome = try configuration.memoryProblem(model, rows: seen.map { rows[$0] }).solve(SolveOptions(stop: monitor.stop))
       guard case .optimal = outcome.status, let choice = outcome.choice else { break }
-      let uses = rows.map { configuration.memory(model, choice, row: $0) }
+      let uses = rows.map { Configuration.memory(model, choice, row: $0) }
       guard let most = uses.indices.max(by: { (uses[$0], $1) < (uses[$1], $0) }) else { break }
       if seen.contains(most) { return .memory(row: most, least: outcome.lowerBound, limit: limit) }
       seen.append(most)

@@ -104,7 +104,7 @@ package enum Planner {
         written.graph.sized(batch: space.request.batch / candidate.frame.microBatches, sequence: space.request.sequence), space.request.mode))
     let decision = decide(candidate, written, pricings[0], space)
     let (prediction, objective, _) = try DecisionPricing.predict(
-      decision, pricings: pricings, kindOfStage: placed.kinds.ofStage, stageLink: placed.stageLink)
+      decision, pricings: pricings, kindOfStage: placed.kinds.ofStage, links: placed.links)
     guard objective == candidate.objective else {
       throw PlannerError.inconsistent("the search says \(candidate.objective) ticks, pricing its plan from scratch gives \(objective)")
     }
@@ -129,12 +129,13 @@ package enum Planner {
       graph: decision.graph, cluster: cluster, batch: decision.job.batch, sequence: decision.job.sequence, precision: decision.job.precision,
       mode: decision.job.mode, optimizer: decision.job.optimizer)
     request.mesh = decision.mesh
-    request.pipelineDegree = decision.stages.count
+    request.pipelineDegree = decision.groups
+    request.isZigzag = decision.isZigzag
     let space = try Space(request)
-    let placed = space.placed(stages: decision.stages.count, mesh: decision.mesh)
-    let frame = Space.Frame(stages: decision.stages.count, mesh: decision.mesh, microBatches: decision.job.microBatches)
+    let placed = space.placed(stages: decision.groups, mesh: decision.mesh)
+    let frame = Space.Frame(stages: decision.groups, mesh: decision.mesh, microBatches: decision.job.microBatches)
     return try DecisionPricing.predict(
-      decision, pricings: space.pricings(frame, on: placed), kindOfStage: placed.kinds.ofStage, stageLink: placed.stageLink
+      decision, pricings: space.pricings(frame, on: placed), kindOfStage: placed.kinds.ofStage, links: placed.links
     ).prediction
   }
 
@@ -149,13 +150,13 @@ package enum Planner {
     let pricings = try space.pricings(frame, on: placed)
     var model = FoldedModel(
       pricings: pricings, strategies: space.strategies(pricings[0], frame), ties: space.ties(frame, cut: candidate.cut, first: candidate.first),
-      zero: request.zero, recompute: space.recompute(frame), link: placed.stageLink)
+      zero: request.zero, recompute: space.recompute(frame), link: placed.stageLink, wrapLink: placed.wrapLink)
     model.connect(variants: frame.first == nil ? nil : space.variants?.segments)
     let configuration = Configuration(frame, candidate.schedule, candidate.cut, first: candidate.first, space: space)
     var paths = PipelineTimeline.bounds(stages: frame.stages, schedule: decision.schedule, microBatches: frame.microBatches, mode: request.mode)
     let (_, _, timeline) = try DecisionPricing.predict(
       decision, pricings: space.pricings(frame, on: placed, model: .init(decision.graph, request.mode)), kindOfStage: placed.kinds.ofStage,
-      stageLink: placed.stageLink)
+      links: placed.links)
     if !paths.contains(timeline.critical) { paths.append(timeline.critical) }
     return (try configuration.problem(model, paths: paths, limit: try space.fastestRates().usable.wholeWithin), model.nodeNames)
   }
@@ -167,6 +168,7 @@ package enum Planner {
       graph: pricing.graph, job: pricing.job, mesh: best.frame.mesh, schedule: best.schedule, stages: written.stages,
       assignments: strategies.map(\.assignment), zero: written.origins.map { best.zero[$0] }, recompute: written.recompute, conversions: [])
     decision.conversions = conversions(of: strategies, pricing)
+    decision.orders = pricing.graph.axes.indices.map { pricing.order(ofAxis: $0, under: strategies) }
     return decision
   }
 
@@ -212,26 +214,52 @@ extension Space {
     let shapes = Set(pipelineDegrees.flatMap { sizes(stages: $0) }).sorted().flatMap { meshes(size: $0) }.map {
       $0.map(String.init).joined(separator: "x")
     }
-    return [
-      .init(name: "operators", values: "every assignment of mesh axes to iteration axes"),
-      .init(
-        name: "layers of one block",
-        values: variants == nil
-          ? "all alike"
-          : request.recomputedLayers.map { "the first \($0) of each stage of a kind of their own" }
-            ?? "all alike, or the first 1, 2, … of each stage of a kind of their own; what passes between layers laid out alike"),
-      .init(name: "devices used", values: list(deviceCounts)),
-      .init(name: "pipeline degrees", values: list(pipelineDegrees)),
-      .init(name: "meshes", values: list(shapes)),
-      .init(name: "micro-batches", values: list(microBatchCounts)),
-      .init(name: "schedules", values: list(schedules.map(\.rawValue))),
-      .init(
-        name: "cuts",
-        values: request.stageLayers.map { "given: " + list($0) }
-          ?? "any number of layers on the first and the last stage, as even as possible between"),
-      .init(name: "ZeRO stages", values: request.zero.map { "given: \($0.rawValue)" } ?? "0 1 2 3, each operator's weights by themselves"),
-      .init(name: "recompute", values: request.recomputeOfSegments.map { "given: " + list($0.map(\.rawValue)) } ?? list(recomputes.map(\.rawValue))),
-      .init(name: "layouts of one tensor held at once", values: "at most \(FoldedModel.mostUses)"),
-    ]
+    var dimensions: [Certificate.Dimension] = []
+    func add(_ name: String, _ values: String) { dimensions.append(.init(name: name, values: values)) }
+    add("operators", "every assignment of mesh axes to iteration axes")
+    if Pricing.Model(request.graph, request.mode).reorderable.contains(true) {
+      add("causal sequences", request.isZigzag ? "split in zig-zag order where their length allows" : "split into contiguous parts")
+    }
+    add("layers of one block", kindsInWords)
+    add("devices used", list(deviceCounts))
+    add("pipeline degrees", list(pipelineDegrees))
+    add("meshes", list(shapes))
+    add("micro-batches", list(microBatchCounts))
+    add("schedules", list(schedules.map(\.rawValue)))
+    add("chunks per stage", chunksInWords)
+    add("cuts", request.stageLayers.map { "given: " + list($0) } ?? cutsInWords)
+    add("ZeRO stages", request.zero.map { "given: \($0.rawValue)" } ?? "0 1 2 3, each operator's weights by themselves")
+    add("recompute", request.recomputeOfSegments.map { "given: " + list($0.map(\.rawValue)) } ?? list(recomputes.map(\.rawValue)))
+    add("layouts of one tensor held at once", "at most \(FoldedModel.mostUses)")
+    return dimensions
+  }
+
+  private var hasSeveralKinds: Bool { !request.cluster.isUniform }
+
+  private var isInterleaved: Bool { schedules.contains(.interleaved) }
+
+  private var kindsInWords: String {
+    guard variants != nil else { return "all alike" }
+    let kinds =
+      request.recomputedLayers.map { "the first \($0) of each stage of a kind of their own" }
+      ?? "all alike, or the first 1, 2, … of each stage of a kind of their own; what passes between layers laid out alike"
+    return kinds + (isInterleaved && request.stageLayers == nil ? "; interleaved, of each chunk, where all chunks hold as many" : "")
+  }
+
+  private var chunksInWords: String {
+    if let chunks = request.chunks {
+      return "given: \(chunks)" + (chunks > 1 && hasSeveralKinds ? ", where all stages have devices of the same kind" : "")
+    }
+    guard isInterleaved else { return "1" }
+    return "interleaved, any number from 2 that the layers allow, where the stages divide the micro-batches"
+      + (hasSeveralKinds ? " and all have devices of the same kind" : "") + (schedules.count > 1 ? "; else 1" : "")
+  }
+
+  private var cutsInWords: String {
+    let plain =
+      "any number of layers on the first and the last stage, as even as possible between"
+      + (hasSeveralKinds ? ", of each kind of devices by itself" : "")
+    let interleaved = "interleaved, within one of even on the first chunk and at most one more on the last"
+    return ((schedules == [.interleaved] ? [] : [plain]) + (isInterleaved ? [interleaved] : [])).joined(separator: "; ")
   }
 }

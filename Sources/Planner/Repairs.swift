@@ -105,7 +105,7 @@ extension Planner {
         changed.expert *= factor
         if attempt(changed) { break }
       }
-      for degree in [\MegatronDegrees.tensor, \.pipeline, \.data] as [WritableKeyPath<MegatronDegrees, Int>] {
+      for degree in [\MegatronDegrees.tensor, \.context, \.pipeline, \.data] as [WritableKeyPath<MegatronDegrees, Int>] {
         for takesFromReplicas in [true, false] where degree != \.data || !takesFromReplicas {
           for factor in [2, 4, 8, 16] {
             var changed = start
@@ -145,10 +145,10 @@ extension Planner {
 
   /// The evenest cut of a model's layers.
   ///
-  /// - Throws: `PlannerError.usage` where there are fewer layers than stages.
-  package static func evenStages(_ request: SearchRequest, stages: Int) throws -> [Int] {
+  /// - Throws: `PlannerError.usage` where there are fewer layers than stages, or chunks.
+  package static func evenStages(_ request: SearchRequest, stages: Int, chunks: Int = 1) throws -> [Int] {
     var request = request
-    request.pipelineDegree = stages
-    return try Space(request).evenCut(stages: stages)
+    (request.pipelineDegree, request.chunks) = (stages, chunks)
+    return try Space(request).evenCut(stages: stages, chunks: chunks)
   }
 }

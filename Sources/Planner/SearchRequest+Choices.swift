@@ -20,6 +20,7 @@ extension SearchRequest {
     add(recompute.map { "--recompute \($0.rawValue)" }) { $0.recompute = nil }
     add(recomputedLayers.map { "--recompute-layers \($0)" }) { $0.recomputedLayers = nil }
     add(schedule.map { "--schedule \($0.rawValue)" }) { $0.schedule = nil }
+    add(chunks.map { "--vpp \($0)" }) { $0.chunks = nil }
     add(stageLayers.map { "--stages " + list($0, ",") }) { $0.stageLayers = nil }
     add(pipelineDegree.map { "--pp \($0)" }) { $0.pipelineDegree = nil }
     add(mesh.map { "--mesh " + list($0, "x") }) { $0.mesh = nil }

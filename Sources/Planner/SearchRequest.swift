@@ -23,8 +23,10 @@ package struct SearchRequest: Sendable {
   package var microBatches: Int?
   /// Sequences per micro-batch and data replica.
   package var microBatchSize: Int?
-  package var schedule: Schedule?
-  /// Repeated layers on each stage.
+  package var schedule: Schedule.Kind?
+  /// Chunks of the model on each stage; more than one is the interleaved schedule.
+  package var chunks: Int?
+  /// Repeated layers on each virtual stage, in the model's order.
   package var stageLayers: [Int]?
   package var constraints: [StrategyConstraint] = []
   /// The ZeRO stage of all weights that can have it (others have the next lower one that they can); nil leaves it to the search.
@@ -37,6 +39,8 @@ package struct SearchRequest: Sendable {
   package var recomputeOfSegments: [Recompute]?
   /// Whether the layers of a stage may be of two kinds, each with its own splits, ZeRO stages and recompute.
   package var layersMayDiffer = true
+  /// Whether a sequence that a causal attention splits stands in zig-zag order, where it can; otherwise its parts are contiguous.
+  package var isZigzag = true
   /// The split of a fixed configuration; nil leaves it to the search.
   package var form: MegatronForm?
   /// Whether plans that do not fit a device's memory are priced all the same.
@@ -83,7 +87,7 @@ package struct StrategyConstraint: Hashable, Sendable {
   }
 
   /// Every word that names a split.
-  package static let vocabulary = ["data", "row", "column", "sequence", "context", "heads", "vocab", "expert", "replicate"]
+  package static let vocabulary = ["data", "row", "column", "sequence", "context", "ring", "heads", "vocab", "expert", "replicate"]
 
   /// Parses `PATTERN=STRATEGY`.
   ///

@@ -28,7 +28,10 @@ extension Space {
     return kinds
   }
 
-  func kinds(_ frame: Frame) -> StageKinds { kinds(stages: frame.stages, size: frame.mesh.reduce(1, *)) }
+  func kinds(_ frame: Frame) -> StageKinds { kinds(stages: frame.stages, size: frame.size) }
+
+  /// Whether all stages have the same kinds of devices.
+  func isOfOneKind(stages: Int, size: Int) -> Bool { request.cluster.isUniform || kinds(stages: stages, size: size).sets.count == 1 }
 
   private func rates(_ kinds: [Int]) throws -> [DeviceRates] {
     try kinds.map { try DeviceRates(request.cluster.kinds[$0], request.precision) }
@@ -72,14 +75,15 @@ extension Space {
     return try placed.kinds.sets.indices.map { kind in
       Pricing(
         model: model, mesh: frame.mesh, rates: try slowestRates(of: placed.kinds.sets[kind]), job: job(microBatches: frame.microBatches),
-        placements: placed.placementsOfKinds[kind], tick: tick)
+        placements: placed.placementsOfKinds[kind], tick: tick, isZigzag: request.isZigzag)
     }
   }
 
-  /// The cuts of a frame. Where stages are of several kinds, the inner stages of each kind are as even as they can be among themselves.
-  func cuts(_ frame: Frame) -> [[Int]] {
+  /// The cuts of a frame for a schedule. Where stages are of several kinds, the inner stages of each kind are as even as they can be among
+  /// themselves.
+  func cuts(_ frame: Frame, _ schedule: Schedule) -> [[Int]] {
     let kinds = kinds(frame)
-    if kinds.sets.count == 1 || request.stageLayers != nil || frame.stages < 3 { return cuts(stages: frame.stages) }
+    if kinds.sets.count == 1 || request.stageLayers != nil || frame.stages < 3 { return cuts(stages: frame.stages, chunks: schedule.chunks) }
     // Runs of inner stages of one kind.
     var runs: [Int] = []
     for stage in 1..<frame.stages - 1 {

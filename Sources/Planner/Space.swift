@@ -17,6 +17,9 @@ package struct Space: Sendable {
     /// Where layers differ, what the first ones of each stage compute again; `recompute` is then that of the rest.
     var first: Recompute?
 
+    /// How many devices each stage has.
+    var size: Int { mesh.reduce(1, *) }
+
     /// With all layers alike, or the first ones of each stage as another kind.
     func recomputing(_ recompute: Recompute, first: Recompute? = nil) -> Frame {
       var copy = self
@@ -48,7 +51,7 @@ package struct Space: Sendable {
   package let deviceCounts: [Int]
   package let pipelineDegrees: [Int]
   package let microBatchCounts: [Int]
-  package let schedules: [Schedule]
+  package let schedules: [Schedule.Kind]
   /// What layers may compute again, from the least on.
   package let recomputes: [Recompute]
   /// Where the layers of a stage may be of two kinds.
@@ -68,17 +71,15 @@ package struct Space: Sendable {
     let layers = range.reduce(0) { $0 + graph.segments[$1].repeats }
     let devices = request.cluster.deviceCount
 
+    schedules = try Self.schedules(request)
     let counts = DeviceCounts.possible(request)
     deviceCounts = counts
 
     var degrees = (1...layers).filter { degree in counts.contains { $0 % degree == 0 } }
-    if let fixed = request.pipelineDegree ?? request.stageLayers?.count {
-      guard request.mayLeaveIdle ? fixed <= devices : devices % fixed == 0 else {
-        throw PlannerError.usage(
-          request.mayLeaveIdle
-            ? "\(fixed) stages need as many devices; there are \(devices). Choose fewer with --pp or other --devices"
-            : "\(fixed) stages do not divide \(counted(devices, "device")); choose a divisor with --pp or other --devices")
-      }
+    if schedules == [.interleaved] {
+      degrees = try Self.interleavedDegrees(request, degrees, layers: layers)
+    } else if let fixed = request.pipelineDegree ?? request.stageLayers?.count {
+      guard request.mayLeaveIdle ? fixed <= devices : devices % fixed == 0 else { throw Self.tooManyStages(fixed, request) }
       guard fixed <= layers else { throw PlannerError.usage("\(fixed) stages are more than the model's \(counted(layers, "layer"))") }
       degrees = [fixed]
     }
@@ -96,11 +97,10 @@ package struct Space: Sendable {
         throw PlannerError.usage(
           "--stages \(stages.map(String.init).joined(separator: ",")): the model has \(counted(layers, "layer")), each stage needs at least one")
       }
-      if let degree = request.pipelineDegree, degree != stages.count {
+      if let degree = request.pipelineDegree, degree != stages.count, schedules != [.interleaved] {
         throw PlannerError.usage("--stages names \(counted(stages.count, "stage")) and --pp \(degree)")
       }
     }
-    pipelineDegrees = degrees
     if request.mode == .forward || request.recomputeOfSegments != nil {
       recomputes = [.none]
     } else if let recompute = request.recompute {
@@ -127,19 +127,36 @@ package struct Space: Sendable {
         throw PlannerError.usage("\(count) micro-batches of a batch of \(request.batch) do not divide into parts of \(counted(size, "sequence"))")
       }
       microBatchCounts = [count]
+      if schedules == [.interleaved] { degrees = try Self.interleavedDegrees(request, degrees, microBatches: count) }
     } else {
       var counts = graph.couplesBatch ? [1] : Self.divisors(request.batch).filter { $0 <= Self.mostMicroBatches }
       if let size = request.microBatchSize {
         counts = counts.filter { request.batch / $0 % size == 0 }
         if counts.isEmpty { throw PlannerError.usage("micro-batches of \(size) do not divide the batch of \(request.batch)") }
       }
+      if schedules == [.interleaved] {
+        counts = counts.filter { count in degrees.contains { count % $0 == 0 } }
+        if counts.isEmpty {
+          throw PlannerError.usage("no number of micro-batches of a batch of \(request.batch) is a multiple of the stages; interleaving needs one")
+        }
+      }
       microBatchCounts = counts
     }
-    if let schedule = request.schedule {
-      schedules = [schedule]
-    } else {
-      schedules = request.mode == .train ? [.oneForwardOneBackward, .gpipe] : [.gpipe]
+    pipelineDegrees = degrees
+    if schedules == [.interleaved], !degrees.contains(where: { degree in sizes(stages: degree).contains { isOfOneKind(stages: degree, size: $0) } }) {
+      throw PlannerError.usage(
+        "the interleaved schedule is planned for stages on devices of one kind, and the devices are of several; leave --schedule and --vpp out, or "
+          + "choose --devices of one kind")
     }
+  }
+
+  /// More stages than there are devices for, or where none may be idle a number that does not divide them.
+  static func tooManyStages(_ stages: Int, _ request: SearchRequest) -> PlannerError {
+    let devices = request.cluster.deviceCount
+    return .usage(
+      request.mayLeaveIdle
+        ? "\(stages) stages need as many devices; there are \(devices). Choose fewer with --pp or other --devices"
+        : "\(stages) stages do not divide \(counted(devices, "device")); choose a divisor with --pp or other --devices")
   }
 
   /// Every micro-batch is on the time line; more than these no plan has.
@@ -226,9 +243,6 @@ package struct Space: Sendable {
     return Mesh.shapes(devices: size, maximumAxes: 2)
   }
 
-  /// With one stage both schedules are the same work in the same order of need: the one that keeps less stands for both.
-  func schedules(stages: Int) -> [Schedule] { stages == 1 && schedules.count > 1 ? [schedules[0]] : schedules }
-
   /// Every frame, in a fixed order.
   func frames() -> [Frame] {
     pipelineDegrees.flatMap { stages in
@@ -238,7 +252,8 @@ package struct Space: Sendable {
 
   /// The frames of a pipeline degree, a size of its stages and a number of micro-batches: one for each mesh.
   func frames(stages: Int, size: Int, microBatches: Int) -> [Frame] {
-    meshes(size: size).filter { isPossible(mesh: $0, microBatches: microBatches) }.map {
+    if schedules(stages: stages, size: size, microBatches: microBatches).isEmpty { return [] }
+    return meshes(size: size).filter { isPossible(mesh: $0, microBatches: microBatches) }.map {
       Frame(stages: stages, mesh: $0, microBatches: microBatches)
     }
   }
@@ -255,18 +270,23 @@ package struct Space: Sendable {
     }
   }
 
-  /// The cuts of the model's layers into stages: the first and the last stage hold any number of layers, the stages between are as even as they
+  /// The cuts of the model's layers into stages of one chunk: the first and the last stage hold any number of layers, the stages between are as even as they
   /// can be, with the larger ones first or last.
-  func cuts(stages: Int) -> [[Int]] {
+  func plainCuts(stages: Int) -> [[Int]] {
     if let fixed = request.stageLayers { return [fixed] }
     let layers = layerCount
     if stages == 1 { return [[layers]] }
     if stages == 2 { return (1..<layers).map { [$0, layers - $0] } }
+    return cuts(into: stages, first: 1...layers, last: 1...layers)
+  }
+
+  /// The cuts into three parts or more with so many layers on the first and the last, while those between are as even as they can be.
+  func cuts(into parts: Int, first: ClosedRange<Int>, last: ClosedRange<Int>) -> [[Int]] {
     var cuts: [[Int]] = []
-    let inner = stages - 2
-    for first in 1...layers {
-      for last in 1...layers {
-        let rest = layers - first - last
+    let inner = parts - 2
+    for first in first {
+      for last in last {
+        let rest = layerCount - first - last
         if rest < inner { break }
         let (low, extra) = (rest / inner, rest % inner)
         let counts = [Int](repeating: low + 1, count: extra) + [Int](repeating: low, count: inner - extra)
@@ -277,12 +297,13 @@ package struct Space: Sendable {
     return cuts
   }
 
-  /// The cut whose stages are as equal as they can be.
-  func evenCut(stages: Int) -> [Int] {
-    request.stageLayers ?? (0..<stages).map { ($0 + 1) * layerCount / stages - $0 * layerCount / stages }
+  /// The cut whose virtual stages are as equal as they can be.
+  func evenCut(stages: Int, chunks: Int = 1) -> [Int] {
+    let count = stages * chunks
+    return request.stageLayers ?? (0..<count).map { ($0 + 1) * layerCount / count - $0 * layerCount / count }
   }
 
-  /// The units on each stage of a cut, where the first so many layers of each stage are of the first kind.
+  /// The units on each virtual stage of a cut, where the first so many layers of each are of the first kind.
   func stages(cut: [Int], first: Int) -> [[UnitCount]] {
     let segment = layerSegments.lowerBound
     return stages(cut: cut).map { units in
@@ -294,7 +315,7 @@ package struct Space: Sendable {
     }
   }
 
-  /// The units on each stage of a cut.
+  /// The units on each virtual stage of a cut.
   func stages(cut: [Int]) -> [[UnitCount]] {
     var layers: [SegmentID] = layerSegments.flatMap { [SegmentID](repeating: $0, count: request.graph.segments[$0].repeats) }
     layers.reverse()
@@ -335,6 +356,11 @@ package struct Space: Sendable {
     let placementsOfKinds: [[AxisPlacement]]
     /// The slowest link between neighbouring stages, while all of their devices send; nil with one stage.
     let stageLink: Link?
+    /// The link from the last stage to the first, which interleaved chunks take from one to the next; nil with one stage.
+    let wrapLink: Link?
+
+    /// What a decision's messages take.
+    var links: DecisionPricing.Links? { stageLink.map { .init(neighbours: $0, wrap: wrapLink ?? $0) } }
 
     /// One mesh axis by itself, no dearer than its part of any collective that it takes part in; nil where groups lie unevenly on the levels, or
     /// stages are of several kinds.
@@ -383,7 +409,9 @@ package struct Space: Sendable {
       }
     }
     let links = (1..<max(1, stages)).map { request.cluster.link(from: ($0 - 1) * size..<$0 * size, to: $0 * size..<($0 + 1) * size) }
-    return Placed(kinds: kinds, placementsOfKinds: placements, stageLink: links.min { ($0.bandwidth, $1.latency) < ($1.bandwidth, $0.latency) })
+    return Placed(
+      kinds: kinds, placementsOfKinds: placements, stageLink: links.min { ($0.bandwidth, $1.latency) < ($1.bandwidth, $0.latency) },
+      wrapLink: stages > 1 ? request.cluster.link(from: (stages - 1) * size..<stages * size, to: 0..<size) : nil)
   }
 
   /// The strategies that the constraints leave to each operator.

@@ -33,7 +33,7 @@ extension Space {
   /// The ties under a cut.
   func ties(_ frame: Frame, cut: [Int], first: Int = 0) -> Ties {
     let stages = frame.first == nil ? stages(cut: cut) : stages(cut: cut, first: first)
-    return Ties(graph(frame)) { _, segment in stages.firstIndex { $0.contains { $0.segment == segment } } ?? 0 }
+    return Ties(graph(frame)) { _, segment in (stages.firstIndex { $0.contains { $0.segment == segment } } ?? 0) % frame.stages }
   }
 
   /// What is apart under every cut: readers on the first stage and readers on the last. Everything else counts as together, which is no dearer.

@@ -13,7 +13,8 @@ package struct UnitRange: Hashable, Sendable {
   }
 }
 
-/// One pipeline stage: which part of the chain of segments it holds. Stage s runs on ranks s·n ..< (s+1)·n, n being the mesh's size.
+/// One virtual pipeline stage: which part of the chain of segments it holds. Of p groups of devices, group s runs the virtual stages k ≡ s (mod p)
+/// on ranks s·n ..< (s+1)·n, n being the mesh's size.
 package struct Stage: Hashable, Sendable {
   package var units: [UnitRange]
 
@@ -44,6 +45,7 @@ package struct Decision: Hashable, Sendable {
   /// The sizes of a stage's mesh axes, outermost first; the last axis's neighbours are adjacent devices.
   package var mesh: [Int]
   package var schedule: Schedule
+  /// In the model's order; with one chunk on each group of devices, the pipeline's stages.
   package var stages: [Stage]
   /// For each operator, the iteration axis that each mesh axis goes to.
   package var assignments: [[Int?]]
@@ -52,10 +54,12 @@ package struct Decision: Hashable, Sendable {
   /// For each segment, what its backward pass computes again.
   package var recompute: [Recompute]
   package var conversions: [Conversion]
+  /// For each axis of the graph, the order in which its positions stand.
+  package var orders: [SequenceOrder]
 
   package init(
     graph: Graph, job: Job, mesh: [Int], schedule: Schedule, stages: [Stage], assignments: [[Int?]], zero: [ZeROStage]? = nil,
-    recompute: [Recompute]? = nil, conversions: [Conversion]
+    recompute: [Recompute]? = nil, conversions: [Conversion], orders: [SequenceOrder]? = nil
   ) {
     self.graph = graph
     self.job = job
@@ -66,18 +70,25 @@ package struct Decision: Hashable, Sendable {
     self.zero = zero ?? assignments.map { _ in .none }
     self.recompute = recompute ?? graph.segments.map { _ in .none }
     self.conversions = conversions
+    self.orders = orders ?? graph.axes.map { _ in .natural }
   }
 
   package var ranksPerStage: Int { mesh.reduce(1, *) }
-  package var ranks: Int { ranksPerStage * stages.count }
+  /// Groups of devices, which have a chunk of the model each, or several.
+  package var groups: Int { stages.count / schedule.chunks }
+  package var ranks: Int { ranksPerStage * groups }
+  package func group(ofStage stage: Int) -> Int { stage % groups }
+  /// The virtual stage that a pass of a group goes through.
+  package func stage(of pass: Pass, on group: Int) -> Int { pass.chunk * groups + group }
 }
 
 extension Decision {
-  /// The stages that read a parameter which is not a repeated one: more than one for tied weights.
-  package func stagesHolding(_ tensor: TensorID) -> [Int] {
+  /// The groups of devices that read a parameter which is not a repeated one: more than one for tied weights.
+  package func groupsHolding(_ tensor: TensorID) -> [Int] {
     guard let source = graph.tensors[tensor].parameter, !Graph.isPerCopy(source.checkpointName) else { return [] }
     let segments = Set(graph.consumers[tensor].map { graph.segmentOfOperator[$0.op] })
-    return stages.indices.filter { stages[$0].units.contains { segments.contains($0.segment) && !$0.copies.isEmpty } }
+    let holding = stages.indices.filter { stages[$0].units.contains { segments.contains($0.segment) && !$0.copies.isEmpty } }
+    return Set(holding.map(group)).sorted()
   }
 }
 

@@ -97,6 +97,7 @@ package struct Prediction: Hashable, Sendable {
     }
   }
 
+  /// One virtual stage.
   package struct StagePart: Hashable, Sendable {
     /// Per micro-batch, with communication.
     package var forward: Seconds
@@ -128,7 +129,7 @@ package struct Prediction: Hashable, Sendable {
     package var weights: Bytes
     package var gradients: Bytes
     package var optimizerState: Bytes
-    /// Kept for backward, over all micro-batches in flight.
+    /// Kept for backward, over all micro-batches in flight when the devices hold most.
     package var activations: Bytes
     package var microBatchesInFlight: Int
     /// The most that a running operator needs besides.
@@ -152,30 +153,47 @@ package struct Prediction: Hashable, Sendable {
   /// The share of the stages' time in which they wait for each other.
   package var bubble: Double
   package var stages: [StagePart]
+  /// Groups of devices, over which the virtual stages go round.
+  package var groups: Int
   package var operators: [OperatorPart]
   package var collectives: [CollectivePart]
   /// What a plan may use on each device; where stages differ, on those of the fullest.
   package var memoryLimit: Bytes
 
   package init(
-    step: Seconds, bubble: Double, stages: [StagePart], operators: [OperatorPart], collectives: [CollectivePart], memoryLimit: Bytes
+    step: Seconds, bubble: Double, stages: [StagePart], groups: Int, operators: [OperatorPart], collectives: [CollectivePart], memoryLimit: Bytes
   ) {
     self.step = step
     self.bubble = bubble
     self.stages = stages
+    self.groups = groups
     self.operators = operators
     self.collectives = collectives
     self.memoryLimit = memoryLimit
   }
 
-  /// The stage that needs most of what its devices have.
-  package var fullest: StagePart? {
-    func share(_ stage: StagePart) -> Double { stage.memory.total.value / (stage.memoryLimit ?? Bytes(1)).value }
-    return stages.max { share($0) < share($1) }
+  /// What a device of a group needs for all its chunks, of whose operators one runs at a time.
+  package func memory(ofGroup group: Int) -> MemoryPart {
+    let chunks = stride(from: group, to: stages.count, by: groups).map { stages[$0].memory }
+    return chunks.dropFirst().reduce(chunks[0]) { sum, chunk in
+      MemoryPart(
+        weights: sum.weights + chunk.weights, gradients: sum.gradients + chunk.gradients, optimizerState: sum.optimizerState + chunk.optimizerState,
+        activations: sum.activations + chunk.activations, microBatchesInFlight: sum.microBatchesInFlight + chunk.microBatchesInFlight,
+        transient: max(sum.transient, chunk.transient))
+    }
   }
 
-  /// What each device of the fullest stage needs.
-  package var memory: Bytes { fullest?.memory.total ?? .zero }
+  /// What a plan may use on each device of a group.
+  package func memoryLimit(ofGroup group: Int) -> Bytes { stages[group].memoryLimit ?? memoryLimit }
+
+  /// The group that needs most of what its devices have.
+  package var fullest: Int {
+    func share(_ group: Int) -> Double { memory(ofGroup: group).total.value / (stages[group].memoryLimit ?? Bytes(1)).value }
+    return (0..<groups).max { share($0) < share($1) } ?? 0
+  }
+
+  /// What each device of the fullest group needs.
+  package var memory: Bytes { groups == 0 ? .zero : memory(ofGroup: fullest).total }
 }
 
 /// What is proven about a plan, and over which space.

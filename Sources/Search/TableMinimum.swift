@@ -30,23 +30,6 @@ package struct TableMinimum: Sendable {
     package func index(_ choice: [Int]) -> Int {
       scope.indices.reduce(0) { $0 * representatives[$1].count + classes[$1][choice[scope[$1]]] }
     }
-
-    /// Calls `body` with each entry's strategies, one for each node of the scope, in the entries' order.
-    package func forEachEntry(_ body: (_ strategies: [Int]) -> Void) {
-      var position = [Int](repeating: 0, count: scope.count)
-      var strategies = representatives.map { $0[0] }
-      while true {
-        body(strategies)
-        var dimension = scope.count - 1
-        while dimension >= 0 {
-          position[dimension] = position[dimension] + 1 < representatives[dimension].count ? position[dimension] + 1 : 0
-          strategies[dimension] = representatives[dimension][position[dimension]]
-          if position[dimension] != 0 { break }
-          dimension -= 1
-        }
-        if dimension < 0 { return }
-      }
-    }
   }
 
   private let plan: EliminationPlan

@@ -13,6 +13,8 @@ package struct OperatorRule: Sendable {
     package let role: Axis.Role
     /// Whether ranks may share the axis out among them.
     package let isSplittable: Bool
+    /// The loops that a mesh axis shares out which goes here: the axis itself; or others, where it stands for a way of splitting several together.
+    package let splits: [Int]
     /// A sum over this axis is completed by interior collectives, so the result is whole on every rank even when the axis is split.
     package let isCompletedInside: Bool
     /// The strategy's name on the command line when a mesh axis goes to this axis; the first is printed, all are understood.
@@ -39,13 +41,31 @@ package struct OperatorRule: Sendable {
     }
   }
 
+  /// Blocks of some operands that travel around the ranks that share out `axis`: each rank begins with its own, works on each in turn while
+  /// it passes it on, and in the backward pass adds to the block's gradient, which travels with it and comes home (Liu et al. 2023, "Ring
+  /// Attention with Blockwise Transformers for Near-Infinite Context").
+  package struct Ring: Sendable {
+    /// The iteration axis whose split makes the ring.
+    package let axis: Int
+    /// The operands that travel.
+    package let operands: [Int]
+
+    /// How often each rank passes a block of an operand on: to all others forward; backward the same, and its gradient once more, home.
+    ///
+    /// - Parameter isLearned: whether the operand's gradient is wanted.
+    package static func hops(ranks: Int, isBackward: Bool, isLearned: Bool) -> Int {
+      ranks - 1 + (isBackward && isLearned ? ranks : 0)
+    }
+  }
+
   /// What the operator costs to carry out, in terms of its local iteration extents.
   package enum Work: Sendable {
     /// A matrix product: 2·m·n·k operations, where each of m, n and k is a product of iteration axes. Backward is two such products.
     /// `batch` are axes along which the products are apart, each with a matrix of its own on both sides (experts).
     case product(batch: [Int] = [], m: [Int], n: [Int], k: [Int])
     /// Blocked attention: 4·b·s·t·heads·d operations forward, 2.5 times that backward (five products instead of two), half of it when causal.
-    case attention(causal: Bool, queries: Int, keys: Int)
+    /// `samples` are the axes b and heads, along which scores are apart; `depth` is d.
+    case attention(causal: Bool, samples: [Int], queries: Int, keys: Int, depth: Int)
     /// Reads its operands, so many times, and writes its result once: bound by memory bandwidth.
     case stream(readings: Int = 1)
     /// Reads only the rows that it needs of its last operand.
@@ -66,6 +86,8 @@ package struct OperatorRule: Sendable {
   /// Further arrays kept for backward: the iteration axes that each spans and its bytes per element (log-sum-exp, mean, mask).
   package let keepsExtra: [(spans: [Int], bytesPerElement: Int)]
   package let interior: [InteriorCollective]
+  /// The ring in which operands travel when a mesh axis goes to its axis.
+  package let ring: Ring?
   package let work: Work
 
   /// Whether the operator works on tokens that were dispatched to experts: the data that a rank holds is then not its own replica's.

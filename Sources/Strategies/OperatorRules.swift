@@ -43,19 +43,24 @@ package enum OperatorRules {
         work: .product(m: rule.indices(rows), n: rule.indices(produced), k: rule.indices(contracted)))
 
     case .attention(let causal):
-      // b s g r |d, b |t g |d, b |t g |d, b |t -> b s g r |d
+      // b s g r |d, b |t g |d, b |t g |d, b |t -> b s g r |d   (s and t together: a ring)
       let (q, k) = (dims(0), dims(1))
       rule.add(q)
       rule.forbid(q[4])
       rule.name(q[1], ["context", "sequence"])
-      // Keys share the queries' axis in self-attention, but are gathered whole: another iteration axis.
+      // Keys share the queries' axis in self-attention, but are gathered whole: another iteration axis. The key mask is small, and whole always.
       let keys = rule.addAlias(of: k[1], splittable: false)
       let qIndices = rule.indices(q)
       let kIndices = [qIndices[0], keys, qIndices[2], qIndices[4]]
+      let mask = op.operands.count == 4 ? [[qIndices[0], rule.addAlias(of: k[1], splittable: false)]] : []
+      // The other way to split the positions: keys and values stay split as queries are, and travel around.
+      let ring = rule.addJoint(of: qIndices[1], and: keys, name: "\(graph.axes[q[1]].name) ring", words: ["ring", "sequence"])
       return rule.finish(
-        operandIndices: [qIndices, kIndices, kIndices] + (op.operands.count == 4 ? [[qIndices[0], keys]] : []), result: out,
+        operandIndices: [qIndices, kIndices, kIndices] + mask, resultIndices: rule.indices(out),
         keeps: Array(op.operands.indices), keepsResult: true, extra: [(Array(qIndices[0..<4]), 4)],
-        work: .attention(causal: causal, queries: qIndices[1], keys: keys))
+        ring: ring.map { OperatorRule.Ring(axis: $0, operands: [1, 2]) },
+        work: .attention(
+          causal: causal, samples: [qIndices[0], qIndices[2], qIndices[3]], queries: qIndices[1], keys: keys, depth: qIndices[4]))
 
     case .layerNorm, .rmsNorm:
       // … |h, |h, |h -> … |h
@@ -186,7 +191,19 @@ package enum OperatorRules {
 /// Collects the iteration axes of one rule.
 struct RuleBuilder {
   let graph: Graph
-  private var axes: [(id: AxisID, extent: Int, isAlias: Bool, splittable: Bool, completed: Bool, words: [String])] = []
+  private var axes: [Entry] = []
+
+  private struct Entry {
+    let id: AxisID
+    var name: String
+    var extent: Int
+    var isAlias = false
+    var splittable: Bool
+    var completed = false
+    var words: [String]
+    /// The loops that are split where the axis is; nil for the axis itself.
+    var splits: [Int]?
+  }
 
   init(graph: Graph) { self.graph = graph }
 
@@ -205,16 +222,26 @@ struct RuleBuilder {
 
   mutating func add(_ ids: some Sequence<AxisID>, splittable: Bool = true) {
     for id in ids where !axes.contains(where: { $0.id == id && !$0.isAlias }) {
+      let axis = graph.axes[id]
       axes.append(
-        (
-          id, graph.axes[id].extent, false, splittable && ![.whole, .candidates].contains(graph.axes[id].role), false,
-          Self.words(for: graph.axes[id].role)
-        ))
+        Entry(
+          id: id, name: axis.name, extent: axis.extent, splittable: splittable && ![.whole, .candidates].contains(axis.role),
+          words: Self.words(for: axis.role)))
     }
   }
 
   mutating func addAlias(of id: AxisID, splittable: Bool) -> Int {
-    axes.append((id, graph.axes[id].extent, true, splittable, false, []))
+    axes.append(Entry(id: id, name: graph.axes[id].name, extent: graph.axes[id].extent, isAlias: true, splittable: splittable, words: []))
+    return axes.count - 1
+  }
+
+  /// An axis that stands for splitting two loops over positions together, alike; nil where one of them cannot be split.
+  mutating func addJoint(of first: Int, and second: Int, name: String, words: [String]) -> Int? {
+    guard [first, second].allSatisfy({ graph.axes[axes[$0].id].role.isPosition }) else { return nil }
+    axes.append(
+      Entry(
+        id: axes[first].id, name: name, extent: min(axes[first].extent, axes[second].extent), isAlias: true, splittable: true, words: words,
+        splits: [first, second]))
     return axes.count - 1
   }
 
@@ -232,32 +259,33 @@ struct RuleBuilder {
 
   func finish(
     operands: [[AxisID]], result: [AxisID], keeps: [Int], keepsResult: Bool = false, extra: [(spans: [Int], bytesPerElement: Int)] = [],
-    interior: [OperatorRule.InteriorCollective] = [], work: OperatorRule.Work
+    interior: [OperatorRule.InteriorCollective] = [], ring: OperatorRule.Ring? = nil, work: OperatorRule.Work
   ) -> OperatorRule {
     finish(
-      operandIndices: operands.map(indices), result: result, keeps: keeps, keepsResult: keepsResult, extra: extra, interior: interior, work: work)
-  }
-
-  func finish(
-    operandIndices: [[Int]], result: [AxisID], keeps: [Int], keepsResult: Bool = false, extra: [(spans: [Int], bytesPerElement: Int)] = [],
-    interior: [OperatorRule.InteriorCollective] = [], work: OperatorRule.Work
-  ) -> OperatorRule {
-    finish(
-      operandIndices: operandIndices, resultIndices: indices(result), keeps: keeps, keepsResult: keepsResult, extra: extra, interior: interior,
+      operandIndices: operands.map(indices), result: result, keeps: keeps, keepsResult: keepsResult, extra: extra, interior: interior, ring: ring,
       work: work)
   }
 
   func finish(
+    operandIndices: [[Int]], result: [AxisID], keeps: [Int], keepsResult: Bool = false, extra: [(spans: [Int], bytesPerElement: Int)] = [],
+    interior: [OperatorRule.InteriorCollective] = [], ring: OperatorRule.Ring? = nil, work: OperatorRule.Work
+  ) -> OperatorRule {
+    finish(
+      operandIndices: operandIndices, resultIndices: indices(result), keeps: keeps, keepsResult: keepsResult, extra: extra, interior: interior,
+      ring: ring, work: work)
+  }
+
+  func finish(
     operandIndices: [[Int]], resultIndices: [Int], keeps: [Int], keepsResult: Bool = false, extra: [(spans: [Int], bytesPerElement: Int)] = [],
-    interior: [OperatorRule.InteriorCollective] = [], work: OperatorRule.Work
+    interior: [OperatorRule.InteriorCollective] = [], ring: OperatorRule.Ring? = nil, work: OperatorRule.Work
   ) -> OperatorRule {
     OperatorRule(
-      iteration: axes.map { axis in
+      iteration: axes.enumerated().map { index, axis in
         OperatorRule.IterationAxis(
-          name: graph.axes[axis.id].name, extent: axis.extent, role: graph.axes[axis.id].role, isSplittable: axis.splittable,
+          name: axis.name, extent: axis.extent, role: graph.axes[axis.id].role, isSplittable: axis.splittable, splits: axis.splits ?? [index],
           isCompletedInside: axis.completed, words: axis.words)
       },
       operands: operandIndices, result: resultIndices, keepsOperand: operandIndices.indices.map { keeps.contains($0) },
-      keepsResult: keepsResult, keepsExtra: extra, interior: interior, work: work)
+      keepsResult: keepsResult, keepsExtra: extra, interior: interior, ring: ring, work: work)
   }
 }

@@ -41,7 +41,7 @@ package struct Strategy: Hashable, Sendable {
       var (forward, gradient) = (replicated, replicated)
       for (meshAxis, iterationAxis) in assignment.enumerated() {
         guard let iterationAxis else { continue }
-        if let dimension = dimensions.firstIndex(of: iterationAxis) {
+        if let dimension = dimensions.firstIndex(where: rule.iteration[iterationAxis].splits.contains) {
           forward[meshAxis] = .split(dimension)
           gradient[meshAxis] = .split(dimension)
         } else {
@@ -53,7 +53,7 @@ package struct Strategy: Hashable, Sendable {
     var (result, resultGradient) = (replicated, replicated)
     for (meshAxis, iterationAxis) in assignment.enumerated() {
       guard let iterationAxis else { continue }
-      if let dimension = rule.result.firstIndex(of: iterationAxis) {
+      if let dimension = rule.result.firstIndex(where: rule.iteration[iterationAxis].splits.contains) {
         result[meshAxis] = .split(dimension)
         resultGradient[meshAxis] = .split(dimension)
       } else if !rule.iteration[iterationAxis].isCompletedInside {
@@ -69,10 +69,24 @@ package struct Strategy: Hashable, Sendable {
   package func localExtents(_ rule: OperatorRule, mesh: [Int]) -> [Int] {
     var extents = rule.iteration.map(\.extent)
     for (meshAxis, iterationAxis) in assignment.enumerated() {
-      if let iterationAxis { extents[iterationAxis] = (extents[iterationAxis] + mesh[meshAxis] - 1) / mesh[meshAxis] }
+      guard let iterationAxis else { continue }
+      for loop in rule.iteration[iterationAxis].splits { extents[loop] = (extents[loop] + mesh[meshAxis] - 1) / mesh[meshAxis] }
     }
     return extents
   }
+
+  /// The number of parts into which the strategy cuts each loop.
+  package func parts(_ rule: OperatorRule, mesh: [Int]) -> [Int] {
+    var parts = [Int](repeating: 1, count: rule.iteration.count)
+    for (meshAxis, iterationAxis) in assignment.enumerated() {
+      guard let iterationAxis else { continue }
+      for loop in rule.iteration[iterationAxis].splits { parts[loop] *= mesh[meshAxis] }
+    }
+    return parts
+  }
+
+  /// The mesh axes that go to an iteration axis.
+  package func meshAxes(on iterationAxis: Int) -> [Int] { assignment.indices.filter { assignment[$0] == iterationAxis } }
 
   /// One word per mesh axis: `data`, `row`, `column`, `sequence`, `heads`, `vocab`, `replicate` …
   package func words(_ rule: OperatorRule) -> [String] {
@@ -96,10 +110,8 @@ package struct Strategy: Hashable, Sendable {
     for size in mesh {
       assignments = assignments.flatMap { prefix in (size == 1 ? [nil] : choices).map { prefix + [$0] } }
     }
-    return assignments.filter { assignment in
-      var parts = [Int](repeating: 1, count: rule.iteration.count)
-      for (meshAxis, axis) in assignment.enumerated() { if let axis { parts[axis] *= mesh[meshAxis] } }
-      return zip(rule.iteration, parts).allSatisfy { $0.extent >= $1 }
-    }.map { Strategy(assignment: $0, rule: rule) }
+    return assignments.map { Strategy(assignment: $0, rule: rule) }.filter { strategy in
+      zip(rule.iteration, strategy.parts(rule, mesh: mesh)).allSatisfy { $0.extent >= $1 }
+    }
   }
 }

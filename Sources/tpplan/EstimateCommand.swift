@@ -8,7 +8,7 @@ import Strategies
 /// `tpplan estimate`: prices a configuration that a person gives.
 struct EstimateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "estimate", abstract: "Price your own tensor, pipeline, data and expert parallel degrees.",
+    commandName: "estimate", abstract: "Price your own tensor, pipeline, data, context and expert parallel degrees.",
     discussion: "Example: tpplan estimate models/gpt3-175b.json hardware/dgx-a100.json --tp 8 --pp 16 --dp 8 --micro-batch 1 --sp")
 
   @OptionGroup var workload: WorkloadOptions
@@ -19,6 +19,13 @@ struct EstimateCommand: ParsableCommand {
   var pp = 1
   @Option(parsing: .unconditional, help: "Data-parallel replicas.")
   var dp = 1
+  @Option(parsing: .unconditional, help: "Context-parallel degree: so many devices share out each sequence.")
+  var cp = 1
+  @Option(
+    help:
+      "How attention shares out a sequence: gather (of all keys and values), ring (they travel around), or ulysses (all-to-all to heads); default: the cheapest."
+  )
+  var cpWay: ContextWay?
   @Option(parsing: .unconditional, help: "Expert-parallel degree: so many of the data replicas share out each layer's experts.")
   var ep = 1
   @Flag(help: "Split the sequence between tensor-parallel regions (Megatron's sequence parallelism).")
@@ -35,9 +42,11 @@ struct EstimateCommand: ParsableCommand {
 
   @Option(parsing: .unconditional, help: "Sequences per micro-batch and data replica (default: 1 with several stages, else all that a replica has).")
   var microBatch: Int?
-  @Option(help: "gpipe or 1f1b.")
-  var schedule: Schedule = .oneForwardOneBackward
-  @Option(help: "Layers on each stage, for example 11,13,8.")
+  @Option(help: "gpipe, 1f1b (the default) or interleaved, which needs --vpp.")
+  var schedule: Schedule.Kind?
+  @Option(parsing: .unconditional, help: "Chunks of the model on each stage (virtual pipeline stages), for the interleaved schedule.")
+  var vpp = 1
+  @Option(help: "Layers on each stage, for example 11,13,8; with several chunks, on each chunk in the model's order.")
   var stages: String?
 
   @Option(name: [.short, .customLong("output")], help: "Write the configuration as a plan; - is standard output.")
@@ -48,7 +57,8 @@ struct EstimateCommand: ParsableCommand {
   func run() throws {
     let degrees = try degrees()
     if let given = workload.devices, given != degrees.devices {
-      throw UsageError("--devices \(given): --tp \(tp) × --pp \(pp) × --dp \(dp) is \(degrees.devices); leave --devices out or change a degree")
+      throw UsageError(
+        "--devices \(given): --tp \(tp) × --pp \(pp) × --dp \(dp) × --cp \(cp) is \(degrees.devices); leave --devices out or change a degree")
     }
     if workload.batch == .max { throw UsageError("--batch max is searched for, by `tpplan search`; estimate prices one batch: give its sequences") }
     var (request, context) = try workload.request(deviceCount: degrees.devices)
@@ -73,7 +83,8 @@ struct EstimateCommand: ParsableCommand {
 
   /// The degrees that the options name.
   private func degrees() throws -> MegatronDegrees {
-    for (name, value) in [("--tp", tp), ("--pp", pp), ("--dp", dp), ("--ep", ep)] where !(1...1_048_576).contains(value) {
+    let given = [("--tp", tp), ("--pp", pp), ("--dp", dp), ("--cp", cp), ("--ep", ep), ("--vpp", vpp)]
+    for (name, value) in given where !(1...1_048_576).contains(value) {
       throw UsageError("\(name) \(value): expected a number from 1 to 1048576")
     }
     if let microBatch, !(1...1_000_000_000).contains(microBatch) {
@@ -82,13 +93,17 @@ struct EstimateCommand: ParsableCommand {
     if sp && tp == 1 { throw UsageError("--sp splits the sequence over tensor-parallel ranks; it needs --tp of at least 2") }
     var degrees = MegatronDegrees()
     (degrees.tensor, degrees.pipeline, degrees.data) = (tp, pp, dp)
+    if cpWay != nil && cp == 1 { throw UsageError("--cp-way says how a sequence is shared out; it needs --cp of at least 2") }
+    (degrees.context, degrees.contextWay) = (cp, cpWay)
     degrees.expert = ep
     degrees.isSequenceParallel = sp
     degrees.recompute = recompute
     degrees.recomputedLayers = try SearchCommand.recomputedLayers(recomputeLayers, recompute)
     degrees.zero = try SearchCommand.zeroStage(zero)
     degrees.microBatchSize = microBatch
-    degrees.schedule = schedule
+    if schedule == .interleaved, vpp == 1 { throw UsageError("--schedule interleaved needs the number of chunks on each stage, for example --vpp 2") }
+    degrees.schedule = schedule ?? (vpp > 1 ? .interleaved : .oneForwardOneBackward)
+    degrees.chunks = vpp
     degrees.stageLayers = try stages.map { try SearchCommand.numbers($0, separator: ",", option: "--stages", example: "11,13,8") }
     return degrees
   }
@@ -102,7 +117,7 @@ struct EstimateCommand: ParsableCommand {
     }
     throw Failure(
       code: Failure.nothingFits,
-      "no such split exists: --tp \(tp) must not exceed the heads, the MLP's width or the vocabulary\(sp ? ", nor the sequence" : ""), and --dp \(dp) not the sequences of a micro-batch"
+      "no such split exists: --tp \(tp) must not exceed the heads, the MLP's width or the vocabulary\(sp ? ", nor the sequence" : ""),\(cp > 1 ? " --cp not the sequence\(cpWay == .ulysses ? ", nor with --tp the heads" : "")," : "") and --dp \(dp) not the sequences of a micro-batch"
     )
   }
 }

@@ -5,6 +5,14 @@ import Plans
 import Quantities
 import Strategies
 
+extension Decision {
+  /// `8 stages, 1f1b`, or `8 stages of 3 chunks, interleaved`.
+  var pipelineText: String {
+    let chunks = schedule.chunks > 1 ? " of \(schedule.chunks) chunks" : ""
+    return counted(groups, "stage") + chunks + (groups > 1 ? ", \(schedule.kind.rawValue)" : "")
+  }
+}
+
 /// What `search` and `estimate` say about a plan in a few lines; `inspect` says the rest.
 struct PlanSummary {
   let plan: Plan
@@ -26,7 +34,7 @@ struct PlanSummary {
   var lines: [String] {
     let decision = plan.decision
     let mesh = decision.mesh.map(String.init).joined(separator: " x ")
-    let degree = decision.stages.count
+    let degree = decision.groups
     let rate = job.sequence == nil ? "\(rounded(samplesPerSecond)) samples/s" : "\(rounded(tokensPerSecond ?? 0)) tokens/s"
     var lines = [
       "\(decision.graph.name) on \(counted(decision.ranks, "device")) of \(plan.hardware.name), \(job.mode.rawValue), \(job.precision.rawValue)"
@@ -34,7 +42,7 @@ struct PlanSummary {
     if plan.idleDevices > 0 { lines.append("  idle         \(plan.idleText)") }
     let samples = "batch \(job.batch)" + (job.sequence.map { ", sequence \($0)" } ?? "")
     lines.append("  job          \(samples)\(job.microBatches > 1 ? ", \(job.microBatches) micro-batches" : "")")
-    lines.append("  mesh         \(mesh)" + (degree > 1 ? ", \(degree) stages, \(decision.schedule.rawValue)" : ""))
+    lines.append("  mesh         \(mesh)" + (degree > 1 ? ", \(decision.pipelineText)" : ""))
     if let recompute = decision.recomputeText { lines.append("  recompute    \(recompute)") }
     if decision.layersDiffer { lines.append("  layers       two kinds on each stage; `tpplan inspect` prints them") }
     lines.append("  step         \(prediction.step)   \(rate)" + (degree > 1 ? "   bubble \(percent(prediction.bubble))" : ""))
@@ -86,8 +94,9 @@ struct PlanSummary {
     object["devices"] = .int(decision.ranks)
     object["idle_devices"] = .int(plan.idleDevices)
     object["mesh"] = .array(decision.mesh.map { .int($0) })
-    object["stages"] = .int(decision.stages.count)
-    object["schedule"] = .string(decision.schedule.rawValue)
+    object["stages"] = .int(decision.groups)
+    object["schedule"] = .string(decision.schedule.kind.rawValue)
+    object["chunks"] = .int(decision.schedule.chunks)
     object["micro_batches"] = .int(job.microBatches)
     object["bubble"] = .double(prediction.bubble)
     object["assumptions"] = .array(plan.assumptions.map { .string($0) })

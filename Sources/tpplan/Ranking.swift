@@ -29,10 +29,8 @@ struct Ranking {
 
   /// `mesh 2x4, 8 stages, 1f1b, layers 4 4 4 4, 48 micro-batches`.
   private func text(_ decision: Decision) -> String {
-    var parts = ["mesh " + decision.mesh.map(String.init).joined(separator: "x"), counted(decision.stages.count, "stage")]
-    if decision.stages.count > 1 {
-      parts += [decision.schedule.rawValue, "layers " + stages(decision).map(String.init).joined(separator: " ")]
-    }
+    var parts = ["mesh " + decision.mesh.map(String.init).joined(separator: "x"), decision.pipelineText]
+    if decision.groups > 1 { parts.append("layers " + stages(decision).map(String.init).joined(separator: " ")) }
     parts.append(counted(decision.job.microBatches, "micro-batch", plural: "micro-batches"))
     if let recompute = decision.recomputeText { parts.append("recompute \(recompute)") }
     return parts.joined(separator: ", ")
@@ -44,7 +42,8 @@ struct Ranking {
         [
           "objective_seconds": .double(entry.prediction.step.value), "memory_bytes_per_device": .double(entry.prediction.memory.value),
           "mesh": .array(entry.decision.mesh.map { .int($0) }), "layers": .array(stages(entry.decision).map { .int($0) }),
-          "stages": .int(entry.decision.stages.count), "schedule": .string(entry.decision.schedule.rawValue),
+          "stages": .int(entry.decision.groups), "schedule": .string(entry.decision.schedule.kind.rawValue),
+          "chunks": .int(entry.decision.schedule.chunks),
           "micro_batches": .int(entry.decision.job.microBatches), "recompute": .string(entry.decision.recomputeText ?? Recompute.none.rawValue),
         ]
       })

@@ -32,11 +32,14 @@ struct SearchCommand: ParsableCommand {
   @Option(parsing: .unconditional, help: "Number of pipeline stages.")
   var pp: Int?
 
-  @Option(help: "Layers on each stage, for example 11,13,8.")
+  @Option(help: "Layers on each stage, for example 11,13,8; with several chunks, on each chunk in the model's order.")
   var stages: String?
 
-  @Option(help: "gpipe or 1f1b.")
-  var schedule: Schedule?
+  @Option(help: "gpipe, 1f1b or interleaved.")
+  var schedule: Schedule.Kind?
+
+  @Option(parsing: .unconditional, help: "Chunks of the model on each stage (virtual pipeline stages): 1, or more for the interleaved schedule.")
+  var vpp: Int?
 
   @Option(parsing: .unconditional, help: "ZeRO stage of the weights that several replicas hold: 0, 1, 2 or 3 (FSDP).")
   var zero: Int?
@@ -90,6 +93,7 @@ struct SearchCommand: ParsableCommand {
     request.microBatches = microBatches
     request.microBatchSize = microBatch
     request.schedule = schedule
+    request.chunks = vpp
     request.recompute = recompute
     request.recomputedLayers = try Self.recomputedLayers(recomputeLayers, recompute)
     request.layersMayDiffer = !layersAlike

@@ -36,6 +36,9 @@ struct WorkloadOptions: ParsableArguments {
   @Option(help: "adamw or sgd.")
   var optimizer: OptimizerKind = .adamw
 
+  @Flag(help: "Split sequences under causal attention into contiguous parts, not zig-zag (chunks r and 2p - 1 - r on rank r of p).")
+  var contiguous = false
+
   /// The request without any choice made, and what a plan needs besides.
   ///
   /// - Throws: `UsageError`, and the errors of reading the two files.
@@ -78,6 +81,7 @@ struct WorkloadOptions: ParsableArguments {
     }
     var request = SearchRequest(
       graph: graph, cluster: cluster, batch: sequences, sequence: length, precision: precision, mode: mode, optimizer: optimizer)
+    request.isZigzag = !contiguous
     let reversed = file.reversed(devices: cluster.deviceCount)
     request.reversed = try reversed?.cluster(devices: cluster.deviceCount)
     request.larger = { try? file.cluster(devices: $0) }
@@ -141,7 +145,7 @@ struct PlanContext {
 
 extension Mode: ExpressibleByArgument {}
 extension OptimizerKind: ExpressibleByArgument {}
-extension Schedule: ExpressibleByArgument {}
+extension Schedule.Kind: ExpressibleByArgument {}
 
 /// A command line that cannot be carried out; the message says why and what to do.
 struct UsageError: Error, CustomStringConvertible {
@@ -149,3 +153,4 @@ struct UsageError: Error, CustomStringConvertible {
   init(_ text: String) { description = text }
 }
 extension Recompute: ExpressibleByArgument {}
+extension ContextWay: ExpressibleByArgument {}

@@ -22,7 +22,7 @@ struct DecisionBuilder {
   func decision(
     _ assignments: [[Int?]], batch: Int, microBatches: Int = 1, cuts: [Int] = [], schedule: Schedule = .oneForwardOneBackward,
     mode: Mode = .train, optimizer: OptimizerKind = .adamw, zero: (OperatorID) -> ZeROStage = { _ in .none },
-    recompute: (SegmentID) -> Recompute = { _ in .none }
+    recompute: (SegmentID) -> Recompute = { _ in .none }, zigzagPairs: Int = 1
   ) -> Decision {
     let learned = graph.reachesLoss()
     let stages = graph.operators.indices.map { op -> ZeROStage in
@@ -33,7 +33,11 @@ struct DecisionBuilder {
     let job = Job(batch: batch, microBatches: microBatches, sequence: nil, mode: mode, optimizer: optimizer, precision: .fp32)
     return Decision(
       graph: graph, job: job, mesh: mesh, schedule: schedule, stages: self.stages(cuts), assignments: assignments, zero: stages,
-      recompute: graph.segments.indices.map(recompute), conversions: conversions(assignments))
+      recompute: graph.segments.indices.map(recompute), conversions: conversions(assignments),
+      orders: zip(graph.axes, SequenceOrder.reorderable(in: graph)).map { axis, isReorderable in
+        let order = SequenceOrder(pairs: zigzagPairs)
+        return isReorderable && order.fits(axis.extent) ? order : .natural
+      })
   }
 
   private func stages(_ cuts: [Int]) -> [Stage] {
@@ -152,8 +156,14 @@ extension DecisionBuilder {
   }
 
   /// Any legal strategy of each operator; readers of one parameter agree on how they use it.
-  func random(using random: inout SplitMix64) -> [[Int?]] {
-    let choices = rules.map { Strategy.all(for: $0, mesh: mesh) }
+  ///
+  /// - Parameter word: what every operator that understands it does on all mesh axes.
+  func random(using random: inout SplitMix64, around word: String? = nil) -> [[Int?]] {
+    let choices = rules.map { rule in
+      let all = Strategy.all(for: rule, mesh: mesh)
+      let wanted = all.filter { strategy in zip(mesh, strategy.words(rule)).allSatisfy { $0.0 == 1 || $0.1 == word } }
+      return wanted.isEmpty ? all : wanted
+    }
     var chosen: [Strategy?] = rules.map { _ in nil }
     for id in rules.indices {
       var legal = choices[id]

@@ -54,15 +54,17 @@ struct DecisionChecks {
   }
 
   /// Random strategies for every operator, with random ZeRO stages and recomputation, on random meshes of the world's ranks, with random
-  /// pipelines; forward alone in one of five.
-  func random(_ model: TinyModel, seed: UInt64, count: Int) throws -> [String] {
-    try random("\(model)", seed: seed, count: count) { random in
+  /// pipelines, interleaved or not; forward alone in one of five.
+  ///
+  /// - Parameter word: what every operator that understands it does on all mesh axes.
+  func random(_ model: TinyModel, seed: UInt64, count: Int, around word: String? = nil) throws -> [String] {
+    try random("\(model)", seed: seed, count: count, around: word) { random, stages, chunks in
       func pick<T>(_ list: [T]) -> T { list[Int(random.next() % UInt64(list.count))] }
-      let microBatches = pick([1, 2, 3])
+      let microBatches = chunks == 1 ? pick([1, 2, 3]) : stages * pick([1, 2])
       let batch = pick([2, 3]) * microBatches
       // Extents that do not divide: 3 heads of 5, and so on.
       let graph = try model.graph(
-        batch: batch / microBatches, layers: 2, hidden: 24, heads: 6, ffn: pick([20, 27]), vocabulary: 31, sequence: pick([7, 8]))
+        batch: batch / microBatches, layers: chunks == 1 ? 2 : 4, hidden: 24, heads: 6, ffn: pick([20, 27]), vocabulary: 31, sequence: pick([7, 8]))
       return (graph, batch, microBatches)
     }
   }
@@ -75,14 +77,15 @@ struct DecisionChecks {
     }
     var checks = self
     checks.folder = folder
-    return try checks.random(model.name, seed: seed, count: count) { random in
+    return try checks.random(model.name, seed: seed, count: count) { random, _, _ in
       let microBatches = model.couplesBatch ? 1 : 1 + Int(random.next() % 2)
       return (model.sized(batch: shape[0] / microBatches, sequence: shape[1]), shape[0], microBatches)
     }
   }
 
   private func random(
-    _ name: String, seed: UInt64, count: Int, _ model: (inout SplitMix64) throws -> (graph: Graph, batch: Int, microBatches: Int)
+    _ name: String, seed: UInt64, count: Int, around word: String? = nil,
+    _ model: (inout SplitMix64, _ stages: Int, _ chunks: Int) throws -> (graph: Graph, batch: Int, microBatches: Int)
   ) throws -> [String] {
     var problems: [String] = []
     for index in 0..<count {
@@ -91,17 +94,28 @@ struct DecisionChecks {
       let stages = pick((1...min(world.size, 3)).filter { world.size % $0 == 0 })
       let perStage = world.size / stages
       let mesh = pick((1...perStage).filter { perStage % $0 == 0 }.map { $0 == 1 ? [perStage] : [$0, perStage / $0] })
-      let (graph, batch, microBatches) = try model(&random)
+      let chunks = stages == 1 ? 1 : pick([1, 1, 2, 3].filter { stages * $0 <= 6 })
+      let (graph, batch, microBatches) = try model(&random, stages, chunks)
       let builder = DecisionBuilder(graph: graph, mesh: mesh)
-      let cuts = stages == 1 ? [] : stages == 2 ? [pick([1, 2, 3])] : [1, 2]
-      let assignments = builder.random(using: &random)
+      // A model that is given may have too few copies of segments, or micro-batches, for several chunks.
+      let copies = graph.segments.reduce(0) { $0 + $1.repeats }
+      let isInterleaved = chunks > 1 && copies >= stages * chunks && microBatches % stages == 0
+      let schedule = isInterleaved ? .interleaved(chunks: chunks) : pick([Schedule.gpipe, .oneForwardOneBackward])
+      var cuts = stages == 1 ? [] : stages == 2 ? [pick([1, 2, 3])] : [1, 2]
+      if isInterleaved {
+        cuts = Array(1..<copies)
+        while cuts.count >= stages * chunks { cuts.remove(at: Int(random.next() % UInt64(cuts.count))) }
+      }
+      let assignments = builder.random(using: &random, around: word)
       let zero = graph.operators.map { _ in pick(ZeROStage.allCases) }
       let recompute = graph.segments.map { _ in pick(Recompute.allCases) }
       let decision = builder.decision(
-        assignments, batch: batch, microBatches: microBatches, cuts: cuts, schedule: pick([.gpipe, .oneForwardOneBackward]),
-        mode: pick([.train, .train, .train, .train, .forward]), optimizer: pick([.adamw, .sgd]), zero: { zero[$0] }, recompute: { recompute[$0] })
-      let label = "\(name) seed \(seed) case \(index) mesh \(mesh) stages \(stages) micro-batches \(microBatches)"
-      problems += try mismatches(decision, "\(label) ZeRO \(decision.zero.map(\.rawValue)) recompute \(recompute)")
+        assignments, batch: batch, microBatches: microBatches, cuts: cuts, schedule: schedule,
+        mode: pick([.train, .train, .train, .train, .forward]), optimizer: pick([.adamw, .sgd]), zero: { zero[$0] }, recompute: { recompute[$0] },
+        zigzagPairs: pick([1, 1, 2, 4]))
+      let label = "\(name) seed \(seed) case \(index) mesh \(mesh) stages \(stages) \(schedule) cuts \(cuts) micro-batches \(microBatches)"
+      let pairs = decision.orders.map(\.pairs).max() ?? 1
+      problems += try mismatches(decision, "\(label) zig-zag \(pairs) ZeRO \(decision.zero.map(\.rawValue)) recompute \(recompute)")
     }
     return problems
   }

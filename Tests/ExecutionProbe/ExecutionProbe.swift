@@ -38,13 +38,17 @@ enum ExecutionProbe {
       guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
       let checks = DecisionChecks(world: process.world)
       try print(try checks.random(model, seed: UInt64(arguments[1]) ?? 0, count: Int(arguments[2]) ?? 1), process)
+    case "ring":
+      guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
+      let checks = DecisionChecks(world: process.world)
+      try print(try checks.random(model, seed: UInt64(arguments[1]) ?? 0, count: Int(arguments[2]) ?? 1, around: "ring"), process)
     case "random-folder":
       let checks = DecisionChecks(world: process.world)
       try print(
         try checks.random(
           folder: arguments[0], isFrozen: arguments.last == "frozen", seed: UInt64(arguments[1]) ?? 0, count: Int(arguments[2]) ?? 1), process)
     case "kinks": try print(try DecisionChecks(world: process.world).kinks(), process)
-    case "padding": try print(try DecisionChecks(world: process.world).padding(), process)
+    case "padding": try print(try DecisionChecks(world: process.world).padding(ring: arguments.first == "ring"), process)
     case "memory":
       guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
       try print(try DecisionChecks(world: process.world).memory(model, seed: UInt64(arguments[1]) ?? 0), process)

@@ -20,14 +20,19 @@ struct OracleChecks {
 
   /// Five training steps under a strategy by name. Losses must agree to 1e-5, logits and gradients of the first step to 1e-4.
   ///
-  /// A word for each mesh axis, which has 2 ranks where there are several words, and beside them `frozen` (some parameters; their gradients must be missing, the others' unchanged), `pipeline` (as many stages as ranks are left,
-  /// and 2 micro-batches where the loss allows it), `micro` (2 micro-batches), `zero1` to `zero3`, `selective` or `full` recomputation.
+  /// A word for each mesh axis, which has 2 ranks where there are several words, and beside them `frozen` (some parameters; their gradients must
+  /// be missing, the others' unchanged), `pipeline` (as many stages as ranks are left, and 2 micro-batches where the loss allows it), `interleaved`
+  /// (two stages of two chunks each), `micro` (2 micro-batches), `zigzag` (the sequence in that order, as far as its length allows), `zero1` to
+  /// `zero3`, `selective` or `full` recomputation.
   func mismatches(strategy: String) throws -> [String] {
     let words = strategy.split(separator: ",").map(String.init)
     let zero = words.compactMap { word in ZeROStage.allCases.first { "zero\($0.rawValue)" == word } }.first ?? .none
     let recompute = words.compactMap(Recompute.init).first ?? .none
-    let isPipeline = words.contains("pipeline")
-    let names = words.filter { !["pipeline", "micro", "frozen"].contains($0) && !$0.hasPrefix("zero") && Recompute(rawValue: $0) == nil }
+    let isInterleaved = words.contains("interleaved")
+    let isPipeline = isInterleaved || words.contains("pipeline")
+    let names = words.filter {
+      !["pipeline", "interleaved", "micro", "frozen", "zigzag"].contains($0) && !$0.hasPrefix("zero") && Recompute(rawValue: $0) == nil
+    }
     let inputs = try Safetensors(file: folder + "/inputs.safetensors")
     guard let shape = inputs.entry(named: "input_ids")?.shape, shape.count == 2 else { throw ProbeError(description: "\(folder) has no input_ids") }
     let isFrozen = words.contains("frozen")
@@ -45,13 +50,17 @@ struct OracleChecks {
         case "megatron": builder.megatron(id, rule)
         case "sequence-parallel": builder.sequenceParallel(id, rule)
         case "sequence": ["sequence"]
+        case "ring": ["ring", "sequence"]
         default: []
         }
       }
     }
-    let cuts = isPipeline ? (1..<world.size / mesh.reduce(1, *)).map { $0 } : []
+    // Embedding, two layers and head make four virtual stages.
+    let cuts = isPipeline ? (1..<(isInterleaved ? 4 : world.size / mesh.reduce(1, *))).map { $0 } : []
     let decision = builder.decision(
-      builder.assignments(preferences), batch: shape[0], microBatches: microBatches, cuts: cuts, zero: { _ in zero }, recompute: { _ in recompute })
+      builder.assignments(preferences), batch: shape[0], microBatches: microBatches, cuts: cuts,
+      schedule: isInterleaved ? .interleaved(chunks: 2) : .oneForwardOneBackward, zero: { _ in zero }, recompute: { _ in recompute },
+      zigzagPairs: words.contains("zigzag") ? mesh.reduce(1, *) : 1)
     let weights = folder + "/model.safetensors"
     let parameters: ParameterValues =
       FileManager.default.fileExists(atPath: weights) ? .checkpoint(try Checkpoint(path: weights)) : .generated(seed: 1)

@@ -134,6 +134,80 @@ struct AttentionTests {
     #expect(worstError(sum, dq.doubles) <= 32 * epsilon)
   }
 
+  /// One step of a ring after the other, in any order: results merge, and gradients add up, to those over all keys.
+  @Test(arguments: cases, [(blocks: 2, reversed: false), (3, true)])
+  func keyBlocksMergeToTheWhole(_ test: Case, ring: (blocks: Int, reversed: Bool)) {
+    let whole = test.attention
+    var samples = SeededGenerator(seed: 13)
+    let queryCount = test.batch * whole.queryPitch * test.heads * test.headDim
+    let (keyCount, width) = (test.batch * whole.keyPitch * test.kvHeads * test.headDim, test.kvHeads * test.headDim)
+    let q = samples.floats(queryCount, in: -2...2)
+    let (k, v) = (samples.floats(keyCount, in: -2...2), samples.floats(keyCount))
+    let dout = samples.floats(queryCount)
+    let mask: [UInt8]? = test.masked ? (0..<test.batch * whole.keyPitch).map { _ in samples.int(0...2) == 0 ? 0 : 1 } : nil
+    let expected = reference(test, q: q, k: k, v: v, dout: dout, mask: mask)
+    let ranges = (0..<ring.blocks).map { $0 * test.keys / ring.blocks..<($0 + 1) * test.keys / ring.blocks }
+    let parts = (ring.reversed ? ranges.reversed() : ranges).map { range -> (keys: Range<Int>, attention: Attention) in
+      var visibility = test.visibility
+      if case .causal(let queryStart, let keyStart) = visibility {
+        visibility = .causal(queryStart: queryStart, keyStart: keyStart + range.lowerBound)
+      }
+      return (
+        range,
+        Attention(
+          batch: test.batch, queries: test.queries, keys: range.count, heads: test.heads, kvHeads: test.kvHeads, headDim: test.headDim,
+          scale: whole.scale, visibility: visibility, queryPitch: whole.queryPitch, keyPitch: whole.keyPitch, queryBlock: test.queryBlock,
+          keyBlock: test.keyBlock)
+      )
+    }
+
+    var out = [Float](repeating: 77, count: queryCount)
+    var lse = [Float](repeating: 77, count: queryCount / test.headDim)
+    // 77 where nothing may be written, 0 where shares are added.
+    func zeros(_ expected: [Double]) -> [Float] { expected.map { $0 == 77 ? 77 : 0 } }
+    var (dq, dk, dv) = (zeros(expected.dq), zeros(expected.dk), zeros(expected.dv))
+    withKeys(k, v, mask) { k, v, mask in
+      for (step, part) in parts.enumerated() {
+        var scratch = [Float](repeating: .nan, count: part.attention.forwardScratchCount)
+        let start = part.keys.lowerBound
+        part.attention.forward(
+          q: q, k: k + start * width, v: v + start * width, keyMask: mask.map { $0 + start }, out: &out, lse: &lse, merges: step > 0,
+          scratch: &scratch)
+      }
+      dk.withUnsafeMutableBufferPointer { dk in
+        dv.withUnsafeMutableBufferPointer { dv in
+          for part in parts {
+            var scratch = [Float](repeating: .nan, count: part.attention.backwardScratchCount)
+            let start = part.keys.lowerBound
+            part.attention.backward(
+              q: q, k: k + start * width, v: v + start * width, keyMask: mask.map { $0 + start }, out: out, lse: lse, dout: dout, dq: &dq,
+              dk: dk.baseAddress! + start * width, dv: dv.baseAddress! + start * width, accumulates: true, scratch: &scratch)
+          }
+        }
+      }
+    }
+    // As in `forwardAndBackward`; each merge scales by two exponentials and a quotient more.
+    let scoreError = 4 * Double(test.headDim).squareRoot() * Double(test.headDim + 4) * epsilon / 2
+    let merged = Double(ring.blocks) * 8 * epsilon
+    #expect(worstError(out, expected.out) <= scoreError + 8 * epsilon + merged)
+    #expect(worstError(lse, expected.lse) <= scoreError + 16 * epsilon + merged)
+    let slopeError = 2 * Double(test.headDim) * (2 * scoreError + 16 * epsilon + merged)
+    let rowsPerKey = Double(test.queries * test.heads / test.kvHeads)
+    #expect(worstError(dq, expected.dq) <= slopeError)
+    #expect(worstError(dk, expected.dk) <= slopeError * rowsPerKey.squareRoot())
+    #expect(worstError(dv, expected.dv) <= (2 * scoreError + 16 * epsilon + merged) * rowsPerKey)
+  }
+
+  private func withKeys(
+    _ k: [Float], _ v: [Float], _ mask: [UInt8]?, _ body: (UnsafePointer<Float>, UnsafePointer<Float>, UnsafePointer<UInt8>?) -> Void
+  ) {
+    k.withUnsafeBufferPointer { k in
+      v.withUnsafeBufferPointer { v in
+        (mask ?? []).withUnsafeBufferPointer { bytes in body(k.baseAddress!, v.baseAddress!, mask == nil ? nil : bytes.baseAddress) }
+      }
+    }
+  }
+
   // MARK: The definition
 
   private func forward(_ test: Case, q: [Double], k: [Double], v: [Double], mask: [UInt8]?) -> (

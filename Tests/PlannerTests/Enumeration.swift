@@ -41,7 +41,7 @@ struct Enumeration {
   /// One decision's frame with other assignments, or carried over to a graph in which copies are written out. No entry where it is outside the space.
   init(_ request: SearchRequest, frame decision: Decision, assignments: [[Int?]]) throws {
     self.request = request
-    let stages = decision.stages.count
+    let stages = decision.groups
     let pricing = try pricing(stages: stages, mesh: decision.mesh, microBatches: decision.job.microBatches)
     let strategies = zip(assignments, pricing.rules).map { Strategy(assignment: $0, rule: $1) }
     guard isInSpace(pricing.graph, strategies), let conversions = conversions(pricing, Resharder(pricing), strategies) else { return }
@@ -51,8 +51,8 @@ struct Enumeration {
       graph: pricing.graph, job: pricing.job, mesh: decision.mesh, schedule: decision.schedule, stages: self.stages(cut, pricing.graph),
       assignments: assignments, zero: zero(pricing, strategies, like: decision), recompute: recompute(pricing.graph, like: decision),
       conversions: conversions)
-    let link = stageLink(stages: stages, size: decision.ranksPerStage)
-    entries = [try entry(written, link)]
+    let links = links(stages: stages, size: decision.ranksPerStage)
+    entries = [try entry(written, links)]
   }
 
   /// The cheapest entry that needs no more memory than this.
@@ -71,6 +71,31 @@ struct Enumeration {
     return (1..<max(1, layers)).flatMap { first in cuts(layers - first, stages - 1).map { [first] + $0 } }
   }
 
+  /// Every schedule with every cut for it: interleaved ones where all stages have the same kinds of devices.
+  private func pipelines(stages: Int, size: Int, microBatches: Int) -> [(schedule: Schedule, cut: [Int])] {
+    let trains = request.mode == .train
+    let plain: [Schedule] = trains ? (stages == 1 ? [.oneForwardOneBackward] : [.oneForwardOneBackward, .gpipe]) : [.gpipe]
+    var all = plain.flatMap { schedule in cuts(layerCount, stages).map { (schedule, $0) } }
+    if request.schedule == .interleaved || (request.chunks ?? 1) > 1 { all = [] }
+    guard trains, stages > 1, microBatches % stages == 0, [nil, .interleaved].contains(request.schedule), request.chunks != 1 else { return all }
+    let kinds = (0..<stages).map { stage in Set(request.cluster.kindOfDevice[stage * size..<(stage + 1) * size]) }
+    guard Set(kinds).count == 1 else { return all }
+    for chunks in 2..<max(2, layerCount + 1) where request.chunks == nil || request.chunks == chunks {
+      for cut in cuts(layerCount, stages * chunks) where isEven(cut) { all.append((.interleaved(chunks: chunks), cut)) }
+    }
+    return all
+  }
+
+  /// Inner chunks alike, those with a layer more all first or all last; the first within one of the even number, the last at most one above it.
+  private func isEven(_ cut: [Int]) -> Bool {
+    let inner = cut.dropFirst().dropLast()
+    let even = Double(layerCount) / Double(cut.count)
+    let most = Int(even.rounded(.up)) + 1
+    let isSorted = Array(inner) == inner.sorted() || Array(inner) == inner.sorted(by: >)
+    return isSorted && (inner.max() ?? 0) - (inner.min() ?? 0) <= 1 && cut[0] <= most && cut[0] >= Int(even) - 1
+      && cut[cut.count - 1] <= most
+  }
+
   private mutating func enumerate(stages: Int, mesh: [Int], microBatches: Int, copiesAlike: [OperatorID]?) throws {
     let pricing = try pricing(stages: stages, mesh: mesh, microBatches: microBatches)
     let graph = pricing.graph
@@ -78,8 +103,8 @@ struct Enumeration {
     // An operator that follows another has one choice of its own.
     let counts = choices.indices.map { (copiesAlike?[$0] ?? $0) == $0 ? choices[$0].count : 1 }
     let resharder = Resharder(pricing)
-    let link = stageLink(stages: stages, size: mesh.reduce(1, *))
-    let schedules: [Schedule] = request.mode == .forward ? [.gpipe] : (stages == 1 ? [.oneForwardOneBackward] : Schedule.allCases)
+    let links = links(stages: stages, size: mesh.reduce(1, *))
+    let pipelines = pipelines(stages: stages, size: mesh.reduce(1, *), microBatches: microBatches)
     var picked = [Int](repeating: 0, count: choices.count)
     repeat {
       let assignments = choices.indices.map { choices[$0][picked[copiesAlike?[$0] ?? $0]] }
@@ -87,13 +112,11 @@ struct Enumeration {
       guard isInSpace(graph, strategies), let conversions = conversions(pricing, resharder, strategies) else { continue }
       for zero in zeroes(pricing, strategies) {
         for recompute in recomputes {
-          for cut in cuts(layerCount, stages) {
-            for schedule in schedules {
-              let decision = Decision(
-                graph: graph, job: pricing.job, mesh: mesh, schedule: schedule, stages: self.stages(cut, graph), assignments: assignments,
-                zero: zero, recompute: recompute, conversions: conversions)
-              entries.append(try entry(decision, link))
-            }
+          for (schedule, cut) in pipelines {
+            let decision = Decision(
+              graph: graph, job: pricing.job, mesh: mesh, schedule: schedule, stages: self.stages(cut, graph), assignments: assignments,
+              zero: zero, recompute: recompute, conversions: conversions)
+            entries.append(try entry(decision, links))
           }
         }
       }
@@ -103,8 +126,9 @@ struct Enumeration {
   /// The first 1, 2, … layers of each stage differ from the rest: each such pattern written out as a model of its own.
   private mutating func enumerateMixes(stages count: Int, mesh: [Int], microBatches: Int) throws {
     guard request.mode == .train, request.graph.segments.count == 3, layerCount > 1 else { return }
-    let link = stageLink(stages: count, size: mesh.reduce(1, *))
-    for cut in cuts(layerCount, count) {
+    let links = links(stages: count, size: mesh.reduce(1, *))
+    let pipelines = pipelines(stages: count, size: mesh.reduce(1, *), microBatches: microBatches)
+    for cut in Set(pipelines.map(\.cut)).sorted(by: { $0.lexicographicallyPrecedes($1) }) {
       for first in 1..<max(2, cut.max()!) where cut.max()! > 1 {
         // (copies, whether they are of the first kind) for each run of equal layers.
         let runs = cut.map { [(min(first, $0), true), ($0 - min(first, $0), false)].filter { $0.0 > 0 } }
@@ -136,14 +160,15 @@ struct Enumeration {
             let conversions = conversions(pricing, resharder, strategies)
           else { continue }
           for zero in zeroes(pricing, strategies) where zero.indices.allSatisfy({ zero[$0] == zero[alike[$0]] }) {
-            for more in Recompute.allCases {
-              for less in Recompute.allCases where less <= more {
+            for more in kindsOfRecompute {
+              for less in kindsOfRecompute where less <= more {
                 let recompute = [.none] + kinds.map { $0 ? more : less } + [.none]
-                for schedule: Schedule in count == 1 ? [.oneForwardOneBackward] : Schedule.allCases {
+                for schedule in pipelines.filter({ $0.cut == cut }).map(\.schedule)
+                where schedule.kind != .interleaved || Set(cut).count == 1 {
                   let decision = Decision(
                     graph: pricing.graph, job: pricing.job, mesh: mesh, schedule: schedule, stages: stages, assignments: assignments, zero: zero,
                     recompute: recompute, conversions: conversions)
-                  entries.append(try entry(decision, link))
+                  entries.append(try entry(decision, links))
                 }
               }
             }
@@ -169,11 +194,12 @@ struct Enumeration {
     return Set(entries).count == 1 && Set(exits).count == 1
   }
 
+  private var kindsOfRecompute: [Recompute] { request.mode == .forward ? [.none] : request.recompute.map { [$0] } ?? Recompute.allCases }
+
   /// What all layers compute again; the first and the last segment nothing.
   private var recomputes: [[Recompute]] {
-    let modes: [Recompute] = request.mode == .forward ? [.none] : request.recompute.map { [$0] } ?? Recompute.allCases
     let last = request.graph.segments.count - 1
-    return modes.map { mode in (0...last).map { $0 == 0 || $0 == last ? .none : mode } }
+    return kindsOfRecompute.map { mode in (0...last).map { $0 == 0 || $0 == last ? .none : mode } }
   }
 
   /// Every stage for every operator's weights, or the one asked for, as far as they can have it.
@@ -293,8 +319,8 @@ struct Enumeration {
   }
 
   /// A decision's price, each stage by its own kind of devices: the one with the lower peak where it has both.
-  private func entry(_ decision: Decision, _ link: Link?) throws -> Entry {
-    let (stages, size) = (decision.stages.count, decision.ranksPerStage)
+  private func entry(_ decision: Decision, _ links: DecisionPricing.Links?) throws -> Entry {
+    let (stages, size) = (decision.groups, decision.ranksPerStage)
     let cluster = request.cluster
     let sets = (0..<stages).map { stage in Set((stage * size..<(stage + 1) * size).map { cluster.kindOfDevice[$0] }) }
     let different = sets.indices.filter { stage in !sets[..<stage].contains(sets[stage]) }.map { sets[$0] }
@@ -305,16 +331,18 @@ struct Enumeration {
         only: sets.indices.filter { sets[$0] == set })
     }
     let (prediction, objective, _) = try DecisionPricing.predict(
-      decision, pricings: pricings, kindOfStage: sets.map { different.firstIndex(of: $0)! }, stageLink: link)
+      decision, pricings: pricings, kindOfStage: sets.map { different.firstIndex(of: $0)! }, links: links)
     let largest = cluster.kinds.map(\.usableMemory).max()!
-    let memory = prediction.stages.enumerated().map { stage, part in
-      part.memory.total * (largest / sets[stage].map { cluster.kinds[$0].usableMemory }.min()!)
+    let memory = (0..<stages).map { stage in
+      prediction.memory(ofGroup: stage).total * (largest / sets[stage].map { cluster.kinds[$0].usableMemory }.min()!)
     }
     return Entry(decision: decision, objective: objective, memory: memory.max()!)
   }
 
-  func stageLink(stages: Int, size: Int) -> Link? {
-    (1..<max(1, stages)).map { request.cluster.link(from: ($0 - 1) * size..<$0 * size, to: $0 * size..<($0 + 1) * size) }
+  private func links(stages: Int, size: Int) -> DecisionPricing.Links? {
+    func devices(_ stage: Int) -> Range<Int> { stage * size..<(stage + 1) * size }
+    return (1..<max(1, stages)).map { request.cluster.link(from: devices($0 - 1), to: devices($0)) }
       .min { ($0.bandwidth, $1.latency) < ($1.bandwidth, $0.latency) }
+      .map { .init(neighbours: $0, wrap: request.cluster.link(from: devices(stages - 1), to: devices(0))) }
   }
 }

@@ -116,6 +116,24 @@ import Testing
     }
   }
 
+  /// So may the first layers of each chunk, where all chunks hold as many.
+  @Test(arguments: 0..<3) func searchFindsTheCheapestMixOfChunks(seed: Int) throws {
+    var random = SeededGenerator(seed: seed + 300)
+    var model = TinyModel(block: .linear, layers: 8, batch: random.pick([2, 4]))
+    (model.hidden, model.vocabulary) = (random.pick([4, 5, 8]), random.pick([4, 40]))
+    let hardware = TinyHardware(devices: 2, innerBandwidth: random.pick([1e7, 1e9]), latency: random.pick([1e-8, 1e-6]))
+    var request = SearchRequest(
+      graph: try model.graph(), cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: random.pick([.fp32, .bf16]),
+      mode: .train, optimizer: random.pick([.adamw, .sgd]))
+    (request.mesh, request.zero, request.chunks) = ([1], ZeROStage.none, 2)
+    let all = try Enumeration(request)
+    #expect(all.entries.contains { Set($0.decision.recompute.dropFirst().dropLast()).count > 1 })
+    let sizes = all.entries.map(\.memory).sorted()
+    for limit in [Bytes(1e9)] + [3, 8, 40].map({ sizes[sizes.count / $0] }) + [sizes[0], Bytes(sizes[0].value - 1)] {
+      try expectSame(request, hardware, all, limit: limit)
+    }
+  }
+
   /// Frozen weights have no gradient, and what only they depend on has none either.
   @Test(arguments: 0..<8) func searchFindsTheCheapestDecisionOfFrozenModels(seed: Int) throws {
     var random = SeededGenerator(seed: seed + 200)
@@ -146,6 +164,35 @@ import Testing
       request.layersMayDiffer = false
       let all = try Enumeration(request)
       for limit in Set(all.entries.map(\.memory)).sorted() { try expectSame(request, hardware, all, limit: limit) }
+    }
+  }
+
+  /// Several chunks on each stage, chosen together with everything else, and by themselves.
+  @Test(arguments: 0..<12) func searchFindsTheCheapestChunks(seed: Int) throws {
+    var random = SeededGenerator(seed: seed + 200)
+    let stages = random.pick([2, 2, 3])
+    let perStage = stages == 3 ? 1 : random.pick([1, 2])
+    var model = TinyModel(block: random.pick([.linear, .mlp]), layers: stages == 3 ? 6 : random.pick([4, 5, 6]), batch: random.pick([6, 12]))
+    (model.hidden, model.vocabulary) = (random.pick([4, 5, 8]), random.pick([4, 40]))
+    model.hasProjection = perStage == 1 && random.pick([false, true])
+    // Slow links, over which messages weigh as much as passes; three stages lie unevenly on nodes of two devices.
+    let hardware = TinyHardware(
+      devices: stages * perStage, devicesPerNode: random.pick([1, 2]), innerBandwidth: random.pick([1e7, 1e8, 1e9]),
+      outerBandwidth: random.pick([1e6, 1e8]), latency: random.pick([1e-8, 1e-6]))
+    var request = SearchRequest(
+      graph: try model.graph(), cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: random.pick([.fp32, .bf16]),
+      mode: .train, optimizer: random.pick([.adamw, .sgd]))
+    (request.mesh, request.zero, request.recompute) = ([perStage], ZeROStage.none, random.pick([Recompute.none, .full]))
+    request.layersMayDiffer = false
+    for schedule in [nil, Schedule.Kind.interleaved] {
+      request.schedule = schedule
+      let all = try Enumeration(request)
+      #expect(all.entries.contains { $0.decision.schedule.kind == .interleaved })
+      #expect(all.entries.contains { $0.decision.schedule.kind != .interleaved } == (schedule == nil))
+      let sizes = all.entries.map(\.memory).sorted()
+      for limit in [Bytes(1e9), sizes[sizes.count / 3], sizes[sizes.count / 20], sizes[0], Bytes(sizes[0].value - 1)] {
+        try expectSame(request, hardware, all, limit: limit)
+      }
     }
   }
 
@@ -180,7 +227,7 @@ import Testing
     let plan = try #require(try Planner.search(request).plan)
     let space = try Space(request)
     let pricing = try space.pricing(.init(stages: 1, mesh: [4], microBatches: 1), on: space.placed(stages: 1, mesh: [4]))
-    func objective(_ decision: Decision) throws -> Int64 { try DecisionPricing.predict(decision, pricing: pricing, stageLink: nil).objective }
+    func objective(_ decision: Decision) throws -> Int64 { try DecisionPricing.predict(decision, pricing: pricing, links: nil).objective }
     #expect(try objective(plan.decision) == plan.prediction.step.picoseconds)
     #expect(plan.decision.conversions.count > 2)
     for index in plan.decision.conversions.indices {

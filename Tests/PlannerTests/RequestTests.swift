@@ -39,6 +39,22 @@ import Testing
     try expectUsage("--stages 4,0") { $0.stageLayers = [4, 0] }
     try expectUsage("--stages names no stage") { $0.stageLayers = [] }
     try expectUsage("--stages names 2 stages and --pp 4") { ($0.stageLayers, $0.pipelineDegree) = ([2, 2], 4) }
+    try expectUsage("--vpp 0") { $0.chunks = 0 }
+    try expectUsage("--vpp 2: only the interleaved schedule has several chunks on a stage; leave --schedule 1f1b out") {
+      ($0.chunks, $0.schedule) = (2, .oneForwardOneBackward)
+    }
+    try expectUsage("--vpp 1: the interleaved schedule has at least two chunks") { ($0.chunks, $0.schedule) = (1, .interleaved) }
+    try expectUsage("--pp 1: the interleaved schedule needs several stages") { ($0.chunks, $0.pipelineDegree) = (2, 1) }
+    try expectUsage("--pp 2 --vpp 3: 6 chunks are more than the model's 4 layers") { ($0.chunks, $0.pipelineDegree) = (3, 2) }
+    try expectUsage("--pp 4: 8 chunks are more than the model's 4 layers") { ($0.schedule, $0.pipelineDegree) = (.interleaved, 4) }
+    try expectUsage("no number of stages divides 4 devices and leaves each 5 chunks") { $0.chunks = 5 }
+    try expectUsage("micro-batches: 1 is no multiple of 2 stages, which the interleaved schedule needs") {
+      ($0.chunks, $0.pipelineDegree, $0.microBatches) = (2, 2, 1)
+    }
+    try expectUsage("the interleaved schedule is for training") { ($0.chunks, $0.mode) = (2, .forward) }
+    try expectUsage("--stages names the layers of 3 chunks, in the model's order; --pp 2 --vpp 2 has another number") {
+      ($0.chunks, $0.pipelineDegree, $0.stageLayers) = (2, 2, [1, 1, 2])
+    }
     try expectUsage("--mesh 8x3") { $0.mesh = [8, 3] }
     try expectUsage("--mesh :") { $0.mesh = [] }
     try expectUsage("--mesh 0x4") { $0.mesh = [0, 4] }
@@ -87,6 +103,14 @@ import Testing
     } catch PlannerError.usage(let text) {
       #expect(text.contains(message))
     }
+  }
+
+  /// Given numbers of layers are those of chunks where several are asked for, and of stages where nothing is said.
+  @Test func givenLayersAreThoseOfChunks() throws {
+    let chunks = try #require(try Planner.search(request { ($0.schedule, $0.stageLayers, $0.microBatches) = (.interleaved, [1, 1, 1, 1], 4) }).plan)
+    #expect(chunks.decision.schedule == .interleaved(chunks: 2) && chunks.decision.groups == 2)
+    let stages = try #require(try Planner.search(request { ($0.stageLayers, $0.microBatches) = ([1, 1, 1, 1], 4) }).plan)
+    #expect(stages.decision.schedule.chunks == 1 && stages.decision.groups == 4)
   }
 
   @Test func moreStagesThanLayersAreAUsageError() throws {

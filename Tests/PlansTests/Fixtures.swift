@@ -61,6 +61,28 @@ private let tinyPipelineOnce = Result {
   }
 }
 
+/// Four devices around a ring, with a sequence of 32.
+func tinyRing(contiguous: Bool = false) throws -> Plan {
+  try plan(tinyGPT2, hardware: "derecho", devices: 4, batch: 1, sequence: 32) {
+    ($0.mesh, $0.isZigzag) = ([4], !contiguous)
+    $0.constraints = [.init(pattern: "*.attn.core", words: ["ring"], isForbidden: false)]
+  }
+}
+
+/// Two stages of two chunks each, on 2 × 2 devices, of four layers.
+func tinyInterleaved() throws -> Plan { try tinyInterleavedOnce.get() }
+
+private let tinyInterleavedOnce = Result {
+  guard case .object(var model) = tinyGPT2.value else { throw NoPlan() }
+  model["n_layer"] = 4
+  return try plan(Document(file: tinyGPT2.file, value: .object(model)), hardware: "derecho", devices: 8, batch: 16, sequence: 32) {
+    $0.mesh = [2, 2]
+    $0.microBatches = 4
+    $0.chunks = 2
+    $0.constraints = [.init(pattern: "*.mlp.c_fc", words: ["data", "column"], isForbidden: false)]
+  }
+}
+
 /// A plan's file with one more edit.
 func edited(_ plan: Plan, _ edit: (inout JSON) -> Void) -> Document {
   var json = PlanFile.encode(plan)

@@ -11,11 +11,11 @@ import Testing
 @testable import tpplan
 
 @Suite struct InspectTests {
-  @Test("Differential: the collectives that inspect counts are those in the ranks' programs")
-  func callsPerStep() throws {
-    let plan = try tinyPipeline()
+  @Test("Differential: the collectives that inspect counts are those in the ranks' programs", arguments: [1, 2])
+  func callsPerStep(chunks: Int) throws {
+    let plan = try chunks == 1 ? tinyPipeline() : tinyInterleaved()
     var inPrograms: [String: Int] = [:]
-    for stage in plan.decision.stages.indices {
+    for stage in 0..<plan.decision.groups {
       let program = Lowering.program(for: plan.decision, rank: stage * plan.decision.ranksPerStage)
       for instruction in program.instructions {
         switch instruction {
@@ -45,7 +45,8 @@ import Testing
       }
     }
     #expect(inReport == inPrograms)
-    #expect(Set(inReport.keys).isSuperset(of: ["all-gather", "gradient", "tied", "boundary"]))
+    #expect(Set(inReport.keys).isSuperset(of: ["gradient", "tied", "boundary"]))
+    #expect(chunks == 2 || inReport.keys.contains("all-gather"))
   }
 
   /// A choice that the search left open, and a plan whose other choices it made.
@@ -115,6 +116,17 @@ import Testing
       }
     }
     #expect(throws: UsageError.self) { _ = try ProgramReport(plan, rank: 8) }
+  }
+
+  @Test("A rank's program says what travels around which ranks, and the plan in which order the sequence stands")
+  func rings() throws {
+    let plan = try tinyRing()
+    let lines = try ProgramReport(plan, rank: 2).instructions.filter { $0.note.hasSuffix("around the ring") }
+    // Two layers, forward and back.
+    #expect(lines.count == 4 && lines.allSatisfy { $0.ranks == [0, 1, 2, 3] })
+    #expect(lines[0].note == "transformer.h.0.attn.c_attn.k.bias, transformer.h.0.attn.c_attn.v.bias around the ring")
+    let text = try PlanReport(plan).lines(.plain)
+    #expect(text.contains("  seq in zig-zag order: part r of 4 holds chunks r and 7 - r of 8"))
   }
 
   @Test("A rank's program names every buffer by its copy, and peers by their ranks")

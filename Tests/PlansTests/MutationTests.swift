@@ -63,6 +63,10 @@ import Testing
     Case("a total that is no sum", message: "$.predicted.stages[0].memory.total_bytes") {
       $0.set(["predicted", "stages", 0, "memory", "total_bytes"], 1)
     },
+    Case("an order whose chunks are unequal", message: "$.zigzag_pairs.seq: found the number 3, expected a number p such that 2p divides") {
+      $0.set(["zigzag_pairs"], ["seq": 3])
+    },
+    Case("an order of an axis that is no sequence", message: "$.zigzag_pairs.hidden") { $0.set(["zigzag_pairs"], ["hidden": 2]) },
     Case("a figure that is no number", message: "$.predicted.step_seconds") { $0.set(["predicted", "step_seconds"], "fast") },
   ]
 
@@ -77,10 +81,38 @@ import Testing
     }
   }
 
+  static let interleavedCases = [
+    Case("interleaved without its chunks", message: "$: the key \"chunks\"") { $0.drop(["chunks"]) },
+    Case("one chunk", message: "$.chunks") { $0.set(["chunks"], 1) },
+    Case("more chunks than stages hold", message: "$.stages: found an array of 4, expected 3 chunks on each of two or more groups") {
+      $0.set(["chunks"], 3)
+    },
+    Case("all chunks on one group", message: "$.stages: found an array of 4, expected 4 chunks on each of two or more groups") {
+      $0.set(["chunks"], 4)
+    },
+    Case("a chunk on other devices", message: "$.stages[2].first_device") { $0.set(["stages", 2, "first_device"], 8) },
+    Case("chunks under another schedule", message: "$.stages[2].first_device") { $0.set(["schedule"], "1f1b") },
+    Case("micro-batches that the stages do not divide", message: "$.job.micro_batches: 1 are no multiple of the 2 groups") {
+      $0.set(["job", "micro_batches"], 1)
+      $0.set(["job", "batch"], 4)
+    },
+    Case("interleaved forward", message: "$.schedule") { $0.set(["job", "mode"], "forward") },
+  ]
+
+  @Test("Each edit of an interleaved plan is refused with the path of what is wrong", arguments: interleavedCases)
+  func refusedInterleaved(_ edit: Case) throws {
+    let document = edited(try tinyInterleaved(), edit.edit)
+    #expect {
+      _ = try PlanFile.decode(document)
+    } throws: {
+      "\($0)".hasPrefix("plan.json: ") && "\($0)".contains(edit.message)
+    }
+  }
+
   /// 300 mutations: half of them with the hashes made right again, so that they reach what lies behind.
   @Test("Differential: a mutated plan is refused, or can be lowered and written again", arguments: 0..<30)
   func mutated(seed: Int) throws {
-    let base = PlanFile.encode(try tinyPipeline())
+    let base = PlanFile.encode(try seed % 2 == 0 ? tinyPipeline() : tinyInterleaved())
     var generator = SeededGenerator(seed: seed)
     for round in 0..<10 {
       var json = base

@@ -3,6 +3,7 @@ import Documents
 import Foundation
 import ModelGraph
 import Planner
+import Strategies
 import Testing
 
 @testable import Plans
@@ -21,7 +22,13 @@ import Testing
     }
     var spare = forward
     spare.idleDevices = 3
-    for plan in [hybrid, forward, mixed, spare] {
+    let interleaved = try tinyInterleaved()
+    let ring = try tinyRing()
+    let both = try plan(deepGPT2(layers: 4), hardware: "derecho", devices: 4, batch: 4, sequence: 32) {
+      ($0.mesh, $0.chunks, $0.microBatches) = ([2], 2, 4)
+      $0.constraints = [.init(pattern: "*.attn.core", words: ["ring"], isForbidden: false)]
+    }
+    for plan in [hybrid, forward, mixed, spare, interleaved, ring, both] {
       let bytes = PlanFile.encode(plan).prettyBytes
       let read = try PlanFile.decode(Document(file: "plan.json", parsing: bytes))
       #expect(read == plan)
@@ -29,7 +36,11 @@ import Testing
     }
     // What the round trip would be empty without.
     #expect(mixed.decision.recompute == [.none, .full, .none, .full, .none, .none])
+    #expect(ring.decision.orders.contains(SequenceOrder(pairs: 4)))
+    #expect(both.decision.schedule == .interleaved(chunks: 2) && both.decision.orders.contains(SequenceOrder(pairs: 2)))
     #expect(hybrid.decision.stages.count == 2 && !hybrid.decision.conversions.isEmpty)
+    #expect(interleaved.decision.schedule == .interleaved(chunks: 2) && interleaved.decision.stages.count == 4 && interleaved.decision.ranks == 8)
+    #expect(PlanFile.encode(interleaved)["chunks"] == 2 && PlanFile.encode(hybrid)["chunks"] == nil)
     #expect(Set(hybrid.prediction.collectives.map(\.cause)).isSuperset(of: [.forward, .backward, .gradient, .tied, .boundary]))
   }
 
@@ -45,6 +56,14 @@ import Testing
       #expect(throws: DocumentError.self) { _ = try PlanFile.decode(file) }
     }
     #expect(try PlanFile.decode(edited(plan) { $0.set(["idle", "devices"], .int(324)) }).idleDevices == 324)
+  }
+
+  @Test("Differential: a plan around a ring is priced alike when it is read again, contiguous or not", arguments: [false, true])
+  func pricedAgain(contiguous: Bool) throws {
+    let plan = try tinyRing(contiguous: contiguous)
+    #expect(plan.decision.orders.allSatisfy { $0.isNatural } == contiguous)
+    let cluster = try plan.hardware.cluster(devices: plan.decision.ranks)
+    #expect(try Planner.predict(plan.decision, on: cluster) == plan.prediction)
   }
 
   @Test("A file on disk: whole or not at all")

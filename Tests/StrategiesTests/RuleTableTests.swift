@@ -87,11 +87,12 @@ import Testing
     }
   }
 
-  /// Keys and values are whole along the sequence where queries are split: a gather forward, partial gradients back.
+  /// Keys and values are whole along the sequence where queries are split, a gather forward, partial gradients back; or split as queries are, and
+  /// travel around a ring.
   @Test func attention() throws {
     try expect([
       "- replicate": "R/R R/R R/R → R/R", "b data": "S0/S0 S0/S0 S0/S0 → S0/S0", "s context": "S1/S1 R/P R/P → S1/S1",
-      "g heads": "S2/S2 S2/S2 S2/S2 → S2/S2", "r heads": "S3/S3 R/P R/P → S3/S3",
+      "s ring ring": "S1/S1 S1/S1 S1/S1 → S1/S1", "g heads": "S2/S2 S2/S2 S2/S2 → S2/S2", "r heads": "S3/S3 R/P R/P → S3/S3",
     ]) { bench in
       let x = bench.x("bsh")
       let (h, q, k) = (bench.dims("h"), bench.dims("grd"), bench.dims("gd"))

@@ -47,7 +47,9 @@ extension Program {
       switch instruction {
       case .reshard(let step, _, _): sets.append(step.axes)
       case .reduceGradient(_, let axes), .gatherParameter(_, let axes, _), .scatterGradient(_, let axes, _): sets.append(axes)
-      case .kernel(let call): for interior in rules[call.op].interior { sets.append(meshAxes(of: call.op, on: interior.axis)) }
+      case .kernel(let call):
+        let rule = rules[call.op]
+        for axis in rule.interior.map(\.axis) + [rule.ring?.axis].compactMap({ $0 }) { sets.append(meshAxes(of: call.op, on: axis)) }
       default: break
       }
     }
@@ -55,7 +57,5 @@ extension Program {
   }
 
   /// The mesh axes that share out an iteration axis of an operator.
-  func meshAxes(of op: Int, on iterationAxis: Int) -> [Int] {
-    strategies[op].assignment.indices.filter { strategies[op].assignment[$0] == iterationAxis }
-  }
+  func meshAxes(of op: Int, on iterationAxis: Int) -> [Int] { strategies[op].meshAxes(on: iterationAxis) }
 }

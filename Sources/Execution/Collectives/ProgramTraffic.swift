@@ -25,6 +25,7 @@ extension Program {
             traffic.add(.allReduce, bytes: elements * MemoryLayout<Float>.stride)
           }
         }
+        for bytes in ringMessages(of: call) { traffic.add(.sendReceive, bytes: bytes) }
       case .send(let buffer, _, _): traffic.add(.sendReceive, bytes: bytes(buffer))
       case .gatherParameter(let parameter, _, _): traffic.add(.allGather, bytes: wholeBytes(parameters[parameter]))
       case .scatterGradient(let parameter, _, _): traffic.add(.reduceScatter, bytes: wholeBytes(parameters[parameter]))
@@ -36,6 +37,21 @@ extension Program {
       }
     }
     return traffic
+  }
+
+  /// The bytes of every message that this rank sends around an operator's ring.
+  ///
+  /// Forward it passes on its own block and those of all ranks but the next one, whose block came past before; backward the gradients too, up to
+  /// those of the next one, which go home.
+  private func ringMessages(of call: KernelCall) -> [Int] {
+    guard let rule = rules[call.op].ring, let ring = AttentionRing(for: call, in: self) else { return [] }
+    return rule.operands.flatMap { operand -> [Int] in
+      let isLearned = call.phase == .backward && call.operandGradients[operand] != nil
+      let hops = OperatorRule.Ring.hops(ranks: ring.count, isBackward: call.phase == .backward, isLearned: isLearned)
+      return (0..<hops).map { hop in
+        ring.elements(ofBlock: ring.owner(inStep: hop < ring.count - 1 ? hop : hop - (ring.count - 1))) * MemoryLayout<Float>.stride
+      }
+    }
   }
 
   private func isGroup(_ axes: [Int]) -> Bool { axes.contains { mesh[$0] > 1 } }

@@ -50,7 +50,7 @@ package struct RunMemory {
   /// one of them is walked.
   package func bytes(ofRanks ranks: Range<Int>) -> (ranks: Int, verification: Int) {
     var total = 0
-    for stage in decision.stages.indices {
+    for stage in 0..<decision.groups {
       let first = stage * decision.ranksPerStage
       let here = ranks.clamped(to: first..<first + decision.ranksPerStage)
       guard let rank = here.first else { continue }

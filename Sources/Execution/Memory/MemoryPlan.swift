@@ -76,7 +76,11 @@ struct MemoryPlan {
 
   private mutating func carryOut(_ instruction: Instruction, dying: [BufferID]) {
     switch instruction {
-    case .load(let buffer, _), .receive(let buffer, _, _): allocate(buffer)
+    case .load(let buffer, _):
+      allocate(buffer)
+      let (region, tensor) = (program.buffers[buffer].region, program.buffers[buffer].tensor)
+      if program.pieces(of: region, in: tensor).count > 1 { addForAMoment([program.buffers[buffer].count]) }
+    case .receive(let buffer, _, _): allocate(buffer)
     case .kernel(let call) where call.phase != .backward:
       allocate(call.result, program.resultPlace(of: call), dying: dying)
       for extra in program.extras(of: call) { allocate(extra) }

@@ -2,78 +2,89 @@
 import Kernels
 import Lowering
 import ModelGraph
+import Strategies
 
 /// Attention and the rotation of its queries and keys.
 extension OperatorCall {
-  private func kernel(causal: Bool) -> Attention { Attention(for: call, in: program, causal: causal) }
-
-  /// Calls `body` with the key mask in the kernel's bytes; nil where the operator has none.
-  private func withKeyMask(_ body: (UnsafePointer<UInt8>?) throws(ExecutionError) -> Void) throws(ExecutionError) {
+  /// Calls `body` with scratch for the key mask in the kernel's bytes; nil where the operator has none.
+  func withKeyMask(_ body: (UnsafeMutablePointer<UInt8>?) throws(ExecutionError) -> Void) throws(ExecutionError) {
     guard call.operands.count == 4 else { return try body(nil) }
     let count = memory.count(call.operands[3])
-    let isToken = wholeNumbers(3)
     try withScratch(count) { (scratch) throws(ExecutionError) in
-      let mask = UnsafeMutableRawPointer(scratch).bindMemory(to: UInt8.self, capacity: count)
-      for i in 0..<count { mask[i] = isToken[i] == 0 ? 0 : 1 }
-      try body(mask)
+      try body(UnsafeMutableRawPointer(scratch).bindMemory(to: UInt8.self, capacity: count))
     }
   }
 
+  /// Writes the key mask of some keys of every sample.
+  func fill(_ mask: UnsafeMutablePointer<UInt8>?, keys: Range<Int>) -> UnsafePointer<UInt8>? {
+    guard let mask else { return nil }
+    let (isToken, samples, whole) = (wholeNumbers(3), region(3)[0].count, region(3)[1])
+    for sample in 0..<samples {
+      let row = isToken + sample * whole.count + keys.lowerBound - whole.lowerBound
+      for i in 0..<keys.count { mask[sample * keys.count + i] = row[i] == 0 ? 0 : 1 }
+    }
+    return UnsafePointer(mask)
+  }
+
   func attentionForward(causal: Bool) throws(ExecutionError) {
-    let kernel = kernel(causal: causal)
+    if let ring = AttentionRing(for: call, in: program) { return try forward(around: ring, causal: causal) }
+    let part = AttentionPart(for: call, in: program, causal: causal)
     let (out, lse) = (try newResult(), try newExtra(0))
     try withKeyMask { (mask) throws(ExecutionError) in
-      try withScratch(kernel.forwardScratchCount) { (scratch) throws(ExecutionError) in
-        kernel.forward(q: operand(0), k: operand(1), v: operand(2), keyMask: mask, out: out, lse: lse, scratch: scratch)
+      let mask = fill(mask, keys: part.keys)
+      try withScratch(part.forwardScratchCount) { (scratch) throws(ExecutionError) in
+        part.forward(q: operand(0), k: operand(1), v: operand(2), keyMask: mask, out: out, lse: lse, merges: false, scratch: scratch)
       }
     }
   }
 
   func attentionBackward(causal: Bool) throws(ExecutionError) {
-    let kernel = kernel(causal: causal)
+    if let ring = AttentionRing(for: call, in: program) { return try backward(around: ring, causal: causal) }
+    let part = AttentionPart(for: call, in: program, causal: causal)
     let (dq, dk, dv) = (try newGradient(0), try newGradient(1), try newGradient(2))
     // The kernel makes all three; what nobody wants goes to scratch.
     let unwanted = [dq, dk, dv].enumerated().map { $0.element == nil ? memory.count(call.operands[$0.offset]) : 0 }
     try withKeyMask { (mask) throws(ExecutionError) in
-      try withScratch(kernel.backwardScratchCount + unwanted.reduce(0, +)) { (scratch) throws(ExecutionError) in
-        let spare = scratch + kernel.backwardScratchCount
-        kernel.backward(
+      let mask = fill(mask, keys: part.keys)
+      try withScratch(part.backwardScratchCount + unwanted.reduce(0, +)) { (scratch) throws(ExecutionError) in
+        let spare = scratch + part.backwardScratchCount
+        part.backward(
           q: operand(0), k: operand(1), v: operand(2), keyMask: mask, out: result, lse: extra(0), dout: resultGradient, dq: dq ?? spare,
-          dk: dk ?? spare + unwanted[0], dv: dv ?? spare + unwanted[0] + unwanted[1], scratch: scratch)
+          dk: dk ?? spare + unwanted[0], dv: dv ?? spare + unwanted[0] + unwanted[1], accumulates: false, scratch: scratch)
       }
     }
   }
 
-  /// Samples, first position, positions, heads and their size of x [b, s, …, d].
-  private var rotated: (batch: Int, start: Int, count: Int, heads: Int, headSize: Int) {
-    let region = region(0)
-    let heads = region[2..<region.count - 1].reduce(1) { $0 * $1.count }
-    return (region[0].count, region[1].lowerBound, region[1].count, heads, region[region.count - 1].count)
-  }
-
   func rotaryForward() throws(ExecutionError) {
-    let (batch, start, count, heads, headSize) = rotated
-    constants.rotaryTable(call.op, program).rotate(
-      operand(0), into: try newResult(), batch: batch, start: start, count: count, heads: heads, headSize: headSize)
+    let (x, y) = (operand(0), try newResult())
+    forEachRotation { table, run, offset, shape in
+      table.rotate(
+        x + offset, into: y + offset, batch: shape.batch, start: run.positions.lowerBound, count: run.positions.count, heads: shape.heads,
+        pitch: shape.pitch, headSize: shape.headSize)
+    }
   }
 
   func rotaryBackward() throws(ExecutionError) {
     guard let dx = try newGradient(0) else { return }
-    let (batch, start, count, heads, headSize) = rotated
-    constants.rotaryTable(call.op, program).rotateBack(
-      resultGradient, into: dx, batch: batch, start: start, count: count, heads: heads, headSize: headSize)
+    let dy = resultGradient
+    forEachRotation { table, run, offset, shape in
+      table.rotateBack(
+        dy + offset, into: dx + offset, batch: shape.batch, start: run.positions.lowerBound, count: run.positions.count, heads: shape.heads,
+        pitch: shape.pitch, headSize: shape.headSize)
+    }
   }
-}
 
-extension Attention {
-  /// The kernel for a rank's part: its samples, query positions, key-value groups and query heads of a group; keys are always whole.
-  fileprivate init(for call: KernelCall, in program: Program, causal: Bool) {
-    let (query, key) = (program.buffers[call.operands[0]].region, program.buffers[call.operands[1]].region)
-    let (groups, headsPerGroup, headSize) = (query[2].count, query[3].count, query[4].count)
-    self.init(
-      batch: query[0].count, queries: query[1].count, keys: key[1].count, heads: groups * headsPerGroup, kvHeads: groups, headDim: headSize,
-      scale: 1 / Float(headSize).squareRoot(),
-      visibility: causal ? .causal(queryStart: query[1].lowerBound, keyStart: key[1].lowerBound) : .all)
+  /// Calls `body` for each run of successive positions of x [b, s, …, d], with their angles and the place of their first element.
+  private func forEachRotation(
+    _ body: (RotaryTable, SequenceOrder.Run, Int, (batch: Int, pitch: Int, heads: Int, headSize: Int)) -> Void
+  ) {
+    let region = region(0)
+    let heads = region[2..<region.count - 1].reduce(1) { $0 * $1.count }
+    let shape = (batch: region[0].count, pitch: region[1].count, heads: heads, headSize: region[region.count - 1].count)
+    for run in program.runs(region[1], of: 1, in: op.operands[0]) {
+      let offset = (run.indices.lowerBound - region[1].lowerBound) * heads * shape.headSize
+      body(constants.rotaryTable(call.op, run.positions, program), run, offset, shape)
+    }
   }
 }
 
@@ -82,11 +93,12 @@ extension Program {
   func scratchCounts(of call: KernelCall) -> [Int] {
     switch graph.operators[call.op].kind {
     case .attention(let causal):
-      let kernel = Attention(for: call, in: self, causal: causal)
       let mask = call.operands.count == 4 ? [buffers[call.operands[3]].count] : []
-      if call.phase != .backward { return mask + [kernel.forwardScratchCount] }
+      if let ring = AttentionRing(for: call, in: self) { return mask + [ring.scratchCount(of: call, in: self, causal: causal)] }
+      let part = AttentionPart(for: call, in: self, causal: causal)
+      if call.phase != .backward { return mask + [part.forwardScratchCount] }
       let unwanted = (0..<3).filter { call.operandGradients[$0] == nil }.map { buffers[call.operands[$0]].count }
-      return mask + [kernel.backwardScratchCount + unwanted.reduce(0, +)]
+      return mask + [part.backwardScratchCount + unwanted.reduce(0, +)]
     case .convolution(let stride, let padding): return [Convolution(for: call, in: self, stride: stride, padding: padding).scratchCount]
     case .expertLinear: return [ExpertProduct(for: call, in: self).scratchCount]
     default: return []
@@ -98,13 +110,12 @@ extension Program {
 final class OperatorConstants {
   private var tables: [(parameters: RotaryParameters, table: RotaryTable)] = []
 
-  /// The angles for this rank's positions of a rotary operator; one table for all that have the same.
-  func rotaryTable(_ id: OperatorID, _ program: Program) -> RotaryTable {
+  /// The angles for some positions of a rotary operator; one table for all that have the same.
+  func rotaryTable(_ id: OperatorID, _ positions: Range<Int>, _ program: Program) -> RotaryTable {
     let op = program.graph.operators[id]
     guard case .rotary(let parameters) = op.kind else { preconditionFailure("\(op.name) is not a rotary embedding") }
-    let (region, headSize) = (program.iterationRegions[id], program.graph.shape(op.result).last ?? 0)
+    let headSize = program.graph.shape(op.result).last ?? 0
     let rotated = parameters.rotated ?? headSize
-    let positions = region[program.rules[id].result[1]]
     if let known = tables.first(where: { $0.parameters == parameters && $0.table.positions == positions && $0.table.rotated == rotated }) {
       return known.table
     }

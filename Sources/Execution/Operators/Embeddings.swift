@@ -19,18 +19,26 @@ extension OperatorCall {
   }
 
   func positionEmbeddingForward(offset: Int) throws(ExecutionError) {
-    let positions = program.buffers[call.result].region[0]
-    Embedding.positions(
-      table: operand(0), start: offset + positions.lowerBound, into: try newResult(), batch: 1, count: positions.count,
-      columns: rowsAndColumns.columns)
+    let (table, result, columns) = (operand(0), try newResult(), rowsAndColumns.columns)
+    for (place, positions) in positionRuns {
+      Embedding.positions(
+        table: table, start: offset + positions.lowerBound, into: result + place * columns, batch: 1, count: positions.count, columns: columns)
+    }
   }
 
   func positionEmbeddingBackward(offset: Int) throws(ExecutionError) {
     guard let gradient = try accumulator(0) else { return }
-    let positions = program.buffers[call.result].region[0]
-    Embedding.accumulatePositionGradient(
-      dy: resultGradient, into: gradient, start: offset + positions.lowerBound, batch: 1, count: positions.count,
-      columns: rowsAndColumns.columns)
+    let (dy, columns) = (resultGradient, rowsAndColumns.columns)
+    for (place, positions) in positionRuns {
+      Embedding.accumulatePositionGradient(
+        dy: dy + place * columns, into: gradient, start: offset + positions.lowerBound, batch: 1, count: positions.count, columns: columns)
+    }
+  }
+
+  /// The runs of successive positions of a position embedding's result, and the rows at which they begin.
+  private var positionRuns: [(row: Int, positions: Range<Int>)] {
+    let rows = program.buffers[call.result].region[0]
+    return program.runs(rows, of: 0, in: op.result).map { ($0.indices.lowerBound - rows.lowerBound, $0.positions) }
   }
 
   func patchesForward(size: Int) throws(ExecutionError) {

@@ -22,12 +22,22 @@ struct GatheredTensor {
   }
 
   /// Adds a run of the elements of a region, in row-major order, which a rank holds.
-  fileprivate mutating func add(_ values: UnsafePointer<Float>, _ elements: Range<Int>, of region: Region, rank: Int) {
+  ///
+  /// - Parameter pieces: where the pieces of a region are in the tensor, whose positions are in their natural order.
+  fileprivate mutating func add(
+    _ values: UnsafePointer<Float>, _ elements: Range<Int>, of region: Region, rank: Int,
+    pieces: (Region) -> [(held: Region, natural: Region)]
+  ) {
+    var strides = [Int](repeating: 1, count: shape.count)
+    for d in shape.indices.dropLast().reversed() { strides[d] = strides[d + 1] * shape[d + 1] }
     var place = values
     for part in region.regions(ofElements: elements) {
-      let transfer = RegionTransfer(part, from: part, to: shape.map { 0..<$0 })
-      self.values.withUnsafeMutableBufferPointer { if let base = $0.baseAddress { transfer.accumulate(place, into: base) } }
-      parts.append(Part(rank: rank, region: part))
+      for piece in pieces(part) {
+        let offset = zip(strides, zip(piece.held, piece.natural)).reduce(0) { $0 + $1.0 * ($1.1.1.lowerBound - $1.1.0.lowerBound) }
+        let transfer = RegionTransfer(piece.held, from: part, toViewAt: offset, strides: strides)
+        self.values.withUnsafeMutableBufferPointer { if let base = $0.baseAddress { transfer.accumulate(place, into: base) } }
+        parts.append(Part(rank: rank, region: piece.natural))
+      }
       place += part.elementCount
     }
   }
@@ -139,7 +149,7 @@ struct TensorGathering {
     let segment = graph.segmentOfOperator[site.op]
     let holder = decision.stages.firstIndex { $0.units.contains { $0.segment == segment && $0.copies.contains(site.copy) } }
     guard let holder else { preconditionFailure("no stage holds copy \(site.copy) of \(graph.segments[segment].name)") }
-    return holder
+    return decision.group(ofStage: holder)
   }
 
   private func collect(
@@ -159,13 +169,15 @@ struct TensorGathering {
       }
       guard whole != nil else { continue }
       let global = executor.program.globalRegion(region, of: tensor, microBatch: microBatch, microBatchSize: microBatchSize)
+      let program = executor.program
+      func pieces(_ region: Region) -> [(held: Region, natural: Region)] { program.pieces(of: region, in: tensor) }
       if rank == 0, let own {
-        whole?.add(own, elements, of: global, rank: rank)
+        whole?.add(own, elements, of: global, rank: rank, pieces: pieces)
       } else {
         let received = try executor.memory.take(count: elements.count)
         defer { executor.memory.release(received) }
         try world.receive(executor.memory.floats(in: received), count: elements.count, from: rank, tag: Self.tag).wait()
-        whole?.add(executor.memory.floats(in: received), elements, of: global, rank: rank)
+        whole?.add(executor.memory.floats(in: received), elements, of: global, rank: rank, pieces: pieces)
       }
     }
   }

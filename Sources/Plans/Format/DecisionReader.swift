@@ -63,10 +63,13 @@ struct DecisionReader {
         throw entry.invalid(expected: "null or an axis that the operator may split: " + known.joined(separator: ", "))
       }
       // Below the limit of devices, so this cannot overflow.
-      parts[index] *= mesh[axis]
-      if rule.iteration[index].extent < parts[index] {
-        throw entry.invalid(
-          expected: "an axis of at least \(parts[index]) entries, one for each part; \"\(name)\" has \(rule.iteration[index].extent)")
+      for loop in rule.iteration[index].splits {
+        parts[loop] *= mesh[axis]
+        if rule.iteration[loop].extent < parts[loop] {
+          throw entry.invalid(
+            expected: "an axis of at least \(parts[loop]) entries, one for each part; \"\(rule.iteration[loop].name)\" has "
+              + "\(rule.iteration[loop].extent)")
+        }
       }
       assignment.append(index)
     }
@@ -110,14 +113,37 @@ struct DecisionReader {
 
   // MARK: - Stages
 
-  /// Stages that hold every copy of every segment once, in the model's order.
-  func stages(_ node: Node) throws -> [Stage] {
+  /// The schedule, with its number of chunks where it has several.
+  func schedule(_ root: ObjectReader) throws(DocumentError) -> Schedule {
+    let node = try root.node("schedule")
+    switch try node.choice(of: Schedule.Kind.self) {
+    case .gpipe: return .gpipe
+    case .oneForwardOneBackward: return .oneForwardOneBackward
+    case .interleaved:
+      if job.mode == .forward { throw node.invalid(expected: "\"gpipe\" or \"1f1b\": only training is interleaved") }
+      return .interleaved(chunks: try root.int("chunks", .within(2, 1 << 20)))
+    }
+  }
+
+  /// Virtual stages that hold every copy of every segment once, in the model's order.
+  func stages(_ node: Node, _ schedule: Schedule) throws -> [Stage] {
     let devices = mesh.reduce(1, *)
     var next = (segment: 0, copy: 0)
     var stages: [Stage] = []
-    for (number, entry) in try node.elements().enumerated() {
+    let entries = try node.elements()
+    let groups = entries.count / schedule.chunks
+    if entries.count % schedule.chunks != 0 || schedule.kind == .interleaved && groups < 2 {
+      throw node.invalid(expected: "\(schedule.chunks) chunks on each of two or more groups of devices")
+    }
+    if !schedule.isPossible(stages: groups, microBatches: job.microBatches) {
+      throw PlanError.inconsistent(
+        file: node.file, path: "$.job.micro_batches",
+        problem: "\(job.microBatches) are no multiple of the \(groups) groups of devices, which the interleaved schedule needs")
+    }
+    for (number, entry) in entries.enumerated() {
       let object = try entry.object()
-      try object.node("first_device").expectDerived(.int(number * devices), "stage \(number) comes after \(number) stages of \(devices) devices")
+      let group = schedule.kind == .interleaved ? number % groups : number
+      try object.node("first_device").expectDerived(.int(group * devices), "stage \(number) comes after \(group) groups of \(devices) devices")
       try object.node("devices").expectDerived(.int(devices), "the mesh's number of devices")
       let units = try object.node("units")
       let ranges = try units.elements().map { try unit($0, &next) }

@@ -16,7 +16,7 @@ extension PlanFile {
       throw PlanError.inconsistent(
         file: file, path: "$.mesh",
         problem:
-          "\(counted(decision.stages.count, "stage")) of \(counted(decision.ranksPerStage, "device")) need \(decision.ranks); \(hardware.name) has \(available)"
+          "\(counted(decision.groups, "stage")) of \(counted(decision.ranksPerStage, "device")) need \(decision.ranks); \(hardware.name) has \(available)"
       )
     }
     let cluster = try hardware.cluster(devices: decision.ranks)

@@ -17,11 +17,12 @@ extension PlanFile {
     }
     let reader = DecisionReader(graph: graph, job: try job(root.node("job"), graph), mesh: try mesh(root.node("mesh")))
     let operators = try reader.operators(root.node("operators"))
+    let schedule = try reader.schedule(root)
     let decision = Decision(
-      graph: graph, job: reader.job, mesh: reader.mesh, schedule: try root.choice("schedule", of: Schedule.self),
-      stages: try reader.stages(root.node("stages")), assignments: operators.map(\.assignment), zero: operators.map(\.zero),
+      graph: graph, job: reader.job, mesh: reader.mesh, schedule: schedule,
+      stages: try reader.stages(root.node("stages"), schedule), assignments: operators.map(\.assignment), zero: operators.map(\.zero),
       recompute: try reader.recompute(root.node("recompute")),
-      conversions: try reader.conversions(root.node("conversions")))
+      conversions: try reader.conversions(root.node("conversions")), orders: try reader.orders(root.nodeIfPresent("zigzag_pairs")))
     try check(decision, hardware, root)
     let prediction = try Prediction(reading: root.node("predicted"), operators: operators.map(\.predicted), for: decision)
     let plan = Plan(

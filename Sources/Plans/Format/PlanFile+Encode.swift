@@ -11,33 +11,33 @@ extension PlanFile {
     let graph = decision.graph
     let model = ModelReader.encode(graph)
     let hardware = plan.hardware.json
-    let file: JSON = [
-      "format": .string(format),
-      "job": decision.job.json,
-      "mesh": .array(decision.mesh.map { .int($0) }),
-      "schedule": .string(decision.schedule.rawValue),
-      "stages": .array(decision.stages.indices.map { json(stage: $0, of: decision) }),
-      "operators": .array(graph.operators.indices.map { json(operator: $0, of: plan) }),
-      "recompute": .object(
-        JSON.Object(
-          graph.segments.indices.filter { decision.recompute[$0] != .none }.map {
-            (graph.segments[$0].name, .string(decision.recompute[$0].rawValue))
-          })),
-      "conversions": .array(decision.conversions.map { json(conversion: $0, in: graph) }),
-      "predicted": plan.prediction.json(graph),
-      "certificate": plan.certificate.json,
-      "assumptions": .array(plan.assumptions.map { .string($0) }),
-      "model": ["source_sha256": .string(plan.modelSHA256), "sha256": .string(model.sha256), "document": model],
-      "hardware": ["source_sha256": .string(plan.hardwareSHA256), "sha256": .string(hardware.sha256), "document": hardware],
-    ]
-    guard plan.idleDevices > 0, case .object(var object) = file else { return file }
-    object["idle"] = ["first_device": .int(decision.ranks), "devices": .int(plan.idleDevices)]
+    let recompute = graph.segments.indices.filter { decision.recompute[$0] != .none }.map { segment -> (String, JSON) in
+      (graph.segments[segment].name, .string(decision.recompute[segment].rawValue))
+    }
+    var object = JSON.Object()
+    object["format"] = .string(format)
+    object["job"] = decision.job.json
+    object["mesh"] = .array(decision.mesh.map { .int($0) })
+    object["schedule"] = .string(decision.schedule.kind.rawValue)
+    object["stages"] = .array(decision.stages.indices.map { json(stage: $0, of: decision) })
+    object["operators"] = .array(graph.operators.indices.map { json(operator: $0, of: plan) })
+    object["recompute"] = .object(JSON.Object(recompute))
+    object["conversions"] = .array(decision.conversions.map { json(conversion: $0, in: graph) })
+    object["predicted"] = plan.prediction.json(graph)
+    object["certificate"] = plan.certificate.json
+    object["assumptions"] = .array(plan.assumptions.map { .string($0) })
+    object["model"] = ["source_sha256": .string(plan.modelSHA256), "sha256": .string(model.sha256), "document": model]
+    object["hardware"] = ["source_sha256": .string(plan.hardwareSHA256), "sha256": .string(hardware.sha256), "document": hardware]
+    if case .interleaved(let chunks) = decision.schedule { object["chunks"] = .int(chunks) }
+    let zigzag = graph.axes.indices.filter { !decision.orders[$0].isNatural }
+    if !zigzag.isEmpty { object["zigzag_pairs"] = .object(JSON.Object(zigzag.map { (graph.axes[$0].name, .int(decision.orders[$0].pairs)) })) }
+    if plan.idleDevices > 0 { object["idle"] = ["first_device": .int(decision.ranks), "devices": .int(plan.idleDevices)] }
     return .object(object)
   }
 
   private static func json(stage: Int, of decision: Decision) -> JSON {
     [
-      "first_device": .int(stage * decision.ranksPerStage),
+      "first_device": .int(decision.group(ofStage: stage) * decision.ranksPerStage),
       "devices": .int(decision.ranksPerStage),
       "units": .array(
         decision.stages[stage].units.map { unit in

@@ -20,6 +20,8 @@ import Documents
 ///      "hardware": {"source_sha256": …, "sha256": …, "document": {"format": "tpplan/hardware/1", …}}}
 ///
 /// - A mesh has one extent per axis, outermost first; stage s has devices s·n ..< (s+1)·n, n being the product of the extents.
+/// - The schedule `interleaved` has a further key, `chunks`: `stages` then lists the chunks of all p groups of devices in the model's order, and the
+///   k-th has the devices of group k mod p.
 /// - A layout has one placement per mesh axis: `R` replicated, `S1` split on the tensor's dimension 1, `P` partial (a sum over ranks is due).
 /// - `assignment` names for each mesh axis the axis of the operator's loops that it splits, or is null; `strategy` and the layouts follow
 ///   from it and are there for readers. They are checked when a plan is read, as are `first_device`, `devices`, totals and `gap_fraction`.

@@ -26,6 +26,7 @@ extension Prediction {
     let names = NamedParts(decision.graph)
     collectives = try object.elements("collectives").map { try CollectivePart(reading: $0, names, meshAxes: decision.mesh.count) }
     self.operators = operators
+    groups = decision.groups
     try object.finish()
     guard stages.count == decision.stages.count else {
       throw try object.node("stages").invalid(expected: "\(counted(decision.stages.count, "entry", plural: "entries")), one for each stage")
@@ -113,7 +114,7 @@ extension Prediction.MemoryPart {
     self.init(
       weights: try object.bytes("weights_bytes"), gradients: try object.bytes("gradients_bytes"),
       optimizerState: try object.bytes("optimizer_state_bytes"), activations: try object.bytes("activations_bytes"),
-      microBatchesInFlight: try object.int("micro_batches_in_flight", .positive), transient: try object.bytes("transient_bytes"))
+      microBatchesInFlight: try object.int("micro_batches_in_flight", .nonNegative), transient: try object.bytes("transient_bytes"))
     let stated = try object.node("total_bytes")
     try object.finish()
     try stated.expectDerived(.double(total.value), "the sum of the parts")

@@ -13,19 +13,21 @@ extension Plan {
     var request = SearchRequest(
       graph: decision.graph, cluster: try hardware.cluster(devices: decision.ranks), batch: decision.job.batch, sequence: decision.job.sequence,
       precision: decision.job.precision, mode: decision.job.mode, optimizer: decision.job.optimizer)
-    request.pipelineDegree = decision.stages.count
+    request.pipelineDegree = decision.groups
     request.mesh = decision.mesh
     request.microBatches = decision.job.microBatches
-    request.schedule = decision.schedule
+    request.schedule = decision.schedule.kind
+    request.chunks = decision.schedule.chunks
     request.stageLayers = decision.layersOfStages
     request.recomputeOfSegments = decision.recompute
     request.layersMayDiffer = false
+    request.isZigzag = decision.isZigzag
     return request
   }
 }
 
 extension Decision {
-  /// How many layers each stage holds; a first and a last segment that occur once are no layers, but go with their neighbours.
+  /// How many layers each virtual stage holds; a first and a last segment that occur once are no layers, but go with their neighbours.
   fileprivate var layersOfStages: [Int] {
     var layers = graph.segments.indices
     if layers.count > 1, !graph.holdsLayers(0) { layers = layers.dropFirst() }

@@ -22,6 +22,7 @@ extension PlanReport {
         return ["extent": .int(extent), "levels": .array(levels)]
       })
     for key in ["job", "schedule", "stages", "operators", "certificate", "assumptions"] { object[key] = file[key] }
+    object["chunks"] = .int(decision.schedule.chunks)
     object["predicted_stages"] = predicted["stages"]
     object["collectives"] = .array(collectives.map(json))
     return .object(object)

@@ -28,27 +28,33 @@ extension PlanReport {
 
   private func mesh(_ style: TextStyle) -> [String] {
     let shape = decision.mesh.map(String.init).joined(separator: " × ")
-    var lines = [style.heading("Mesh \(shape)") + (decision.stages.count > 1 ? " on each of \(decision.stages.count) stages" : "")]
+    var lines = [style.heading("Mesh \(shape)") + (decision.groups > 1 ? " on each of \(decision.groups) stages" : "")]
     var table = TextTable([("axis", .right), ("devices", .right), ("over", .left)])
     for (axis, extent) in decision.mesh.enumerated() {
       let levels = levels(ofAxis: axis).map { "\($0.name) (\($0.factor))" }.joined(separator: ", then ")
       table.add("\(axis)", "\(extent)", levels.isEmpty ? "a single device" : levels)
     }
     lines += table.lines()
+    for axis in graph.axes.indices where !decision.orders[axis].isNatural {
+      let pairs = decision.orders[axis].pairs
+      lines.append("  \(graph.axes[axis].name) in zig-zag order: part r of \(pairs) holds chunks r and \(2 * pairs - 1) - r of \(2 * pairs)")
+    }
     return lines
   }
 
   private func stages(_ style: TextStyle) -> [String] {
     let job = decision.job
+    let chunks = decision.schedule.chunks
     let perMicroBatch = job.batch / job.microBatches
     var lines = [
       style.heading("Stages"),
-      "  \(decision.schedule.rawValue), \(counted(job.microBatches, "micro-batch", plural: "micro-batches")) of \(perMicroBatch); "
+      "  \(decision.schedule.kind.rawValue)\(chunks > 1 ? ", \(chunks) chunks on each stage" : ""), "
+        + "\(counted(job.microBatches, "micro-batch", plural: "micro-batches")) of \(perMicroBatch); "
         + "bubble \(percent(prediction.bubble)) of the stages' time",
     ]
     var table = TextTable([
-      ("stage", .right), ("devices", .left), ("forward", .right), ("backward", .right), ("of it comm.", .right), ("grad. sync", .right),
-      ("update", .right), ("holds", .left),
+      (chunks > 1 ? "stage.chunk" : "stage", .right), ("devices", .left), ("forward", .right), ("backward", .right), ("of it comm.", .right),
+      ("grad. sync", .right), ("update", .right), ("holds", .left),
     ])
     for (index, stage) in prediction.stages.enumerated() {
       let devices = devices(ofStage: index)
@@ -56,7 +62,7 @@ extension PlanReport {
       let place = "\(span(devices)) (\(nodes.count == 1 ? "node" : "nodes") \(span(nodes[0]..<nodes[nodes.count - 1] + 1)))"
       let kinds = Set(devices.map { cluster.kindOfDevice[$0] }).sorted().map { cluster.kinds[$0].name }.joined(separator: " and ")
       table.add(
-        "\(index)", "\(kinds) \(place)", "\(stage.forward)", "\(stage.backward)", "\(stage.communication)",
+        name(ofStage: index), "\(kinds) \(place)", "\(stage.forward)", "\(stage.backward)", "\(stage.communication)",
         "\(stage.gradientSync)", "\(stage.update)", contents(ofStage: index))
     }
     lines += table.lines()
@@ -110,9 +116,9 @@ extension PlanReport {
       ("stage", .right), ("weights", .right), ("gradients", .right), ("optimizer", .right), ("activations", .right), ("in flight", .right),
       ("transient", .right), ("total", .right), ("of limit", .right),
     ])
-    for (index, stage) in prediction.stages.enumerated() {
-      let part = stage.memory
-      let limit = stage.memoryLimit ?? prediction.memoryLimit
+    for index in 0..<prediction.groups {
+      let part = prediction.memory(ofGroup: index)
+      let limit = prediction.memoryLimit(ofGroup: index)
       table.add(
         "\(index)", "\(part.weights)", "\(part.gradients)", "\(part.optimizerState)", "\(part.activations)", "\(part.microBatchesInFlight)",
         "\(part.transient)", "\(part.total)", limit > .zero ? percent(part.total / limit) : "")

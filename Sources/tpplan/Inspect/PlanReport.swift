@@ -52,11 +52,19 @@ struct PlanReport {
   var sequencesPerSecond: Double { prediction.step > .zero ? Double(decision.job.batch) / prediction.step.value : 0 }
   var tokensPerSecond: Double? { decision.job.sequence.map { sequencesPerSecond * Double($0) } }
 
-  func devices(ofStage stage: Int) -> Range<Int> { stage * decision.ranksPerStage..<(stage + 1) * decision.ranksPerStage }
+  func devices(ofStage stage: Int) -> Range<Int> {
+    let group = decision.group(ofStage: stage)
+    return group * decision.ranksPerStage..<(group + 1) * decision.ranksPerStage
+  }
 
   /// The levels that a mesh axis of the first stage spans, innermost first, with the number of units that it joins on each.
   func levels(ofAxis axis: Int) -> [(name: String, factor: Int)] {
     cluster.placement(ofAxis: axis, in: Mesh(shape: decision.mesh)).steps.map { (cluster.levels[$0.level].name, $0.factor) }
+  }
+
+  /// `3`, or with several chunks on each stage `3.1`: the stage and the number of its chunk.
+  func name(ofStage stage: Int) -> String {
+    decision.schedule.chunks == 1 ? "\(stage)" : "\(decision.group(ofStage: stage)).\(stage / decision.groups)"
   }
 
   /// What a stage holds: `embeddings, transformer.h 0–5`.
@@ -88,6 +96,8 @@ extension Prediction.CollectivePart {
     case .backward:
       let use = graph.operators[op].operands.firstIndex(of: tensor).map { strategies[op].operands[$0].gradient.notation } ?? "?"
       return "gradient of \(graph.sourceName(of: tensor)); \(name) gives \(use)"
+    case .interior where kind == nil:
+      return "\(graph.shortName(ofTensor: tensor)) of another rank on its way around, while \(name) works on what came before"
     case .interior:
       let split = rules[op].interior.first.map { rules[op].iteration[$0.axis].name } ?? "axis"
       return "maximum, sum and target of \(name) over the split \(split)"
@@ -96,7 +106,7 @@ extension Prediction.CollectivePart {
     case .weights: return "\(graph.shortName(ofTensor: tensor)), held in parts (ZeRO 3)"
     case .parts: return "gradient of \(graph.shortName(ofTensor: tensor)), held in parts (ZeRO \(decision.zero[op].rawValue))"
     case .tied:
-      let stages = decision.stagesHolding(tensor).map(String.init).joined(separator: " and ")
+      let stages = decision.groupsHolding(tensor).map(String.init).joined(separator: " and ")
       return "gradient of \(graph.shortName(ofTensor: tensor)), held by stages \(stages)"
     case .boundary: return "\(name) to the next stage" + (calls > 1 ? ", its gradient back" : "")
     }

@@ -14,6 +14,7 @@ struct ProgramReport {
   let cluster: Cluster
   /// For each buffer, which copy of its segment it belongs to; nil where nothing says so.
   private let copies: [Int?]
+  private let messages: Messages
 
   /// - Throws: `UsageError` where the plan has no such rank.
   init(_ plan: Plan, rank: Int) throws {
@@ -22,18 +23,18 @@ struct ProgramReport {
     self.plan = plan
     cluster = try plan.hardware.cluster(devices: ranks)
     program = Lowering.program(for: plan.decision, rank: rank)
-    copies = Self.copies(program, plan.decision)
+    messages = Messages(plan.decision, of: program.stage)
+    copies = Self.copies(program, plan.decision, messages)
   }
 
   /// A buffer belongs to the copy whose kernel writes it; what resharding makes, to that of what it is made of; what comes from another stage,
-  /// to the copy next to the boundary.
-  private static func copies(_ program: Program, _ decision: Decision) -> [Int?] {
+  /// to the copy before the boundary.
+  private static func copies(_ program: Program, _ decision: Decision, _ messages: Messages) -> [Int?] {
     var copies = [Int?](repeating: nil, count: program.buffers.count)
     for parameter in program.parameters {
       copies[parameter.value] = parameter.copy
       if let gradient = parameter.gradient { copies[gradient] = parameter.copy }
     }
-    func lastCopy(ofStage stage: Int) -> Int? { decision.stages[stage].units.last.map { $0.copies.upperBound - 1 } }
     for instruction in program.instructions {
       switch instruction {
       case .kernel(let call):
@@ -41,9 +42,12 @@ struct ProgramReport {
         for buffer in written where copies[buffer] == nil { copies[buffer] = call.copy }
       case .reshard(_, let from, let to): copies[to] = copies[from]
       case .gatherParameter(let parameter, _, let buffer): copies[buffer] = program.parameters[parameter].copy
-      case .receive(let buffer, let rank, _):
+      case .receive(let buffer, let rank, let tag):
         let sender = rank / decision.ranksPerStage
-        copies[buffer] = lastCopy(ofStage: min(sender, program.stage))
+        let pass = messages.pass(sending: tag, from: sender)
+        let stage = decision.stage(of: pass, on: sender)
+        // A backward pass hands on the gradient of what came in from the virtual stage before.
+        copies[buffer] = decision.stages[pass.isForward ? stage : stage - 1].units.last.map { $0.copies.upperBound - 1 }
       case .load, .accumulate, .send, .zero, .scatterGradient, .reduceGradient, .reduceTied, .update, .free: break
       }
     }
@@ -72,8 +76,12 @@ struct ProgramReport {
         action: step.kindName, subject: "\(text(from)) -> \(shape(to))", ranks: step.collective == nil ? [] : group(step.axes),
         note: "\(program.buffers[from].layout.notation) -> \(program.buffers[to].layout.notation)")
     case .accumulate(let from, let to): Line(action: "add", subject: "\(text(to)) += \(text(from))")
-    case .send(let buffer, let rank, _): Line(action: "send", subject: text(buffer), ranks: [rank])
-    case .receive(let buffer, let rank, _): Line(action: "receive", subject: text(buffer), ranks: [rank])
+    case .send(let buffer, let rank, let tag):
+      Line(action: "send", microBatch: messages.pass(sending: tag, from: program.stage).microBatch, subject: text(buffer), ranks: [rank])
+    case .receive(let buffer, let rank, let tag):
+      Line(
+        action: "receive", microBatch: messages.pass(sending: tag, from: rank / plan.decision.ranksPerStage).microBatch, subject: text(buffer),
+        ranks: [rank])
     case .zero(let buffer): Line(action: "zero", subject: text(buffer))
     case .gatherParameter(let parameter, let axes, let whole):
       Line(
@@ -94,16 +102,28 @@ struct ProgramReport {
 
   private func line(_ call: KernelCall) -> Line {
     let name = Graph.name(program.graph.operators[call.op].name, copy: call.copy)
+    let ring = ring(of: call)
     switch call.phase {
     case .forward, .recompute:
       return Line(
         action: call.phase == .forward ? "forward" : "recompute", microBatch: call.microBatch,
-        subject: "\(name): \(call.operands.map(text).joined(separator: ", ")) -> \(shape(call.result))")
+        subject: "\(name): \(call.operands.map(text).joined(separator: ", ")) -> \(shape(call.result))", ranks: ring.ranks, note: ring.note)
     case .backward:
       let gradients = call.operandGradients.compactMap { $0 }.map(text).joined(separator: ", ")
       let incoming = call.resultGradient.map(shape) ?? "1"
-      return Line(action: "backward", microBatch: call.microBatch, subject: "\(name): \(incoming) -> \(gradients.isEmpty ? "nothing" : gradients)")
+      return Line(
+        action: "backward", microBatch: call.microBatch, subject: "\(name): \(incoming) -> \(gradients.isEmpty ? "nothing" : gradients)",
+        ranks: ring.ranks, note: ring.note)
     }
+  }
+
+  /// The ranks around which blocks of an operator's operands travel, and what these are.
+  private func ring(of call: KernelCall) -> (ranks: [Int], note: String) {
+    guard let ring = program.rules[call.op].ring else { return ([], "") }
+    let ranks = group(program.strategies[call.op].meshAxes(on: ring.axis))
+    if ranks.count == 1 { return ([], "") }
+    let travelling = ring.operands.map { name(call.operands[$0]) + (call.phase == .backward ? " and its gradient" : "") }
+    return (ranks, travelling.joined(separator: ", ") + " around the ring")
   }
 
   // MARK: - Names

@@ -2,13 +2,13 @@
 import Documents
 import Foundation
 import Hardware
-import Lowering
 import ModelGraph
 import Plans
 import Strategies
 import Testing
 
 @testable import Execution
+@testable import Lowering
 @testable import Planner
 
 /// What a plan predicts that its collectives move, against what the ranks' programs say.
@@ -31,30 +31,68 @@ struct PredictedTrafficTests {
 
   @Test(
     "differential: every collective of a plan has the calls and bytes of the programs, for each ZeRO stage and recomputation",
-    arguments: [(2, 1, 1), (2, 2, 1), (2, 1, 2), (1, 2, 2), (2, 2, 2)], ZeROStage.allCases)
-  func collectives(degrees: (data: Int, tensor: Int, pipeline: Int), zero: ZeROStage) throws {
+    arguments: [(2, 1, 1, 1), (2, 2, 1, 1), (2, 1, 2, 1), (1, 2, 2, 1), (2, 2, 2, 1), (2, 2, 2, 2)], ZeROStage.allCases)
+  func collectives(degrees: (data: Int, tensor: Int, pipeline: Int, chunks: Int), zero: ZeROStage) throws {
     for recompute in Recompute.allCases {
       var given = MegatronDegrees()
       (given.data, given.tensor, given.pipeline, given.microBatchSize) = (degrees.data, degrees.tensor, degrees.pipeline, 1)
+      if degrees.chunks > 1 { (given.schedule, given.chunks) = (.interleaved, degrees.chunks) }
       (given.zero, given.recompute, given.isSequenceParallel) = (zero, recompute, degrees.tensor > 1)
       let plan = try plan(given)
       let decision = plan.decision
+      let (predicted, programs) = traffic(plan)
       #expect(decision.zero.contains { $0 != .none } == (zero != .none && degrees.data * degrees.tensor > 1))
-      var predicted = Traffic()
-      for part in plan.prediction.collectives {
-        guard let kind = part.kind.flatMap(Traffic.Kind.init) else { continue }
-        let calls = part.callsPerStep(microBatches: decision.job.microBatches) * decision.ranksPerStage
-        predicted[kind] = .init(count: predicted[kind].count + calls, bytes: predicted[kind].bytes + calls * Int(part.bytes.value))
-      }
-      var programs = Traffic()
-      for rank in 0..<decision.ranks {
-        let own = Lowering.program(for: decision, rank: rank).expectedTraffic()
-        for kind in Traffic.Kind.allCases where kind != .sendReceive {
-          programs[kind] = .init(count: programs[kind].count + own[kind].count, bytes: programs[kind].bytes + own[kind].bytes)
-        }
-      }
       #expect(predicted == programs, "\(recompute)")
     }
+  }
+
+  @Test(
+    "differential: so have the messages around a ring, and what goes on beside them",
+    arguments: [
+      (1, 2, 1, 1, 1), (1, 4, 1, 1, 1), (2, 2, 1, 1, 1), (1, 2, 2, 1, 1), (2, 4, 2, 1, 1), (1, 2, 1, 2, 1), (1, 2, 1, 2, 2), (1, 4, 1, 2, 2),
+      (1, 2, 2, 2, 2),
+    ], ContextWay.allCases)
+  func sequences(degrees: (data: Int, context: Int, tensor: Int, pipeline: Int, chunks: Int), way: ContextWay) throws {
+    // There are 4 heads.
+    if way == .ulysses && degrees.context * degrees.tensor > 4 { return }
+    for recompute in Recompute.allCases {
+      var given = MegatronDegrees()
+      (given.data, given.context, given.tensor, given.microBatchSize) = (degrees.data, degrees.context, degrees.tensor, 1)
+      (given.contextWay, given.recompute, given.isSequenceParallel) = (way, recompute, degrees.tensor > 1)
+      (given.pipeline, given.chunks) = (degrees.pipeline, degrees.chunks)
+      if degrees.chunks > 1 { given.schedule = .interleaved }
+      let plan = try plan(given)
+      let (predicted, programs) = traffic(plan)
+      #expect(predicted == programs, "\(recompute)")
+      #expect((predicted[.sendReceive].count > 0) == (way == .ring))
+      // 16 positions are 2 · 4 chunks and more; attention by heads has whole sequences.
+      #expect(plan.decision.orders.map(\.pairs).max() == (way == .ulysses ? 1 : degrees.context))
+    }
+  }
+
+  /// Of all ranks together: as the plan predicts, and as their programs say. Messages between stages are left out.
+  private func traffic(_ plan: PlanOutcome.Planned) -> (predicted: Traffic, programs: Traffic) {
+    let decision = plan.decision
+    var (predicted, programs) = (Traffic(), Traffic())
+    for part in plan.prediction.collectives where part.kind != nil || part.cause == .interior {
+      guard let kind = part.kind.map(Traffic.Kind.init) ?? .sendReceive else { continue }
+      let calls = part.callsPerStep(microBatches: decision.job.microBatches) * decision.ranksPerStage
+      predicted[kind] = .init(count: predicted[kind].count + calls, bytes: predicted[kind].bytes + calls * Int(part.bytes.value))
+    }
+    for rank in 0..<decision.ranks {
+      var program = Lowering.program(for: decision, rank: rank)
+      program.instructions.removeAll { instruction in
+        switch instruction {
+        case .send, .reduceTied: true
+        default: false
+        }
+      }
+      let own = program.expectedTraffic()
+      for kind in Traffic.Kind.allCases {
+        programs[kind] = .init(count: programs[kind].count + own[kind].count, bytes: programs[kind].bytes + own[kind].bytes)
+      }
+    }
+    return (predicted, programs)
   }
 }
 

@@ -34,6 +34,8 @@ extension MPIRuns {
         (2, ["data,zero1", "data,zero2", "data,zero3", "data,micro,zero1", "data,micro,zero2", "data,micro,zero3", "data,zero3,full"]),
         (4, ["data,megatron,zero1", "data,megatron,micro,zero2", "data,megatron,micro,zero3", "data,sequence,micro,zero3"]),
         (4, ["data,pipeline,zero1", "data,pipeline,zero2", "data,pipeline,zero3", "data,pipeline,zero3,full"]),
+        (2, ["interleaved", "interleaved,selective", "interleaved,full"]),
+        (4, ["data,interleaved,zero1", "data,interleaved,zero3,full", "megatron,interleaved", "sequence-parallel,interleaved,zero2"]),
         (2, ["sequence-parallel,selective", "sequence-parallel,full", "pipeline,selective", "pipeline,full"]),
       ])
     func namedStrategies(model: String, run: (ranks: Int, strategies: [String])) throws {
@@ -51,6 +53,30 @@ extension MPIRuns {
     func architectures(model: String, run: (ranks: Int, strategies: [String])) throws {
       let probe = try ProbeRun(ranks: run.ranks, ["oracle", Self.fixture("transformers/" + model)] + run.strategies)
       #expect(try probe.ranks == Array(repeating: [], count: run.ranks))
+      #expect(probe.diagnostics == [])
+    }
+
+    @Test(
+      "oracle: a sequence around rings of ranks, alone, with other splits and recomputed, gives what PyTorch computes", arguments: ["gpt2", "llama"],
+      [
+        (ranks: 2, strategies: ["ring,zigzag", "sequence,zigzag", "ring,zigzag,full", "megatron,zigzag"]),
+        (4, ["ring,zigzag", "sequence,zigzag", "data,ring,zigzag", "ring,megatron,zigzag", "sequence,ring,zigzag", "ring,pipeline,zigzag"]),
+        (ranks: 2, strategies: ["ring", "ring,selective", "ring,full", "ring,micro,zero3"]), (3, ["ring"]),
+        (4, ["ring", "data,ring", "ring,megatron", "ring,ring", "sequence,ring", "ring,sequence", "ring,pipeline"]),
+        (4, ["ring,interleaved", "ring,interleaved,zigzag", "ring,interleaved,zigzag,full", "sequence,interleaved,zigzag"]),
+      ])
+    func rings(model: String, run: (ranks: Int, strategies: [String])) throws {
+      let probe = try ProbeRun(ranks: run.ranks, ["oracle", Self.fixture("torch/" + model)] + run.strategies)
+      #expect(try probe.ranks == Array(repeating: [], count: run.ranks))
+      #expect(probe.diagnostics == [])
+    }
+
+    @Test(
+      "differential: around rings of 2, 3, 4 and 6 ranks, causal or not, few key-value heads or many, all is as on one rank and as counted",
+      arguments: ["gpt2", "llama", "bert", "gemma", "flamingo", "mixtral"], [2, 3, 4, 6])
+    func ringsOfTinyModels(model: String, ranks: Int) throws {
+      let probe = try ProbeRun(ranks: ranks, ["ring", model, "5", "3"])
+      #expect(try probe.ranks == Array(repeating: [], count: ranks))
       #expect(probe.diagnostics == [])
     }
 
@@ -75,9 +101,9 @@ extension MPIRuns {
       #expect(probe.diagnostics == [])
     }
 
-    @Test("oracle: what an attention mask hides changes nothing", arguments: [1, 2])
-    func padding(ranks: Int) throws {
-      #expect(try ProbeRun(ranks: ranks, ["padding"]).ranks == Array(repeating: [], count: ranks))
+    @Test("oracle: what an attention mask hides changes nothing", arguments: [(1, "heads"), (2, "heads"), (2, "ring"), (4, "ring")])
+    func padding(ranks: Int, split: String) throws {
+      #expect(try ProbeRun(ranks: ranks, ["padding", split]).ranks == Array(repeating: [], count: ranks))
     }
 
     @Test("golden: verification finds injected faults and names the tensor, its layout and the rank")
