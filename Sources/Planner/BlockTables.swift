@@ -54,6 +54,11 @@ struct BlockTables {
     let op: Int?
     /// How much less memory than the largest device the stage's devices have: it counts as used.
     var reserved: Int64 = 0
+
+    /// Whether no choice needs less here than in another row, while none or the same operator runs.
+    func covers(_ other: MemoryRow) -> Bool {
+      reserved >= other.reserved && zip(copies, other.copies).allSatisfy { $0 >= $1 } && zip(kept, other.kept).allSatisfy { $0 >= $1 }
+    }
   }
 
   private let model: FoldedModel

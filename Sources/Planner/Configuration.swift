@@ -198,9 +198,7 @@ struct Configuration {
     let reserved: Int64
 
     /// Whether the stage never holds more at the other time, nor the other stage if it is another.
-    func covers(_ other: Load) -> Bool {
-      reserved >= other.reserved && zip(copies, other.copies).allSatisfy { $0 >= $1 } && zip(kept, other.kept).allSatisfy { $0 >= $1 }
-    }
+    func covers(_ other: Load) -> Bool { row().covers(other.row()) }
 
     /// While an operator runs, or none.
     func row(_ op: Int? = nil) -> BlockTables.MemoryRow { .init(copies: copies, kept: kept, op: op, reserved: reserved) }

@@ -106,9 +106,13 @@ struct PlanSearch {
     func isCovered(by other: [Configuration.Weights], _ rows: [BlockTables.MemoryRow]) -> Bool {
       guard zip(weights, other).allSatisfy({ $0.isCovered(by: $1) }) else { return false }
       guard let row else { return true }
-      return rows.contains { more in
-        row.reserved <= more.reserved && zip(row.copies, more.copies).allSatisfy { $0 <= $1 } && zip(row.kept, more.kept).allSatisfy { $0 <= $1 }
-      }
+      return rows.contains { $0.covers(row) }
+    }
+
+    /// The same price on the stage of another cut that covers the priced one.
+    func price(_ rows: [BlockTables.MemoryRow]) -> Price? {
+      guard let row, let price, let stage = rows.firstIndex(where: { $0.covers(row) }) else { return nil }
+      return Price(stage: stage, ticksPerByte: price.ticksPerByte)
     }
   }
 
@@ -774,7 +778,9 @@ struct PlanSearch {
     let key = RelaxedKey(frame: least, ties: ties, weights: configuration.weights(base.operators, path))
     let rows = (0..<frame.stages).map { configuration.loads(ofStage: $0)[0].row() }
     let group = CutGroup(frame: least, ties: ties, kinds: kinds)
-    if let known = excluded[group]?.first(where: { $0.bound >= cutoff && $0.isCovered(by: key.weights, rows) }) { return (known.bound, known.price) }
+    if let known = excluded[group]?.first(where: { $0.bound >= cutoff && $0.isCovered(by: key.weights, rows) }) {
+      return (known.bound, known.price(rows))
+    }
     guard let relaxed = try relaxed(base, objective, key, cutoff) else { return (cutoff, nil) }
     guard relaxed.sum < cutoff, let choice = relaxed.choice else {
       excluded[group, default: []].append(ExcludedCut(weights: key.weights, row: nil, price: nil, bound: relaxed.sum))
@@ -783,11 +789,15 @@ struct PlanSearch {
     let used = rows.map { base.minimum.memory(choice, $0) }
     guard let stage = used.indices.max(by: { used[$0] < used[$1] }), used[stage] > limit else { return (relaxed.sum, nil) }
     let priced = PricedKey(relaxed: key, kinds: kinds, row: rows[stage])
-    if let known = pricedBounds[priced] { return known }
+    if let known = pricedBounds[priced] {
+      // Of another cut, perhaps, where another stage holds as much.
+      return (known.bound, known.price.map { Price(stage: stage, ticksPerByte: $0.ticksPerByte) })
+    }
     let models = try [base] + kinds.dropFirst().compactMap { try frameModel(frame.recomputing($0), ties) }
     let (closer, found) = try boundWithPrice(models, objective, rows[stage], stage, relaxed: choice, frame, cutoff)
     let bound = max(relaxed.sum, closer)
-    let price = found.map { Price(stage: stage, ticksPerByte: $0.ticksPerByte) }
+    // Who is told a price takes the bound for the one that this price gives.
+    let price = closer < relaxed.sum ? nil : found.map { Price(stage: stage, ticksPerByte: $0.ticksPerByte) }
     pricedBounds[priced] = (bound, price)
     if bound >= cutoff { excluded[group, default: []].append(ExcludedCut(weights: key.weights, row: rows[stage], price: price, bound: bound)) }
     return (bound, price)

@@ -116,6 +116,25 @@ import Testing
     }
   }
 
+  /// So may they where stages are on devices of two kinds, of which one has less memory.
+  @Test(arguments: 0..<4) func searchFindsTheCheapestMixOfLayersOnMixedDevices(seed: Int) throws {
+    var random = SeededGenerator(seed: seed + 500)
+    var model = TinyModel(block: .linear, layers: random.pick([3, 4, 5]), batch: random.pick([2, 4]))
+    (model.hidden, model.vocabulary) = (random.pick([4, 5, 8]), random.pick([4, 40]))
+    var hardware = TinyHardware(devices: 2, devicesPerNode: 1, outerBandwidth: random.pick([1e7, 1e9]), latency: random.pick([1e-8, 1e-6]))
+    (hardware.firstNodes, hardware.peakShare, hardware.memoryShare) = (1, random.pick([0.25, 0.5, 2]), random.pick([0.5, 0.75]))
+    var request = SearchRequest(
+      graph: try model.graph(), cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: .fp32, mode: .train,
+      optimizer: random.pick([.adamw, .sgd]))
+    (request.mesh, request.pipelineDegree, request.zero) = ([1], 2, ZeROStage.none)
+    let all = try Enumeration(request)
+    #expect(all.entries.contains { Set($0.decision.recompute.dropFirst().dropLast()).count > 1 })
+    let sizes = all.entries.map(\.memory).sorted()
+    for limit in [Bytes(1e9)] + [2, 3, 8, 40].map({ sizes[sizes.count / $0] }) + [sizes[0], Bytes(sizes[0].value - 1)] {
+      try expectSame(request, hardware, all, limit: limit)
+    }
+  }
+
   /// So may the first layers of each chunk, where all chunks hold as many.
   @Test(arguments: 0..<3) func searchFindsTheCheapestMixOfChunks(seed: Int) throws {
     var random = SeededGenerator(seed: seed + 300)
