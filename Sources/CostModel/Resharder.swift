@@ -19,23 +19,46 @@ package final class Resharder {
   }
 
   private let pricing: Pricing
+  /// Whose ways these are, where another one's prices decide.
+  private let guide: Resharder?
+  /// For lower bounds: those of which the least counts.
+  private let others: [Resharder]
   private var tables: [Key: Table] = [:]
   /// For each tensor its table, once it was asked for.
   private var tableOfTensor: [Table?]
 
-  package init(_ pricing: Pricing) {
+  /// - Parameter guide: prices the same ways as this one, which are cheapest there.
+  package convenience init(_ pricing: Pricing, along guide: Resharder? = nil) { self.init(pricing, guide, others: []) }
+
+  /// For lower bounds: times that none of several goes below.
+  package convenience init(leastOf others: [Resharder]) { self.init(others[0].pricing, nil, others: others) }
+
+  private init(_ pricing: Pricing, _ guide: Resharder?, others: [Resharder]) {
     self.pricing = pricing
+    self.guide = guide
+    self.others = others
     tableOfTensor = [Table?](repeating: nil, count: pricing.graph.tensors.count)
   }
 
   /// The cheapest way; nil where there is none (a target that has an empty part, or a partial target).
   package func path(_ tensor: TensorID, from: Layout, to: Layout) -> Path? {
-    from == to ? Path(steps: [], time: .zero) : table(tensor).path(from: from, to: to)
+    if from == to { return Path(steps: [], time: .zero) }
+    if let first = others.first { return first.path(tensor, from: from, to: to) }
+    guard let guide else { return table(tensor).path(from: from, to: to) }
+    guard let way = guide.path(tensor, from: from, to: to) else { return nil }
+    var (layout, total) = (from, Seconds.zero)
+    for step in way.steps {
+      total += time(step, shape: pricing.graph.shape(tensor), bytesPerElement: pricing.elementBytes(tensor), from: layout)
+      layout = step.result
+    }
+    return Path(steps: way.steps, time: total)
   }
 
   /// The time of the cheapest way; nil where there is none.
   package func time(_ tensor: TensorID, from: Layout, to: Layout) -> Seconds? {
-    from == to ? .zero : table(tensor).time(from: from, to: to)
+    if from == to { return .zero }
+    if !others.isEmpty { return others.compactMap { $0.time(tensor, from: from, to: to) }.min() }
+    return guide == nil ? table(tensor).time(from: from, to: to) : path(tensor, from: from, to: to)?.time
   }
 
   /// The time of one step on a tensor.

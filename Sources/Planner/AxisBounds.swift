@@ -5,7 +5,7 @@ import ModelGraph
 import Quantities
 import Strategies
 
-/// Lower bounds of all meshes of one pipeline degree and micro-batch count, from problems of one mesh axis each.
+/// Lower bounds of all meshes of one size, pipeline degree and micro-batch count, from problems of one mesh axis each.
 ///
 /// With every other axis sharing all work and data perfectly, an axis by itself costs some excess over the time at which nothing is idle and
 /// nothing is sent. The excesses add up: work that is repeated on several axes multiplies, a collective over several axes is no cheaper than one
@@ -41,16 +41,16 @@ struct AxisBounds {
   let withoutConversions: [Int64]
   private var excesses: [Axis: [[Int64]]] = [:]
 
-  init(_ space: Space, stages: Int, microBatches: Int, model: Pricing.Model, rates: DeviceRates, link: Link?) throws {
+  init(_ space: Space, stages: Int, size: Int, microBatches: Int, model: Pricing.Model, rates: DeviceRates, link: Link?) throws {
     self.space = space
     self.stages = stages
     self.microBatches = microBatches
     self.model = model
     self.rates = rates
     self.link = link
-    size = space.request.cluster.deviceCount / stages
+    self.size = size
     ties = space.certainTies(stages: stages)
-    let schedules = space.loosestSchedules(stages: stages, microBatches: microBatches)
+    let schedules = space.loosestSchedules(stages: stages, size: size, microBatches: microBatches)
     let chains = schedules.map { Chain.bounds(space, stages: stages, microBatches: microBatches, schedule: $0) }
     let alone = AxisPlacement.alone
     let pricing = Pricing(

@@ -58,7 +58,7 @@ struct BlockMinimum {
   func memory(_ choice: Choice, _ row: BlockTables.MemoryRow) -> Int64 {
     switch form {
     case .tables(let tables): tables.memory(choice, row)
-    case .problem(let model): model.nodes.indices.reduce(0) { $0 + model.memory(node: $1, row)[choice[$1]] }
+    case .problem(let model): model.nodes.indices.reduce(row.reserved) { $0 + model.memory(node: $1, row)[choice[$1]] }
     }
   }
 }
@@ -89,7 +89,7 @@ extension FoldedModel {
 
   /// The weighted sum as a problem without memory rows.
   fileprivate func problem(_ objective: BlockTables.Objective) throws -> Problem {
-    let allowance = objective.price.map { Int64(($0.ticksPerByte * Double($0.limit)).rounded(.up)) } ?? 0
+    let allowance = objective.price?.allowance ?? 0
     var builder = try ProblemBuilder(offsets: [-allowance])
     for (index, node) in nodes.enumerated() {
       let w = objective.segments[node.segment]

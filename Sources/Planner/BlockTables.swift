@@ -31,15 +31,19 @@ struct BlockTables {
     var price: Price?
 
     /// What the bytes below the limit count for.
-    fileprivate var allowance: Int64 { price.map { Int64(($0.ticksPerByte * Double($0.limit)).rounded(.up)) } ?? 0 }
+    fileprivate var allowance: Int64 { price?.allowance ?? 0 }
   }
 
   /// A price on one memory row: every byte above the limit counts so many ticks, every byte below it as many less. No legal choice takes less time
   /// than it then costs (Lagrangian relaxation).
   struct Price {
     let row: MemoryRow
+    /// Of the largest device.
     let limit: Int64
     var ticksPerByte: Double
+
+    /// What the stage's own devices have costs nothing.
+    var allowance: Int64 { Int64((ticksPerByte * Double(limit - row.reserved)).rounded(.up)) }
   }
 
   /// What one stage holds while one operator runs, or while none does.
@@ -48,6 +52,13 @@ struct BlockTables {
     let copies: [Int]
     let kept: [Int]
     let op: Int?
+    /// How much less memory than the largest device the stage's devices have: it counts as used.
+    var reserved: Int64 = 0
+
+    /// Whether no choice needs less here than in another row, while none or the same operator runs.
+    func covers(_ other: MemoryRow) -> Bool {
+      reserved >= other.reserved && zip(copies, other.copies).allSatisfy { $0 >= $1 } && zip(kept, other.kept).allSatisfy { $0 >= $1 }
+    }
   }
 
   private let model: FoldedModel
@@ -133,7 +144,7 @@ struct BlockTables {
   /// The bytes of a memory row under a choice.
   func memory(_ choice: [Int], _ row: MemoryRow) -> Int64 {
     let weights = RowWeights(row, model)
-    let nodes = model.operatorNodes.enumerated().reduce(Int64(0)) { $0 + weights.bytes($1.element, $1.offset, choice[$1.offset]) }
+    let nodes = model.operatorNodes.enumerated().reduce(row.reserved) { $0 + weights.bytes($1.element, $1.offset, choice[$1.offset]) }
     return pieces.reduce(nodes) { $1.kept.isEmpty ? $0 : $0 + weights.bytes($1, $1.table.index(choice)) }
   }
 

@@ -18,6 +18,10 @@ struct Configuration {
   let schedule: Schedule
   let microBatches: Int
   let mode: Mode
+  /// For each stage its kind of devices.
+  var kindOfStage: [Int]
+  /// For each stage, how much less memory than the largest device its devices have.
+  var reserved: [Int64]
 
   /// - Parameters:
   ///   - stages: for each virtual stage the units that it holds, consecutive over them.
@@ -35,6 +39,8 @@ struct Configuration {
     self.schedule = schedule
     self.microBatches = microBatches
     self.mode = mode
+    kindOfStage = [Int](repeating: 0, count: stages.count / schedule.chunks)
+    reserved = [Int64](repeating: 0, count: stages.count / schedule.chunks)
   }
 
   /// A cut of a frame, where layers differ with so many of each stage's layers of the first kind.
@@ -43,6 +49,10 @@ struct Configuration {
     self.init(
       stages: variants == nil ? space.stages(cut: cut) : space.stages(cut: cut, first: first), segments: space.graph(frame).segments.count,
       variants: variants?.segments, schedule: schedule, microBatches: frame.microBatches, mode: space.request.mode)
+    if !space.request.cluster.isUniform {
+      kindOfStage = space.kinds(frame).ofStage
+      if let lacking = try? space.reserved(frame), !lacking.isEmpty { reserved = lacking }
+    }
   }
 
   /// Groups of devices; each holds a chunk, or several.
@@ -67,12 +77,13 @@ struct Configuration {
   }
 
   /// Whether a virtual stage sends on from the last group of devices to the first.
-  private func wraps(_ stage: Int) -> Bool { stage % stages == stages - 1 }
+  func wraps(_ stage: Int) -> Bool { stage % stages == stages - 1 }
 
   // MARK: - Stage times of a choice
 
   /// What each virtual stage takes under a choice of strategies.
   func stageTimes(_ model: FoldedModel, _ choice: [Int]) -> [PipelineTimeline.StageTimes] {
+    if !model.kinds.isEmpty { return stageTimesOfKinds(model, choice) }
     var times = [PipelineTimeline.StageTimes](
       repeating: .init(forward: 0, backward: 0, once: 0, sendForward: 0, sendBackward: 0), count: copies.count)
     for (index, node) in model.nodes.enumerated() {
@@ -183,14 +194,14 @@ struct Configuration {
     /// Of each segment, the copies on the stage, and the copies' passes that are kept for backward.
     let copies: [Int]
     let kept: [Int]
+    /// How much less memory than the largest device the stage's devices have: it counts as used.
+    let reserved: Int64
 
     /// Whether the stage never holds more at the other time, nor the other stage if it is another.
-    func covers(_ other: Load) -> Bool {
-      zip(copies, other.copies).allSatisfy { $0 >= $1 } && zip(kept, other.kept).allSatisfy { $0 >= $1 }
-    }
+    func covers(_ other: Load) -> Bool { row().covers(other.row()) }
 
     /// While an operator runs, or none.
-    func row(_ op: Int? = nil) -> BlockTables.MemoryRow { .init(copies: copies, kept: kept, op: op) }
+    func row(_ op: Int? = nil) -> BlockTables.MemoryRow { .init(copies: copies, kept: kept, op: op, reserved: reserved) }
   }
 
   /// A stage's loads at the times when it may hold most.
@@ -198,7 +209,9 @@ struct Configuration {
     let chunks = stride(from: stage, to: copies.count, by: stages).map { copies[$0] }
     let held = chunks.reduce([Int](repeating: 0, count: copies[0].count)) { zip($0, $1).map { $0 + $1 } }
     return schedule.fullest(stage: stage, stages: stages, microBatches: microBatches, mode: mode).map { inFlight in
-      Load(stage: stage, copies: held, kept: held.indices.map { segment in zip(chunks, inFlight).reduce(0) { $0 + $1.0[segment] * $1.1 } })
+      Load(
+        stage: stage, copies: held, kept: held.indices.map { segment in zip(chunks, inFlight).reduce(0) { $0 + $1.0[segment] * $1.1 } },
+        reserved: reserved[stage])
     }
   }
 
@@ -219,7 +232,12 @@ struct Configuration {
   func problem(_ model: FoldedModel, paths: [PipelineTimeline.Path], limit: Int64) throws -> Problem {
     let rows = memoryRows(model)
     var builder = try ProblemBuilder(
-      offsets: [Int64](repeating: 0, count: paths.count), limits: [Int64](repeating: limit, count: rows.count))
+      offsets: [Int64](repeating: 0, count: paths.count), limits: rows.map { limit - $0.load.reserved })
+    if !model.kinds.isEmpty {
+      try addCostsOfKinds(model, paths: paths, &builder)
+      try addLoads(model, rows, &builder)
+      return builder.build()
+    }
     let weights = paths.map { nodeWeights($0, segments: model.pricing.graph.segments.count) }
     for (index, node) in model.nodes.enumerated() {
       let wrap = model.sends(index, wraps: true)
@@ -252,12 +270,12 @@ struct Configuration {
   /// What a stage needs under a choice while an operator runs.
   static func memory(_ model: FoldedModel, _ choice: [Int], row: (load: Load, op: Int)) -> Int64 {
     let row = row.load.row(row.op)
-    return model.nodes.indices.reduce(0) { $0 + model.memory(node: $1, row)[choice[$1]] }
+    return model.nodes.indices.reduce(row.reserved) { $0 + model.memory(node: $1, row)[choice[$1]] }
   }
 
   /// The problem whose objective is the largest of some memory rows.
   func memoryProblem(_ model: FoldedModel, rows: [(load: Load, op: Int)]) throws -> Problem {
-    var builder = try ProblemBuilder(offsets: [Int64](repeating: 0, count: rows.count))
+    var builder = try ProblemBuilder(offsets: rows.map(\.load.reserved))
     for (index, node) in model.nodes.enumerated() {
       let parts = rows.map { model.memory(node: index, $0.load.row($0.op)) }
       _ = try builder.addNode(costs: (0..<node.count).flatMap { s in parts.map { $0[s] } })

@@ -39,7 +39,7 @@ struct ConnectedBounds {
     }
     // Of those with one chunk on each stage, a schedule that lets a stage do more forward passes before its first backward pass has no longer
     // chains; interleaved ones have chains of their own.
-    let schedules = space.loosestSchedules(stages: frame.stages, microBatches: frame.microBatches)
+    let schedules = space.loosestSchedules(stages: frame.stages, size: frame.size, microBatches: frame.microBatches)
     let plain = schedules.filter { $0.kind != .interleaved }.max { Self.warm($0, frame, space) < Self.warm($1, frame, space) }
     let loosest = frame.stages == 1 ? [] : [plain, schedules.first { $0.kind == .interleaved }].compactMap { $0 }
     if !loosest.isEmpty {

@@ -13,6 +13,10 @@ struct DecisionPricing {
   private let pricing: Pricing
   private let resharder: Resharder
   private let links: Links?
+  /// For each group of devices its kind.
+  private let kindOfStage: [Int]
+  /// The same decision at the prices of the other kinds.
+  private var others: [DecisionPricing] = []
   private let strategies: [Strategy]
   private var operators: [Prediction.OperatorPart] = []
   private var collectives: [Prediction.CollectivePart] = []
@@ -42,11 +46,28 @@ struct DecisionPricing {
   static func predict(_ decision: Decision, pricing: Pricing, links: Links?) throws -> (
     prediction: Prediction, objective: Int64, timeline: PipelineTimeline
   ) {
-    var pass = try DecisionPricing(decision, pricing, links)
-    return try pass.run()
+    try predict(decision, pricings: [pricing], kindOfStage: [Int](repeating: 0, count: decision.groups), links: links)
   }
 
-  private init(_ decision: Decision, _ pricing: Pricing, _ links: Links?) throws {
+  /// - Parameters:
+  ///   - pricings: of each kind of devices that a stage is on.
+  ///   - kindOfStage: for each group of devices its kind.
+  ///   - links: nil with one stage.
+  static func predict(_ decision: Decision, pricings: [Pricing], kindOfStage: [Int], links: Links?) throws -> (
+    prediction: Prediction, objective: Int64, timeline: PipelineTimeline
+  ) {
+    var pass = try DecisionPricing(decision, pricings[0], kindOfStage, links)
+    try pass.priceParts()
+    pass.others = try pricings.dropFirst().map { pricing in
+      var other = try DecisionPricing(decision, pricing, kindOfStage, links)
+      try other.priceParts()
+      return other
+    }
+    return pass.stagesAndTotal()
+  }
+
+  private init(_ decision: Decision, _ pricing: Pricing, _ kindOfStage: [Int], _ links: Links?) throws {
+    self.kindOfStage = kindOfStage
     self.decision = decision
     self.pricing = pricing
     self.links = links
@@ -57,14 +78,13 @@ struct DecisionPricing {
   private var graph: Graph { decision.graph }
   private var trains: Bool { decision.job.mode == .train }
 
-  private mutating func run() throws -> (Prediction, Int64, PipelineTimeline) {
+  private mutating func priceParts() throws {
     inside = [(Int64, Int64)](repeating: (0, 0), count: graph.segments.count)
     kept = [Bytes](repeating: .zero, count: graph.segments.count)
     revived = kept
     for op in graph.operators.indices { priceOperator(op) }
     for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation { try priceConversions(of: tensor) }
     priceKept()
-    return stagesAndTotal()
   }
 
   // MARK: - Parts
@@ -272,6 +292,16 @@ struct DecisionPricing {
     }
   }
 
+  /// Of each operator and collective, the kind of devices that takes longest stands in the list.
+  private mutating func takeSlowest() {
+    for other in others {
+      for (index, part) in other.operators.enumerated() where part.forward + part.backward > operators[index].forward + operators[index].backward {
+        operators[index] = part
+      }
+      for (index, part) in other.collectives.enumerated() where part.time > collectives[index].time { collectives[index].time = part.time }
+    }
+  }
+
   // MARK: - Stages
 
   private mutating func stagesAndTotal() -> (Prediction, Int64, PipelineTimeline) {
@@ -286,20 +316,22 @@ struct DecisionPricing {
       var part = Prediction.MemoryPart(
         weights: .zero, gradients: .zero, optimizerState: .zero, activations: .zero, microBatchesInFlight: inFlight, transient: .zero)
       var (sync, update, communication): (Seconds, Seconds, Seconds) = (.zero, .zero, .zero)
+      let kind = kindOfStage[decision.group(ofStage: index)]
+      let own = kind == 0 ? self : others[kind - 1]
       for unit in stage.units {
         for _ in unit.copies {
-          t.forward += inside[unit.segment].forward
-          t.backward += inside[unit.segment].backward
-          if let previous, let seam = seams[Seam(from: previous, to: unit.segment)] {
+          t.forward += own.inside[unit.segment].forward
+          t.backward += own.inside[unit.segment].backward
+          if let previous, let seam = own.seams[Seam(from: previous, to: unit.segment)] {
             t.forward += seam.forward
             t.backward += seam.backward
           }
           previous = unit.segment
           for op in graph.segments[unit.segment].operators {
-            t.once += pricing.ticks(once[op].sync + once[op].update)
-            sync += once[op].sync
-            update += once[op].update
-            communication += operators[op].communication
+            t.once += pricing.ticks(own.once[op].sync + own.once[op].update)
+            sync += own.once[op].sync
+            update += own.once[op].update
+            communication += own.operators[op].communication
             part.weights += memory[op].weights
             part.gradients += memory[op].gradients
             part.optimizerState += memory[op].state
@@ -337,12 +369,14 @@ struct DecisionPricing {
       stages.append(
         .init(
           forward: pricing.seconds(t.forward), backward: pricing.seconds(t.backward), gradientSync: sync, update: update,
-          communication: communication, memory: part))
+          communication: communication, memory: part, memoryLimit: others.isEmpty ? nil : own.pricing.rates.usable))
     }
     let timeline = PipelineTimeline(times, schedule: decision.schedule, microBatches: decision.job.microBatches, mode: decision.job.mode)
-    let prediction = Prediction(
+    takeSlowest()
+    var prediction = Prediction(
       step: pricing.seconds(timeline.end), bubble: timeline.bubble, stages: stages, groups: decision.groups, operators: operators,
       collectives: collectives, memoryLimit: pricing.rates.usable)
+    prediction.memoryLimit = prediction.memoryLimit(ofGroup: prediction.fullest)
     return (prediction, timeline.end, timeline)
   }
 

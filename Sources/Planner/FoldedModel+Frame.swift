@@ -7,11 +7,27 @@ import Strategies
 extension FoldedModel {
   /// The folded model of a frame of the space.
   init(
-    pricing: Pricing, strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil, link: Link?,
+    pricing: Pricing, strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil, along guide: Resharder? = nil,
+    link: Link?, wrapLink: Link? = nil
+  ) {
+    self.init(pricing: pricing, strategies: strategies, ties: ties, zero: zero, recompute: recompute, along: guide) { bytes in
+      link?.time(bytes) ?? .zero
+    }
+    self.wrapLink = wrapLink == link ? nil : wrapLink
+  }
+
+  /// The same at the prices of every kind of device; tensors are converted in the ways that are cheapest on the first.
+  init(
+    pricings: [Pricing], strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil, link: Link?,
     wrapLink: Link? = nil
   ) {
-    self.init(pricing: pricing, strategies: strategies, ties: ties, zero: zero, recompute: recompute) { bytes in link?.time(bytes) ?? .zero }
-    self.wrapLink = wrapLink == link ? nil : wrapLink
+    func folded(_ pricing: Pricing, along guide: Resharder? = nil) -> FoldedModel {
+      FoldedModel(
+        pricing: pricing, strategies: strategies, ties: ties, zero: zero, recompute: recompute, along: guide, link: link, wrapLink: wrapLink)
+    }
+    let first = folded(pricings[0])
+    let others = pricings.dropFirst().map { folded($0, along: first.resharder) }
+    self = others.isEmpty ? first : FoldedModel(leastOf: [first] + others)
   }
 
   /// The times to send a node's result to the next virtual stage, and its gradient back: over the link between neighbouring stages, or from the

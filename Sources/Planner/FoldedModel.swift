@@ -58,11 +58,13 @@ struct FoldedModel {
   }
 
   let pricing: Pricing
-  let resharder: Resharder
+  private(set) var resharder: Resharder
   /// For each operator, the strategies that may be chosen, in order.
   let strategies: [[Strategy]]
   /// For each segment.
   let recompute: [Recompute]
+  /// Where stages are on devices of several kinds, the same choices at the prices of each; the nodes' and edges' own are then the least of them.
+  private(set) var kinds: [FoldedModel] = []
   /// The link from the last stage to the first, where it is another than the one between neighbours.
   var wrapLink: Link?
   private(set) var nodes: [Node] = []
@@ -113,16 +115,35 @@ struct FoldedModel {
   ///   - zero: the ZeRO stage of all weights that can have it; nil leaves it to the search.
   ///   - recompute: for each segment; nil is none.
   init(
-    pricing: Pricing, strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil, send: (Bytes) -> Seconds
+    pricing: Pricing, strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil, along guide: Resharder? = nil,
+    send: (Bytes) -> Seconds
   ) {
     self.pricing = pricing
     self.recompute = recompute ?? pricing.graph.segments.map { _ in .none }
     self.strategies = strategies
-    resharder = Resharder(pricing)
+    resharder = Resharder(pricing, along: guide)
     let graph = pricing.graph
     for op in graph.operators.indices { addOperator(op, ties: ties, zero: zero, send: send) }
     operatorNodeCount = nodes.count
   }
+
+  /// Joins the models of several kinds of devices: times are the least of any, for lower bounds.
+  init(leastOf kinds: [FoldedModel]) {
+    self = kinds[0]
+    self.kinds = kinds
+    resharder = Resharder(leastOf: kinds.map(\.resharder))
+    for other in kinds.dropFirst() {
+      for index in nodes.indices {
+        let node = other.nodes[index]
+        nodes[index].forward = zip(nodes[index].forward, node.forward).map { min($0, $1) }
+        nodes[index].backward = zip(nodes[index].backward, node.backward).map { min($0, $1) }
+        nodes[index].once = zip(nodes[index].once, node.once).map { min($0, $1) }
+      }
+    }
+  }
+
+  /// The prices of every kind of device.
+  var pricings: [Pricing] { kinds.isEmpty ? [pricing] : kinds.map(\.pricing) }
 
   /// Adds the shared tensors and the edges; before, the model holds operators alone, which is enough for bounds.
   ///
@@ -134,6 +155,7 @@ struct FoldedModel {
     for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation { connect(tensor) }
     for tensor in graph.tensors.indices where graph.tensors[tensor].isParameter { tie(tensor) }
     for segment in (variants ?? 0..<0).dropFirst() { matchLayouts(of: segment - 1, and: segment) }
+    for kind in kinds.indices { kinds[kind].connect(variants: variants) }
   }
 
   /// For each node the name of its operator, or of the tensor whose layouts it holds.

@@ -59,12 +59,15 @@ struct FrameBounds {
   let operators: FoldedModel
   private let space: Space
   private let frame: Space.Frame
+  /// For each stage, how much less memory than the largest device its devices have; empty where none has less.
+  private let reserved: [Int64]
 
   init(_ model: FoldedModel, space: Space, frame: Space.Frame) {
     operators = model
     let nodes = model.nodes
     self.space = space
     self.frame = frame
+    reserved = (try? space.reserved(frame)) ?? []
     let graph = model.pricing.graph
     both = Parts(Self.least(nodes, graph) { $0.forward[$1] + $0.backward[$1] }, space)
     forward = Parts(Self.least(nodes, graph) { $0.forward[$1] }, space)
@@ -130,6 +133,13 @@ struct FrameBounds {
     return whole + most
   }
 
+  /// The least that the fullest stage can hold under every cut: what all stages hold together, with one micro-batch in flight, shared out evenly.
+  var leastMemoryOfFullest: Int64 {
+    let least = Self.least(operators.nodes, space.request.graph) { $0.resident[$1] + $0.leastKept[$1] }
+    let all = zip(space.request.graph.segments, least).reduce(reserved.reduce(0, +)) { $0 + Int64($1.0.repeats) * $1.1 }
+    return all / Int64(frame.stages)
+  }
+
   /// The least that the fullest stage can hold under a cut, each operator at its own least.
   mutating func leastMemory(_ schedule: Schedule, cut: [Int]) -> Int64 {
     if held[schedule] == nil {
@@ -137,7 +147,7 @@ struct FrameBounds {
         schedule.fullest(stage: $0, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode)[0]
       }
     }
-    var stages = [Int64](repeating: 0, count: frame.stages)
+    var stages = reserved.isEmpty ? [Int64](repeating: 0, count: frame.stages) : reserved
     var start = 0
     for (k, count) in cut.enumerated() {
       let inFlight = held[schedule]?[k % frame.stages][k / frame.stages] ?? 0

@@ -80,7 +80,7 @@ private struct CopyCosts {
 
   func fullestLoad(_ configuration: Configuration) -> Configuration.Load {
     func bytes(_ load: Configuration.Load) -> Int64 {
-      var sum: Int64 = 0
+      var sum = load.reserved
       for segment in load.copies.indices { sum += Int64(load.copies[segment]) * resident[segment] + Int64(load.kept[segment]) * kept[segment] }
       return sum
     }
@@ -103,6 +103,8 @@ extension Configuration.Weights {
 extension Configuration.Load {
   /// No stage's own: what both hold at least.
   fileprivate func least(_ other: Self) -> Self {
-    .init(stage: stage, copies: zip(copies, other.copies).map { min($0, $1) }, kept: zip(kept, other.kept).map { min($0, $1) })
+    .init(
+      stage: stage, copies: zip(copies, other.copies).map { min($0, $1) }, kept: zip(kept, other.kept).map { min($0, $1) },
+      reserved: min(reserved, other.reserved))
   }
 }

@@ -56,6 +56,7 @@ package struct MegatronDegrees: Hashable, Sendable {
     request.zero = zero
     request.recompute = recompute
     request.layersMayDiffer = false
+    request.reversed = nil
     request.recomputedLayers = recomputedLayers
     request.stageLayers = try stageLayers ?? Planner.evenStages(request, stages: pipeline, chunks: chunks)
     return request

@@ -51,7 +51,7 @@ struct PlanSearch {
   private var recentModels: [FrameModel] = []
   private static let mostRecentModels = 64
   private var placedMeshes: [[Int]: Space.Placed] = [:]
-  /// By stages and chunks.
+  /// By stages and chunks, and where devices are of several kinds by the size of a stage.
   private var cuts: [[Int]: [[Int]]] = [:]
   private let rates: DeviceRates
   private let limit: Int64
@@ -64,6 +64,8 @@ struct PlanSearch {
     let differs: Bool
   }
   private var axes: [[Int]: AxisBounds] = [:]
+  /// By the number of micro-batches, for stages that leave devices idle.
+  private var countBounds: [Int: CountBounds] = [:]
   /// The price of memory, in ticks per byte, that last excluded a cut of a frame.
   private var prices: [[Int]: Double] = [:]
   /// Lower bounds of configurations with memory relaxed.
@@ -104,9 +106,13 @@ struct PlanSearch {
     func isCovered(by other: [Configuration.Weights], _ rows: [BlockTables.MemoryRow]) -> Bool {
       guard zip(weights, other).allSatisfy({ $0.isCovered(by: $1) }) else { return false }
       guard let row else { return true }
-      return rows.contains { more in
-        zip(row.copies, more.copies).allSatisfy { $0 <= $1 } && zip(row.kept, more.kept).allSatisfy { $0 <= $1 }
-      }
+      return rows.contains { $0.covers(row) }
+    }
+
+    /// The same price on the stage of another cut that covers the priced one.
+    func price(_ rows: [BlockTables.MemoryRow]) -> Price? {
+      guard let row, let price, let stage = rows.firstIndex(where: { $0.covers(row) }) else { return nil }
+      return Price(stage: stage, ticksPerByte: price.ticksPerByte)
     }
   }
 
@@ -117,8 +123,8 @@ struct PlanSearch {
   }
 
   private enum Item {
-    /// All meshes of a pipeline degree and a number of micro-batches.
-    case meshes(stages: Int, microBatches: Int)
+    /// All meshes of a pipeline degree, a size of its stages and a number of micro-batches, and of smaller sizes.
+    case meshes(stages: Int, size: Int, microBatches: Int)
     case frame(Space.Frame)
     /// The cuts of a frame that no bound excludes so far.
     case cuts(OpenFrame)
@@ -183,7 +189,7 @@ struct PlanSearch {
   init(_ space: Space, _ monitor: SearchMonitor, below: Seconds? = nil) throws {
     ceiling = below.map { Int64(min(($0 / space.tick).rounded(.up), Double(Problem.largestSum))) }
     self.space = space
-    rates = try space.slowestRates()
+    rates = try space.fastestRates()
     limit = space.request.ignoresMemoryLimit ? Problem.largestSum : rates.usable.wholeWithin
     self.monitor = monitor
   }
@@ -219,7 +225,7 @@ struct PlanSearch {
         return
       }
       switch item {
-      case .meshes(let stages, let microBatches): try expand(stages: stages, microBatches: microBatches)
+      case .meshes(let stages, let size, let microBatches): try expand(stages: stages, size: size, microBatches: microBatches)
       case .frame(let frame): try expand(frame)
       case .cuts(let open): try expand(open)
       case .cut(let frame, let schedule, let cut): try self.bound(frame, schedule, cut, bound: bound)
@@ -243,22 +249,32 @@ struct PlanSearch {
   /// Bounds every pipeline degree and micro-batch count, and looks for a first plan where memory is plentiful: for each pipeline degree the evenest
   /// cut of the frame with the lowest bound that would fill at most half of a device. The search is exact without it, but prunes less.
   private mutating func seed() throws {
+    let most = space.deviceCounts.last ?? 0
     var byDegree: [Int: [(microBatches: Int, bound: Int64)]] = [:]
     for stages in space.pipelineDegrees {
-      for microBatches in space.microBatchCounts where !space.frames(stages: stages, microBatches: microBatches).isEmpty {
-        let bound = try axisBounds(stages, microBatches).withoutConversions.min() ?? 0
-        queue.push(.meshes(stages: stages, microBatches: microBatches), bound: bound)
-        byDegree[stages, default: []].append((microBatches, bound))
+      let size = space.largestSize(stages: stages)
+      for microBatches in space.microBatchCounts where !space.schedules(stages: stages, microBatches: microBatches).isEmpty {
+        // The item stands for smaller sizes too.
+        var least = space.deviceCounts.count > 1 ? try countBound(stages, size, microBatches) : .max
+        if stages * size == most, !space.frames(stages: stages, size: size, microBatches: microBatches).isEmpty {
+          let bound = try leastOf(stages, size, microBatches)
+          byDegree[stages, default: []].append((microBatches, bound))
+          least = min(least, bound)
+        }
+        if least < .max { queue.push(.meshes(stages: stages, size: size, microBatches: microBatches), bound: least) }
       }
     }
     for stages in space.pipelineDegrees {
       let promising = (byDegree[stages] ?? []).sorted { ($0.bound, $0.microBatches) < ($1.bound, $1.microBatches) }.prefix(Self.seedsPerDegree)
-      let frames = try promising.flatMap { try boundedFrames(stages: stages, microBatches: $0.microBatches) }.sorted { $0.bound < $1.bound }
+      let size = most / stages
+      let frames = try promising.flatMap { try boundedFrames(stages: stages, size: size, microBatches: $0.microBatches) }.sorted {
+        $0.bound < $1.bound
+      }
       for (frame, bound) in frames.flatMap({ frame in space.recomputes.map { (frame.frame.recomputing($0), frame.bound) } }) {
         if bound >= cutoff ?? .max || isLate { break }
         guard var bounds = try bounds(frame) else { continue }
         var isPlentiful = false
-        for schedule in space.seedSchedules(stages: stages, microBatches: frame.microBatches) {
+        for schedule in space.seedSchedules(frame) {
           let cut = space.evenCut(stages: stages, chunks: schedule.chunks)
           guard space.allowsAlike(frame.recompute, cut: cut), bounds.leastMemory(schedule, cut: cut) <= limit / 2 else { continue }
           _ = try solve(frame, schedule, cut, bound: bound)
@@ -271,16 +287,29 @@ struct PlanSearch {
 
   private static let seedsPerDegree = 3
 
-  /// The bounds of a pipeline degree and a number of micro-batches.
-  private mutating func axisBounds(_ stages: Int, _ microBatches: Int) throws -> AxisBounds {
-    let key = [stages, microBatches]
+  /// The bounds of a pipeline degree, a size of its stages and a number of micro-batches.
+  private mutating func axisBounds(_ stages: Int, _ size: Int, _ microBatches: Int) throws -> AxisBounds {
+    let key = [stages, size, microBatches]
     if let known = axes[key] { return known }
-    let link = placed(stages: stages, mesh: [space.request.cluster.deviceCount / stages]).stageLink
+    let link = placed(stages: stages, mesh: [size]).stageLink
     let bounds = try AxisBounds(
-      space, stages: stages, microBatches: microBatches,
+      space, stages: stages, size: size, microBatches: microBatches,
       model: model(Space.Frame(stages: stages, mesh: [], microBatches: microBatches)), rates: rates, link: link)
     axes[key] = bounds
     return bounds
+  }
+
+  private mutating func leastOf(_ stages: Int, _ size: Int, _ microBatches: Int) throws -> Int64 {
+    try axisBounds(stages, size, microBatches).withoutConversions.min() ?? 0
+  }
+
+  /// A lower bound that is quickly had, for stages that leave devices idle.
+  private mutating func countBound(_ stages: Int, _ size: Int, _ microBatches: Int) throws -> Int64 {
+    if countBounds[microBatches] == nil {
+      let model = model(Space.Frame(stages: 1, mesh: [], microBatches: microBatches))
+      countBounds[microBatches] = CountBounds(space, microBatches: microBatches, model: model, rates: rates)
+    }
+    return countBounds[microBatches]?.bound(stages: stages, size: size) ?? 0
   }
 
   private mutating func model(_ frame: Space.Frame) -> Pricing.Model {
@@ -291,17 +320,24 @@ struct PlanSearch {
     return model
   }
 
-  /// The frames of a pipeline degree and a number of micro-batches, with lower bounds.
-  private mutating func boundedFrames(stages: Int, microBatches: Int) throws -> [(frame: Space.Frame, bound: Int64)] {
-    var bounds = try axisBounds(stages, microBatches)
-    defer { axes[[stages, microBatches]] = bounds }
-    return try space.frames(stages: stages, microBatches: microBatches).map { frame in
+  /// The frames of a pipeline degree, a size of its stages and a number of micro-batches, with lower bounds.
+  private mutating func boundedFrames(stages: Int, size: Int, microBatches: Int) throws -> [(frame: Space.Frame, bound: Int64)] {
+    var bounds = try axisBounds(stages, size, microBatches)
+    defer { axes[[stages, size, microBatches]] = bounds }
+    return try space.frames(stages: stages, size: size, microBatches: microBatches).map { frame in
       (frame, try bounds.bound(placed(stages: stages, mesh: frame.mesh), mesh: frame.mesh))
     }
   }
 
-  private mutating func expand(stages: Int, microBatches: Int) throws {
-    for (frame, bound) in try boundedFrames(stages: stages, microBatches: microBatches) { queue.push(.frame(frame), bound: bound) }
+  private mutating func expand(stages: Int, size: Int, microBatches: Int) throws {
+    if let smaller = space.size(below: size, stages: stages) {
+      queue.push(.meshes(stages: stages, size: smaller, microBatches: microBatches), bound: try countBound(stages, smaller, microBatches))
+    }
+    if let cutoff, try leastOf(stages, size, microBatches) >= cutoff {
+      pruned += 1
+      return
+    }
+    for (frame, bound) in try boundedFrames(stages: stages, size: size, microBatches: microBatches) { queue.push(.frame(frame), bound: bound) }
   }
 
   /// Bounds the cuts of a mesh's frame. Its layers compute as little again as they may: more takes more time, and less memory.
@@ -315,10 +351,22 @@ struct PlanSearch {
     var connected: ConnectedBounds?
     // By kind of recompute, as they are asked for.
     var others: [FrameBounds] = []
+    // Stages of several kinds have very many cuts, so that it is worth while to see first whether all devices together have the memory.
+    if space.kinds(frame).sets.count > 1 {
+      var least = bounds.leastMemoryOfFullest
+      for recompute in space.recomputes.dropFirst() where least > limit {
+        if let other = try self.bounds(frame.recomputing(recompute)) { least = min(least, other.leastMemoryOfFullest) }
+      }
+      if least > limit {
+        infeasible += 1
+        return note(.memory(row: 0, least: least, limit: limit))
+      }
+    }
+    var mixed = try MixedBounds(bounds.operators, space: space, frame: frame)
     var interleaved: [Member] = []
     var left: [OpenFrame.Cut] = []
-    for schedule in space.schedules(stages: frame.stages, microBatches: frame.microBatches) {
-      let cuts = cuts(frame.stages, schedule)
+    for schedule in space.schedules(frame) {
+      let cuts = cuts(frame, schedule)
       if let cutoff, bounds.bound(schedule) >= cutoff {
         pruned += cuts.count
         continue
@@ -326,7 +374,7 @@ struct PlanSearch {
       // Cuts that their operators alone exclude need no closer look.
       var open: [(cut: [Int], bound: Int64)] = []
       for cut in cuts {
-        let bound = bounds.bound(schedule, cut: cut)
+        let bound = max(bounds.bound(schedule, cut: cut), try mixed?.bound(schedule, cut: cut) ?? 0)
         if let cutoff, bound >= cutoff {
           pruned += 1
           continue
@@ -448,10 +496,10 @@ struct PlanSearch {
       try boundWithPrice(models, joint.objective, joint.load.row(), nil, relaxed: choice, frame, cutoff).bound)
   }
 
-  private mutating func cuts(_ stages: Int, _ schedule: Schedule) -> [[Int]] {
-    let key = [stages, schedule.chunks]
+  private mutating func cuts(_ frame: Space.Frame, _ schedule: Schedule) -> [[Int]] {
+    let key = [frame.stages, schedule.chunks, space.request.cluster.isUniform ? 0 : frame.size]
     if let known = cuts[key] { return known }
-    let cuts = space.cuts(stages: stages, chunks: schedule.chunks)
+    let cuts = space.cuts(frame, schedule)
     self.cuts[key] = cuts
     return cuts
   }
@@ -464,11 +512,11 @@ struct PlanSearch {
   /// The operators of a frame, not connected; nil where one has no strategy left.
   private mutating func operators(_ frame: Space.Frame, _ ties: Ties) throws -> FoldedModel? {
     let placed = placed(stages: frame.stages, mesh: frame.mesh)
-    let pricing = try space.pricing(frame, on: placed, model: model(frame))
-    let strategies = space.strategies(pricing, frame)
+    let pricings = try space.pricings(frame, on: placed, model: model(frame))
+    let strategies = space.strategies(pricings[0], frame)
     if strategies.contains(where: \.isEmpty) { return nil }
     return FoldedModel(
-      pricing: pricing, strategies: strategies, ties: ties, zero: space.request.zero, recompute: space.recompute(frame),
+      pricings: pricings, strategies: strategies, ties: ties, zero: space.request.zero, recompute: space.recompute(frame),
       link: placed.stageLink, wrapLink: placed.wrapLink)
   }
 
@@ -523,7 +571,7 @@ struct PlanSearch {
       bounds.map { bounds in strategies.enumerated().filter { bounds[op][$0.offset] < cutoff }.map(\.element) } ?? []
     }
     return FoldedModel(
-      pricing: operators.pricing, strategies: strategies, ties: model.ties, zero: space.request.zero, recompute: operators.recompute,
+      pricings: operators.pricings, strategies: strategies, ties: model.ties, zero: space.request.zero, recompute: operators.recompute,
       link: placed.stageLink, wrapLink: placed.wrapLink)
   }
 
@@ -680,7 +728,8 @@ struct PlanSearch {
       return (min(alike.bound, mixes.least(alike: relaxed.sum)), nil)
     }
     let mixes = MixBound(cut, path, reference: price.stage, forward: forward, backward: backward)
-    let allowance = Int64((price.ticksPerByte * Double(limit)).rounded(.up))
+    let row = configuration.loads(ofStage: price.stage)[0].row()
+    let allowance = BlockTables.Price(row: row, limit: limit, ticksPerByte: price.ticksPerByte).allowance
     let closer = max(
       mixes.least(alike: alike.bound + allowance) - allowance, try pricedCuts(kinds, frame, schedule, price)?.bound(cut: cut) ?? 0)
     return (min(alike.bound, closer), price)
@@ -729,7 +778,9 @@ struct PlanSearch {
     let key = RelaxedKey(frame: least, ties: ties, weights: configuration.weights(base.operators, path))
     let rows = (0..<frame.stages).map { configuration.loads(ofStage: $0)[0].row() }
     let group = CutGroup(frame: least, ties: ties, kinds: kinds)
-    if let known = excluded[group]?.first(where: { $0.bound >= cutoff && $0.isCovered(by: key.weights, rows) }) { return (known.bound, known.price) }
+    if let known = excluded[group]?.first(where: { $0.bound >= cutoff && $0.isCovered(by: key.weights, rows) }) {
+      return (known.bound, known.price(rows))
+    }
     guard let relaxed = try relaxed(base, objective, key, cutoff) else { return (cutoff, nil) }
     guard relaxed.sum < cutoff, let choice = relaxed.choice else {
       excluded[group, default: []].append(ExcludedCut(weights: key.weights, row: nil, price: nil, bound: relaxed.sum))
@@ -738,11 +789,15 @@ struct PlanSearch {
     let used = rows.map { base.minimum.memory(choice, $0) }
     guard let stage = used.indices.max(by: { used[$0] < used[$1] }), used[stage] > limit else { return (relaxed.sum, nil) }
     let priced = PricedKey(relaxed: key, kinds: kinds, row: rows[stage])
-    if let known = pricedBounds[priced] { return known }
+    if let known = pricedBounds[priced] {
+      // Of another cut, perhaps, where another stage holds as much.
+      return (known.bound, known.price.map { Price(stage: stage, ticksPerByte: $0.ticksPerByte) })
+    }
     let models = try [base] + kinds.dropFirst().compactMap { try frameModel(frame.recomputing($0), ties) }
     let (closer, found) = try boundWithPrice(models, objective, rows[stage], stage, relaxed: choice, frame, cutoff)
     let bound = max(relaxed.sum, closer)
-    let price = found.map { Price(stage: stage, ticksPerByte: $0.ticksPerByte) }
+    // Who is told a price takes the bound for the one that this price gives.
+    let price = closer < relaxed.sum ? nil : found.map { Price(stage: stage, ticksPerByte: $0.ticksPerByte) }
     pricedBounds[priced] = (bound, price)
     if bound >= cutoff { excluded[group, default: []].append(ExcludedCut(weights: key.weights, row: rows[stage], price: price, bound: bound)) }
     return (bound, price)
@@ -920,7 +975,9 @@ struct PlanSearch {
   private mutating func note(_ why: Outcome.Infeasibility) {
     switch why {
     case .forbidden: if shortfall == nil { shortfall = .constraints }
-    case .memory(_, let least, let limit):
+    case .memory(_, var least, let given):
+      // Of a stage with less memory than the largest device, as if the rest were taken.
+      least += limit - given
       if case .memory(let known, _) = shortfall, known <= least { return }
       shortfall = .memory(least: least, limit: limit)
     case .memoryTogether, .memoryUndetermined: break

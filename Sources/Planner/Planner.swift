@@ -22,6 +22,8 @@ package enum PlanOutcome: Sendable {
     /// The next best configurations, each with its own best plan, as many as were asked for.
     package let others: [Other]
     let candidate: PlanSearch.Candidate
+    /// Whether the plan is for the request's devices in reverse order of their kinds.
+    package internal(set) var isReversed = false
   }
 
   package struct Other: Sendable {
@@ -41,8 +43,9 @@ package enum Planner {
   /// - Parameter monitor: hears how the search gets on, and may end it.
   /// - Throws: `PlannerError`, `HardwareError` for an impossible request; `SearchError` where the solver failed.
   package static func search(_ request: SearchRequest, _ monitor: SearchMonitor? = nil) throws -> PlanOutcome {
-    let (search, space) = try explore(request, monitor ?? SearchMonitor(stop: StopCondition(after: request.timeLimit.map { .seconds($0) })))
-    return try outcome(search, space)
+    let monitor = monitor ?? SearchMonitor(stop: StopCondition(after: request.timeLimit.map { .seconds($0) }))
+    if request.reversed != nil, request.top == 1 { return try searchOrders(request, monitor) }
+    return try outcome(explore(request, monitor))
   }
 
   /// Runs a search.
@@ -62,6 +65,8 @@ package enum Planner {
       }
     }
   }
+
+  static func outcome(_ explored: (PlanSearch, Space)) throws -> PlanOutcome { try outcome(explored.0, explored.1) }
 
   /// What a search came to.
   static func outcome(_ search: PlanSearch, _ space: Space) throws -> PlanOutcome {
@@ -93,12 +98,13 @@ package enum Planner {
   private static func priced(_ candidate: PlanSearch.Candidate, _ space: Space) throws -> (Decision, Prediction) {
     let placed = space.placed(stages: candidate.frame.stages, mesh: candidate.frame.mesh)
     let written = WrittenModel(candidate, space)
-    let pricing = try space.pricing(
+    let pricings = try space.pricings(
       candidate.frame, on: placed,
       model: Pricing.Model(
         written.graph.sized(batch: space.request.batch / candidate.frame.microBatches, sequence: space.request.sequence), space.request.mode))
-    let decision = decide(candidate, written, pricing, space)
-    let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, links: placed.links)
+    let decision = decide(candidate, written, pricings[0], space)
+    let (prediction, objective, _) = try DecisionPricing.predict(
+      decision, pricings: pricings, kindOfStage: placed.kinds.ofStage, links: placed.links)
     guard objective == candidate.objective else {
       throw PlannerError.inconsistent("the search says \(candidate.objective) ticks, pricing its plan from scratch gives \(objective)")
     }
@@ -111,7 +117,9 @@ package enum Planner {
   /// What a search of the request looks at, in words.
   ///
   /// - Throws: `PlannerError.usage` for an impossible request.
-  package static func space(_ request: SearchRequest) throws -> [Certificate.Dimension] { try Space(request).dimensions }
+  package static func space(_ request: SearchRequest) throws -> [Certificate.Dimension] {
+    try Space(request).dimensions + (request.reversed != nil && request.top == 1 ? [dimension(request)] : [])
+  }
 
   /// What a decision takes on the first devices of a cluster.
   ///
@@ -126,26 +134,31 @@ package enum Planner {
     let space = try Space(request)
     let placed = space.placed(stages: decision.groups, mesh: decision.mesh)
     let frame = Space.Frame(stages: decision.groups, mesh: decision.mesh, microBatches: decision.job.microBatches)
-    return try DecisionPricing.predict(decision, pricing: space.pricing(frame, on: placed), links: placed.links).prediction
+    return try DecisionPricing.predict(
+      decision, pricings: space.pricings(frame, on: placed), kindOfStage: placed.kinds.ofStage, links: placed.links
+    ).prediction
   }
 
   /// The last ILP of a plan: the choice of strategies in its configuration, with every chain of the schedule that can be the longest.
   package static func program(of planned: PlanOutcome.Planned, _ request: SearchRequest) throws -> (problem: Problem, names: [String]) {
+    var request = request
+    if planned.isReversed, let cluster = request.reversed { request.cluster = cluster }
     let space = try Space(request)
     let (candidate, decision) = (planned.candidate, planned.decision)
     let frame = candidate.frame
     let placed = space.placed(stages: frame.stages, mesh: frame.mesh)
-    let pricing = try space.pricing(frame, on: placed)
+    let pricings = try space.pricings(frame, on: placed)
     var model = FoldedModel(
-      pricing: pricing, strategies: space.strategies(pricing, frame), ties: space.ties(frame, cut: candidate.cut, first: candidate.first),
+      pricings: pricings, strategies: space.strategies(pricings[0], frame), ties: space.ties(frame, cut: candidate.cut, first: candidate.first),
       zero: request.zero, recompute: space.recompute(frame), link: placed.stageLink, wrapLink: placed.wrapLink)
     model.connect(variants: frame.first == nil ? nil : space.variants?.segments)
     let configuration = Configuration(frame, candidate.schedule, candidate.cut, first: candidate.first, space: space)
     var paths = PipelineTimeline.bounds(stages: frame.stages, schedule: decision.schedule, microBatches: frame.microBatches, mode: request.mode)
     let (_, _, timeline) = try DecisionPricing.predict(
-      decision, pricing: space.pricing(frame, on: placed, model: .init(decision.graph, request.mode)), links: placed.links)
+      decision, pricings: space.pricings(frame, on: placed, model: .init(decision.graph, request.mode)), kindOfStage: placed.kinds.ofStage,
+      links: placed.links)
     if !paths.contains(timeline.critical) { paths.append(timeline.critical) }
-    return (try configuration.problem(model, paths: paths, limit: pricing.rates.usable.wholeWithin), model.nodeNames)
+    return (try configuration.problem(model, paths: paths, limit: try space.fastestRates().usable.wholeWithin), model.nodeNames)
   }
 
   /// Writes a candidate out: stages with their copies, and the conversions that its layouts ask for.
@@ -198,7 +211,9 @@ extension Space {
   /// The searched space in words.
   package var dimensions: [Certificate.Dimension] {
     func list(_ values: [some CustomStringConvertible]) -> String { values.map(\.description).joined(separator: " ") }
-    let shapes = pipelineDegrees.flatMap { meshes(stages: $0) }.map { $0.map(String.init).joined(separator: "x") }
+    let shapes = Set(pipelineDegrees.flatMap { sizes(stages: $0) }).sorted().flatMap { meshes(size: $0) }.map {
+      $0.map(String.init).joined(separator: "x")
+    }
     var dimensions: [Certificate.Dimension] = []
     func add(_ name: String, _ values: String) { dimensions.append(.init(name: name, values: values)) }
     add("operators", "every assignment of mesh axes to iteration axes")
@@ -206,6 +221,7 @@ extension Space {
       add("causal sequences", request.isZigzag ? "split in zig-zag order where their length allows" : "split into contiguous parts")
     }
     add("layers of one block", kindsInWords)
+    add("devices used", list(deviceCounts))
     add("pipeline degrees", list(pipelineDegrees))
     add("meshes", list(shapes))
     add("micro-batches", list(microBatchCounts))
@@ -218,6 +234,8 @@ extension Space {
     return dimensions
   }
 
+  private var hasSeveralKinds: Bool { !request.cluster.isUniform }
+
   private var isInterleaved: Bool { schedules.contains(.interleaved) }
 
   private var kindsInWords: String {
@@ -229,14 +247,18 @@ extension Space {
   }
 
   private var chunksInWords: String {
-    if let chunks = request.chunks { return "given: \(chunks)" }
+    if let chunks = request.chunks {
+      return "given: \(chunks)" + (chunks > 1 && hasSeveralKinds ? ", where all stages have devices of the same kind" : "")
+    }
     guard isInterleaved else { return "1" }
     return "interleaved, any number from 2 that the layers allow, where the stages divide the micro-batches"
-      + (schedules.count > 1 ? "; else 1" : "")
+      + (hasSeveralKinds ? " and all have devices of the same kind" : "") + (schedules.count > 1 ? "; else 1" : "")
   }
 
   private var cutsInWords: String {
-    let plain = "any number of layers on the first and the last stage, as even as possible between"
+    let plain =
+      "any number of layers on the first and the last stage, as even as possible between"
+      + (hasSeveralKinds ? ", of each kind of devices by itself" : "")
     let interleaved = "interleaved, within one of even on the first chunk and at most one more on the last"
     return ((schedules == [.interleaved] ? [] : [plain]) + (isInterleaved ? [interleaved] : [])).joined(separator: "; ")
   }

@@ -10,7 +10,7 @@ import Strategies
 ///
 ///     Σ_{r<s} f_r + Σ_(layers on s) v_s + Σ_{r>s} (f_r + b_r) − λ · limit
 ///
-/// where f and f + b are the least of a layer's passes and v_s the least that a layer of any kind takes on stage s: m − w_s + 1 forward and m
+/// where limit is that of the stage's own devices, f and f + b are the least of a layer's passes and v_s the least that a layer of any kind takes on stage s: m − w_s + 1 forward and m
 /// backward passes, once per step, and λ for each of its bytes. A layer's least is concave in w_s, the forward passes that the chain spares, and in
 /// the micro-batches in flight, which fall from stage to stage: so stages between lie above the line from the first to the last.
 struct PricedCuts {
@@ -37,11 +37,13 @@ struct PricedCuts {
   /// For each stage, its share of the last one's weights.
   private let shares: [Double]
   private let allowance: Int64
+  /// For each stage, the price of what its devices have less than the largest; empty where none has less.
+  private let lacking: [Int64]
 
   /// - Parameters:
   ///   - kinds: a model for each kind of layer, not connected.
   ///   - price: ticks per byte.
-  ///   - limit: of each stage's memory, in bytes.
+  ///   - limit: of the largest device's memory, in bytes.
   /// - Returns: nil where there is no choice, or stages hold several chunks.
   init?(
     _ kinds: [(model: FoldedModel, minimum: BlockMinimum)], _ space: Space, _ frame: Space.Frame, _ schedule: Schedule, fill: Fill, price: Double,
@@ -51,6 +53,7 @@ struct PricedCuts {
     let (mode, m, p) = (space.request.mode, frame.microBatches, frame.stages)
     self.fill = fill
     allowance = Int64((price * Double(limit)).rounded(.up))
+    lacking = try space.reserved(frame).map { Int64((price * Double($0)).rounded(.down)) }
     let inFlight = (0..<p).map { schedule.fullest(stage: $0, stages: p, microBatches: m, mode: mode)[0][0] }
     func parts(stage: Int) throws -> FrameBounds.Parts? {
       let spared = schedule.sparedPasses(stage: stage, stages: p, microBatches: m, mode: mode)
@@ -95,7 +98,7 @@ struct PricedCuts {
       let own = shares[s] == 0 ? a : a + Int64((shares[s] * Double(b - a)).rounded(.down))
       let before = layers.lowerBound > 0 ? fill.forward.stage(0..<layers.lowerBound) : 0
       let after = layers.upperBound < total ? fill.both.stage(layers.upperBound..<total) : 0
-      most = max(most, before + own + after)
+      most = max(most, before + own + after + (lacking.isEmpty ? 0 : lacking[s]))
     }
     return most - allowance
   }

@@ -138,6 +138,7 @@ extension Planner {
     modify(&changed)
     changed.timeLimit = repairTimeLimit
     changed.ignoresMemoryLimit = false
+    changed.reversed = nil
     guard case .planned(let planned) = try? search(changed) else { return nil }
     return planned
   }

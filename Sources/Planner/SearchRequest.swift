@@ -7,6 +7,8 @@ import Strategies
 package struct SearchRequest: Sendable {
   package var graph: Graph
   package var cluster: Cluster
+  /// The same devices with the kinds in reverse order, where that order is to be compared too.
+  package var reversed: Cluster?
   package var batch: Int
   package var sequence: Int?
   package var precision: Precision
@@ -16,6 +18,8 @@ package struct SearchRequest: Sendable {
   /// Choices that are made already; nil leaves one to the search.
   package var pipelineDegree: Int?
   package var mesh: [Int]?
+  /// Whether some of the cluster's devices, the last ones, may stay idle.
+  package var mayLeaveIdle = false
   package var microBatches: Int?
   /// Sequences per micro-batch and data replica.
   package var microBatchSize: Int?

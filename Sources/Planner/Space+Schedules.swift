@@ -37,9 +37,7 @@ extension Space {
     let devices = request.cluster.deviceCount
     if let fixed = request.pipelineDegree {
       if fixed == 1 { throw PlannerError.usage("--pp 1: the interleaved schedule needs several stages") }
-      guard devices % fixed == 0 else {
-        throw PlannerError.usage("\(fixed) stages do not divide \(counted(devices, "device")); choose a divisor with --pp or other --devices")
-      }
+      guard request.mayLeaveIdle ? fixed <= devices : devices % fixed == 0 else { throw tooManyStages(fixed, request) }
     }
     let chunks = request.chunks ?? 2
     let remaining = degrees.filter { degree in
@@ -82,7 +80,15 @@ extension Space {
     return most < 2 ? [] : Array(2...most)
   }
 
-  /// The schedules of a pipeline, those of one chunk on each stage first.
+  /// The schedules of a pipeline whose stages have so many devices each: interleaved ones where all have the same kinds of devices.
+  func schedules(stages: Int, size: Int, microBatches: Int) -> [Schedule] {
+    let all = schedules(stages: stages, microBatches: microBatches)
+    return isOfOneKind(stages: stages, size: size) ? all : all.filter { $0.kind != .interleaved }
+  }
+
+  func schedules(_ frame: Frame) -> [Schedule] { schedules(stages: frame.stages, size: frame.size, microBatches: frame.microBatches) }
+
+  /// The schedules of a pipeline on any devices, those of one chunk on each stage first.
   ///
   /// With one stage all are the same work in the same order of need: the first, which keeps least, stands for all.
   func schedules(stages: Int, microBatches: Int) -> [Schedule] {
@@ -94,15 +100,15 @@ extension Space {
   }
 
   /// The schedules that first plans have: the one that keeps least, and the interleaved one with most chunks, whose bubble is the smallest.
-  func seedSchedules(stages: Int, microBatches: Int) -> [Schedule] {
-    let all = schedules(stages: stages, microBatches: microBatches)
+  func seedSchedules(_ frame: Frame) -> [Schedule] {
+    let all = schedules(frame)
     return [all.first, all.last { $0.kind == .interleaved && all.count > 1 }].compactMap { $0 }
   }
 
   /// The schedules whose bounds over all cuts hold for every other one: of the interleaved ones that with most chunks, whose pipeline fills
   /// soonest.
-  func loosestSchedules(stages: Int, microBatches: Int) -> [Schedule] {
-    let all = schedules(stages: stages, microBatches: microBatches)
+  func loosestSchedules(stages: Int, size: Int, microBatches: Int) -> [Schedule] {
+    let all = schedules(stages: stages, size: size, microBatches: microBatches)
     return all.enumerated().filter { $1.kind != .interleaved || $0 == all.count - 1 }.map(\.element)
   }
 

@@ -17,6 +17,9 @@ package struct Space: Sendable {
     /// Where layers differ, what the first ones of each stage compute again; `recompute` is then that of the rest.
     var first: Recompute?
 
+    /// How many devices each stage has.
+    var size: Int { mesh.reduce(1, *) }
+
     /// With all layers alike, or the first ones of each stage as another kind.
     func recomputing(_ recompute: Recompute, first: Recompute? = nil) -> Frame {
       var copy = self
@@ -44,6 +47,8 @@ package struct Space: Sendable {
   let tick: Seconds
   /// Segments whose copies are layers that a cut may fall between; the ones before stay with the first layer, the ones after with the last.
   let layerSegments: Range<SegmentID>
+  /// Numbers of devices that a plan may use, ascending; the others stay idle.
+  package let deviceCounts: [Int]
   package let pipelineDegrees: [Int]
   package let microBatchCounts: [Int]
   package let schedules: [Schedule.Kind]
@@ -67,24 +72,25 @@ package struct Space: Sendable {
     let devices = request.cluster.deviceCount
 
     schedules = try Self.schedules(request)
-    var degrees = (1...layers).filter { devices % $0 == 0 }
+    let counts = DeviceCounts.possible(request)
+    deviceCounts = counts
+
+    var degrees = (1...layers).filter { degree in counts.contains { $0 % degree == 0 } }
     if schedules == [.interleaved] {
       degrees = try Self.interleavedDegrees(request, degrees, layers: layers)
     } else if let fixed = request.pipelineDegree ?? request.stageLayers?.count {
-      guard devices % fixed == 0 else {
-        throw PlannerError.usage("\(fixed) stages do not divide \(counted(devices, "device")); choose a divisor with --pp or other --devices")
-      }
+      guard request.mayLeaveIdle ? fixed <= devices : devices % fixed == 0 else { throw Self.tooManyStages(fixed, request) }
       guard fixed <= layers else { throw PlannerError.usage("\(fixed) stages are more than the model's \(counted(layers, "layer"))") }
       degrees = [fixed]
     }
     if let mesh = request.mesh {
       let size = mesh.reduce(1, *)
-      guard devices % size == 0, degrees.contains(devices / size) else {
+      degrees = degrees.filter { counts.contains(size * $0) }
+      guard !degrees.isEmpty else {
         throw PlannerError.usage(
           "a mesh of \(mesh.map(String.init).joined(separator: "×")) = \(counted(size, "device")) does not divide \(counted(devices, "device")) into a possible number of stages"
         )
       }
-      degrees = [devices / size]
     }
     if let stages = request.stageLayers {
       guard stages.allSatisfy({ $0 > 0 }), stages.reduce(0, +) == layers else {
@@ -137,6 +143,20 @@ package struct Space: Sendable {
       microBatchCounts = counts
     }
     pipelineDegrees = degrees
+    if schedules == [.interleaved], !degrees.contains(where: { degree in sizes(stages: degree).contains { isOfOneKind(stages: degree, size: $0) } }) {
+      throw PlannerError.usage(
+        "the interleaved schedule is planned for stages on devices of one kind, and the devices are of several; leave --schedule and --vpp out, or "
+          + "choose --devices of one kind")
+    }
+  }
+
+  /// More stages than there are devices for, or where none may be idle a number that does not divide them.
+  static func tooManyStages(_ stages: Int, _ request: SearchRequest) -> PlannerError {
+    let devices = request.cluster.deviceCount
+    return .usage(
+      request.mayLeaveIdle
+        ? "\(stages) stages need as many devices; there are \(devices). Choose fewer with --pp or other --devices"
+        : "\(stages) stages do not divide \(counted(devices, "device")); choose a divisor with --pp or other --devices")
   }
 
   /// Every micro-batch is on the time line; more than these no plan has.
@@ -217,21 +237,23 @@ package struct Space: Sendable {
 
   var layerCount: Int { layerSegments.reduce(0) { $0 + request.graph.segments[$1].repeats } }
 
-  /// Meshes of one and two axes for a stage.
-  package func meshes(stages: Int) -> [[Int]] {
+  /// Meshes of one and two axes for a stage of so many devices.
+  package func meshes(size: Int) -> [[Int]] {
     if let mesh = request.mesh { return [mesh] }
-    return Mesh.shapes(devices: request.cluster.deviceCount / stages, maximumAxes: 2)
+    return Mesh.shapes(devices: size, maximumAxes: 2)
   }
 
   /// Every frame, in a fixed order.
   func frames() -> [Frame] {
-    pipelineDegrees.flatMap { stages in microBatchCounts.flatMap { frames(stages: stages, microBatches: $0) } }
+    pipelineDegrees.flatMap { stages in
+      sizes(stages: stages).flatMap { size in microBatchCounts.flatMap { frames(stages: stages, size: size, microBatches: $0) } }
+    }
   }
 
-  /// The frames of a pipeline degree and a number of micro-batches: one for each mesh.
-  func frames(stages: Int, microBatches: Int) -> [Frame] {
-    if schedules(stages: stages, microBatches: microBatches).isEmpty { return [] }
-    return meshes(stages: stages).filter { isPossible(mesh: $0, microBatches: microBatches) }.map {
+  /// The frames of a pipeline degree, a size of its stages and a number of micro-batches: one for each mesh.
+  func frames(stages: Int, size: Int, microBatches: Int) -> [Frame] {
+    if schedules(stages: stages, size: size, microBatches: microBatches).isEmpty { return [] }
+    return meshes(size: size).filter { isPossible(mesh: $0, microBatches: microBatches) }.map {
       Frame(stages: stages, mesh: $0, microBatches: microBatches)
     }
   }
@@ -328,8 +350,10 @@ package struct Space: Sendable {
 
   /// How the groups of a mesh and the neighbours of a pipeline lie on the hardware, for stages of one size.
   struct Placed {
-    /// For each set of mesh axes (bit a: axis a); of the stages, the one that fares worst.
-    let placements: [AxisPlacement]
+    /// Which kinds of devices the stages have.
+    let kinds: StageKinds
+    /// By kind of stage, for each set of mesh axes (bit a: axis a); of the kind's stages, the one that fares worst.
+    let placementsOfKinds: [[AxisPlacement]]
     /// The slowest link between neighbouring stages, while all of their devices send; nil with one stage.
     let stageLink: Link?
     /// The link from the last stage to the first, which interleaved chunks take from one to the next; nil with one stage.
@@ -338,9 +362,12 @@ package struct Space: Sendable {
     /// What a decision's messages take.
     var links: DecisionPricing.Links? { stageLink.map { .init(neighbours: $0, wrap: wrapLink ?? $0) } }
 
-    /// One mesh axis by itself, no dearer than its part of any collective that it takes part in; nil where groups lie unevenly on the levels.
+    /// One mesh axis by itself, no dearer than its part of any collective that it takes part in; nil where groups lie unevenly on the levels, or
+    /// stages are of several kinds.
     func relaxed(_ axis: Int) -> AxisPlacement? {
-      placements[1 << axis].relaxed(by: placements.indices.filter { $0 >> axis & 1 == 1 }.map { placements[$0] })
+      if placementsOfKinds.count > 1 { return nil }
+      let placements = placementsOfKinds[0]
+      return placements[1 << axis].relaxed(by: placements.indices.filter { $0 >> axis & 1 == 1 }.map { placements[$0] })
     }
   }
 
@@ -355,40 +382,35 @@ package struct Space: Sendable {
       precision: request.precision)
   }
 
-  /// What prices operators and conversions in a frame.
+  /// What prices operators and conversions in a frame, on the first stage's kind of devices.
   func pricing(_ frame: Frame, on placed: Placed, model: Pricing.Model? = nil) throws -> Pricing {
-    Pricing(
-      model: model ?? self.model(frame), mesh: frame.mesh, rates: try slowestRates(),
-      job: job(microBatches: frame.microBatches), placements: placed.placements, tick: tick, isZigzag: request.isZigzag)
+    try pricings(frame, on: placed, model: model)[0]
   }
 
   /// The rates of the slowest device, with the memory of the smallest.
-  func slowestRates() throws -> DeviceRates {
-    let kinds = Set(request.cluster.kindOfDevice).sorted().map { request.cluster.kinds[$0] }
-    let rates = try kinds.map { try DeviceRates($0, request.precision) }
-    let slowest = rates.min { $0.peak < $1.peak }!
-    return DeviceRates(
-      peak: slowest.peak, efficiency: slowest.efficiency, memory: rates.map(\.memory).min()!, launch: rates.map(\.launch).max()!,
-      usable: rates.map(\.usable).min()!)
-  }
+  func slowestRates() throws -> DeviceRates { try slowestRates(of: Set(request.cluster.kindOfDevice).sorted()) }
 
   func placed(stages: Int, mesh: [Int]) -> Placed {
     let size = mesh.reduce(1, *)
-    let placements = (0..<1 << mesh.count).map { set in
-      let axes = mesh.indices.filter { set & (1 << $0) != 0 }
-      var worst = request.cluster.placement(ofAxes: axes, in: Mesh(shape: mesh))
-      for stage in 1..<max(1, stages) {
-        let other = request.cluster.placement(ofAxes: axes, in: Mesh(shape: mesh, firstDevice: stage * size))
-        let probe = Bytes(1 << 20)
-        if other != worst, CollectiveCost.time(.allReduce, bytes: probe, on: worst) < CollectiveCost.time(.allReduce, bytes: probe, on: other) {
-          worst = other
+    let kinds = kinds(stages: stages, size: size)
+    let placements = kinds.sets.indices.map { kind in
+      let own = (0..<stages).filter { kinds.ofStage[$0] == kind }
+      return (0..<1 << mesh.count).map { set in
+        let axes = mesh.indices.filter { set & (1 << $0) != 0 }
+        var worst = request.cluster.placement(ofAxes: axes, in: Mesh(shape: mesh, firstDevice: own[0] * size))
+        for stage in own.dropFirst() {
+          let other = request.cluster.placement(ofAxes: axes, in: Mesh(shape: mesh, firstDevice: stage * size))
+          let probe = Bytes(1 << 20)
+          if other != worst, CollectiveCost.time(.allReduce, bytes: probe, on: worst) < CollectiveCost.time(.allReduce, bytes: probe, on: other) {
+            worst = other
+          }
         }
+        return worst
       }
-      return worst
     }
     let links = (1..<max(1, stages)).map { request.cluster.link(from: ($0 - 1) * size..<$0 * size, to: $0 * size..<($0 + 1) * size) }
     return Placed(
-      placements: placements, stageLink: links.min { ($0.bandwidth, $1.latency) < ($1.bandwidth, $0.latency) },
+      kinds: kinds, placementsOfKinds: placements, stageLink: links.min { ($0.bandwidth, $1.latency) < ($1.bandwidth, $0.latency) },
       wrapLink: stages > 1 ? request.cluster.link(from: (stages - 1) * size..<stages * size, to: 0..<size) : nil)
   }
 

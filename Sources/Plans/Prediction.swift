@@ -108,8 +108,14 @@ package struct Prediction: Hashable, Sendable {
     /// Collectives, of `forward` and `backward`.
     package var communication: Seconds
     package var memory: MemoryPart
+    /// What a plan may use on the stage's devices, where that is not the same for all stages.
+    package var memoryLimit: Bytes?
 
-    package init(forward: Seconds, backward: Seconds, gradientSync: Seconds, update: Seconds, communication: Seconds, memory: MemoryPart) {
+    package init(
+      forward: Seconds, backward: Seconds, gradientSync: Seconds, update: Seconds, communication: Seconds, memory: MemoryPart,
+      memoryLimit: Bytes? = nil
+    ) {
+      self.memoryLimit = memoryLimit
       self.forward = forward
       self.backward = backward
       self.gradientSync = gradientSync
@@ -151,7 +157,7 @@ package struct Prediction: Hashable, Sendable {
   package var groups: Int
   package var operators: [OperatorPart]
   package var collectives: [CollectivePart]
-  /// What a plan may use on each device.
+  /// What a plan may use on each device; where stages differ, on those of the fullest.
   package var memoryLimit: Bytes
 
   package init(
@@ -177,8 +183,17 @@ package struct Prediction: Hashable, Sendable {
     }
   }
 
-  /// The most that any device needs.
-  package var memory: Bytes { (0..<groups).map { memory(ofGroup: $0).total }.max() ?? .zero }
+  /// What a plan may use on each device of a group.
+  package func memoryLimit(ofGroup group: Int) -> Bytes { stages[group].memoryLimit ?? memoryLimit }
+
+  /// The group that needs most of what its devices have.
+  package var fullest: Int {
+    func share(_ group: Int) -> Double { memory(ofGroup: group).total.value / (stages[group].memoryLimit ?? Bytes(1)).value }
+    return (0..<groups).max { share($0) < share($1) } ?? 0
+  }
+
+  /// What each device of the fullest group needs.
+  package var memory: Bytes { groups == 0 ? .zero : memory(ofGroup: fullest).total }
 }
 
 /// What is proven about a plan, and over which space.

@@ -39,6 +39,7 @@ struct PlanSummary {
     var lines = [
       "\(decision.graph.name) on \(counted(decision.ranks, "device")) of \(plan.hardware.name), \(job.mode.rawValue), \(job.precision.rawValue)"
     ]
+    if plan.idleDevices > 0 { lines.append("  idle         \(plan.idleText)") }
     let samples = "batch \(job.batch)" + (job.sequence.map { ", sequence \($0)" } ?? "")
     lines.append("  job          \(samples)\(job.microBatches > 1 ? ", \(job.microBatches) micro-batches" : "")")
     lines.append("  mesh         \(mesh)" + (degree > 1 ? ", \(decision.pipelineText)" : ""))
@@ -91,6 +92,7 @@ struct PlanSummary {
     object["samples_per_second"] = .double(samplesPerSecond)
     object["tokens_per_second"] = tokensPerSecond.map { .double($0) }
     object["devices"] = .int(decision.ranks)
+    object["idle_devices"] = .int(plan.idleDevices)
     object["mesh"] = .array(decision.mesh.map { .int($0) })
     object["stages"] = .int(decision.groups)
     object["schedule"] = .string(decision.schedule.kind.rawValue)

@@ -26,6 +26,9 @@ struct SearchCommand: ParsableCommand {
   @Option(help: "Sizes of a stage's mesh axes, outermost first, for example 2x4.")
   var mesh: String?
 
+  @Flag(help: "Search only plans that leave no device idle.")
+  var allDevices = false
+
   @Option(parsing: .unconditional, help: "Number of pipeline stages.")
   var pp: Int?
 
@@ -84,6 +87,7 @@ struct SearchCommand: ParsableCommand {
   func run() throws {
     var (request, context) = try workload.request()
     request.pipelineDegree = pp
+    request.mayLeaveIdle = !allDevices
     request.mesh = try mesh.map { try Self.numbers($0, separator: "x", option: "--mesh", example: "2x4") }
     if let mesh = request.mesh, mesh.count > 2 { throw UsageError("--mesh: a search takes one or two mesh axes, not \(mesh.count)") }
     request.microBatches = microBatches
@@ -102,6 +106,7 @@ struct SearchCommand: ParsableCommand {
     guard (1...1_000).contains(top) else { throw UsageError("--top \(top): expected a number from 1 to 1000") }
     request.top = top
     let comparesBatches = workload.batch == .max
+    if comparesBatches { request.reversed = nil }
     if comparesBatches, top > 1 {
       throw UsageError("--top ranks the configurations of one batch; with --batch max leave it out, then rank those of the batch")
     }

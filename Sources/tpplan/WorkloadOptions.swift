@@ -16,7 +16,7 @@ struct WorkloadOptions: ParsableArguments {
   @Argument(help: "A hardware file, for example hardware/dgx-a100.json.")
   var hardware: String
 
-  @Option(parsing: .unconditional, help: "Use the first N devices in file order (default: all).")
+  @Option(parsing: .unconditional, help: "Use at most the first N devices in file order (default: all).")
   var devices: Int?
 
   @Option(
@@ -47,8 +47,10 @@ struct WorkloadOptions: ParsableArguments {
     var assumptions: [String] = []
     if let devices, devices < 1 { throw UsageError("--devices \(devices): at least one device is needed") }
     let cluster = try file.cluster(devices: deviceCount ?? devices)
-    let kind = cluster.kind(of: 0)
-    var precision = kind.defaultPrecision
+    // The first device's, unless others lack it.
+    let kinds = Set(cluster.kindOfDevice).sorted().map { cluster.kinds[$0] }
+    let defaults = kinds.map(\.defaultPrecision)
+    var precision = defaults.first { usual in kinds.allSatisfy { $0.peaks.contains { $0.precision == usual } } } ?? defaults[0]
     if let dtype {
       guard let known = Precision(rawValue: dtype), Precision.forPlans.contains(known) else {
         throw UsageError("--dtype \(dtype): known are \(Precision.forPlans.map(\.rawValue).joined(separator: ", "))")
@@ -80,8 +82,12 @@ struct WorkloadOptions: ParsableArguments {
     var request = SearchRequest(
       graph: graph, cluster: cluster, batch: sequences, sequence: length, precision: precision, mode: mode, optimizer: optimizer)
     request.isZigzag = !contiguous
+    let reversed = file.reversed(devices: cluster.deviceCount)
+    request.reversed = try reversed?.cluster(devices: cluster.deviceCount)
     request.larger = { try? file.cluster(devices: $0) }
-    return (request, PlanContext(hardware: file, modelSHA256: modelSHA256, assumptions: assumptions))
+    return (
+      request, PlanContext(hardware: file, reversed: reversed, devices: cluster.deviceCount, modelSHA256: modelSHA256, assumptions: assumptions)
+    )
   }
 }
 
@@ -122,13 +128,18 @@ enum BatchOption: ExpressibleByArgument, Hashable {
 /// What a plan holds besides the search's answer.
 struct PlanContext {
   let hardware: HardwareFile
+  /// With its kinds of devices in reverse order.
+  let reversed: HardwareFile?
+  /// As many as the plan may use.
+  let devices: Int
   let modelSHA256: String
   var assumptions: [String]
 
   func plan(_ planned: PlanOutcome.Planned) -> Plan {
     Plan(
-      decision: planned.decision, prediction: planned.prediction, certificate: planned.certificate, hardware: hardware,
-      modelSHA256: modelSHA256, hardwareSHA256: hardware.json.sha256, assumptions: assumptions)
+      decision: planned.decision, prediction: planned.prediction, certificate: planned.certificate,
+      hardware: planned.isReversed ? reversed ?? hardware : hardware,
+      idleDevices: devices - planned.decision.ranks, modelSHA256: modelSHA256, hardwareSHA256: hardware.json.sha256, assumptions: assumptions)
   }
 }
 

@@ -24,6 +24,18 @@ import Testing
     #expect(try hardwareFile("local.json").cluster(devices: 6).nodeCount == 1)
   }
 
+  @Test func kindsInReverseOrder() throws {
+    let file = try hardwareFile("mixed-a100-v100.json")
+    let reversed = try #require(file.reversed(devices: 32))
+    let (first, last) = (try file.cluster(devices: 32), try reversed.cluster(devices: 32))
+    #expect(last.kindOfDevice == first.kindOfDevice.reversed() && last.nodeCount == 4)
+    // Each kind keeps the links inside its nodes.
+    #expect(last.level(0, of: 0) == first.level(0, of: 31) && last.level(0, of: 31) == first.level(0, of: 0))
+    // One kind alone has no other order, and no node is cut; levels that join a fixed number of nodes must find them.
+    #expect(file.reversed(devices: 16) == nil && file.reversed(devices: 20) == nil && file.reversed(devices: 24) == nil)
+    #expect(try hardwareFile("dgx-a100.json").reversed(devices: 16) == nil)
+  }
+
   @Test func coordinates() throws {
     let cluster = try decode(threeLevels).cluster()
     #expect(cluster.coordinates(of: 0) == [0, 0, 0, 0])

@@ -26,11 +26,15 @@ import Testing
     for stages in space.pipelineDegrees {
       for microBatches in space.microBatchCounts {
         let size = request.cluster.deviceCount / stages
+        let count = CountBounds(
+          space, microBatches: microBatches, model: space.model(.init(stages: 1, mesh: [], microBatches: microBatches)),
+          rates: try space.slowestRates())
         var bounds = try AxisBounds(
-          space, stages: stages, microBatches: microBatches, model: space.model(.init(stages: stages, mesh: [], microBatches: microBatches)),
+          space, stages: stages, size: size, microBatches: microBatches,
+          model: space.model(.init(stages: stages, mesh: [], microBatches: microBatches)),
           rates: space.slowestRates(),
           link: space.placed(stages: stages, mesh: [size]).stageLink)
-        for frame in space.frames(stages: stages, microBatches: microBatches) {
+        for frame in space.frames(stages: stages, size: size, microBatches: microBatches) {
           var fixed = request
           (fixed.pipelineDegree, fixed.mesh, fixed.microBatches, fixed.ignoresMemoryLimit) = (stages, frame.mesh, microBatches, true)
           fixed.recompute = request.mode == .train ? Recompute.none : nil
@@ -39,6 +43,8 @@ import Testing
           guard let plan = try Planner.search(fixed).plan else { continue }
           let bound = try bounds.bound(space.placed(stages: stages, mesh: frame.mesh), mesh: frame.mesh)
           #expect(bound > 0)
+          #expect(count.bound(stages: stages, size: size) <= plan.prediction.step.picoseconds, "\(frame)")
+          #expect(count.bound(stages: stages, size: size) <= count.bound(stages: stages, size: max(1, size / 2)))
           #expect(bound <= plan.prediction.step.picoseconds, "\(frame)")
           compared += 1
         }

@@ -13,6 +13,7 @@ struct Enumeration {
   struct Entry {
     let decision: Decision
     let objective: Int64
+    /// Of the fullest stage; where its devices have a share of the first kind's memory, as if they had all of it.
     let memory: Bytes
   }
 
@@ -23,9 +24,10 @@ struct Enumeration {
   init(_ request: SearchRequest, copiesAlike: [OperatorID]? = nil) throws {
     self.request = request
     let devices = request.cluster.deviceCount
-    for degree in 1...layerCount where devices % degree == 0 {
+    let pairs = ((request.mayLeaveIdle ? 1 : devices)...devices).flatMap { used in (1...layerCount).filter { used % $0 == 0 }.map { (used, $0) } }
+    for (used, degree) in pairs {
       if let fixed = request.pipelineDegree, fixed != degree { continue }
-      for mesh in meshes(devices / degree) {
+      for mesh in meshes(used / degree) {
         if let fixed = request.mesh, fixed != mesh { continue }
         for count in 1...request.batch where request.batch % count == 0 {
           if let fixed = request.microBatches, fixed != count { continue }
@@ -50,8 +52,7 @@ struct Enumeration {
       assignments: assignments, zero: zero(pricing, strategies, like: decision), recompute: recompute(pricing.graph, like: decision),
       conversions: conversions)
     let links = links(stages: stages, size: decision.ranksPerStage)
-    let (prediction, objective, _) = try DecisionPricing.predict(written, pricing: pricing, links: links)
-    entries = [Entry(decision: written, objective: objective, memory: prediction.memory)]
+    entries = [try entry(written, links)]
   }
 
   /// The cheapest entry that needs no more memory than this.
@@ -70,13 +71,15 @@ struct Enumeration {
     return (1..<max(1, layers)).flatMap { first in cuts(layers - first, stages - 1).map { [first] + $0 } }
   }
 
-  /// Every schedule with every cut for it.
-  private func pipelines(stages: Int, microBatches: Int) -> [(schedule: Schedule, cut: [Int])] {
+  /// Every schedule with every cut for it: interleaved ones where all stages have the same kinds of devices.
+  private func pipelines(stages: Int, size: Int, microBatches: Int) -> [(schedule: Schedule, cut: [Int])] {
     let trains = request.mode == .train
     let plain: [Schedule] = trains ? (stages == 1 ? [.oneForwardOneBackward] : [.oneForwardOneBackward, .gpipe]) : [.gpipe]
     var all = plain.flatMap { schedule in cuts(layerCount, stages).map { (schedule, $0) } }
     if request.schedule == .interleaved || (request.chunks ?? 1) > 1 { all = [] }
     guard trains, stages > 1, microBatches % stages == 0, [nil, .interleaved].contains(request.schedule), request.chunks != 1 else { return all }
+    let kinds = (0..<stages).map { stage in Set(request.cluster.kindOfDevice[stage * size..<(stage + 1) * size]) }
+    guard Set(kinds).count == 1 else { return all }
     for chunks in 2..<max(2, layerCount + 1) where request.chunks == nil || request.chunks == chunks {
       for cut in cuts(layerCount, stages * chunks) where isEven(cut) { all.append((.interleaved(chunks: chunks), cut)) }
     }
@@ -101,7 +104,7 @@ struct Enumeration {
     let counts = choices.indices.map { (copiesAlike?[$0] ?? $0) == $0 ? choices[$0].count : 1 }
     let resharder = Resharder(pricing)
     let links = links(stages: stages, size: mesh.reduce(1, *))
-    let pipelines = pipelines(stages: stages, microBatches: microBatches)
+    let pipelines = pipelines(stages: stages, size: mesh.reduce(1, *), microBatches: microBatches)
     var picked = [Int](repeating: 0, count: choices.count)
     repeat {
       let assignments = choices.indices.map { choices[$0][picked[copiesAlike?[$0] ?? $0]] }
@@ -113,8 +116,7 @@ struct Enumeration {
             let decision = Decision(
               graph: graph, job: pricing.job, mesh: mesh, schedule: schedule, stages: self.stages(cut, graph), assignments: assignments,
               zero: zero, recompute: recompute, conversions: conversions)
-            let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, links: links)
-            entries.append(Entry(decision: decision, objective: objective, memory: prediction.memory))
+            entries.append(try entry(decision, links))
           }
         }
       }
@@ -125,7 +127,7 @@ struct Enumeration {
   private mutating func enumerateMixes(stages count: Int, mesh: [Int], microBatches: Int) throws {
     guard request.mode == .train, request.graph.segments.count == 3, layerCount > 1 else { return }
     let links = links(stages: count, size: mesh.reduce(1, *))
-    let pipelines = pipelines(stages: count, microBatches: microBatches)
+    let pipelines = pipelines(stages: count, size: mesh.reduce(1, *), microBatches: microBatches)
     for cut in Set(pipelines.map(\.cut)).sorted(by: { $0.lexicographicallyPrecedes($1) }) {
       for first in 1..<max(2, cut.max()!) where cut.max()! > 1 {
         // (copies, whether they are of the first kind) for each run of equal layers.
@@ -166,8 +168,7 @@ struct Enumeration {
                   let decision = Decision(
                     graph: pricing.graph, job: pricing.job, mesh: mesh, schedule: schedule, stages: stages, assignments: assignments, zero: zero,
                     recompute: recompute, conversions: conversions)
-                  let (prediction, objective, _) = try DecisionPricing.predict(decision, pricing: pricing, links: links)
-                  entries.append(Entry(decision: decision, objective: objective, memory: prediction.memory))
+                  entries.append(try entry(decision, links))
                 }
               }
             }
@@ -300,12 +301,12 @@ struct Enumeration {
   }
 
   /// Prices as the frame's devices have it. The tiny clusters are uniform, but groups of later stages may lie worse: the slowest counts.
-  func pricing(stages: Int, mesh: [Int], microBatches: Int, graph: Graph? = nil) throws -> Pricing {
+  func pricing(stages: Int, mesh: [Int], microBatches: Int, graph: Graph? = nil, kind: DeviceKind? = nil, only: [Int]? = nil) throws -> Pricing {
     let cluster = request.cluster
     let size = mesh.reduce(1, *)
     let placements = (0..<1 << mesh.count).map { set in
       let axes = mesh.indices.filter { set >> $0 & 1 == 1 }
-      return (0..<stages).map { cluster.placement(ofAxes: axes, in: Mesh(shape: mesh, firstDevice: $0 * size)) }.reversed().max {
+      return (only ?? Array(0..<stages)).map { cluster.placement(ofAxes: axes, in: Mesh(shape: mesh, firstDevice: $0 * size)) }.reversed().max {
         CollectiveCost.time(.allReduce, bytes: Bytes(1 << 20), on: $0) < CollectiveCost.time(.allReduce, bytes: Bytes(1 << 20), on: $1)
       }!
     }
@@ -314,7 +315,28 @@ struct Enumeration {
       precision: request.precision)
     return Pricing(
       graph: (graph ?? request.graph).sized(batch: request.batch / microBatches, sequence: request.sequence), mesh: mesh,
-      rates: try DeviceRates(cluster.kind(of: 0), request.precision), job: job, placements: placements)
+      rates: try DeviceRates(kind ?? cluster.kind(of: 0), request.precision), job: job, placements: placements)
+  }
+
+  /// A decision's price, each stage by its own kind of devices: the one with the lower peak where it has both.
+  private func entry(_ decision: Decision, _ links: DecisionPricing.Links?) throws -> Entry {
+    let (stages, size) = (decision.groups, decision.ranksPerStage)
+    let cluster = request.cluster
+    let sets = (0..<stages).map { stage in Set((stage * size..<(stage + 1) * size).map { cluster.kindOfDevice[$0] }) }
+    let different = sets.indices.filter { stage in !sets[..<stage].contains(sets[stage]) }.map { sets[$0] }
+    let pricings = try different.map { set in
+      let slowest = set.map { cluster.kinds[$0] }.min { try! $0.peak(request.precision) < $1.peak(request.precision) }!
+      return try pricing(
+        stages: stages, mesh: decision.mesh, microBatches: decision.job.microBatches, graph: decision.graph, kind: slowest,
+        only: sets.indices.filter { sets[$0] == set })
+    }
+    let (prediction, objective, _) = try DecisionPricing.predict(
+      decision, pricings: pricings, kindOfStage: sets.map { different.firstIndex(of: $0)! }, links: links)
+    let largest = cluster.kinds.map(\.usableMemory).max()!
+    let memory = (0..<stages).map { stage in
+      prediction.memory(ofGroup: stage).total * (largest / sets[stage].map { cluster.kinds[$0].usableMemory }.min()!)
+    }
+    return Entry(decision: decision, objective: objective, memory: memory.max()!)
   }
 
   private func links(stages: Int, size: Int) -> DecisionPricing.Links? {

@@ -24,6 +24,52 @@ import Testing
     }
   }
 
+  /// Device counts of all kinds, where a plan may leave devices idle: latencies, uneven layers and whole nodes make fewer devices better at times.
+  @Test(arguments: 0..<12) func searchFindsTheBestNumberOfDevices(seed: Int) throws {
+    var random = SeededGenerator(seed: seed + 300)
+    // Two mesh axes square the number of strategies, so only the smallest model is searched on them.
+    let isSmall = seed % 3 > 0
+    var model = TinyModel(block: isSmall ? .single : .linear, layers: random.pick([1, 2, 3]), batch: random.pick([2, 3, 4]))
+    (model.hidden, model.inner) = (random.pick([4, 6]), random.pick([4, 9]))
+    var hardware = TinyHardware(
+      devices: isSmall ? random.pick([5, 6, 7]) : 3, devicesPerNode: random.pick([2, 3, 4, 8]), innerBandwidth: random.pick([1e7, 1e8, 1e9]),
+      outerBandwidth: random.pick([1e6, 1e7, 1e8]))
+    hardware.latency = random.pick([1e-8, 1e-6, 1e-5])
+    var request = SearchRequest(
+      graph: try model.graph(), cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: .fp32,
+      mode: random.pick([.train, .forward]), optimizer: .adamw)
+    (request.mayLeaveIdle, request.layersMayDiffer, request.zero) = (true, false, ZeROStage.none)
+    request.recompute = Recompute.none
+    let all = try Enumeration(request)
+    #expect(Set(all.entries.map(\.decision.ranks)) == Set(1...hardware.devices))
+    let sizes = all.entries.map(\.memory).sorted()
+    for limit in [Bytes(1e9), sizes[sizes.count / 3], sizes[sizes.count / 20], sizes[0]] { try expectSame(request, hardware, all, limit: limit) }
+  }
+
+  /// Two kinds of devices: a stage has its own kind's rates and memory, or the slower one's where it has both.
+  @Test(arguments: 0..<10) func searchFindsTheCheapestDecisionOnMixedDevices(seed: Int) throws {
+    var random = SeededGenerator(seed: seed + 400)
+    let isSmall = seed % 2 > 0
+    var model = TinyModel(
+      block: isSmall ? .single : random.pick([.linear, .tanhAtEnd, .mlp]), layers: random.pick([2, 3, 4]), batch: random.pick([2, 4]))
+    (model.hidden, model.inner) = (random.pick([4, 8]), random.pick([8, 16]))
+    var hardware = TinyHardware(
+      devices: isSmall ? 4 : random.pick([2, 3]), devicesPerNode: isSmall ? random.pick([1, 2]) : 1, innerBandwidth: random.pick([1e8, 1e9]),
+      outerBandwidth: random.pick([1e7, 1e8, 1e9]))
+    (hardware.firstNodes, hardware.peak) = (hardware.devicesPerNode == 2 ? 1 : random.pick([1, 1, 2]), random.pick([1e7, 1e8]))
+    (hardware.peakShare, hardware.memoryShare) = (random.pick([0.25, 0.5, 2, 4]), random.pick([0.5, 1]))
+    var request = SearchRequest(
+      graph: try model.graph(), cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: .fp32,
+      mode: random.pick([.train, .train, .forward]), optimizer: .adamw)
+    (request.mayLeaveIdle, request.layersMayDiffer, request.zero) = (random.pick([false, true]), false, ZeROStage.none)
+    request.recompute = random.pick([Recompute.none, .full])
+    let all = try Enumeration(request)
+    let sizes = all.entries.map(\.memory).sorted()
+    for limit in [Bytes(1e9), sizes[sizes.count / 3], sizes[sizes.count / 20], sizes[0], Bytes(sizes[0].value - 1)] {
+      try expectSame(request, hardware, all, limit: limit)
+    }
+  }
+
   /// Every operator's weights choose their ZeRO stage by themselves, and the layers what they compute again.
   @Test(arguments: 0..<8) func searchFindsTheCheapestZeROStagesAndRecompute(seed: Int) throws {
     var random = SeededGenerator(seed: seed + 100)
@@ -66,6 +112,25 @@ import Testing
     #expect(!differing.isEmpty)
     let sizes = all.entries.map(\.memory).sorted()
     for limit in [Bytes(1e9), sizes[sizes.count / 2], sizes[sizes.count / 8], sizes[sizes.count / 40], sizes[0], Bytes(sizes[0].value - 1)] {
+      try expectSame(request, hardware, all, limit: limit)
+    }
+  }
+
+  /// So may they where stages are on devices of two kinds, of which one has less memory.
+  @Test(arguments: 0..<4) func searchFindsTheCheapestMixOfLayersOnMixedDevices(seed: Int) throws {
+    var random = SeededGenerator(seed: seed + 500)
+    var model = TinyModel(block: .linear, layers: random.pick([3, 4, 5]), batch: random.pick([2, 4]))
+    (model.hidden, model.vocabulary) = (random.pick([4, 5, 8]), random.pick([4, 40]))
+    var hardware = TinyHardware(devices: 2, devicesPerNode: 1, outerBandwidth: random.pick([1e7, 1e9]), latency: random.pick([1e-8, 1e-6]))
+    (hardware.firstNodes, hardware.peakShare, hardware.memoryShare) = (1, random.pick([0.25, 0.5, 2]), random.pick([0.5, 0.75]))
+    var request = SearchRequest(
+      graph: try model.graph(), cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: .fp32, mode: .train,
+      optimizer: random.pick([.adamw, .sgd]))
+    (request.mesh, request.pipelineDegree, request.zero) = ([1], 2, ZeROStage.none)
+    let all = try Enumeration(request)
+    #expect(all.entries.contains { Set($0.decision.recompute.dropFirst().dropLast()).count > 1 })
+    let sizes = all.entries.map(\.memory).sorted()
+    for limit in [Bytes(1e9)] + [2, 3, 8, 40].map({ sizes[sizes.count / $0] }) + [sizes[0], Bytes(sizes[0].value - 1)] {
       try expectSame(request, hardware, all, limit: limit)
     }
   }

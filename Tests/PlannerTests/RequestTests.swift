@@ -113,6 +113,22 @@ import Testing
     #expect(stages.decision.schedule.chunks == 1 && stages.decision.groups == 4)
   }
 
+  /// Interleaved chunks lie on stages that have the same kinds of devices.
+  @Test func chunksAreOnDevicesOfOneKind() throws {
+    var hardware = TinyHardware(devices: 4, devicesPerNode: 1)
+    (hardware.firstNodes, hardware.peakShare) = (2, 0.5)
+    let cluster = try hardware.cluster()
+    try expectUsage("the interleaved schedule is planned for stages on devices of one kind") { ($0.cluster, $0.chunks) = (cluster, 2) }
+    let space = try Space(request { ($0.cluster, $0.mayLeaveIdle) = (cluster, true) })
+    func kinds(stages: Int, mesh: [Int]) -> [Schedule.Kind] { space.schedules(.init(stages: stages, mesh: mesh, microBatches: 2)).map(\.kind) }
+    // Both stages on the first kind, and each on one of its own.
+    #expect(kinds(stages: 2, mesh: [1]) == [.oneForwardOneBackward, .gpipe, .interleaved])
+    #expect(kinds(stages: 2, mesh: [2]) == [.oneForwardOneBackward, .gpipe])
+    #expect(space.dimensions.contains { $0.name == "chunks per stage" && $0.values.contains("devices of the same kind") })
+    let idle = try #require(try Planner.search(request { ($0.cluster, $0.mayLeaveIdle, $0.chunks) = (cluster, true, 2) }).plan)
+    #expect(idle.decision.schedule == .interleaved(chunks: 2) && idle.decision.ranks == 2)
+  }
+
   @Test func moreStagesThanLayersAreAUsageError() throws {
     let request = try request(TinyModel(layers: 2)) { $0.pipelineDegree = 4 }
     #expect(throws: PlannerError.self) { try Planner.search(request) }

@@ -101,19 +101,30 @@ struct TinyHardware {
   var innerBandwidth = 1e8
   var outerBandwidth = 1e7
   var latency = 1e-6
+  /// So many nodes at the start are of a kind by themselves: the other nodes' devices have these shares of its peak and memory.
+  var firstNodes: Int?
+  var peakShare = 1.0
+  var memoryShare = 1.0
 
-  func cluster() throws -> Cluster {
-    let device = DeviceKind(
-      name: "d", source: nil, peaks: [.init(precision: .fp32, rate: FLOPRate(peak)), .init(precision: .bf16, rate: FLOPRate(peak))],
-      memory: Bytes(memory), reservedMemory: .zero, memoryBandwidth: Bandwidth(memoryBandwidth), defaultPrecision: .fp32,
-      launchOverhead: Seconds(1e-7), efficiency: .ideal)
+  func cluster() throws -> Cluster { try file().cluster(devices: devices) }
+
+  func file() throws -> HardwareFile {
+    func device(_ name: String, peak: Double, memory: Double) -> DeviceKind {
+      DeviceKind(
+        name: name, source: nil, peaks: [.init(precision: .fp32, rate: FLOPRate(peak)), .init(precision: .bf16, rate: FLOPRate(peak))],
+        memory: Bytes(memory), reservedMemory: .zero, memoryBandwidth: Bandwidth(memoryBandwidth), defaultPrecision: .fp32,
+        launchOverhead: Seconds(1e-7), efficiency: .ideal)
+    }
+    let devices = [device("d", peak: peak, memory: memory), device("e", peak: peak * peakShare, memory: memory * memoryShare)]
+    let last = HardwareFile.Group(device: firstNodes == nil ? 0 : 1, devicesPerNode: devicesPerNode, nodes: nil)
+    let first = firstNodes.map { HardwareFile.Group(device: 0, devicesPerNode: devicesPerNode, nodes: $0) }
     func level(_ name: String, _ joins: Int?, _ bandwidth: Double) -> Level {
       Level(name: name, joins: joins, bandwidth: Bandwidth(bandwidth), bandwidthIs: .device, latency: Seconds(latency), source: nil)
     }
     return try HardwareFile(
-      name: "tiny", source: "made up", devices: [device], groups: [.init(device: 0, devicesPerNode: devicesPerNode, nodes: nil)],
+      name: "tiny", source: "made up", devices: devices, groups: (first.map { [$0] } ?? []) + [last],
       levels: [level("inner", devicesPerNode, innerBandwidth), level("outer", nil, outerBandwidth)]
-    ).cluster(devices: devices)
+    )
   }
 }
 

@@ -24,7 +24,9 @@ import Testing
     let isQuick: Bool
     var testDescription: String { name }
 
-    func plan() throws -> Plan { try PlansTests.plan(modelDocument(model), hardware: hardware, devices: devices, batch: batch, sequence: sequence) }
+    func plan() throws -> Plan {
+      try PlansTests.plan(modelDocument(model), hardware: hardware, devices: devices, batch: batch, sequence: sequence) { $0.mayLeaveIdle = true }
+    }
     var path: String { "\(packageFolder)/plans/\(name).json" }
   }
 

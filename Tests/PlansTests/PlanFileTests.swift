@@ -20,13 +20,15 @@ import Testing
     let mixed = try plan(deepGPT2(layers: 4), hardware: "derecho", devices: 4, batch: 8, sequence: 32) {
       ($0.pipelineDegree, $0.microBatches, $0.recompute, $0.recomputedLayers) = (2, 2, .full, 1)
     }
+    var spare = forward
+    spare.idleDevices = 3
     let interleaved = try tinyInterleaved()
     let ring = try tinyRing()
     let both = try plan(deepGPT2(layers: 4), hardware: "derecho", devices: 4, batch: 4, sequence: 32) {
       ($0.mesh, $0.chunks, $0.microBatches) = ([2], 2, 4)
       $0.constraints = [.init(pattern: "*.attn.core", words: ["ring"], isForbidden: false)]
     }
-    for plan in [hybrid, forward, mixed, interleaved, ring, both] {
+    for plan in [hybrid, forward, mixed, spare, interleaved, ring, both] {
       let bytes = PlanFile.encode(plan).prettyBytes
       let read = try PlanFile.decode(Document(file: "plan.json", parsing: bytes))
       #expect(read == plan)
@@ -40,6 +42,20 @@ import Testing
     #expect(interleaved.decision.schedule == .interleaved(chunks: 2) && interleaved.decision.stages.count == 4 && interleaved.decision.ranks == 8)
     #expect(PlanFile.encode(interleaved)["chunks"] == 2 && PlanFile.encode(hybrid)["chunks"] == nil)
     #expect(Set(hybrid.prediction.collectives.map(\.cause)).isSuperset(of: [.forward, .backward, .gradient, .tied, .boundary]))
+  }
+
+  @Test("Idle devices come after the plan's, and the hardware has them")
+  func idleDevices() throws {
+    var plan = try plan(modelDocument("mlp"), hardware: "derecho", devices: 4, batch: 8, sequence: 128) { $0.mesh = [4] }
+    plan.idleDevices = 4
+    let idle = JSON.object(.init([("first_device", .int(4)), ("devices", .int(4))]))
+    #expect(PlanFile.encode(plan)["idle"] == idle)
+    // Derecho has 328 devices.
+    for (first, devices) in [(0, 4), (3, 1), (4, 0), (4, 325)] {
+      let file = edited(plan) { $0.set(["idle"], .object(.init([("devices", .int(devices)), ("first_device", .int(first))]))) }
+      #expect(throws: DocumentError.self) { _ = try PlanFile.decode(file) }
+    }
+    #expect(try PlanFile.decode(edited(plan) { $0.set(["idle", "devices"], .int(324)) }).idleDevices == 324)
   }
 
   @Test("Differential: a plan around a ring is priced alike when it is read again, contiguous or not", arguments: [false, true])

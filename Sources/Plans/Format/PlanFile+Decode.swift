@@ -2,6 +2,7 @@
 import Documents
 import Hardware
 import ModelGraph
+import Quantities
 import Strategies
 
 extension PlanFile {
@@ -26,7 +27,8 @@ extension PlanFile {
     let prediction = try Prediction(reading: root.node("predicted"), operators: operators.map(\.predicted), for: decision)
     let plan = Plan(
       decision: decision, prediction: prediction, certificate: try Certificate(reading: root.node("certificate")), hardware: hardware,
-      modelSHA256: modelSHA256, hardwareSHA256: hardwareSHA256, assumptions: try root.elements("assumptions").map { try $0.string() })
+      idleDevices: try idle(root.nodeIfPresent("idle"), decision, hardware), modelSHA256: modelSHA256, hardwareSHA256: hardwareSHA256,
+      assumptions: try root.elements("assumptions").map { try $0.string() })
     try root.finish()
     return plan
   }
@@ -60,6 +62,16 @@ extension PlanFile {
       throw node.invalid(expected: "1 to \(Layout.maximumAxes) mesh axes with at most \(HardwareFile.deviceLimit) devices together")
     }
     return mesh
+  }
+
+  /// How many devices stay idle: those that come after the plan's.
+  private static func idle(_ node: Node?, _ decision: Decision, _ hardware: HardwareFile) throws -> Int {
+    guard let node else { return 0 }
+    let object = try node.object()
+    try object.node("first_device").expectDerived(.int(decision.ranks), "the plan uses \(counted(decision.ranks, "device"))")
+    let devices = try object.int("devices", .within(1, max(1, (hardware.deviceCount ?? HardwareFile.deviceLimit) - decision.ranks)))
+    try object.finish()
+    return devices
   }
 
   private static func job(_ node: Node, _ graph: Graph) throws -> Job {

@@ -80,10 +80,13 @@ extension Prediction.CollectivePart {
 
 extension Prediction.StagePart {
   fileprivate var json: JSON {
-    [
+    let part: JSON = [
       "forward_seconds": .double(forward.value), "backward_seconds": .double(backward.value), "gradient_sync_seconds": .double(gradientSync.value),
       "update_seconds": .double(update.value), "communication_seconds": .double(communication.value), "memory": memory.json,
     ]
+    guard let memoryLimit, case .object(var object) = part else { return part }
+    object["memory_limit_bytes"] = .double(memoryLimit.value)
+    return .object(object)
   }
 
   fileprivate init(reading node: Node) throws {
@@ -91,7 +94,8 @@ extension Prediction.StagePart {
     self.init(
       forward: try object.seconds("forward_seconds"), backward: try object.seconds("backward_seconds"),
       gradientSync: try object.seconds("gradient_sync_seconds"), update: try object.seconds("update_seconds"),
-      communication: try object.seconds("communication_seconds"), memory: try .init(reading: object.node("memory")))
+      communication: try object.seconds("communication_seconds"), memory: try .init(reading: object.node("memory")),
+      memoryLimit: try object.nodeIfPresent("memory_limit_bytes").map { Bytes(try $0.double(.within(1, 1e18))) })
     try object.finish()
   }
 }

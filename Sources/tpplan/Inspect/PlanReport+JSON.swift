@@ -10,6 +10,7 @@ extension PlanReport {
     let predicted = file["predicted"] ?? .null
     var object = JSON.Object([
       ("model", .string(graph.name)), ("hardware", .string(plan.hardware.name)), ("devices", .int(decision.ranks)),
+      ("idle_devices", .int(plan.idleDevices)),
       ("step_seconds", .double(prediction.step.value)), ("sequences_per_second", .double(sequencesPerSecond)),
       ("memory_bytes_per_device", .double(prediction.memory.value)), ("memory_limit_bytes", .double(prediction.memoryLimit.value)),
       ("bubble_fraction", .double(prediction.bubble)),

@@ -18,8 +18,9 @@ extension PlanReport {
     let optimizer = job.mode == .train ? ", \(job.optimizer.rawValue)" : ""
     let rate = tokensPerSecond.map { "\(abbreviated($0)) tokens/s" } ?? "\(abbreviated(sequencesPerSecond)) samples/s"
     let share = prediction.memoryLimit > .zero ? " (\(percent(prediction.memory / prediction.memoryLimit)))" : ""
+    let heading = style.heading("\(graph.name) on \(counted(decision.ranks, "device")) of \(plan.hardware.name)")
     return [
-      style.heading("\(graph.name) on \(counted(decision.ranks, "device")) of \(plan.hardware.name)"),
+      heading + (plan.idleDevices > 0 ? "; idle: \(plan.idleText)" : ""),
       "  \(job.mode.rawValue)\(optimizer), \(job.precision.rawValue), \(size) a step",
       "  step \(prediction.step), \(rate); at most \(prediction.memory) of \(prediction.memoryLimit) on a device\(share)",
     ]
@@ -59,9 +60,9 @@ extension PlanReport {
       let devices = devices(ofStage: index)
       let nodes = Set(devices.map { cluster.nodeOfDevice[$0] }).sorted()
       let place = "\(span(devices)) (\(nodes.count == 1 ? "node" : "nodes") \(span(nodes[0]..<nodes[nodes.count - 1] + 1)))"
+      let kinds = Set(devices.map { cluster.kindOfDevice[$0] }).sorted().map { cluster.kinds[$0].name }.joined(separator: " and ")
       table.add(
-        name(ofStage: index), "\(cluster.kind(of: devices.lowerBound).name) \(place)", "\(stage.forward)", "\(stage.backward)",
-        "\(stage.communication)",
+        name(ofStage: index), "\(kinds) \(place)", "\(stage.forward)", "\(stage.backward)", "\(stage.communication)",
         "\(stage.gradientSync)", "\(stage.update)", contents(ofStage: index))
     }
     lines += table.lines()
@@ -117,11 +118,13 @@ extension PlanReport {
     ])
     for index in 0..<prediction.groups {
       let part = prediction.memory(ofGroup: index)
+      let limit = prediction.memoryLimit(ofGroup: index)
       table.add(
         "\(index)", "\(part.weights)", "\(part.gradients)", "\(part.optimizerState)", "\(part.activations)", "\(part.microBatchesInFlight)",
-        "\(part.transient)", "\(part.total)", prediction.memoryLimit > .zero ? percent(part.total / prediction.memoryLimit) : "")
+        "\(part.transient)", "\(part.total)", limit > .zero ? percent(part.total / limit) : "")
     }
-    return [style.heading("Memory of a device") + ", \(prediction.memoryLimit) at most"] + table.lines()
+    let limits = Set(prediction.stages.map { $0.memoryLimit ?? prediction.memoryLimit }).sorted().map(\.description)
+    return [style.heading("Memory of a device") + ", \(limits.joined(separator: " or ")) at most"] + table.lines()
   }
 
   private func certificate(_ style: TextStyle) -> [String] {
