@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import CostModel
+import HeapModule
+import ModelGraph
+import Plans
+import Quantities
+import Search
+import Strategies
+
+/// A cut with layers alike, and with layers of two kinds.
+extension PlanSearch {
+  /// Bounds a cut with a price on the memory of its fullest stage. Each layer is then best off by itself, so the best kind of layer bounds all
+  /// ways to mix kinds.
+  mutating func bound(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws {
+    priced += 1
+    var (alike, mixed) = (bound, bound)
+    if let cutoff {
+      alike = max(bound, try boundOfKinds(space.recomputes, frame, schedule, cut, cutoff).bound)
+      if !space.mixes.isEmpty { mixed = max(bound, try boundOfMixes(space.recomputes, frame, schedule, cut, cutoff).bound) }
+    }
+    if alike < cutoff ?? .max { queue.push(.alike(frame, schedule, cut), bound: alike) }
+    if !space.mixes.isEmpty, cut.max()! > 1, space.allowsMixes(schedule, cut), mixed < cutoff ?? .max {
+      queue.push(.mixed(frame, schedule, cut), bound: mixed)
+    }
+  }
+
+  /// Solves a cut with all layers alike, for each kind of recompute.
+  mutating func solveAlike(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws {
+    for recompute in space.recomputes {
+      guard space.allowsAlike(recompute, cut: cut) else { continue }
+      if isLate { return leaveOpen(bound) }
+      _ = try solve(frame.recomputing(recompute), schedule, cut, bound: bound)
+    }
+  }
+
+  /// Solves a cut with two kinds of layers on each stage, for each pair of kinds.
+  mutating func solveMixed(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws {
+    let most = cut.max()! - 1
+    for (first, rest) in space.mixes {
+      if isLate { return leaveOpen(bound) }
+      var price: Price?
+      if let cutoff {
+        let (bound, found) = try boundOfMixes(first == rest ? [rest] : [rest, first], frame, schedule, cut, cutoff)
+        if bound >= cutoff { continue }
+        price = found
+      }
+      // Which of two kinds that compute the same again comes first is all one where every stage holds as many.
+      var counts = 1...(first == rest && cut.allSatisfy { $0 == most + 1 } ? (most + 1) / 2 : most)
+      if let fixed = space.request.recomputedLayers {
+        guard counts.contains(fixed) else { continue }
+        counts = fixed...fixed
+      }
+      let frame = frame.recomputing(rest, first: first)
+      // What a chain weighs is linear in the number from one stage's layers to the next larger stage's.
+      var start = counts.lowerBound
+      for end in Set(cut + [counts.upperBound]).sorted() where end >= start && start <= counts.upperBound {
+        let linear = start...min(end, counts.upperBound)
+        start = end + 1
+        let model = try modelOfMixes(frame, schedule, cut, firsts: linear, price)
+        if let model, !model.operators.isPossible { continue }
+        try solve(frame, schedule, cut, firsts: linear, bound: bound, model)
+      }
+    }
+  }
+
+  /// The model of two kinds of layers without the strategies that no plan of interest can take, whatever the number of layers of the first kind: the
+  /// least weighted sum with a strategy is concave in the number, so that what reaches the cutoff at both ends of a range does so between.
+  ///
+  /// - Returns: nil where nothing can be left out.
+  mutating func modelOfMixes(
+    _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], firsts: ClosedRange<Int>, _ price: Price?
+  ) throws -> FrameModel? {
+    let ties = space.ties(frame, cut: cut, first: firsts.lowerBound)
+    guard let cutoff, firsts.allSatisfy({ space.ties(frame, cut: cut, first: $0) == ties }),
+      let model = try frameModel(frame, ties)
+    else { return nil }
+    let path = Configuration(frame, schedule, cut, first: firsts.lowerBound, space: space).promisingPath(model.operators)
+    let objectives = [firsts.lowerBound, firsts.upperBound].map { first in
+      let configuration = Configuration(frame, schedule, cut, first: first, space: space)
+      var objective = BlockTables.Objective(configuration, path, segments: model.operators.pricing.graph.segments.count)
+      if let price {
+        objective.price = .init(row: configuration.loads(ofStage: price.stage)[0].row(), limit: limit, ticksPerByte: price.ticksPerByte)
+      }
+      return objective
+    }
+    // Most ranges have nothing of interest at all.
+    if try objectives.allSatisfy({ try model.minimum.least($0, cutoff: cutoff).map { $0.sum >= cutoff } ?? true }) {
+      return FrameModel(frame: frame, ties: ties, operators: restricted(model, nil, cutoff), variants: model.variants)
+    }
+    var least: [[Int64]]?
+    for objective in objectives {
+      guard let bounds = try model.minimum.leastByStrategy(objective) else { return nil }
+      least = least.map { zip($0, bounds).map { zip($0, $1).map { min($0, $1) } } } ?? bounds
+    }
+    guard let least else { return nil }
+    return FrameModel(frame: frame, ties: ties, operators: restricted(model, least, cutoff), variants: model.variants)
+  }
+
+  /// Solves a cut for a range of numbers of layers of the first kind. The least weighted sum under one price is concave in the number: where it reaches the
+  /// cutoff at two numbers it does so at all between.
+  mutating func solve(
+    _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], firsts: ClosedRange<Int>, bound: Int64, _ model: FrameModel?
+  ) throws {
+    if isLate { return leaveOpen(bound) }
+    let middle = (firsts.lowerBound + firsts.upperBound) / 2
+    let exclusion = try solve(frame, schedule, cut, first: middle, bound: bound, model)
+    for (side, end) in [
+      (firsts.lowerBound..<middle, firsts.lowerBound), (middle + 1..<firsts.upperBound + 1, firsts.upperBound),
+    ] where !side.isEmpty {
+      if let exclusion, try excludes(exclusion, frame, schedule, cut, first: end, model) { continue }
+      try solve(frame, schedule, cut, firsts: ClosedRange(side), bound: bound, model)
+    }
+  }
+
+  /// Why a configuration has no plan below the cutoff: the chain, and the price on memory if one was needed.
+  struct Exclusion {
+    let ties: Ties
+    let path: PipelineTimeline.Path
+    let price: (stage: Int, op: OperatorID?, ticksPerByte: Double)?
+  }
+
+  /// Whether what excluded a configuration excludes the one with another number of layers of the first kind too.
+  mutating func excludes(
+    _ exclusion: Exclusion, _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], first: Int, _ model: FrameModel?
+  ) throws -> Bool {
+    let ties = space.ties(frame, cut: cut, first: first)
+    guard let cutoff, ties == exclusion.ties, let model = try model ?? frameModel(frame, ties) else { return false }
+    let configuration = Configuration(frame, schedule, cut, first: first, space: space)
+    var objective = BlockTables.Objective(configuration, exclusion.path, segments: model.operators.pricing.graph.segments.count)
+    objective.price = exclusion.price.map {
+      .init(row: configuration.loads(ofStage: $0.stage)[0].row($0.op), limit: limit, ticksPerByte: $0.ticksPerByte)
+    }
+    guard let least = try model.minimum.least(objective, cutoff: cutoff) else { return true }
+    return least.sum >= cutoff
+  }
+}

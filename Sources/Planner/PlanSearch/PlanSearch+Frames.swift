@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import CostModel
+import HeapModule
+import ModelGraph
+import Plans
+import Quantities
+import Search
+import Strategies
+
+/// From all pipeline degrees and numbers of micro-batches to the cuts of single frames.
+extension PlanSearch {
+  /// Bounds every pipeline degree and micro-batch count, and looks for a first plan where memory is plentiful: for each pipeline degree the evenest
+  /// cut of the frame with the lowest bound that would fill at most half of a device. The search is exact without it, but prunes less.
+  mutating func seed() throws {
+    let most = space.deviceCounts.last ?? 0
+    var byDegree: [Int: [(microBatches: Int, bound: Int64)]] = [:]
+    for stages in space.pipelineDegrees {
+      let size = space.largestSize(stages: stages)
+      for microBatches in space.microBatchCounts where !space.schedules(stages: stages, microBatches: microBatches).isEmpty {
+        // The item stands for smaller sizes too.
+        var least = space.deviceCounts.count > 1 ? try countBound(stages, size, microBatches) : .max
+        if stages * size == most, !space.frames(stages: stages, size: size, microBatches: microBatches).isEmpty {
+          let bound = try leastOf(stages, size, microBatches)
+          byDegree[stages, default: []].append((microBatches, bound))
+          least = min(least, bound)
+        }
+        if least < .max { queue.push(.meshes(stages: stages, size: size, microBatches: microBatches), bound: least) }
+      }
+    }
+    for stages in space.pipelineDegrees {
+      let promising = (byDegree[stages] ?? []).sorted { ($0.bound, $0.microBatches) < ($1.bound, $1.microBatches) }.prefix(Self.seedsPerDegree)
+      let size = most / stages
+      let frames = try promising.flatMap { try boundedFrames(stages: stages, size: size, microBatches: $0.microBatches) }.sorted {
+        $0.bound < $1.bound
+      }
+      for (frame, bound) in frames.flatMap({ frame in space.recomputes.map { (frame.frame.recomputing($0), frame.bound) } }) {
+        if bound >= cutoff ?? .max || isLate { break }
+        guard var bounds = try bounds(frame) else { continue }
+        var isPlentiful = false
+        for schedule in space.seedSchedules(frame) {
+          let cut = space.evenCut(stages: stages, chunks: schedule.chunks)
+          guard space.allowsAlike(frame.recompute, cut: cut), bounds.leastMemory(schedule, cut: cut) <= limit / 2 else { continue }
+          _ = try solve(frame, schedule, cut, bound: bound)
+          isPlentiful = true
+        }
+        if isPlentiful { break }
+      }
+    }
+  }
+
+  static let seedsPerDegree = 3
+
+  /// The bounds of a pipeline degree, a size of its stages and a number of micro-batches.
+  mutating func axisBounds(_ stages: Int, _ size: Int, _ microBatches: Int) throws -> AxisBounds {
+    let key = [stages, size, microBatches]
+    if let known = axes[key] { return known }
+    let link = placed(stages: stages, mesh: [size]).stageLink
+    let bounds = try AxisBounds(
+      space, stages: stages, size: size, microBatches: microBatches,
+      model: model(Space.Frame(stages: stages, mesh: [], microBatches: microBatches)), rates: rates, link: link)
+    axes[key] = bounds
+    return bounds
+  }
+
+  mutating func leastOf(_ stages: Int, _ size: Int, _ microBatches: Int) throws -> Int64 {
+    try axisBounds(stages, size, microBatches).withoutConversions.min() ?? 0
+  }
+
+  /// A lower bound that is quickly had, for stages that leave devices idle.
+  mutating func countBound(_ stages: Int, _ size: Int, _ microBatches: Int) throws -> Int64 {
+    if countBounds[microBatches] == nil {
+      let model = model(Space.Frame(stages: 1, mesh: [], microBatches: microBatches))
+      countBounds[microBatches] = CountBounds(space, microBatches: microBatches, model: model, rates: rates)
+    }
+    return countBounds[microBatches]?.bound(stages: stages, size: size) ?? 0
+  }
+
+  mutating func model(_ frame: Space.Frame) -> Pricing.Model {
+    let key = ModelKey(microBatches: frame.microBatches, differs: frame.first != nil)
+    if let known = models[key] { return known }
+    let model = space.model(frame)
+    models[key] = model
+    return model
+  }
+
+  /// The frames of a pipeline degree, a size of its stages and a number of micro-batches, with lower bounds.
+  mutating func boundedFrames(stages: Int, size: Int, microBatches: Int) throws -> [(frame: Space.Frame, bound: Int64)] {
+    var bounds = try axisBounds(stages, size, microBatches)
+    defer { axes[[stages, size, microBatches]] = bounds }
+    return try space.frames(stages: stages, size: size, microBatches: microBatches).map { frame in
+      (frame, try bounds.bound(placed(stages: stages, mesh: frame.mesh), mesh: frame.mesh))
+    }
+  }
+
+  mutating func expand(stages: Int, size: Int, microBatches: Int) throws {
+    if let smaller = space.size(below: size, stages: stages) {
+      queue.push(.meshes(stages: stages, size: smaller, microBatches: microBatches), bound: try countBound(stages, smaller, microBatches))
+    }
+    if let cutoff, try leastOf(stages, size, microBatches) >= cutoff {
+      pruned += 1
+      return
+    }
+    for (frame, bound) in try boundedFrames(stages: stages, size: size, microBatches: microBatches) { queue.push(.frame(frame), bound: bound) }
+  }
+
+  /// Bounds the cuts of a mesh's frame. Its layers compute as little again as they may: more takes more time, and less memory.
+  mutating func expand(_ frame: Space.Frame) throws {
+    let frame = frame.recomputing(space.recomputes[0])
+    guard var bounds = try bounds(frame) else {
+      // The choices exclude it: it is no part of the space.
+      if shortfall == nil { shortfall = .constraints }
+      return
+    }
+    var connected: ConnectedBounds?
+    // By kind of recompute, as they are asked for.
+    var others: [FrameBounds] = []
+    // Stages of several kinds have very many cuts, so that it is worth while to see first whether all devices together have the memory.
+    if space.kinds(frame).sets.count > 1 {
+      var least = bounds.leastMemoryOfFullest
+      for recompute in space.recomputes.dropFirst() where least > limit {
+        if let other = try self.bounds(frame.recomputing(recompute)) { least = min(least, other.leastMemoryOfFullest) }
+      }
+      if least > limit {
+        infeasible += 1
+        return note(.memory(row: 0, least: least, limit: limit))
+      }
+    }
+    var mixed = try MixedBounds(bounds.operators, space: space, frame: frame)
+    var interleaved: [Member] = []
+    var left: [OpenFrame.Cut] = []
+    for schedule in space.schedules(frame) {
+      let cuts = cuts(frame, schedule)
+      if let cutoff, bounds.bound(schedule) >= cutoff {
+        pruned += cuts.count
+        continue
+      }
+      // Cuts that their operators alone exclude need no closer look.
+      var open: [(cut: [Int], bound: Int64)] = []
+      for cut in cuts {
+        let bound = max(bounds.bound(schedule, cut: cut), try mixed?.bound(schedule, cut: cut) ?? 0)
+        if let cutoff, bound >= cutoff {
+          pruned += 1
+          continue
+        }
+        var least = bounds.leastMemory(schedule, cut: cut)
+        for (number, recompute) in space.recomputes.dropFirst().enumerated() where least > limit {
+          if others.count == number, let more = try self.bounds(frame.recomputing(recompute)) { others.append(more) }
+          if number < others.count { least = min(least, others[number].leastMemory(schedule, cut: cut)) }
+        }
+        if least > limit {
+          infeasible += 1
+          note(.memory(row: 0, least: least, limit: limit))
+        } else {
+          open.append((cut, bound))
+        }
+      }
+      if open.isEmpty { continue }
+      if connected == nil {
+        guard let model = try frameModel(frame, space.certainTies(stages: frame.stages), bounds.operators) else { return }
+        connected = try ConnectedBounds(model.operators, model.minimum, space: space, frame: frame, cutoff: cutoff)
+      }
+      guard var closer = connected else {
+        if best == nil { note(.forbidden) } else { pruned += open.count }
+        return
+      }
+      for (cut, bound) in open {
+        let bound = max(bound, try closer.bound(schedule, cut: cut))
+        if bound >= cutoff ?? .max {
+          pruned += 1
+        } else if schedule.kind == .interleaved {
+          interleaved.append(Member(schedule: schedule, cut: cut, bound: bound))
+        } else {
+          left.append((schedule, cut, bound))
+        }
+      }
+      connected = closer
+    }
+    push(frame, interleaved, least: 0)
+    try push(frame, left, isPriced: space.request.ignoresMemoryLimit)
+  }
+
+  mutating func push(_ frame: Space.Frame, _ cuts: [OpenFrame.Cut], isPriced: Bool) throws {
+    let open = OpenFrame(frame, cuts, isPriced: isPriced)
+    guard let least = open.cuts.first, least.bound < cutoff ?? .max else {
+      pruned += cuts.count
+      return
+    }
+    if isPriced { pricedFrames += 1 }
+    if isPriced, pricedFrames & (pricedFrames - 1) == 0 {
+      let wasOpen = self.open
+      try solveAlike(frame, least.schedule, least.cut, bound: least.bound)
+      // What is left open is in the queue.
+      self.open = wasOpen
+    }
+    queue.push(.cuts(open), bound: least.bound)
+  }
+
+  /// Bounds all cuts of a frame with the price on memory that suits the least of them; after that leaves the cuts to be looked at one by one.
+  mutating func expand(_ open: OpenFrame) throws {
+    let frame = open.frame
+    let left = open.cuts.filter { $0.bound < cutoff ?? .max }
+    pruned += open.cuts.count - left.count
+    guard let least = left.first else { return }
+    if !open.isPriced {
+      let (bound, price) = try boundOfKinds(space.recomputes, frame, least.schedule, least.cut, cutoff ?? Problem.largestSum)
+      guard let price else {
+        // Memory is no matter where time is least.
+        let closer = space.isBoundedByKinds(least.schedule, least.cut) ? max(least.bound, bound) : least.bound
+        return try push(frame, [(least.schedule, least.cut, closer)] + left.dropFirst(), isPriced: true)
+      }
+      return try push(
+        frame,
+        left.enumerated().map { number, cut in
+          let priced = max(cut.bound, try pricedCuts(space.recomputes, frame, cut.schedule, price)?.bound(cut: cut.cut) ?? 0)
+          return (cut.schedule, cut.cut, number == 0 && space.isBoundedByKinds(cut.schedule, cut.cut) ? max(priced, bound) : priced)
+        }, isPriced: true)
+    }
+    for cut in left { queue.push(.cut(frame, cut.schedule, cut.cut), bound: cut.bound) }
+  }
+
+  /// Bounds interleaved cuts of a frame together, and what that leaves in two halves: first of the numbers of chunks, then of the cuts for one.
+  mutating func split(_ frame: Space.Frame, _ members: [Member]) throws {
+    guard let least = try jointBound(frame, members, cutoff ?? .max) else { return }
+    if least >= cutoff ?? .max {
+      pruned += members.count
+      return
+    }
+    var middle = members.count / 2
+    if members[0].schedule != members[members.count - 1].schedule {
+      while middle < members.count && members[middle].schedule == members[middle - 1].schedule { middle += 1 }
+      if middle == members.count { middle = members.firstIndex { $0.schedule == members[members.count - 1].schedule } ?? members.count / 2 }
+    }
+    push(frame, Array(members[..<middle]), least: least)
+    push(frame, Array(members[middle...]), least: least)
+  }
+
+  mutating func push(_ frame: Space.Frame, _ members: [Member], least: Int64) {
+    guard let bound = members.map(\.bound).min() else { return }
+    let item: Item = members.count == 1 ? .cut(frame, members[0].schedule, members[0].cut) : .interleaved(frame, members)
+    queue.push(item, bound: max(bound, least))
+  }
+
+  /// A lower bound of all plans of several cuts, whatever their layers compute again; nil where there is no choice.
+  mutating func jointBound(_ frame: Space.Frame, _ members: [Member], _ cutoff: Int64) throws -> Int64? {
+    let ties = space.certainTies(stages: frame.stages)
+    guard let base = try frameModel(frame.recomputing(space.recomputes[0]), ties) else { return nil }
+    let joint = JointWeights(base.operators, members.map { Configuration(base.frame, $0.schedule, $0.cut, space: space) })
+    guard let relaxed = try base.minimum.least(joint.objective, cutoff: cutoff) else {
+      note(.forbidden)
+      return nil
+    }
+    guard relaxed.sum < cutoff, let choice = relaxed.choice, base.minimum.memory(choice, joint.load.row()) > limit else { return relaxed.sum }
+    let models = try [base] + space.recomputes.dropFirst().compactMap { try frameModel(frame.recomputing($0), ties) }
+    return max(
+      relaxed.sum,
+      try boundWithPrice(models, joint.objective, joint.load.row(), nil, relaxed: choice, frame, cutoff).bound)
+  }
+
+  mutating func cuts(_ frame: Space.Frame, _ schedule: Schedule) -> [[Int]] {
+    let key = [frame.stages, schedule.chunks, space.request.cluster.isUniform ? 0 : frame.size]
+    if let known = cuts[key] { return known }
+    let cuts = space.cuts(frame, schedule)
+    self.cuts[key] = cuts
+    return cuts
+  }
+
+  mutating func bounds(_ frame: Space.Frame) throws -> FrameBounds? {
+    guard let model = try operators(frame, space.certainTies(stages: frame.stages)) else { return nil }
+    return FrameBounds(model, space: space, frame: frame)
+  }
+
+  /// The operators of a frame, not connected; nil where one has no strategy left.
+  mutating func operators(_ frame: Space.Frame, _ ties: Ties) throws -> FoldedModel? {
+    let placed = placed(stages: frame.stages, mesh: frame.mesh)
+    let pricings = try space.pricings(frame, on: placed, model: model(frame))
+    let strategies = space.strategies(pricings[0], frame)
+    if strategies.contains(where: \.isEmpty) { return nil }
+    return FoldedModel(
+      pricings: pricings, strategies: strategies, ties: ties, zero: space.request.zero, recompute: space.recompute(frame),
+      link: placed.stageLink, wrapLink: placed.wrapLink)
+  }
+
+  mutating func placed(stages: Int, mesh: [Int]) -> Space.Placed {
+    let key = [stages] + mesh
+    if let known = placedMeshes[key] { return known }
+    let placed = space.placed(stages: stages, mesh: mesh)
+    placedMeshes[key] = placed
+    return placed
+  }
+
+  /// A frame's choices, in the forms that questions about it need.
+  final class FrameModel {
+    let frame: Space.Frame
+    let ties: Ties
+    /// Not connected.
+    let operators: FoldedModel
+    let variants: Range<SegmentID>?
+    /// For least weighted sums.
+    private(set) lazy var minimum = BlockMinimum(operators, variants: variants)
+    /// For complete problems.
+    private(set) lazy var connected: FoldedModel = {
+      var model = operators
+      model.connect(variants: variants)
+      return model
+    }()
+
+    init(frame: Space.Frame, ties: Ties, operators: FoldedModel, variants: Range<SegmentID>?) {
+      (self.frame, self.ties, self.operators, self.variants) = (frame, ties, operators, variants)
+    }
+  }
+
+  /// The model of a frame; `operators` are its operators under these ties, where they are at hand. Nil where an operator has no strategy left.
+  mutating func frameModel(_ frame: Space.Frame, _ ties: Ties, _ known: FoldedModel? = nil) throws -> FrameModel? {
+    if let index = recentModels.lastIndex(where: { $0.frame == frame && $0.ties == ties }) {
+      let entry = recentModels.remove(at: index)
+      recentModels.append(entry)
+      return entry
+    }
+    guard let operators = try known ?? operators(frame, ties) else { return nil }
+    if recentModels.count == Self.mostRecentModels { recentModels.removeFirst() }
+    let model = FrameModel(frame: frame, ties: ties, operators: operators, variants: frame.first == nil ? nil : space.variants?.segments)
+    recentModels.append(model)
+    return model
+  }
+
+  /// The operators of a frame without the strategies whose bounds reach the cutoff, not connected; with no strategies at all where there are no bounds.
+  mutating func restricted(_ model: FrameModel, _ bounds: [[Int64]]?, _ cutoff: Int64) -> FoldedModel {
+    let operators = model.operators
+    let placed = placed(stages: model.frame.stages, mesh: model.frame.mesh)
+    let strategies = operators.strategies.enumerated().map { op, strategies in
+      bounds.map { bounds in strategies.enumerated().filter { bounds[op][$0.offset] < cutoff }.map(\.element) } ?? []
+    }
+    return FoldedModel(
+      pricings: operators.pricings, strategies: strategies, ties: model.ties, zero: space.request.zero, recompute: operators.recompute,
+      link: placed.stageLink, wrapLink: placed.wrapLink)
+  }
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import CostModel
+import HeapModule
+import ModelGraph
+import Plans
+import Quantities
+import Search
+import Strategies
+
+/// One configuration, solved exactly.
+extension PlanSearch {
+  /// - Returns: why there is nothing of interest, where a lower bound says so.
+  mutating func solve(
+    _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], first: Int = 0, bound: Int64, _ known: FrameModel? = nil
+  ) throws -> Exclusion? {
+    if isLate {
+      leaveOpen(bound)
+      return nil
+    }
+    let ties = space.ties(frame, cut: cut, first: first)
+    guard let frameModel = try known ?? frameModel(frame, ties) else { return nil }
+    let configuration = Configuration(frame, schedule, cut, first: first, space: space)
+    priced += 1
+    var paths = [configuration.promisingPath(frameModel.operators)]
+    var reduced: FoldedModel?
+    // Most configurations are out of the question whatever memory they need.
+    if let cutoff {
+      var objective = BlockTables.Objective(configuration, paths[0], segments: frameModel.operators.pricing.graph.segments.count)
+      let key = RelaxedKey(frame: frame, ties: ties, weights: configuration.weights(frameModel.operators, paths[0]))
+      guard let relaxed = try known.map({ try $0.minimum.least(objective, cutoff: cutoff) }) ?? relaxed(frameModel, objective, key, cutoff) else {
+        return nil
+      }
+      if relaxed.sum >= cutoff { return Exclusion(ties: ties, path: paths[0], price: nil) }
+      if let choice = relaxed.choice {
+        let rows = configuration.memoryRows(frameModel.operators).map { ($0.load.stage, $0.load.row($0.op)) }
+        let used = rows.map { frameModel.minimum.memory(choice, $0.1) }
+        if let most = used.indices.max(by: { used[$0] < used[$1] }), used[most] > limit {
+          let (bound, price) = try boundWithPrice([frameModel], objective, rows[most].1, rows[most].0, relaxed: choice, frame, cutoff)
+          if bound >= cutoff {
+            return price.map { Exclusion(ties: ties, path: paths[0], price: (rows[most].0, rows[most].1.op, $0.ticksPerByte)) }
+          }
+          if bound > relaxed.sum { objective.price = price }
+        }
+      }
+      // What no plan of interest can take is left out of the complete problem.
+      if let bounds = try frameModel.minimum.leastByStrategy(objective) {
+        reduced = restricted(frameModel, bounds, cutoff)
+        if reduced!.isPossible { reduced!.connect(variants: frameModel.variants) }
+      }
+    }
+    let model = reduced ?? frameModel.connected
+    if !model.isPossible {
+      if reduced == nil { note(.forbidden) }
+      return nil
+    }
+    while true {
+      let problem = try configuration.problem(model, paths: paths, limit: limit)
+      let outcome = try problem.solve(SolveOptions(stop: monitor.stop, cutoff: cutoff))
+      switch outcome.status {
+      case .cutoff: return nil
+      case .infeasible(let why):
+        if why != .forbidden { infeasible += 1 }
+        if best == nil { note(try exactly(why, configuration, model)) }
+        return nil
+      case .timeLimit:
+        if let choice = outcome.choice { _ = record(model, frame, schedule, cut, first, configuration, choice) }
+        leaveOpen(max(bound, outcome.lowerBound))
+        return nil
+      case .optimal: break
+      }
+      guard let choice = outcome.choice else { return nil }
+      let timeline = record(model, frame, schedule, cut, first, configuration, choice)
+      if timeline.end <= outcome.lowerBound + Outcome.tolerance(of: timeline.end) || paths.contains(timeline.critical) { return nil }
+      paths.append(timeline.critical)
+    }
+  }
+
+  static let mostPrices = 5
+
+  mutating func record(
+    _ model: FoldedModel, _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ first: Int, _ configuration: Configuration, _ choice: [Int]
+  ) -> PipelineTimeline {
+    let choice = model.withoutIdleHoldings(choice)
+    let timeline = configuration.timeline(configuration.stageTimes(model, choice))
+    let known = found.firstIndex { $0.frame == frame && $0.schedule == schedule }
+    if timeline.end < (known ?? (found.count < space.request.top ? nil : found.count - 1)).map({ found[$0].objective }) ?? .max {
+      let strategies = model.strategies.indices.map { model.strategies[$0][choice[model.nodeOfOperator[$0]]] }
+      if let known { found.remove(at: known) } else if found.count == space.request.top { found.removeLast() }
+      let candidate = Candidate(
+        frame: frame, schedule: schedule, cut: cut, first: first, strategies: strategies, zero: model.zeroStages(choice),
+        objective: timeline.end)
+      found.insert(candidate, at: found.firstIndex { $0.objective > timeline.end } ?? found.count)
+    }
+    return timeline
+  }
+
+  /// By how much a configuration misses the limit where single memory rows do not tell: the least that its fullest stage can need, by cutting
+  /// planes over the rows.
+  func exactly(_ why: Outcome.Infeasibility, _ configuration: Configuration, _ model: FoldedModel) throws -> Outcome.Infeasibility {
+    guard why == .memoryTogether || why == .memoryUndetermined else { return why }
+    let rows = configuration.memoryRows(model)
+    var seen = [0]
+    while !isLate {
+      let outcome = try configuration.memoryProblem(model, rows: seen.map { rows[$0] }).solve(SolveOptions(stop: monitor.stop))
+      guard case .optimal = outcome.status, let choice = outcome.choice else { break }
+      let uses = rows.map { Configuration.memory(model, choice, row: $0) }
+      guard let most = uses.indices.max(by: { (uses[$0], $1) < (uses[$1], $0) }) else { break }
+      if seen.contains(most) { return .memory(row: most, least: outcome.lowerBound, limit: limit) }
+      seen.append(most)
+    }
+    return .memory(row: 0, least: limit + 1, limit: limit)
+  }
+
+  /// Remembers the infeasible configuration that comes closest to fitting.
+  mutating func note(_ why: Outcome.Infeasibility) {
+    switch why {
+    case .forbidden: if shortfall == nil { shortfall = .constraints }
+    case .memory(_, var least, let given):
+      // Of a stage with less memory than the largest device, as if the rest were taken.
+      least += limit - given
+      if case .memory(let known, _) = shortfall, known <= least { return }
+      shortfall = .memory(least: least, limit: limit)
+    case .memoryTogether, .memoryUndetermined: break
+    }
+  }
+}
