@@ -20,6 +20,9 @@ package struct Space: Sendable {
     /// How many devices each stage has.
     var size: Int { mesh.reduce(1, *) }
 
+    /// What tells it from others in a ranking: layers of two kinds that compute the same again may be alike.
+    var configuration: Frame { first == recompute ? recomputing(recompute) : self }
+
     /// With all layers alike, or the first ones of each stage as another kind.
     func recomputing(_ recompute: Recompute, first: Recompute? = nil) -> Frame {
       var copy = self

@@ -25,6 +25,30 @@ import Testing
     StrategyConstraint(pattern: pattern, words: words, isForbidden: forbid)
   }
 
+  @Test("The best configurations: each listed once, the better first, and each as good as a search of it alone finds")
+  func rankedConfigurations() throws {
+    let request = try request { $0.top = 4 }
+    guard case .planned(let planned) = try Planner.search(request) else {
+      Issue.record("no plan")
+      return
+    }
+    let all = [(planned.decision, planned.prediction)] + planned.others.map { ($0.decision, $0.prediction) }
+    #expect(all.count == 4)
+    let steps = all.map(\.1.step.value)
+    #expect(steps == steps.sorted())
+    let names = all.map { decision, _ in
+      "\(decision.mesh) \(decision.groups) \(decision.schedule) \(decision.job.microBatches) \(decision.recompute)"
+    }
+    #expect(Set(names).count == names.count, "\(names)")
+    for (decision, prediction) in all {
+      var alone = request
+      (alone.top, alone.mesh, alone.microBatches, alone.schedule) = (1, decision.mesh, decision.job.microBatches, decision.schedule.kind)
+      alone.pipelineDegree = decision.groups
+      let best = try #require(try Planner.search(alone).plan)
+      #expect(best.prediction.step <= prediction.step)
+    }
+  }
+
   /// Each with a part of the message that says what is wrong.
   @Test func senselessRequestsAreUsageErrors() throws {
     try expectUsage("3 micro-batches do not divide the batch of 4") { $0.microBatches = 3 }

@@ -82,7 +82,7 @@ extension PlanSearch {
   ) -> PipelineTimeline {
     let choice = model.withoutIdleHoldings(choice)
     let timeline = configuration.timeline(configuration.stageTimes(model, choice))
-    let known = found.firstIndex { $0.frame == frame && $0.schedule == schedule }
+    let known = found.firstIndex { $0.frame.configuration == frame.configuration && $0.schedule == schedule }
     if timeline.end < (known ?? (found.count < space.request.top ? nil : found.count - 1)).map({ found[$0].objective }) ?? .max {
       let strategies = model.strategies.indices.map { model.strategies[$0][choice[model.nodeOfOperator[$0]]] }
       if let known { found.remove(at: known) } else if found.count == space.request.top { found.removeLast() }
