@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import CostModel
-import HeapModule
 import ModelGraph
-import Plans
-import Quantities
 import Search
 import Strategies
 
@@ -22,13 +19,11 @@ extension PlanSearch {
     var path = configuration.promisingPath(base.operators)
     let critical = path.forward.indices.max { (path.forward[$0], $1) < (path.forward[$1], $0) }!
     let layer = space.layerSegments.lowerBound
-    let graph = base.operators.pricing.graph
-    let forward = FrameBounds.least(base.operators.nodes, graph) { $0.forward[$1] }[layer]
-    let backward = FrameBounds.least(base.operators.nodes, graph) { $0.backward[$1] }[layer]
+    let (forward, backward) = (base.leastForward[layer], base.leastBackward[layer])
     guard let price = alike.price else {
       // What another stage does once counts little in the chain, and much in what its share of the first kind may differ by.
       for stage in cut.indices where cut[stage] != cut[critical] { path.once[stage] = 0 }
-      let objective = BlockTables.Objective(configuration, path, segments: graph.segments.count)
+      let objective = BlockTables.Objective(configuration, path, segments: base.operators.pricing.graph.segments.count)
       let key = RelaxedKey(frame: least, ties: base.ties, weights: configuration.weights(base.operators, path))
       guard let relaxed = try relaxed(base, objective, key, cutoff) else { return (cutoff, nil) }
       let mixes = MixBound(cut, path, reference: critical, forward: forward, backward: backward)

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import CostModel
-import HeapModule
 import ModelGraph
-import Plans
-import Quantities
 import Search
 import Strategies
 
@@ -56,24 +53,32 @@ extension PlanSearch {
       for end in Set(cut + [counts.upperBound]).sorted() where end >= start && start <= counts.upperBound {
         let linear = start...min(end, counts.upperBound)
         start = end + 1
-        let model = try modelOfMixes(frame, schedule, cut, firsts: linear, price)
-        if let model, !model.operators.isPossible { continue }
-        try solve(frame, schedule, cut, firsts: linear, bound: bound, model)
+        switch try mixes(frame, schedule, cut, firsts: linear, price) {
+        case .excluded: continue
+        case .all: try solve(frame, schedule, cut, firsts: linear, bound: bound, nil)
+        case .left(let model): try solve(frame, schedule, cut, firsts: linear, bound: bound, model)
+        }
       }
     }
   }
 
-  /// The model of two kinds of layers without the strategies that no plan of interest can take, whatever the number of layers of the first kind: the
-  /// least weighted sum with a strategy is concave in the number, so that what reaches the cutoff at both ends of a range does so between.
-  ///
-  /// - Returns: nil where nothing can be left out.
-  mutating func modelOfMixes(
+  /// What a range of numbers of layers of the first kind may hold below the cutoff.
+  enum Mixes {
+    case excluded
+    case all
+    /// A model without the strategies that no plan of interest can take.
+    case left(FrameModel)
+  }
+
+  /// Bounds two kinds of layers for a range of numbers of layers of the first kind: the least weighted sum, also that with one strategy, is concave
+  /// in the number, so that what reaches the cutoff at both ends of the range does so between.
+  mutating func mixes(
     _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], firsts: ClosedRange<Int>, _ price: Price?
-  ) throws -> FrameModel? {
+  ) throws -> Mixes {
     let ties = space.ties(frame, cut: cut, first: firsts.lowerBound)
     guard let cutoff, firsts.allSatisfy({ space.ties(frame, cut: cut, first: $0) == ties }),
       let model = try frameModel(frame, ties)
-    else { return nil }
+    else { return .all }
     let path = Configuration(frame, schedule, cut, first: firsts.lowerBound, space: space).promisingPath(model.operators)
     let objectives = [firsts.lowerBound, firsts.upperBound].map { first in
       let configuration = Configuration(frame, schedule, cut, first: first, space: space)
@@ -85,15 +90,16 @@ extension PlanSearch {
     }
     // Most ranges have nothing of interest at all.
     if try objectives.allSatisfy({ try model.minimum.least($0, cutoff: cutoff).map { $0.sum >= cutoff } ?? true }) {
-      return FrameModel(frame: frame, ties: ties, operators: restricted(model, nil, cutoff), variants: model.variants)
+      return .excluded
     }
     var least: [[Int64]]?
     for objective in objectives {
-      guard let bounds = try model.minimum.leastByStrategy(objective) else { return nil }
+      guard let bounds = try model.minimum.leastByStrategy(objective) else { return .all }
       least = least.map { zip($0, bounds).map { zip($0, $1).map { min($0, $1) } } } ?? bounds
     }
-    guard let least else { return nil }
-    return FrameModel(frame: frame, ties: ties, operators: restricted(model, least, cutoff), variants: model.variants)
+    guard let least else { return .all }
+    let operators = restricted(model, least, cutoff)
+    return operators.isPossible ? .left(FrameModel(frame: frame, ties: ties, operators: operators, variants: model.variants)) : .excluded
   }
 
   /// Solves a cut for a range of numbers of layers of the first kind. The least weighted sum under one price is concave in the number: where it reaches the
@@ -116,7 +122,8 @@ extension PlanSearch {
   struct Exclusion {
     let ties: Ties
     let path: PipelineTimeline.Path
-    let price: (stage: Int, op: OperatorID?, ticksPerByte: Double)?
+    /// `load` is the number of the stage's load: the same one is linear in the number of layers of the first kind.
+    let price: (stage: Int, load: Int, op: OperatorID?, ticksPerByte: Double)?
   }
 
   /// Whether what excluded a configuration excludes the one with another number of layers of the first kind too.
@@ -128,7 +135,7 @@ extension PlanSearch {
     let configuration = Configuration(frame, schedule, cut, first: first, space: space)
     var objective = BlockTables.Objective(configuration, exclusion.path, segments: model.operators.pricing.graph.segments.count)
     objective.price = exclusion.price.map {
-      .init(row: configuration.loads(ofStage: $0.stage)[0].row($0.op), limit: limit, ticksPerByte: $0.ticksPerByte)
+      .init(row: configuration.loads(ofStage: $0.stage)[$0.load].row($0.op), limit: limit, ticksPerByte: $0.ticksPerByte)
     }
     guard let least = try model.minimum.least(objective, cutoff: cutoff) else { return true }
     return least.sum >= cutoff

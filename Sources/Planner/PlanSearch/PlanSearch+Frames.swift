@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import CostModel
-import HeapModule
 import ModelGraph
-import Plans
 import Quantities
 import Search
 import Strategies
@@ -126,8 +124,8 @@ extension PlanSearch {
       }
     }
     var mixed = try MixedBounds(bounds.operators, space: space, frame: frame)
-    var interleaved: [Member] = []
-    var left: [OpenFrame.Cut] = []
+    var interleaved: [BoundedCut] = []
+    var left: [BoundedCut] = []
     for schedule in space.schedules(frame) {
       let cuts = cuts(frame, schedule)
       if let cutoff, bounds.bound(schedule) >= cutoff {
@@ -168,9 +166,9 @@ extension PlanSearch {
         if bound >= cutoff ?? .max {
           pruned += 1
         } else if schedule.kind == .interleaved {
-          interleaved.append(Member(schedule: schedule, cut: cut, bound: bound))
+          interleaved.append(BoundedCut(schedule: schedule, cut: cut, bound: bound))
         } else {
-          left.append((schedule, cut, bound))
+          left.append(BoundedCut(schedule: schedule, cut: cut, bound: bound))
         }
       }
       connected = closer
@@ -179,7 +177,7 @@ extension PlanSearch {
     try push(frame, left, isPriced: space.request.ignoresMemoryLimit)
   }
 
-  mutating func push(_ frame: Space.Frame, _ cuts: [OpenFrame.Cut], isPriced: Bool) throws {
+  mutating func push(_ frame: Space.Frame, _ cuts: [BoundedCut], isPriced: Bool) throws {
     let open = OpenFrame(frame, cuts, isPriced: isPriced)
     guard let least = open.cuts.first, least.bound < cutoff ?? .max else {
       pruned += cuts.count
@@ -206,20 +204,21 @@ extension PlanSearch {
       guard let price else {
         // Memory is no matter where time is least.
         let closer = space.isBoundedByKinds(least.schedule, least.cut) ? max(least.bound, bound) : least.bound
-        return try push(frame, [(least.schedule, least.cut, closer)] + left.dropFirst(), isPriced: true)
+        return try push(frame, [BoundedCut(schedule: least.schedule, cut: least.cut, bound: closer)] + left.dropFirst(), isPriced: true)
       }
       return try push(
         frame,
         left.enumerated().map { number, cut in
           let priced = max(cut.bound, try pricedCuts(space.recomputes, frame, cut.schedule, price)?.bound(cut: cut.cut) ?? 0)
-          return (cut.schedule, cut.cut, number == 0 && space.isBoundedByKinds(cut.schedule, cut.cut) ? max(priced, bound) : priced)
+          let isBounded = number == 0 && space.isBoundedByKinds(cut.schedule, cut.cut)
+          return BoundedCut(schedule: cut.schedule, cut: cut.cut, bound: isBounded ? max(priced, bound) : priced)
         }, isPriced: true)
     }
     for cut in left { queue.push(.cut(frame, cut.schedule, cut.cut), bound: cut.bound) }
   }
 
   /// Bounds interleaved cuts of a frame together, and what that leaves in two halves: first of the numbers of chunks, then of the cuts for one.
-  mutating func split(_ frame: Space.Frame, _ members: [Member]) throws {
+  mutating func split(_ frame: Space.Frame, _ members: [BoundedCut]) throws {
     guard let least = try jointBound(frame, members, cutoff ?? .max) else { return }
     if least >= cutoff ?? .max {
       pruned += members.count
@@ -234,14 +233,14 @@ extension PlanSearch {
     push(frame, Array(members[middle...]), least: least)
   }
 
-  mutating func push(_ frame: Space.Frame, _ members: [Member], least: Int64) {
+  mutating func push(_ frame: Space.Frame, _ members: [BoundedCut], least: Int64) {
     guard let bound = members.map(\.bound).min() else { return }
     let item: Item = members.count == 1 ? .cut(frame, members[0].schedule, members[0].cut) : .interleaved(frame, members)
     queue.push(item, bound: max(bound, least))
   }
 
   /// A lower bound of all plans of several cuts, whatever their layers compute again; nil where there is no choice.
-  mutating func jointBound(_ frame: Space.Frame, _ members: [Member], _ cutoff: Int64) throws -> Int64? {
+  mutating func jointBound(_ frame: Space.Frame, _ members: [BoundedCut], _ cutoff: Int64) throws -> Int64? {
     let ties = space.certainTies(stages: frame.stages)
     guard let base = try frameModel(frame.recomputing(space.recomputes[0]), ties) else { return nil }
     let joint = JointWeights(base.operators, members.map { Configuration(base.frame, $0.schedule, $0.cut, space: space) })
@@ -295,6 +294,9 @@ extension PlanSearch {
     /// Not connected.
     let operators: FoldedModel
     let variants: Range<SegmentID>?
+    /// By segment, what one copy's passes take where every operator has its least.
+    private(set) lazy var leastForward = FrameBounds.least(operators.nodes, operators.pricing.graph) { $0.forward[$1] }
+    private(set) lazy var leastBackward = FrameBounds.least(operators.nodes, operators.pricing.graph) { $0.backward[$1] }
     /// For least weighted sums.
     private(set) lazy var minimum = BlockMinimum(operators, variants: variants)
     /// For complete problems.
@@ -323,12 +325,12 @@ extension PlanSearch {
     return model
   }
 
-  /// The operators of a frame without the strategies whose bounds reach the cutoff, not connected; with no strategies at all where there are no bounds.
-  mutating func restricted(_ model: FrameModel, _ bounds: [[Int64]]?, _ cutoff: Int64) -> FoldedModel {
+  /// The operators of a frame without the strategies whose bounds reach the cutoff, not connected.
+  mutating func restricted(_ model: FrameModel, _ bounds: [[Int64]], _ cutoff: Int64) -> FoldedModel {
     let operators = model.operators
     let placed = placed(stages: model.frame.stages, mesh: model.frame.mesh)
     let strategies = operators.strategies.enumerated().map { op, strategies in
-      bounds.map { bounds in strategies.enumerated().filter { bounds[op][$0.offset] < cutoff }.map(\.element) } ?? []
+      strategies.enumerated().filter { bounds[op][$0.offset] < cutoff }.map(\.element)
     }
     return FoldedModel(
       pricings: operators.pricings, strategies: strategies, ties: model.ties, zero: space.request.zero, recompute: operators.recompute,

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import CostModel
-import HeapModule
 import ModelGraph
-import Plans
 import Quantities
 import Search
 import Strategies
@@ -32,12 +30,14 @@ extension PlanSearch {
       }
       if relaxed.sum >= cutoff { return Exclusion(ties: ties, path: paths[0], price: nil) }
       if let choice = relaxed.choice {
-        let rows = configuration.memoryRows(frameModel.operators).map { ($0.load.stage, $0.load.row($0.op)) }
-        let used = rows.map { frameModel.minimum.memory(choice, $0.1) }
+        let rows = configuration.memoryRows(frameModel.operators)
+        let used = rows.map { frameModel.minimum.memory(choice, $0.load.row($0.op)) }
         if let most = used.indices.max(by: { used[$0] < used[$1] }), used[most] > limit {
-          let (bound, price) = try boundWithPrice([frameModel], objective, rows[most].1, rows[most].0, relaxed: choice, frame, cutoff)
+          let (load, op) = rows[most]
+          let (bound, price) = try boundWithPrice([frameModel], objective, load.row(op), load.stage, relaxed: choice, frame, cutoff)
           if bound >= cutoff {
-            return price.map { Exclusion(ties: ties, path: paths[0], price: (rows[most].0, rows[most].1.op, $0.ticksPerByte)) }
+            guard let price, let number = configuration.loads(ofStage: load.stage).firstIndex(of: load) else { return nil }
+            return Exclusion(ties: ties, path: paths[0], price: (load.stage, number, op, price.ticksPerByte))
           }
           if bound > relaxed.sum { objective.price = price }
         }

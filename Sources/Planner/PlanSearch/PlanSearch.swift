@@ -134,11 +134,11 @@ struct PlanSearch {
     /// A cut with layers of two kinds.
     case mixed(Space.Frame, Schedule, [Int])
     /// Cuts for several numbers of chunks.
-    case interleaved(Space.Frame, [Member])
+    case interleaved(Space.Frame, [BoundedCut])
   }
 
   /// A cut with its lower bound.
-  struct Member {
+  struct BoundedCut {
     let schedule: Schedule
     let cut: [Int]
     let bound: Int64
@@ -146,14 +146,13 @@ struct PlanSearch {
 
   /// A frame with the cuts that no bound excludes so far, the least first.
   final class OpenFrame {
-    typealias Cut = (schedule: Schedule, cut: [Int], bound: Int64)
     let frame: Space.Frame
     /// The least first; of equally good ones the earlier.
-    let cuts: [Cut]
+    let cuts: [BoundedCut]
     /// Whether a price on memory is in the bounds.
     let isPriced: Bool
 
-    init(_ frame: Space.Frame, _ cuts: [Cut], isPriced: Bool) {
+    init(_ frame: Space.Frame, _ cuts: [BoundedCut], isPriced: Bool) {
       self.frame = frame
       self.cuts = cuts.enumerated().sorted { ($0.element.bound, $0.offset) < ($1.element.bound, $1.offset) }.map(\.element)
       self.isPriced = isPriced
