@@ -169,16 +169,11 @@ package struct Attention: Sendable, Equatable {
     _ accumulator: UnsafePointer<Float>, _ maxima: UnsafePointer<Float>, _ sums: UnsafePointer<Float>,
     _ out: UnsafeMutablePointer<Float>, _ lse: UnsafeMutablePointer<Float>, sample: Int, kvHead: Int, positions: Range<Int>
   ) {
-    var row = 0
-    for position in positions {
-      let index = (sample * queryPitch + position) * heads + kvHead * group
-      for head in 0..<group {
-        let sum = sums[row]
-        let factor = sum == 0 ? 0 : 1 / sum
-        Elementwise.scale(accumulator + row * headDim, by: factor, into: out + (index + head) * headDim, count: headDim)
-        lse[index + head] = sum == 0 ? -.infinity : maxima[row] + logarithm(sum)
-        row += 1
-      }
+    forEachRow(sample: sample, kvHead: kvHead, positions: positions) { row, index in
+      let sum = sums[row]
+      let factor = sum == 0 ? 0 : 1 / sum
+      Elementwise.scale(accumulator + row * headDim, by: factor, into: out + index * headDim, count: headDim)
+      lse[index] = sum == 0 ? -.infinity : maxima[row] + logarithm(sum)
     }
   }
 
@@ -188,21 +183,28 @@ package struct Attention: Sendable, Equatable {
     _ accumulator: UnsafePointer<Float>, _ maxima: UnsafePointer<Float>, _ sums: UnsafePointer<Float>,
     _ out: UnsafeMutablePointer<Float>, _ lse: UnsafeMutablePointer<Float>, sample: Int, kvHead: Int, positions: Range<Int>
   ) {
+    forEachRow(sample: sample, kvHead: kvHead, positions: positions) { row, index in
+      // A row that sees no key here stays as it is.
+      guard sums[row] > 0 else { return }
+      let known = lse[index]
+      let maximum = max(known, maxima[row])
+      let (old, new) = (Lanes(repeating: known - maximum).exp()[0], Lanes(repeating: maxima[row] - maximum).exp()[0])
+      let sum = old + sums[row] * new
+      let line = out + index * headDim
+      let added = accumulator + row * headDim
+      forEachLanes(headDim) { j, n in line.store(line.lanes(j, n) * (old / sum) + added.lanes(j, n) * (new / sum), j, n) }
+      lse[index] = maximum + logarithm(sum)
+    }
+  }
+
+  /// For each row of a block of queries its place among all rows of the result.
+  @inline(__always)
+  private func forEachRow(sample: Int, kvHead: Int, positions: Range<Int>, _ body: (_ row: Int, _ index: Int) -> Void) {
     var row = 0
     for position in positions {
       let index = (sample * queryPitch + position) * heads + kvHead * group
       for head in 0..<group {
-        // A row that sees no key here stays as it is.
-        if sums[row] > 0 {
-          let known = lse[index + head]
-          let maximum = max(known, maxima[row])
-          let (old, new) = (Lanes(repeating: known - maximum).exp()[0], Lanes(repeating: maxima[row] - maximum).exp()[0])
-          let sum = old + sums[row] * new
-          let line = out + (index + head) * headDim
-          let added = accumulator + row * headDim
-          forEachLanes(headDim) { j, n in line.store(line.lanes(j, n) * (old / sum) + added.lanes(j, n) * (new / sum), j, n) }
-          lse[index + head] = maximum + logarithm(sum)
-        }
+        body(row, index + head)
         row += 1
       }
     }

@@ -325,7 +325,7 @@ struct Enumeration {
     let sets = (0..<stages).map { stage in Set((stage * size..<(stage + 1) * size).map { cluster.kindOfDevice[$0] }) }
     let different = sets.indices.filter { stage in !sets[..<stage].contains(sets[stage]) }.map { sets[$0] }
     let pricings = try different.map { set in
-      let slowest = set.map { cluster.kinds[$0] }.min { try! $0.peak(request.precision) < $1.peak(request.precision) }!
+      let slowest = try set.map { cluster.kinds[$0] }.min { try $0.peak(request.precision) < $1.peak(request.precision) }!
       return try pricing(
         stages: stages, mesh: decision.mesh, microBatches: decision.job.microBatches, graph: decision.graph, kind: slowest,
         only: sets.indices.filter { sets[$0] == set })

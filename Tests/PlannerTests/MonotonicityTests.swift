@@ -40,14 +40,19 @@ import Testing
     #expect(kinds.contains { abs($0 - roomy.prediction.step.value) <= 2e-6 * $0 })
   }
 
-  @Test(arguments: 0..<16) func fasterHardwareIsNoWorse(seed: Int) throws {
+  /// Half of the seeds under a limit that binds.
+  private func halfBound(seed: Int, _ series: Int) throws -> (request: SearchRequest, hardware: TinyHardware) {
     var hardware = TinyHardware()
-    var request = try tinyRequest(seed: seed + 600, hardware: &hardware)
-    // Half of the seeds under a limit that binds.
+    var request = try tinyRequest(seed: seed + series, hardware: &hardware)
     if seed % 2 == 1 {
       hardware.memory = try #require(try Planner.search(request).plan).prediction.memory.value * 0.7
       request.cluster = try hardware.cluster()
     }
+    return (request, hardware)
+  }
+
+  @Test(arguments: 0..<16) func fasterHardwareIsNoWorse(seed: Int) throws {
+    let (request, hardware) = try halfBound(seed: seed, 600)
     let before = try step(request)
     for (name, change) in [
       ("inner", \TinyHardware.innerBandwidth), ("outer", \.outerBandwidth), ("memory bandwidth", \.memoryBandwidth), ("peak", \.peak),
@@ -61,12 +66,7 @@ import Testing
   }
 
   @Test(arguments: 0..<16) func aWiderSpaceIsNoWorse(seed: Int) throws {
-    var hardware = TinyHardware()
-    var request = try tinyRequest(seed: seed + 700, hardware: &hardware)
-    if seed % 2 == 1 {
-      hardware.memory = try #require(try Planner.search(request).plan).prediction.memory.value * 0.7
-      request.cluster = try hardware.cluster()
-    }
+    var (request, _) = try halfBound(seed: seed, 700)
     request.constraints = [StrategyConstraint(pattern: "*", words: ["data"], isForbidden: true)]
     let widenings: [(String, (inout SearchRequest) -> Void)] = [
       ("no forbidden split", { $0.constraints = [] }), ("any micro-batches", { $0.microBatches = nil }), ("any ZeRO stage", { $0.zero = nil }),

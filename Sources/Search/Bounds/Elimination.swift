@@ -40,13 +40,9 @@ struct Elimination {
     var starts: [Int] = []
     for (number, factor) in bucket.factors.enumerated() {
       starts.append(rows.count)
-      let source = source(of: factor)
-      for start in factor.outerStarts {
-        if number == smallest {
-          for q in 0..<count { rows.append(source[start + factor.ownOffsets[q]] &+ nodeCosts[first + q]) }
-        } else {
-          for q in 0..<count { rows.append(source[start + factor.ownOffsets[q]]) }
-        }
+      append(factor, to: &rows)
+      if number == smallest {
+        for row in 0..<factor.outerCount { for q in 0..<count { rows[starts[number] + row * count + q] &+= nodeCosts[first + q] } }
       }
     }
     if starts.isEmpty { rows += nodeCosts[first..<first + count] }
@@ -196,12 +192,17 @@ struct Elimination {
   /// The tables of a bucket with the node's strategies as the last dimension, so that sums run along memory.
   private func expandedTables(of bucket: EliminationPlan.Bucket) -> [[Int64]] {
     bucket.factors.map { factor in
-      let source = source(of: factor)
       var table: [Int64] = []
       table.reserveCapacity(factor.outerCount * factor.ownOffsets.count)
-      for start in factor.outerStarts { for offset in factor.ownOffsets { table.append(source[start + offset]) } }
+      append(factor, to: &table)
       return table
     }
+  }
+
+  /// A table's rows, each the node's strategies.
+  private func append(_ factor: EliminationPlan.Factor, to rows: inout [Int64]) {
+    let source = source(of: factor)
+    for start in factor.outerStarts { for offset in factor.ownOffsets { rows.append(source[start + offset]) } }
   }
 
   private func source(of factor: EliminationPlan.Factor) -> [Int64] {

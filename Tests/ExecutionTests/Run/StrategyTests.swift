@@ -11,9 +11,7 @@ extension MPIRuns {
       arguments: ["gpt2", "llama", "bert", "vit", "gemma", "gpt_neox", "flamingo", "mixtral", "qwen2_moe", "resnet"],
       [(ranks: 1, seed: 3), (ranks: 2, seed: 7), (ranks: 3, seed: 11), (ranks: 4, seed: 17), (ranks: 6, seed: 23)])
     func randomStrategies(model: String, run: (ranks: Int, seed: Int)) throws {
-      let probe = try ProbeRun(ranks: run.ranks, ["random", model, "\(run.seed)", "4"])
-      #expect(try probe.ranks == Array(repeating: [], count: run.ranks))
-      #expect(probe.diagnostics == [])
+      try expectNoDifference(ranks: run.ranks, ["random", model, "\(run.seed)", "4"])
     }
 
     /// Of models whose results hang on weights and inputs that differ more than the generator's: images that are all alike cancel in the loss.
@@ -21,9 +19,7 @@ extension MPIRuns {
       "differential: the same with a folder's weights and inputs, and with parameters frozen", arguments: ["learned", "frozen"],
       [(ranks: 1, seed: 3), (ranks: 2, seed: 7), (ranks: 3, seed: 11), (ranks: 4, seed: 17), (ranks: 6, seed: 23)])
     func randomStrategiesOfFolders(weights: String, run: (ranks: Int, seed: Int)) throws {
-      let probe = try ProbeRun(ranks: run.ranks, ["random-folder", Self.fixture("transformers/clip"), "\(run.seed)", "4", weights])
-      #expect(try probe.ranks == Array(repeating: [], count: run.ranks))
-      #expect(probe.diagnostics == [])
+      try expectNoDifference(ranks: run.ranks, ["random-folder", Self.fixture("transformers/clip"), "\(run.seed)", "4", weights])
     }
 
     @Test(
@@ -39,9 +35,7 @@ extension MPIRuns {
         (2, ["sequence-parallel,selective", "sequence-parallel,full", "pipeline,selective", "pipeline,full"]),
       ])
     func namedStrategies(model: String, run: (ranks: Int, strategies: [String])) throws {
-      let probe = try ProbeRun(ranks: run.ranks, ["oracle", Self.fixture("torch/" + model)] + run.strategies)
-      #expect(try probe.ranks == Array(repeating: [], count: run.ranks))
-      #expect(probe.diagnostics == [])
+      try expectNoDifference(ranks: run.ranks, ["oracle", Self.fixture("torch/" + model)] + run.strategies)
     }
 
     @Test(
@@ -51,9 +45,7 @@ extension MPIRuns {
       ],
       [(ranks: 1, strategies: ["replicate"]), (2, ["data", "megatron", "sequence-parallel", "pipeline"])])
     func architectures(model: String, run: (ranks: Int, strategies: [String])) throws {
-      let probe = try ProbeRun(ranks: run.ranks, ["oracle", Self.fixture("transformers/" + model)] + run.strategies)
-      #expect(try probe.ranks == Array(repeating: [], count: run.ranks))
-      #expect(probe.diagnostics == [])
+      try expectNoDifference(ranks: run.ranks, ["oracle", Self.fixture("transformers/" + model)] + run.strategies)
     }
 
     @Test(
@@ -66,27 +58,21 @@ extension MPIRuns {
         (4, ["ring,interleaved", "ring,interleaved,zigzag", "ring,interleaved,zigzag,full", "sequence,interleaved,zigzag"]),
       ])
     func rings(model: String, run: (ranks: Int, strategies: [String])) throws {
-      let probe = try ProbeRun(ranks: run.ranks, ["oracle", Self.fixture("torch/" + model)] + run.strategies)
-      #expect(try probe.ranks == Array(repeating: [], count: run.ranks))
-      #expect(probe.diagnostics == [])
+      try expectNoDifference(ranks: run.ranks, ["oracle", Self.fixture("torch/" + model)] + run.strategies)
     }
 
     @Test(
       "differential: around rings of 2, 3, 4 and 6 ranks, causal or not, few key-value heads or many, all is as on one rank and as counted",
       arguments: ["gpt2", "llama", "bert", "gemma", "flamingo", "mixtral"], [2, 3, 4, 6])
     func ringsOfTinyModels(model: String, ranks: Int) throws {
-      let probe = try ProbeRun(ranks: ranks, ["ring", model, "5", "3"])
-      #expect(try probe.ranks == Array(repeating: [], count: ranks))
-      #expect(probe.diagnostics == [])
+      try expectNoDifference(ranks: ranks, ["ring", model, "5", "3"])
     }
 
     @Test(
       "oracle: experts over ranks, alone or as groups of data replicas, compute what transformers computes", arguments: ["mixtral", "qwen2_moe"],
       [(ranks: 2, strategies: ["experts", "experts,zero1"]), (4, ["data,experts", "experts,megatron", "sequence,experts"])])
     func expertParallel(model: String, run: (ranks: Int, strategies: [String])) throws {
-      let probe = try ProbeRun(ranks: run.ranks, ["oracle", Self.fixture("transformers/" + model)] + run.strategies)
-      #expect(try probe.ranks == Array(repeating: [], count: run.ranks))
-      #expect(probe.diagnostics == [])
+      try expectNoDifference(ranks: run.ranks, ["oracle", Self.fixture("transformers/" + model)] + run.strategies)
     }
 
     @Test(
@@ -96,9 +82,7 @@ extension MPIRuns {
         (2, ["frozen,data", "frozen,megatron", "frozen,sequence-parallel", "frozen,pipeline", "frozen,data,zero3,full"]),
       ])
     func frozen(folder: String, run: (ranks: Int, strategies: [String])) throws {
-      let probe = try ProbeRun(ranks: run.ranks, ["oracle", Self.fixture(folder)] + run.strategies)
-      #expect(try probe.ranks == Array(repeating: [], count: run.ranks))
-      #expect(probe.diagnostics == [])
+      try expectNoDifference(ranks: run.ranks, ["oracle", Self.fixture(folder)] + run.strategies)
     }
 
     @Test("oracle: what an attention mask hides changes nothing", arguments: [(1, "heads"), (2, "heads"), (2, "ring"), (4, "ring")])
@@ -124,6 +108,13 @@ extension MPIRuns {
     func kinks() throws {
       let found = try ProbeRun(ranks: 2, ["kinks"]).ranks
       #expect(found == [["reduce-scatter 5: gradient of layer.0.bn1.bias"], []])
+    }
+
+    /// A probe that reports nothing on any rank.
+    private func expectNoDifference(ranks: Int, _ arguments: [String]) throws {
+      let probe = try ProbeRun(ranks: ranks, arguments)
+      #expect(try probe.ranks == Array(repeating: [], count: ranks))
+      #expect(probe.diagnostics == [])
     }
 
     static func fixture(_ name: String) -> String {
