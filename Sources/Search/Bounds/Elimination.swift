@@ -28,80 +28,10 @@ struct Elimination {
 
   /// For each combination of the neighbours' classes the least sum over the node's strategies.
   private func minimise(_ bucket: EliminationPlan.Bucket) -> [Int64] {
-    let count = plan.strategyStarts[bucket.node + 1] - plan.strategyStarts[bucket.node]
-    let first = plan.strategyStarts[bucket.node]
+    let (first, end) = (plan.strategyStarts[bucket.node], plan.strategyStarts[bucket.node + 1])
     // Forbidden entries of so few tables add up within 64 bits.
-    guard bucket.factors.count < 8, count > 0 else { return minimiseSaturating(bucket) }
-    var message = [Int64](repeating: Problem.forbidden, count: bucket.combinations)
-    // All tables one after the other, each row the node's strategies; the node's own costs are added to the smallest.
-    let smallest = bucket.factors.indices.min { bucket.factors[$0].outerCount < bucket.factors[$1].outerCount }
-    var rows: [Int64] = []
-    rows.reserveCapacity(max(count, bucket.factors.reduce(0) { $0 + $1.outerCount * count }))
-    var starts: [Int] = []
-    for (number, factor) in bucket.factors.enumerated() {
-      starts.append(rows.count)
-      append(factor, to: &rows)
-      if number == smallest {
-        for row in 0..<factor.outerCount { for q in 0..<count { rows[starts[number] + row * count + q] &+= nodeCosts[first + q] } }
-      }
-    }
-    if starts.isEmpty { rows += nodeCosts[first..<first + count] }
-    message.withUnsafeMutableBufferPointer { message in
-      rows.withUnsafeBufferPointer { rows in
-        let base = rows.baseAddress!
-        bucket.forEachCombination { combination, outer in
-          let least: Int64
-          switch starts.count {
-          case 0: least = Self.least(count, base)
-          case 1: least = Self.least(count, base + outer[0] * count)
-          case 2: least = Self.least(count, base + outer[0] * count, base + starts[1] + outer[1] * count)
-          case 3:
-            least = Self.least(
-              count, base + outer[0] * count, base + starts[1] + outer[1] * count, base + starts[2] + outer[2] * count)
-          default:
-            var smallest = Int64.max
-            for q in 0..<count {
-              var sum = base[outer[0] * count + q]
-              for factor in 1..<starts.count { sum = sum &+ base[starts[factor] + outer[factor] * count + q] }
-              smallest = min(smallest, sum)
-            }
-            least = smallest
-          }
-          if least < Problem.blocked { message[combination] = least }
-        }
-      }
-    }
-    return message
-  }
-
-  @inline(__always)
-  private static func least(_ count: Int, _ a: UnsafePointer<Int64>) -> Int64 { least(count) { a[$0] } }
-
-  @inline(__always)
-  private static func least(_ count: Int, _ a: UnsafePointer<Int64>, _ b: UnsafePointer<Int64>) -> Int64 { least(count) { a[$0] &+ b[$0] } }
-
-  @inline(__always)
-  private static func least(_ count: Int, _ a: UnsafePointer<Int64>, _ b: UnsafePointer<Int64>, _ c: UnsafePointer<Int64>) -> Int64 {
-    least(count) { a[$0] &+ b[$0] &+ c[$0] }
-  }
-
-  /// Four running minima, so that one comparison need not wait for the one before.
-  @inline(__always)
-  private static func least(_ count: Int, _ sum: (Int) -> Int64) -> Int64 {
-    var (w, x, y, z) = (Int64.max, Int64.max, Int64.max, Int64.max)
-    var q = 0
-    while q + 4 <= count {
-      w = min(w, sum(q))
-      x = min(x, sum(q + 1))
-      y = min(y, sum(q + 2))
-      z = min(z, sum(q + 3))
-      q += 4
-    }
-    while q < count {
-      w = min(w, sum(q))
-      q += 1
-    }
-    return min(min(w, x), min(y, z))
+    guard bucket.factors.count < 8, end > first else { return minimiseSaturating(bucket) }
+    return MinPlusProduct(bucket, nodeCosts: nodeCosts[first..<end], sources: bucket.factors.map(source)).message()
   }
 
   private func minimiseSaturating(_ bucket: EliminationPlan.Bucket) -> [Int64] {

@@ -37,13 +37,27 @@ struct EliminationPlan: Sendable {
     /// Calls `body` for each combination of the neighbours' classes, row-major, with the outer index of each factor.
     @inline(__always)
     func forEachCombination(_ body: (_ combination: Int, _ outer: UnsafePointer<Int>) -> Void) {
-      let dimensions = classes.map(\.count)
+      forEachCombination(ofFirst: classes.count, body)
+    }
+
+    /// Calls `body` for each combination of all but the last neighbour's classes, with the outer index of each factor at the last one's first class.
+    @inline(__always)
+    func forEachLeadingCombination(_ body: (_ combination: Int, _ outer: UnsafePointer<Int>) -> Void) {
+      forEachCombination(ofFirst: max(0, classes.count - 1), body)
+    }
+
+    @inline(__always)
+    private func forEachCombination(ofFirst count: Int, _ body: (_ combination: Int, _ outer: UnsafePointer<Int>) -> Void) {
+      let dimensions = classes[..<count].map(\.count)
       // For each dimension the factors that have it.
       let concerned = dimensions.indices.map { dimension in factors.indices.filter { !factors[$0].offsets[dimension].isEmpty } }
       var position = [Int](repeating: 0, count: dimensions.count)
-      let combinations = combinations
+      let combinations = dimensions.reduce(1, *)
       withUnsafeTemporaryAllocation(of: Int.self, capacity: max(1, factors.count)) { outer in
         outer.initialize(repeating: 0)
+        for (index, factor) in factors.enumerated() {
+          outer[index] = factor.offsets.reduce(0) { $0 + ($1.first ?? 0) }
+        }
         for combination in 0..<combinations {
           body(combination, UnsafePointer(outer.baseAddress!))
           var dimension = dimensions.count - 1
@@ -156,6 +170,11 @@ struct EliminationPlan: Sendable {
           joint.append(classes)
         }
       }
+    }
+    // Minima are taken along the last dimension, which is best a long one.
+    if let longest = joint.indices.max(by: { joint[$0].count < joint[$1].count }), longest < joint.count - 1 {
+      scope.append(scope.remove(at: longest))
+      joint.append(joint.remove(at: longest))
     }
     let factors = tables.map { table in
       var strides = [Int](repeating: 1, count: table.scope.count)
