@@ -54,6 +54,14 @@ struct BlockMinimum {
     }
   }
 
+  /// What each virtual stage of a configuration takes under a choice; nil where stages are on devices of several kinds.
+  func stageTimes(_ choice: Choice, _ configuration: Configuration) -> [PipelineTimeline.StageTimes]? {
+    switch form {
+    case .tables(let tables): tables.stageTimes(choice, configuration)
+    case .problem(let model): model.kinds.isEmpty ? configuration.stageTimes(model, choice) : nil
+    }
+  }
+
   /// The bytes of a memory row under a choice.
   func memory(_ choice: Choice, _ row: BlockTables.MemoryRow) -> Int64 {
     switch form {

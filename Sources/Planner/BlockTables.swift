@@ -141,6 +141,17 @@ struct BlockTables {
     }
   }
 
+  /// What each virtual stage of a configuration takes under a choice; nil where stages are on devices of several kinds.
+  func stageTimes(_ choice: [Int], _ configuration: Configuration) -> [PipelineTimeline.StageTimes]? {
+    guard model.kinds.isEmpty else { return nil }
+    return configuration.stageTimes(
+      model, choice, nodes: model.operatorNodes.indices,
+      conversions: pieces.map { piece in
+        let entry = piece.table.index(choice)
+        return (piece.place, piece.forward[entry], piece.backward[entry])
+      })
+  }
+
   /// The bytes of a memory row under a choice.
   func memory(_ choice: [Int], _ row: MemoryRow) -> Int64 {
     let weights = RowWeights(row, model)

@@ -84,10 +84,24 @@ struct Configuration {
   /// What each virtual stage takes under a choice of strategies.
   func stageTimes(_ model: FoldedModel, _ choice: [Int]) -> [PipelineTimeline.StageTimes] {
     if !model.kinds.isEmpty { return stageTimesOfKinds(model, choice) }
+    return stageTimes(
+      model, choice, nodes: model.nodes.indices,
+      conversions: model.edges.map { edge in
+        let entry = choice[edge.tail] * model.nodes[edge.head].count + choice[edge.head]
+        return (edge.place, edge.forward[entry], edge.backward[entry])
+      })
+  }
+
+  /// - Parameters:
+  ///   - nodes: those whose own times count.
+  ///   - conversions: what one copy of each place takes forward and backward.
+  func stageTimes(
+    _ model: FoldedModel, _ choice: [Int], nodes: Range<Int>, conversions: [(place: FoldedModel.Place, forward: Int64, backward: Int64)]
+  ) -> [PipelineTimeline.StageTimes] {
     var times = [PipelineTimeline.StageTimes](
       repeating: .init(forward: 0, backward: 0, once: 0, sendForward: 0, sendBackward: 0), count: copies.count)
-    for (index, node) in model.nodes.enumerated() {
-      let s = choice[index]
+    for index in nodes {
+      let (node, s) = (model.nodes[index], choice[index])
       for stage in copies.indices {
         let count = Int64(copies[stage][node.segment])
         times[stage].forward += count * node.forward[s]
@@ -100,12 +114,11 @@ struct Configuration {
         }
       }
     }
-    for edge in model.edges {
-      let entry = choice[edge.tail] * model.nodes[edge.head].count + choice[edge.head]
+    for conversion in conversions {
       for stage in copies.indices {
-        let count = Int64(occurrences(edge.place, stage: stage))
-        times[stage].forward += count * edge.forward[entry]
-        times[stage].backward += count * edge.backward[entry]
+        let count = Int64(occurrences(conversion.place, stage: stage))
+        times[stage].forward += count * conversion.forward
+        times[stage].backward += count * conversion.backward
       }
     }
     return times

@@ -94,7 +94,7 @@ extension PlanSearch {
       return (known.bound, known.price.map { Price(stage: stage, ticksPerByte: $0.ticksPerByte) })
     }
     let models = try [base] + kinds.dropFirst().compactMap { try frameModel(frame.recomputing($0), ties) }
-    let (closer, found) = try boundWithPrice(models, objective, rows[stage], stage, relaxed: choice, frame, cutoff)
+    let (closer, found, _) = try boundWithPrice(models, objective, rows[stage], stage, relaxed: choice, frame, cutoff)
     let bound = max(relaxed.sum, closer)
     // Who is told a price takes the bound for the one that this price gives.
     let price = closer < relaxed.sum ? nil : found.map { Price(stage: stage, ticksPerByte: $0.ticksPerByte) }
@@ -122,17 +122,19 @@ extension PlanSearch {
   /// - Parameters:
   ///   - stage: whose row it is; nil for several configurations together, whose price is remembered in any case, so that it need not be found again.
   ///   - relaxed: a choice of the first model that exceeds the row's limit.
+  /// - Returns: also the fastest of the first model's choices on the way that keep to the row's limit.
   mutating func boundWithPrice(
     _ models: [FrameModel], _ objective: BlockTables.Objective, _ row: BlockTables.MemoryRow, _ stage: Int?, relaxed: [Int], _ frame: Space.Frame,
     _ cutoff: Int64
-  ) throws -> (bound: Int64, price: BlockTables.Price?) {
+  ) throws -> (bound: Int64, price: BlockTables.Price?, fitting: [Int]?) {
     /// What a choice takes without a price on memory, and its bytes above the limit.
     func line(_ model: FrameModel, _ choice: [Int]) -> (time: Double, excess: Double) {
       (Double(model.minimum.time(choice, objective)), Double(model.minimum.memory(choice, row) - limit))
     }
     var above = line(models[0], relaxed)
     var below: (time: Double, excess: Double)?
-    var best: (bound: Int64, price: BlockTables.Price?) = (.min, nil)
+    var best: (bound: Int64, price: BlockTables.Price?, fitting: [Int]?) = (.min, nil, nil)
+    var fastest = Double.infinity
     let key = [frame.stages, frame.microBatches, stage ?? -1] + frame.mesh
     var objective = objective
     var price = prices[key] ?? above.time / Double(limit)
@@ -141,13 +143,14 @@ extension PlanSearch {
       objective.price = .init(row: row, limit: limit, ticksPerByte: price)
       var least = Int64.max
       var next: (time: Double, excess: Double)?
-      for model in models {
+      for (number, model) in models.enumerated() {
         guard let found = try model.minimum.least(objective, cutoff: cutoff), found.sum < least else { continue }
         least = found.sum
         next = found.choice.map { line(model, $0) }
+        if number == 0, let next, next.excess <= 0, next.time < fastest { (fastest, best.fitting) = (next.time, found.choice) }
       }
       if least > best.bound {
-        best = (least, objective.price)
+        (best.bound, best.price) = (least, objective.price)
         if stage == nil { prices[key] = price }
       }
       if least >= cutoff {
@@ -157,6 +160,8 @@ extension PlanSearch {
       guard let next else { return best }
       if next.excess > 0 { above = next } else { below = next }
       guard let below else {
+        // Beyond a hundred times the time for all of the memory nothing would fit, and sums would grow out of range.
+        if price > 100 * above.time / Double(limit) { return best }
         price *= 10
         continue
       }

@@ -38,7 +38,7 @@ extension PlanSearch {
         for schedule in space.seedSchedules(frame) {
           let cut = space.evenCut(stages: stages, chunks: schedule.chunks)
           guard space.allowsAlike(frame.recompute, cut: cut), bounds.leastMemory(schedule, cut: cut) <= limit / 2 else { continue }
-          _ = try solve(frame, schedule, cut, bound: bound)
+          _ = try solve(frame, schedule, cut, bound: bound, isSeed: true)
           isPlentiful = true
         }
         if isPlentiful { break }
@@ -327,10 +327,15 @@ extension PlanSearch {
 
   /// The operators of a frame without the strategies whose bounds reach the cutoff, not connected.
   mutating func restricted(_ model: FrameModel, _ bounds: [[Int64]], _ cutoff: Int64) -> FoldedModel {
+    filtered(model) { op, strategy in bounds[op][strategy] < cutoff }
+  }
+
+  /// The operators of a frame with some of their strategies, not connected.
+  mutating func filtered(_ model: FrameModel, _ isKept: (OperatorID, Int) -> Bool) -> FoldedModel {
     let operators = model.operators
     let placed = placed(stages: model.frame.stages, mesh: model.frame.mesh)
     let strategies = operators.strategies.enumerated().map { op, strategies in
-      strategies.enumerated().filter { bounds[op][$0.offset] < cutoff }.map(\.element)
+      strategies.enumerated().filter { isKept(op, $0.offset) }.map(\.element)
     }
     return FoldedModel(
       pricings: operators.pricings, strategies: strategies, ties: model.ties, zero: space.request.zero, recompute: operators.recompute,

@@ -7,9 +7,10 @@ import Strategies
 
 /// One configuration, solved exactly.
 extension PlanSearch {
+  /// - Parameter isSeed: whether the first good plan will do.
   /// - Returns: why there is nothing of interest, where a lower bound says so.
   mutating func solve(
-    _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], first: Int = 0, bound: Int64, _ known: FrameModel? = nil
+    _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], first: Int = 0, bound: Int64, _ known: FrameModel? = nil, isSeed: Bool = false
   ) throws -> Exclusion? {
     if isLate {
       leaveOpen(bound)
@@ -21,58 +22,109 @@ extension PlanSearch {
     priced += 1
     var paths = [configuration.promisingPath(frameModel.operators)]
     var reduced: FoldedModel?
-    // Most configurations are out of the question whatever memory they need.
-    if let cutoff {
-      var objective = BlockTables.Objective(configuration, paths[0], segments: frameModel.operators.pricing.graph.segments.count)
-      let key = RelaxedKey(frame: frame, ties: ties, weights: configuration.weights(frameModel.operators, paths[0]))
-      guard let relaxed = try known.map({ try $0.minimum.least(objective, cutoff: cutoff) }) ?? relaxed(frameModel, objective, key, cutoff) else {
-        return nil
+    // Most configurations are out of the question whatever memory they need, and often the choice that says so is a good plan.
+    let segments = frameModel.operators.pricing.graph.segments.count
+    var objective = BlockTables.Objective(configuration, paths[0], segments: segments)
+    let key = RelaxedKey(frame: frame, ties: ties, weights: configuration.weights(frameModel.operators, paths[0]))
+    let atMost = cutoff ?? Problem.largestSum
+    guard let relaxed = try known.map({ try $0.minimum.least(objective, cutoff: atMost) }) ?? relaxed(frameModel, objective, key, atMost) else {
+      return nil
+    }
+    if relaxed.sum >= atMost { return Exclusion(ties: ties, path: paths[0], price: nil) }
+    if let choice = relaxed.choice {
+      let rows = configuration.memoryRows(frameModel.operators)
+      let used = rows.map { frameModel.minimum.memory(choice, $0.load.row($0.op)) }
+      var (bound, promising) = (relaxed.sum, Optional(choice))
+      var pricedRow: (load: Configuration.Load, op: Int)?
+      func exclusion() -> Exclusion? {
+        guard let price = objective.price, let row = pricedRow else { return Exclusion(ties: ties, path: paths[paths.count - 1], price: nil) }
+        guard let number = configuration.loads(ofStage: row.load.stage).firstIndex(of: row.load) else { return nil }
+        return Exclusion(ties: ties, path: paths[paths.count - 1], price: (row.load.stage, number, row.op, price.ticksPerByte))
       }
-      if relaxed.sum >= cutoff { return Exclusion(ties: ties, path: paths[0], price: nil) }
-      if let choice = relaxed.choice {
-        let rows = configuration.memoryRows(frameModel.operators)
-        let used = rows.map { frameModel.minimum.memory(choice, $0.load.row($0.op)) }
-        if let most = used.indices.max(by: { used[$0] < used[$1] }), used[most] > limit {
-          let (load, op) = rows[most]
-          let (bound, price) = try boundWithPrice([frameModel], objective, load.row(op), load.stage, relaxed: choice, frame, cutoff)
-          if bound >= cutoff {
-            guard let price, let number = configuration.loads(ofStage: load.stage).firstIndex(of: load) else { return nil }
-            return Exclusion(ties: ties, path: paths[0], price: (load.stage, number, op, price.ticksPerByte))
-          }
-          if bound > relaxed.sum { objective.price = price }
+      if let most = used.indices.max(by: { used[$0] < used[$1] }), used[most] > limit {
+        let (load, op) = rows[most]
+        let priced = try boundWithPrice([frameModel], objective, load.row(op), load.stage, relaxed: choice, frame, atMost)
+        if priced.bound > relaxed.sum { (bound, objective.price, pricedRow) = (priced.bound, priced.price, rows[most]) }
+        if bound >= atMost { return exclusion() }
+        promising = priced.fitting
+      }
+      if let choice = promising, let times = frameModel.minimum.stageTimes(choice, configuration) {
+        let timeline = configuration.timeline(times)
+        if timeline.end < atMost {
+          try attempt(choice, frameModel, schedule, cut, first, bound: bound)
+          if let cutoff, bound >= cutoff { return exclusion() }
+        }
+        // The chain that the first one lacked often excludes the rest.
+        if let cutoff, timeline.critical != paths[0] {
+          paths.append(timeline.critical)
+          var other = BlockTables.Objective(configuration, timeline.critical, segments: segments)
+          other.price = objective.price
+          guard let least = try frameModel.minimum.least(other, cutoff: cutoff) else { return nil }
+          if least.sum >= cutoff { return exclusion() }
+          if least.sum > bound { objective = other }
         }
       }
-      // What no plan of interest can take is left out of the complete problem.
-      if let bounds = try frameModel.minimum.leastByStrategy(objective) {
-        reduced = restricted(frameModel, bounds, cutoff)
-        if reduced!.isPossible { reduced!.connect(variants: frameModel.variants) }
-      }
+    }
+    if isSeed, best != nil { return nil }
+    // What no plan of interest can take is left out of the complete problem.
+    if let cutoff, let bounds = try frameModel.minimum.leastByStrategy(objective) {
+      reduced = restricted(frameModel, bounds, cutoff)
+      if reduced!.isPossible { reduced!.connect(variants: frameModel.variants) }
     }
     let model = reduced ?? frameModel.connected
     if !model.isPossible {
       if reduced == nil { note(.forbidden) }
       return nil
     }
+    try solveExactly(model, frame, schedule, cut, first, configuration, paths: paths, bound: bound, tellsWhy: true)
+    return nil
+  }
+
+  /// Cutting planes over chains.
+  ///
+  /// - Parameters:
+  ///   - model: connected.
+  ///   - tellsWhy: whether it is worth remembering what a configuration without a plan lacks.
+  private mutating func solveExactly(
+    _ model: FoldedModel, _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ first: Int, _ configuration: Configuration,
+    paths: [PipelineTimeline.Path], bound: Int64, tellsWhy: Bool = false
+  ) throws {
+    var paths = paths
     while true {
       let problem = try configuration.problem(model, paths: paths, limit: limit)
       let outcome = try problem.solve(SolveOptions(stop: monitor.stop, cutoff: cutoff))
       switch outcome.status {
-      case .cutoff: return nil
+      case .cutoff: return
       case .infeasible(let why):
-        if why != .forbidden { infeasible += 1 }
-        if best == nil { note(try exactly(why, configuration, model)) }
-        return nil
+        if tellsWhy, why != .forbidden { infeasible += 1 }
+        if tellsWhy, best == nil { note(try exactly(why, configuration, model)) }
+        return
       case .timeLimit:
         if let choice = outcome.choice { _ = record(model, frame, schedule, cut, first, configuration, choice) }
         leaveOpen(max(bound, outcome.lowerBound))
-        return nil
+        return
       case .optimal: break
       }
-      guard let choice = outcome.choice else { return nil }
+      guard let choice = outcome.choice else { return }
       let timeline = record(model, frame, schedule, cut, first, configuration, choice)
-      if timeline.end <= outcome.lowerBound + Outcome.tolerance(of: timeline.end) || paths.contains(timeline.critical) { return nil }
+      if timeline.end <= outcome.lowerBound + Outcome.tolerance(of: timeline.end) || paths.contains(timeline.critical) { return }
       paths.append(timeline.critical)
     }
+  }
+
+  /// Solves a configuration with every operator's layouts given: how its weights are shared out and what is held of shared tensors is left.
+  mutating func attempt(
+    _ choice: [Int], _ frameModel: FrameModel, _ schedule: Schedule, _ cut: [Int], _ first: Int, bound: Int64
+  ) throws {
+    let operators = frameModel.operators
+    var model = filtered(frameModel) { op, strategy in strategy == choice[operators.nodeOfOperator[op]] }
+    guard model.isPossible else { return }
+    model.connect(variants: frameModel.variants)
+    let configuration = Configuration(frameModel.frame, schedule, cut, first: first, space: space)
+    let wasOpen = open
+    try solveExactly(model, frameModel.frame, schedule, cut, first, configuration, paths: [configuration.promisingPath(operators)], bound: bound)
+    // What is left open here is still to be solved.
+    open = wasOpen
   }
 
   static let mostPrices = 5
