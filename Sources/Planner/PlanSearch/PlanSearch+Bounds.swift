@@ -27,7 +27,9 @@ extension PlanSearch {
       let key = RelaxedKey(frame: least, ties: base.ties, weights: configuration.weights(base.operators, path))
       guard let relaxed = try relaxed(base, objective, key, cutoff) else { return (cutoff, nil) }
       let mixes = MixBound(cut, path, reference: critical, forward: forward, backward: backward)
-      return (min(alike.bound, mixes.least(alike: relaxed.sum)), nil)
+      // Without a price the kind that computes least again bounds all others.
+      let free = try pricedCuts([space.recomputes[0]], frame, schedule, Price(stage: critical, ticksPerByte: 0))?.bound(cut: cut) ?? 0
+      return (min(alike.bound, max(mixes.least(alike: relaxed.sum), free)), nil)
     }
     let mixes = MixBound(cut, path, reference: price.stage, forward: forward, backward: backward)
     let row = configuration.loads(ofStage: price.stage)[0].row()
