@@ -70,15 +70,25 @@ struct AxisBounds {
   }
 
   /// A lower bound of the step on a mesh, whatever the schedule and the cut.
-  mutating func bound(_ placed: Space.Placed, mesh: [Int]) throws -> Int64 {
+  ///
+  /// - Parameter cutoff: where some axes reach it, the others are not looked at.
+  mutating func bound(_ placed: Space.Placed, mesh: [Int], cutoff: Int64 = .max) throws -> Int64 {
     var total = [[Int64]](repeating: [], count: chains.count)
     for number in chains.indices { total[number] = bases[number].indices.map { bases[number][$0] - slacks[number][$0] } }
-    for axis in mesh.indices where mesh[axis] > 1 {
+    var bound = least(total)
+    // A long axis costs more as a rule.
+    for axis in mesh.indices.filter({ mesh[$0] > 1 }).sorted(by: { (mesh[$1], $0) < (mesh[$0], $1) }) where bound < cutoff {
       guard let placement = placed.relaxed(axis) else { return withoutConversions.min() ?? 0 }
       let excess = try excess(Axis(size: mesh[axis], placement: placement))
       for number in chains.indices { for chain in total[number].indices { total[number][chain] += excess[number][chain] } }
+      bound = least(total)
     }
-    return chains.indices.map { number in
+    return bound
+  }
+
+  /// The least step of any schedule, by the longest of its chains.
+  private func least(_ total: [[Int64]]) -> Int64 {
+    chains.indices.map { number in
       max(zip(total[number], chains[number]).map { $0 / $1.sharers }.max() ?? 0, withoutConversions[number])
     }.min() ?? 0
   }

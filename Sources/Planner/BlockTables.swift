@@ -193,7 +193,7 @@ struct BlockTables {
     /// Tables with more entries are left to a `Problem`.
     static let largestPiece = 1 << 17
 
-    private var graph: Graph { model.pricing.graph }
+    private var graph: Graph { model.graph }
 
     mutating func addAll(_ variants: Range<SegmentID>?) -> Bool {
       for op in graph.operators.indices { addWeights(of: op) }

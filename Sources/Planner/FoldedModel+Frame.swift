@@ -7,26 +7,29 @@ import Strategies
 extension FoldedModel {
   /// The folded model of a frame of the space.
   init(
-    pricing: Pricing, strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil, along guide: Resharder? = nil,
+    pricing: Pricing, strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil, resharder: Resharder? = nil,
     link: Link?, wrapLink: Link? = nil
   ) {
-    self.init(pricing: pricing, strategies: strategies, ties: ties, zero: zero, recompute: recompute, along: guide) { bytes in
+    self.init(pricing: pricing, strategies: strategies, ties: ties, zero: zero, recompute: recompute, resharder: resharder) { bytes in
       link?.time(bytes) ?? .zero
     }
     self.wrapLink = wrapLink == link ? nil : wrapLink
   }
 
   /// The same at the prices of every kind of device; tensors are converted in the ways that are cheapest on the first.
+  ///
+  /// - Parameter resharder: with the first kind's prices; nil makes one.
   init(
-    pricings: [Pricing], strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil, link: Link?,
-    wrapLink: Link? = nil
+    pricings: [Pricing], strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil,
+    resharder: Resharder? = nil, link: Link?, wrapLink: Link? = nil
   ) {
-    func folded(_ pricing: Pricing, along guide: Resharder? = nil) -> FoldedModel {
+    func folded(_ pricing: Pricing, _ resharder: Resharder?) -> FoldedModel {
       FoldedModel(
-        pricing: pricing, strategies: strategies, ties: ties, zero: zero, recompute: recompute, along: guide, link: link, wrapLink: wrapLink)
+        pricing: pricing, strategies: strategies, ties: ties, zero: zero, recompute: recompute, resharder: resharder, link: link,
+        wrapLink: wrapLink)
     }
-    let first = folded(pricings[0])
-    let others = pricings.dropFirst().map { folded($0, along: first.resharder) }
+    let first = folded(pricings[0], resharder)
+    let others = pricings.dropFirst().map { folded($0, Resharder($0, along: first.resharder)) }
     self = others.isEmpty ? first : FoldedModel(leastOf: [first] + others)
   }
 

@@ -58,6 +58,8 @@ struct FoldedModel {
   }
 
   let pricing: Pricing
+  /// The pricing's.
+  let graph: Graph
   private(set) var resharder: Resharder
   /// For each operator, the strategies that may be chosen, in order.
   let strategies: [[Strategy]]
@@ -114,15 +116,16 @@ struct FoldedModel {
   ///   - send: the time to send so many bytes to another stage; zero with one stage.
   ///   - zero: the ZeRO stage of all weights that can have it; nil leaves it to the search.
   ///   - recompute: for each segment; nil is none.
+  ///   - resharder: with these prices; nil makes one.
   init(
-    pricing: Pricing, strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil, along guide: Resharder? = nil,
+    pricing: Pricing, strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil, resharder: Resharder? = nil,
     send: (Bytes) -> Seconds
   ) {
     self.pricing = pricing
     self.recompute = recompute ?? pricing.graph.segments.map { _ in .none }
     self.strategies = strategies
-    resharder = Resharder(pricing, along: guide)
-    let graph = pricing.graph
+    self.resharder = resharder ?? Resharder(pricing)
+    graph = pricing.graph
     for op in graph.operators.indices { addOperator(op, ties: ties, zero: zero, send: send) }
     operatorNodeCount = nodes.count
   }
@@ -169,7 +172,6 @@ struct FoldedModel {
     }
   }
 
-  private var graph: Graph { pricing.graph }
   var trains: Bool { pricing.job.mode == .train }
 
   // MARK: - Nodes

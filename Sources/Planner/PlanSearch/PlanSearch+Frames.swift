@@ -86,7 +86,7 @@ extension PlanSearch {
     var bounds = try axisBounds(stages, size, microBatches)
     defer { axes[[stages, size, microBatches]] = bounds }
     return try space.frames(stages: stages, size: size, microBatches: microBatches).map { frame in
-      (frame, try bounds.bound(placed(stages: stages, mesh: frame.mesh), mesh: frame.mesh))
+      (frame, try bounds.bound(placed(stages: stages, mesh: frame.mesh), mesh: frame.mesh, cutoff: cutoff ?? .max))
     }
   }
 
@@ -271,12 +271,29 @@ extension PlanSearch {
   /// The operators of a frame, not connected; nil where one has no strategy left.
   mutating func operators(_ frame: Space.Frame, _ ties: Ties) throws -> FoldedModel? {
     let placed = placed(stages: frame.stages, mesh: frame.mesh)
-    let pricings = try space.pricings(frame, on: placed, model: model(frame))
-    let strategies = space.strategies(pricings[0], frame)
+    let prices = try meshPrices(frame)
+    let strategies = space.strategies(prices.pricings[0], frame)
     if strategies.contains(where: \.isEmpty) { return nil }
     return FoldedModel(
-      pricings: pricings, strategies: strategies, ties: ties, zero: space.request.zero, recompute: space.recompute(frame),
-      link: placed.stageLink, wrapLink: placed.wrapLink)
+      pricings: prices.pricings, strategies: strategies, ties: ties, zero: space.request.zero, recompute: space.recompute(frame),
+      resharder: prices.resharder, link: placed.stageLink, wrapLink: placed.wrapLink)
+  }
+
+  /// What frames that differ only in what their layers compute again have in common.
+  struct MeshPrices {
+    let pricings: [Pricing]
+    /// Of the first.
+    let resharder: Resharder
+  }
+
+  mutating func meshPrices(_ frame: Space.Frame) throws -> MeshPrices {
+    let key = frame.first == nil ? frame.recomputing(.none) : frame.recomputing(.none, first: Recompute.none)
+    if let known = meshPrices[key] { return known }
+    let pricings = try space.pricings(frame, on: placed(stages: frame.stages, mesh: frame.mesh), model: model(frame))
+    if meshPrices.count == Self.mostRecentModels { meshPrices.removeAll() }
+    let prices = MeshPrices(pricings: pricings, resharder: Resharder(pricings[0]))
+    meshPrices[key] = prices
+    return prices
   }
 
   mutating func placed(stages: Int, mesh: [Int]) -> Space.Placed {
@@ -339,6 +356,6 @@ extension PlanSearch {
     }
     return FoldedModel(
       pricings: operators.pricings, strategies: strategies, ties: model.ties, zero: space.request.zero, recompute: operators.recompute,
-      link: placed.stageLink, wrapLink: placed.wrapLink)
+      resharder: operators.kinds.isEmpty ? operators.resharder : nil, link: placed.stageLink, wrapLink: placed.wrapLink)
   }
 }

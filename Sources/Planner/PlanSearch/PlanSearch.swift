@@ -51,6 +51,7 @@ struct PlanSearch {
   var recentModels: [FrameModel] = []
   static let mostRecentModels = 64
   var placedMeshes: [[Int]: Space.Placed] = [:]
+  var meshPrices: [Space.Frame: MeshPrices] = [:]
   /// By stages and chunks, and where devices are of several kinds by the size of a stage.
   var cuts: [[Int]: [[Int]]] = [:]
   let rates: DeviceRates
