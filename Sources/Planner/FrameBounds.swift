@@ -26,6 +26,9 @@ struct FrameBounds {
       }
     }
 
+    /// These layers alone.
+    func layers(_ range: Range<Int>) -> Int64 { prefix[range.upperBound] - prefix[range.lowerBound] }
+
     /// A stage that holds `layers`, with what stands before and after all layers on the outer stages.
     func stage(_ layers: Range<Int>) -> Int64 {
       prefix[layers.upperBound] - prefix[layers.lowerBound] - lessPerStage + (layers.lowerBound == 0 ? before : 0)

@@ -16,8 +16,8 @@ import Strategies
 struct PricedCuts {
   /// What a copy of each segment takes at least while the pipeline fills, with the conversions inside it and before the next copy.
   struct Fill {
-    fileprivate let forward: FrameBounds.Parts
-    fileprivate let both: FrameBounds.Parts
+    let forward: FrameBounds.Parts
+    let both: FrameBounds.Parts
 
     /// - Returns: nil where there is no choice.
     init?(_ model: FoldedModel, _ minimum: BlockMinimum, _ space: Space) throws {
@@ -67,7 +67,7 @@ struct PricedCuts {
   }
 
   /// For a copy of each segment the least of all kinds.
-  private static func parts(
+  static func parts(
     _ kinds: [(model: FoldedModel, minimum: BlockMinimum)], _ space: Space, _ weights: Configuration.Weights, price: Double, inFlight: Int
   ) throws -> FrameBounds.Parts? {
     let segments = kinds[0].model.pricing.graph.segments

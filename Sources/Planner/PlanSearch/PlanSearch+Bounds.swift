@@ -45,16 +45,22 @@ extension PlanSearch {
     let ties = space.certainTies(stages: frame.stages)
     let models = try kinds.compactMap { try frameModel(frame.recomputing($0), ties) }
     guard !models.isEmpty, let least = try frameModel(frame.recomputing(space.recomputes[0]), ties) else { return nil }
-    if fills[key.frame] == nil {
-      if fills.count == Self.mostKnownCuts { fills.removeAll() }
-      fills[key.frame] = try PricedCuts.Fill(least.operators, least.minimum, space)
-    }
-    guard let fill = fills[key.frame] else { return nil }
+    guard let fill = try fill(frame, least) else { return nil }
     if knownCuts.count == Self.mostKnownCuts { knownCuts.removeAll() }
     let cuts = try PricedCuts(
       models.map { ($0.operators, $0.minimum) }, space, frame, schedule, fill: fill, price: price.ticksPerByte, limit: limit)
     knownCuts[key] = .some(cuts)
     return cuts
+  }
+
+  /// - Parameter least: of layers that compute as little again as they may.
+  mutating func fill(_ frame: Space.Frame, _ least: FrameModel) throws -> PricedCuts.Fill? {
+    let key = frame.recomputing(.none)
+    if let known = fills[key] { return known }
+    if fills.count == Self.mostKnownCuts { fills.removeAll() }
+    let fill = try PricedCuts.Fill(least.operators, least.minimum, space)
+    fills[key] = fill
+    return fill
   }
 
   struct PricedCutsKey: Hashable {
@@ -118,6 +124,8 @@ extension PlanSearch {
     return least
   }
 
+  func priceKey(_ frame: Space.Frame, stage: Int?) -> [Int] { [frame.stages, frame.microBatches, stage ?? -1] + frame.mesh }
+
   /// A lower bound of a chain over models that differ in what layers compute again, with a price on one memory row: the price that excluded another
   /// cut of the frame, or else the best one, where the lines of two choices meet (the intersection method of Lagrangian relaxation).
   ///
@@ -137,7 +145,7 @@ extension PlanSearch {
     var below: (time: Double, excess: Double)?
     var best: (bound: Int64, price: BlockTables.Price?, fitting: [Int]?) = (.min, nil, nil)
     var fastest = Double.infinity
-    let key = [frame.stages, frame.microBatches, stage ?? -1] + frame.mesh
+    let key = priceKey(frame, stage: stage)
     var objective = objective
     var price = prices[key] ?? above.time / Double(limit)
     let known = stage == nil ? prices[key] : nil

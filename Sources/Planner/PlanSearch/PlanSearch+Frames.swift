@@ -173,7 +173,7 @@ extension PlanSearch {
       }
       connected = closer
     }
-    push(frame, interleaved, least: 0)
+    push(frame, interleaved, least: 0, isPriced: false)
     try push(frame, left, isPriced: space.request.ignoresMemoryLimit)
   }
 
@@ -217,26 +217,45 @@ extension PlanSearch {
     for cut in left { queue.push(.cut(frame, cut.schedule, cut.cut), bound: cut.bound) }
   }
 
-  /// Bounds interleaved cuts of a frame together, and what that leaves in two halves: first of the numbers of chunks, then of the cuts for one.
-  mutating func split(_ frame: Space.Frame, _ members: [BoundedCut]) throws {
-    guard let least = try jointBound(frame, members, cutoff ?? .max) else { return }
+  /// Bounds interleaved cuts of a frame together, then each by the price on memory that this gives, and what that leaves in two halves: first of
+  /// the numbers of chunks, then of the cuts for one.
+  mutating func split(_ frame: Space.Frame, _ all: [BoundedCut], isPriced: Bool) throws {
+    guard let least = try jointBound(frame, all, cutoff ?? .max) else { return }
     if least >= cutoff ?? .max {
-      pruned += members.count
+      pruned += all.count
       return
     }
+    let members = isPriced ? all : try pricedChunks(frame, all)
+    pruned += all.count - members.count
+    if members.isEmpty { return }
+    if members.count == 1 { return push(frame, members, least: least, isPriced: true) }
     var middle = members.count / 2
     if members[0].schedule != members[members.count - 1].schedule {
       while middle < members.count && members[middle].schedule == members[middle - 1].schedule { middle += 1 }
       if middle == members.count { middle = members.firstIndex { $0.schedule == members[members.count - 1].schedule } ?? members.count / 2 }
     }
-    push(frame, Array(members[..<middle]), least: least)
-    push(frame, Array(members[middle...]), least: least)
+    push(frame, Array(members[..<middle]), least: least, isPriced: true)
+    push(frame, Array(members[middle...]), least: least, isPriced: true)
   }
 
-  mutating func push(_ frame: Space.Frame, _ members: [BoundedCut], least: Int64) {
+  mutating func push(_ frame: Space.Frame, _ members: [BoundedCut], least: Int64, isPriced: Bool) {
     guard let bound = members.map(\.bound).min() else { return }
-    let item: Item = members.count == 1 ? .cut(frame, members[0].schedule, members[0].cut) : .interleaved(frame, members)
+    let item: Item = members.count == 1 ? .cut(frame, members[0].schedule, members[0].cut) : .interleaved(frame, members, isPriced: isPriced)
     queue.push(item, bound: max(bound, least))
+  }
+
+  /// The interleaved cuts that the price on memory which suits all of them together leaves, with their bounds.
+  mutating func pricedChunks(_ frame: Space.Frame, _ members: [BoundedCut]) throws -> [BoundedCut] {
+    guard let price = prices[priceKey(frame, stage: nil)], let cutoff else { return members }
+    let ties = space.certainTies(stages: frame.stages)
+    let models = try space.recomputes.compactMap { try frameModel(frame.recomputing($0), ties) }
+    guard let least = models.first, let fill = try fill(frame, least),
+      let chunks = try PricedChunks(models.map { ($0.operators, $0.minimum) }, space, frame, members, fill: fill, price: price, limit: limit)
+    else { return members }
+    return members.compactMap { member in
+      let bound = max(member.bound, chunks.bound(member.schedule, cut: member.cut))
+      return bound >= cutoff ? nil : BoundedCut(schedule: member.schedule, cut: member.cut, bound: bound)
+    }
   }
 
   /// A lower bound of all plans of several cuts, whatever their layers compute again; nil where there is no choice.

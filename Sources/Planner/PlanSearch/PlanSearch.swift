@@ -134,8 +134,8 @@ struct PlanSearch {
     case alike(Space.Frame, Schedule, [Int])
     /// A cut with layers of two kinds.
     case mixed(Space.Frame, Schedule, [Int])
-    /// Cuts for several numbers of chunks.
-    case interleaved(Space.Frame, [BoundedCut])
+    /// Cuts for several numbers of chunks; whether a price on memory is in their bounds.
+    case interleaved(Space.Frame, [BoundedCut], isPriced: Bool)
   }
 
   /// A cut with its lower bound.
@@ -236,7 +236,7 @@ struct PlanSearch {
       case .cut(let frame, let schedule, let cut): try self.bound(frame, schedule, cut, bound: bound)
       case .alike(let frame, let schedule, let cut): try solveAlike(frame, schedule, cut, bound: bound)
       case .mixed(let frame, let schedule, let cut): try solveMixed(frame, schedule, cut, bound: bound)
-      case .interleaved(let frame, let members): try split(frame, members)
+      case .interleaved(let frame, let members, let isPriced): try split(frame, members, isPriced: isPriced)
       }
     }
   }
