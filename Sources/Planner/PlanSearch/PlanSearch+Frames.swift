@@ -228,7 +228,11 @@ extension PlanSearch {
     let members = isPriced ? all : try pricedChunks(frame, all)
     pruned += all.count - members.count
     if members.isEmpty { return }
-    if members.count == 1 { return push(frame, members, least: least, isPriced: true) }
+    // A bound of one cut is cheaper than one of several, of which few are excluded together.
+    if members.count <= Self.fewCuts {
+      for member in members { push(frame, [member], least: least, isPriced: true) }
+      return
+    }
     var middle = members.count / 2
     if members[0].schedule != members[members.count - 1].schedule {
       while middle < members.count && members[middle].schedule == members[middle - 1].schedule { middle += 1 }
@@ -237,6 +241,8 @@ extension PlanSearch {
     push(frame, Array(members[..<middle]), least: least, isPriced: true)
     push(frame, Array(members[middle...]), least: least, isPriced: true)
   }
+
+  static let fewCuts = 16
 
   mutating func push(_ frame: Space.Frame, _ members: [BoundedCut], least: Int64, isPriced: Bool) {
     guard let bound = members.map(\.bound).min() else { return }
