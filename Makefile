@@ -6,7 +6,7 @@ SWIFT ?= swift
 FLAGS = $(if $(STRICT),-Xswiftc -warnings-as-errors)
 SOURCES := Package.swift Sources Tests Benchmarks
 
-.PHONY: help demo test check build dependencies format lint ranks plans check-lp test-real bench-torch bench-solve bench-known bench-search clean
+.PHONY: help demo test check build dependencies format lint ranks plans check-lp test-real differential bench-torch bench-solve bench-known bench-search clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\): *[a-z ]*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -41,6 +41,12 @@ plans: build  ## search the plans in plans/ again and compare byte for byte (TPP
 
 check-lp: build  ## what --write-lp writes, solved by HiGHS (fetched from the package index), beside the search
 	scripts/check-lp
+
+# What is enumerated takes seconds for some seeds, so the tests are built with optimisation, in a folder of their own.
+SEEDS ?= 1000
+differential: dependencies  ## the search beside enumeration of the whole space on SEEDS=1000 small random models and clusters
+	TPPLAN_SEEDS=$(SEEDS) $(SWIFT) test --configuration release -Xswiftc -enable-testing --scratch-path .build/differential \
+	  --filter searchFindsTheCheapestDecisionOfTheWholeSpace
 
 test-real: dependencies  ## sentence embeddings of a published BERT on 1, 2 and 4 ranks, against PyTorch's
 	$(SWIFT) build --build-tests $(FLAGS)

@@ -263,7 +263,7 @@ import Testing
     #expect(try objective(other) > plan.prediction.step.picoseconds)
   }
 
-  private func expectSame(_ request: SearchRequest, _ hardware: TinyHardware, _ all: Enumeration, limit: Bytes) throws {
+  func expectSame(_ request: SearchRequest, _ hardware: TinyHardware, _ all: Enumeration, limit: Bytes) throws {
     var request = request
     var hardware = hardware
     hardware.memory = limit.value
@@ -280,7 +280,7 @@ import Testing
     case .infeasible(let why):
       #expect(all.best(memory: limit) == nil, "the search found nothing within \(limit)")
       let memory = try #require(why.memory)
-      #expect(memory.limit == limit)
+      #expect(memory.limit.value == limit.value.rounded(.down))
       #expect(memory.least > limit)
       #expect(memory.least <= all.entries.map(\.memory).min()!)
     case .timeLimit: Issue.record("no time limit was set")
