@@ -240,10 +240,10 @@ package struct Space: Sendable {
 
   var layerCount: Int { layerSegments.reduce(0) { $0 + request.graph.segments[$1].repeats } }
 
-  /// Meshes of one and two axes for a stage of so many devices.
+  /// Meshes for a stage of so many devices.
   package func meshes(size: Int) -> [[Int]] {
     if let mesh = request.mesh { return [mesh] }
-    return Mesh.shapes(devices: size, maximumAxes: 2)
+    return Mesh.shapes(devices: size, maximumAxes: request.mostMeshAxes)
   }
 
   /// Every frame, in a fixed order.

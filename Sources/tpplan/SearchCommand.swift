@@ -89,7 +89,6 @@ struct SearchCommand: ParsableCommand {
     request.pipelineDegree = pp
     request.mayLeaveIdle = !allDevices
     request.mesh = try mesh.map { try Self.numbers($0, separator: "x", option: "--mesh", example: "2x4") }
-    if let mesh = request.mesh, mesh.count > 2 { throw UsageError("--mesh: a search takes one or two mesh axes, not \(mesh.count)") }
     request.microBatches = microBatches
     request.microBatchSize = microBatch
     request.schedule = schedule
