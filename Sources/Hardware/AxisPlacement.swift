@@ -32,6 +32,9 @@ package struct AxisPlacement: Hashable, Sendable {
   /// A device by itself.
   package static let alone = AxisPlacement(size: 1, steps: [], isFlat: false)
 
+  /// For lower bounds: nothing that so many devices send takes any time.
+  package static func free(size: Int) -> AxisPlacement { AxisPlacement(size: size, steps: [], isFlat: false) }
+
   /// For lower bounds: without latencies, and at each level with the most bandwidth that any of `others` has there.
   /// - Returns: nil where a placement is flat.
   package func relaxed(by others: [AxisPlacement]) -> AxisPlacement? {

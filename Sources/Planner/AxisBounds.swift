@@ -25,6 +25,18 @@ struct AxisBounds {
     let placement: AxisPlacement
   }
 
+  /// The model on a mesh of one axis alone, in the forms that questions about it need.
+  final class Problem {
+    let size: Int
+    /// Not connected.
+    let model: FoldedModel
+    let minimum: BlockMinimum
+
+    fileprivate init(size: Int, _ model: FoldedModel) {
+      (self.size, self.model, minimum) = (size, model, BlockMinimum(model))
+    }
+  }
+
   private let space: Space
   private let stages: Int
   private let microBatches: Int
@@ -34,11 +46,15 @@ struct AxisBounds {
   private let ties: Ties
   private let size: Int
   /// For each schedule.
-  private let chains: [[Chain]]
-  private let bases: [[Int64]]
-  private let slacks: [[Int64]]
+  let chains: [[Chain]]
+  /// By schedule and chain, its length where nothing is idle and nothing is sent, and what rounding may add to it.
+  let bases: [[Int64]]
+  let slacks: [[Int64]]
+  /// The operators where nothing is idle and nothing is sent.
+  let base: FoldedModel
   /// The least of each schedule whatever the mesh, with no conversions at all.
   let withoutConversions: [Int64]
+  private var problems: [Axis: Problem] = [:]
   private var excesses: [Axis: [[Int64]]] = [:]
 
   init(_ space: Space, stages: Int, size: Int, microBatches: Int, model: Pricing.Model, rates: DeviceRates, link: Link?) throws {
@@ -57,6 +73,7 @@ struct AxisBounds {
       model: model, mesh: [1], rates: rates, job: space.job(microBatches: microBatches), placements: [alone, alone], tick: space.tick, sharers: size)
     let base = FoldedModel(pricing: pricing, strategies: pricing.rules.map { Strategy.all(for: $0, mesh: [1]) }, ties: ties, link: link)
     self.chains = chains
+    self.base = base
     bases = chains.map { $0.map(base.leastOfOperators) }
     // Each cost is rounded to a whole tick.
     let nodes = Int64(base.nodes.count)
@@ -74,8 +91,10 @@ struct AxisBounds {
     var total = [[Int64]](repeating: [], count: chains.count)
     for number in chains.indices { total[number] = bases[number].indices.map { bases[number][$0] - slacks[number][$0] } }
     for axis in mesh.indices where mesh[axis] > 1 {
-      guard let placement = placed.relaxed(axis) else { return withoutConversions.min() ?? 0 }
-      let excess = try excess(Axis(size: mesh[axis], placement: placement))
+      guard placed.relaxed(axis) != nil else { return withoutConversions.min() ?? 0 }
+    }
+    for axis in mesh.indices where mesh[axis] > 1 {
+      let excess = try excess(self.axis(axis, of: mesh, placed))
       for number in chains.indices { for chain in total[number].indices { total[number][chain] += excess[number][chain] } }
     }
     return chains.indices.map { number in
@@ -83,16 +102,32 @@ struct AxisBounds {
     }.min() ?? 0
   }
 
-  /// What an axis costs over the base, for each schedule and chain.
-  private mutating func excess(_ axis: Axis) throws -> [[Int64]] {
-    if let known = excesses[axis] { return known }
-    let alone = AxisPlacement.alone
+  /// Where the groups of an axis lie unevenly on the levels, what they send is free.
+  private func axis(_ axis: Int, of mesh: [Int], _ placed: Space.Placed) -> Axis {
+    Axis(size: mesh[axis], placement: placed.relaxed(axis) ?? .free(size: mesh[axis]))
+  }
+
+  /// The mesh axes of several devices, each by itself.
+  mutating func problems(_ placed: Space.Placed, mesh: [Int]) -> [Problem] {
+    mesh.indices.filter { mesh[$0] > 1 }.map { problem(axis($0, of: mesh, placed)) }
+  }
+
+  private mutating func problem(_ axis: Axis) -> Problem {
+    if let known = problems[axis] { return known }
     let pricing = Pricing(
-      model: model, mesh: [axis.size], rates: rates, job: space.job(microBatches: microBatches), placements: [alone, axis.placement],
+      model: model, mesh: [axis.size], rates: rates, job: space.job(microBatches: microBatches), placements: [.alone, axis.placement],
       tick: space.tick, sharers: size / axis.size)
     let folded = FoldedModel(
       pricing: pricing, strategies: pricing.rules.map { Strategy.all(for: $0, mesh: [axis.size]) }, ties: ties, link: link)
-    let minimum = BlockMinimum(folded)
+    let problem = Problem(size: axis.size, folded)
+    problems[axis] = problem
+    return problem
+  }
+
+  /// What an axis costs over the base, for each schedule and chain.
+  private mutating func excess(_ axis: Axis) throws -> [[Int64]] {
+    if let known = excesses[axis] { return known }
+    let minimum = problem(axis).minimum
     let excess = try chains.indices.map { number in
       try chains[number].indices.map { max(0, (try minimum.least(.init(chains[number][$0]))?.sum ?? 0) - bases[number][$0]) }
     }

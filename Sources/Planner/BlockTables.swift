@@ -103,6 +103,40 @@ struct BlockTables {
     }
   }
 
+  /// A weighted sum's costs, so that an operator's can be changed and the least sum asked for again.
+  struct Weighed {
+    /// For all strategies of the first operator's node, then of the next node, and so on.
+    var nodeCosts: [Int64]
+    fileprivate let tables: [[Int64]]
+  }
+
+  /// - Throws: `SearchError.sumOutOfRange`.
+  func weighed(_ objective: Objective) throws -> Weighed {
+    let (nodeCosts, tables) = try weighted(objective)
+    return Weighed(nodeCosts: nodeCosts, tables: tables)
+  }
+
+  /// For each operator, where its strategies begin among the costs of all nodes.
+  var operatorStarts: [Int] {
+    var starts = [0]
+    for node in model.operatorNodes { starts.append(starts[starts.count - 1] + node.count) }
+    return model.nodeOfOperator.map { starts[$0] }
+  }
+
+  /// The least sum and a choice that has it, a strategy for each node; nil where there is no choice.
+  ///
+  /// - Throws: `SearchError.sumOutOfRange`.
+  func least(_ weighed: Weighed) throws -> (sum: Int64, choice: [Int])? {
+    try minimum.least(nodeCosts: weighed.nodeCosts, tables: weighed.tables)
+  }
+
+  /// For every strategy, node by node, the least sum of a choice that takes it; `Problem.forbidden` where there is none.
+  ///
+  /// - Throws: `SearchError.sumOutOfRange`.
+  func leastByStrategy(_ weighed: Weighed) throws -> [Int64] {
+    try minimum.leastByStrategy(nodeCosts: weighed.nodeCosts, tables: weighed.tables)
+  }
+
   private func weighted(_ objective: Objective) throws -> (nodeCosts: [Int64], tables: [[Int64]]) {
     var nodeCosts: [Int64] = []
     let memory = objective.price.map { RowWeights($0.row, model) }
@@ -262,10 +296,10 @@ struct BlockTables {
 
     /// Which of a tensor's uses are asked for, and in which layouts forward, backward, and kept: a bit for each.
     private struct Demand: Hashable {
-      var uses: UInt64 = 0
-      var forward: UInt64 = 0
-      var gradient: UInt64 = 0
-      var kept: UInt64 = 0
+      var uses: UInt128 = 0
+      var forward: UInt128 = 0
+      var gradient: UInt128 = 0
+      var kept: UInt128 = 0
 
       func joined(_ other: Demand) -> Demand {
         Demand(uses: uses | other.uses, forward: forward | other.forward, gradient: gradient | other.gradient, kept: kept | other.kept)
@@ -276,7 +310,7 @@ struct BlockTables {
     private struct Numbering {
       var uses: [Strategy.Use] = []
       var layouts: [Layout] = []
-      static let most = 64
+      static let most = 128
 
       /// Nil where there are more than a demand has bits.
       mutating func number(_ layout: Layout) -> Int? {
@@ -403,7 +437,7 @@ struct BlockTables {
             })
         }
       }
-      func sum(_ costs: [Int64], _ bits: UInt64) -> Int64 {
+      func sum(_ costs: [Int64], _ bits: UInt128) -> Int64 {
         var (sum, rest) = (Int64(0), bits)
         while rest != 0 {
           sum = min(Problem.forbidden, sum + costs[rest.trailingZeroBitCount])

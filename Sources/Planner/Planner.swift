@@ -53,17 +53,32 @@ package enum Planner {
   /// - Parameter below: plans that take this long or longer are of no interest.
   static func explore(_ request: SearchRequest, _ monitor: SearchMonitor, below: Seconds? = nil) throws -> (PlanSearch, Space) {
     var space = try Space(request)
-    var search = try PlanSearch(space, monitor, below: below)
     while true {
       do {
+        var search = try PlanSearch(space, monitor, below: below, found: try foundOnCoarserMeshes(space, monitor, below: below))
         try search.run()
         return (search, space)
       } catch SearchError.sumOutOfRange where space.tick.value < 1 {
         // Slow links can make sums larger than the estimate: a coarser unit holds them.
         space = try Space(request, tick: space.tick * 100)
-        search = try PlanSearch(space, monitor, below: below)
       }
     }
+  }
+
+  /// First plans on a given mesh of more than two axes, without which no strategy could be left out: the best of those that treat two neighbouring
+  /// axes alike, as if they were one.
+  private static func foundOnCoarserMeshes(_ space: Space, _ monitor: SearchMonitor, below: Seconds?) throws -> [PlanSearch.Candidate] {
+    guard let mesh = space.request.mesh, Space.isFine(mesh), space.request.alikeAxis == nil else { return [] }
+    var best: PlanSearch.Candidate?
+    for axis in 0..<mesh.count - 1 where mesh[axis] > 1 && mesh[axis + 1] > 1 {
+      var request = space.request
+      (request.alikeAxis, request.top) = (axis, 1)
+      let ceiling = best.map { space.tick * Double($0.objective) }
+      var search = try PlanSearch(try Space(request, tick: space.tick), monitor, below: ceiling ?? below)
+      try search.run()
+      best = search.best ?? best
+    }
+    return best.map { [$0] } ?? []
   }
 
   static func outcome(_ explored: (PlanSearch, Space)) throws -> PlanOutcome { try outcome(explored.0, explored.1) }

@@ -43,6 +43,9 @@ package struct SearchRequest: Sendable {
   package var layersMayDiffer = true
   /// Whether a sequence that a causal attention splits stands in zig-zag order, where it can; otherwise its parts are contiguous.
   package var isZigzag = true
+  /// A mesh axis that every operator treats as it does the next one, unless its constraints leave it no such split: a part of the space that is
+  /// searched for a first plan.
+  var alikeAxis: Int?
   /// The split of a fixed configuration; nil leaves it to the search.
   package var form: MegatronForm?
   /// Whether plans that do not fit a device's memory are priced all the same.
@@ -55,7 +58,7 @@ package struct SearchRequest: Sendable {
   package var top = 1
 
   /// As many mesh axes are searched where nothing is said.
-  package static let usualMeshAxes = 2
+  package static let usualMeshAxes = 3
   /// The most mesh axes that a search takes: an operator has as many strategies as it has on one axis, to the power of their number.
   package static let largestMeshAxes = 3
 
