@@ -66,6 +66,8 @@ struct BlockTables {
   /// The numbers of strategies of the nodes after the operators'.
   private let holders: [Int]
   private let minimum: TableMinimum
+  /// For each operator's node, and that of its weights, where its strategies begin among the costs of all nodes.
+  private let starts: [Int]
 
   /// - Parameters:
   ///   - model: its operators; it need not be connected.
@@ -79,6 +81,7 @@ struct BlockTables {
     holders = builder.holders
     guard let minimum = TableMinimum(strategyCounts: model.operatorNodes.map(\.count) + holders, tables: pieces.map(\.table)) else { return nil }
     self.minimum = minimum
+    starts = model.operatorNodes.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1.count) }
   }
 
   /// The least weighted sum over all choices of operators' strategies, and a choice that has it; nil where there is no choice.
@@ -116,11 +119,15 @@ struct BlockTables {
     return Weighed(nodeCosts: nodeCosts, tables: tables)
   }
 
-  /// For each operator, where its strategies begin among the costs of all nodes.
-  var operatorStarts: [Int] {
-    var starts = [0]
-    for node in model.operatorNodes { starts.append(starts[starts.count - 1] + node.count) }
-    return model.nodeOfOperator.map { starts[$0] }
+  /// Where an operator's strategies begin among the costs of all nodes.
+  func start(of op: OperatorID) -> Int { starts[model.nodeOfOperator[op]] }
+
+  /// What an operator takes with its weights under one of its strategies.
+  func cost(of op: OperatorID, _ strategy: Int, _ weighed: Weighed) -> Int64 {
+    let own = weighed.nodeCosts[start(of: op) + strategy]
+    guard let (node, options) = model.weightsUses(of: op) else { return own }
+    let uses = model.parameterUses(of: op, model.strategies[op][strategy])
+    return own + (options.indices.filter { options[$0] == uses }.map { weighed.nodeCosts[starts[node] + $0] }.min() ?? 0)
   }
 
   /// The least sum and a choice that has it, a strategy for each node; nil where there is no choice.
@@ -418,7 +425,11 @@ struct BlockTables {
       let layouts = numbering.layouts
       let repeats = model.isRevived(tensor)
       let holds = keeps && model.isShared(tensor)
-      let bytes = holds ? layouts.map { model.pricing.keptBytes(tensor, $0).whole } : []
+      var bytes = holds ? layouts.map { model.pricing.keptBytes(tensor, $0).whole } : []
+      // In a lower bound from axes by themselves, a copy that two layouts of the mesh have in common must not count on every axis anew: of all but the
+      // first, what a layout takes more than a perfectly shared one.
+      let once = model.pricing.sharers == nil ? 0 : bytes.min() ?? 0
+      for index in bytes.indices { bytes[index] -= once }
       let ownIsKept = producer != nil && model.producerKeeps(tensor)
       let carriesGradient = model.trains && model.pricing.needsGradient[tensor]
       let asked = parts.joined().reduce(Demand()) { $0.joined($1.demand) }
@@ -460,7 +471,10 @@ struct BlockTables {
         }
         piece.forward.append(forward)
         piece.backward.append(backward)
-        if holds { piece.kept.append(sum(bytes, demand.kept | (ownIsKept ? 1 << produced! : 0))) }
+        if holds {
+          let layouts = demand.kept | (ownIsKept ? 1 << produced! : 0)
+          piece.kept.append(layouts == 0 ? 0 : once + sum(bytes, layouts))
+        }
       }
       func walk(_ dimension: Int, _ demand: Demand, producerClass: Int, produced: Int?) {
         if dimension == classParts.count { return add(demand, producerClass: producerClass, produced: produced) }

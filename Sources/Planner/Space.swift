@@ -379,7 +379,10 @@ package struct Space: Sendable {
     func relaxed(_ axis: Int) -> AxisPlacement? {
       if placementsOfKinds.count > 1 { return nil }
       let placements = placementsOfKinds[0]
-      return placements[1 << axis].relaxed(by: placements.indices.filter { $0 >> axis & 1 == 1 }.map { placements[$0] })
+      let alone = placements.indices.filter { $0.nonzeroBitCount == 1 }.map { placements[$0] }
+      return placements[1 << axis].relaxed(by: placements.indices.filter { $0 >> axis & 1 == 1 }.map { placements[$0] }) { level in
+        alone.count { $0.steps.contains { $0.level == level } }
+      }
     }
   }
 

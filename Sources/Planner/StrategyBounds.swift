@@ -19,12 +19,15 @@ import Strategies
 /// n ranks of one axis takes n times what it does on the others, not n − 1 times the base more. The λ are found by steps along the subgradient, as long as
 /// the cutoff as length (Polyak 1969) may still be reached.
 ///
+/// Where memory binds, each byte that all stages together hold has a price μ, and what they may hold counts for as much less, which is a lower bound
+/// again (Lagrangian relaxation). Bytes add up over the axes as times do.
+///
 /// With M_a,op(s) the least sum on axis a where the operator takes s there, the plans in which it takes t have no less than
 ///
 ///     base + Σ_a (M_a,op(t_a) − base) + g_op(t) − Σ_a λ_a,op(t_a) + (the other operators' minima)
 struct StrategyBounds {
   /// One operator's strategies: for each mesh axis the number of a choice, 0 for none.
-  private struct Operator {
+  fileprivate struct Operator {
     /// The iteration axes that a mesh axis may go to; choice k is the k-th, from 1 on.
     let iteration: [Int]
     /// For each mesh axis and choice the strategy on the axis alone; −1 where there is none.
@@ -35,11 +38,22 @@ struct StrategyBounds {
     var count: Int { isLeft.count }
   }
 
+  /// What layers compute again: the same model with other times and bytes.
+  private struct Kind {
+    let axes: [AxisBounds.Problem]
+    let tables: [BlockTables]
+    /// Where nothing is idle and nothing is sent.
+    let baseModel: FoldedModel
+    let base: BlockTables
+  }
+
   /// A chain's costs on each axis alone.
   private struct Sums {
     let base: Int64
-    /// What rounding may add.
-    let slack: Int64
+    /// Of it, the choice of each node.
+    let baseChoice: [Int]
+    /// What the bound has less: for rounding, and for the bytes that there are.
+    let less: Int64
     /// No plan of interest has a chain so long.
     let target: Int64
     var weighed: [BlockTables.Weighed]
@@ -49,47 +63,48 @@ struct StrategyBounds {
     let more: [[Int64]]
   }
 
-  private let axes: [AxisBounds.Problem]
-  private let tables: [BlockTables]
-  private let starts: [[Int]]
+  /// A bound with what the axes and the operators choose.
+  private struct Bound {
+    var sum: Int64
+    /// For each axis, a strategy for each node.
+    var choices: [[Int]] = []
+    /// For each operator and axis the choice that the axis makes, and the one that the operator makes.
+    var chosen: [[Int]] = []
+    var wanted: [[Int]] = []
+  }
+
+  private let kinds: [Kind]
+  private let space: Space
+  private let frame: Space.Frame
   private let chains: [[Chain]]
-  private let bases: [[Int64]]
   private let slacks: [[Int64]]
-  private let baseModel: FoldedModel
+  private let schedules: [Schedule]
+  private let limit: Int64
   private var operators: [Operator]
+  private let sizes: [Int]
   /// The mesh axes that split anything.
   private let meshAxes: [Int]
 
-  static let mostSteps = 40
+  static let mostSteps = 32
+  static let mostPrices = 8
 
-  init(_ bounds: inout AxisBounds, _ placed: Space.Placed, mesh: [Int]) throws {
-    axes = bounds.problems(placed, mesh: mesh)
-    tables = axes.compactMap(\.minimum.tables)
-    starts = tables.map(\.operatorStarts)
-    (chains, bases, slacks) = (bounds.chains, bounds.bases, bounds.slacks)
-    baseModel = bounds.base
-    meshAxes = mesh.indices.filter { mesh[$0] > 1 }
-    let axes = axes
-    operators = baseModel.pricing.rules.enumerated().map { op, rule in
-      let iteration = rule.iteration.indices.filter { rule.iteration[$0].isSplittable && rule.iteration[$0].extent > 1 }
-      let alone = axes.map { axis in
-        ([nil] + iteration.map { $0 }).map { wanted in axis.model.strategies[op].firstIndex { $0.assignment[0] == wanted } ?? -1 }
-      }
-      var choices: [UInt8] = []
-      var parts = rule.iteration.map { _ in 1 }
-      func add(_ chosen: [UInt8]) {
-        let axis = chosen.count
-        if axis == axes.count { return choices += chosen }
-        for choice in 0...iteration.count where alone[axis][choice] >= 0 {
-          let loops = choice == 0 ? [] : rule.iteration[iteration[choice - 1]].splits
-          for loop in loops { parts[loop] *= axes[axis].size }
-          if loops.allSatisfy({ parts[$0] <= rule.iteration[$0].extent }) { add(chosen + [UInt8(choice)]) }
-          for loop in loops { parts[loop] /= axes[axis].size }
-        }
-      }
-      add([])
-      return Operator(iteration: iteration, alone: alone, choices: choices, isLeft: [Bool](repeating: true, count: choices.count / axes.count))
+  /// - Parameter limit: what a stage may hold on the largest device.
+  /// - Returns: nil where of some axis nothing but its least sums is known.
+  init?(_ bounds: inout AxisBounds, _ placed: Space.Placed, _ frame: Space.Frame, _ space: Space, limit: Int64) {
+    (self.space, self.frame, self.limit) = (space, frame, limit)
+    var kinds: [Kind] = []
+    for recompute in space.recomputes {
+      let (axes, base) = bounds.problems(placed, mesh: frame.mesh, recompute)
+      let tables = axes.compactMap(\.minimum.tables)
+      guard tables.count == axes.count, let baseTables = base.minimum.tables else { return nil }
+      kinds.append(Kind(axes: axes, tables: tables, baseModel: base.model, base: baseTables))
     }
+    self.kinds = kinds
+    (chains, slacks, schedules) = (bounds.chains, bounds.slacks, bounds.schedules)
+    meshAxes = frame.mesh.indices.filter { frame.mesh[$0] > 1 }
+    let axes = kinds[0].axes
+    sizes = axes.map(\.size)
+    operators = axes[0].model.pricing.rules.enumerated().map { Operator($0, $1, axes) }
   }
 
   /// Whether no bound has reached the cutoff for a strategy.
@@ -102,118 +117,217 @@ struct StrategyBounds {
 
   /// A lower bound of the step, whatever the schedule and the cut. Strategies whose bounds reach the cutoff under every schedule are left no more.
   mutating func bound(below cutoff: Int64) throws -> Int64 {
-    // Of some axis nothing but its least sums is known.
-    guard tables.count == axes.count else { return 0 }
     var least = Int64.max
     var left = operators.map { [Bool](repeating: false, count: $0.count) }
     for schedule in chains.indices {
-      var bound: Int64 = 0
-      var own = operators.map(\.isLeft)
-      for chain in chains[schedule].indices where bound < cutoff {
-        guard var sums = try sums(schedule, chain, cutoff) else { continue }
-        bound = max(bound, try ascend(&sums, &own) / chains[schedule][chain].sharers)
+      // Of the chains, the one that is longest whatever the memory.
+      var longest: (chain: Int, bound: Int64) = (0, .min)
+      for chain in chains[schedule].indices {
+        guard let sums = try sums(kinds[0], schedule, chain, nil, cutoff), let bound = try bound(kinds[0], sums, operators.map(\.isLeft)) else {
+          return 0
+        }
+        let sum = bound.sum / chains[schedule][chain].sharers
+        if sum > longest.bound { longest = (chain, sum) }
       }
-      least = min(least, bound)
-      if bound < cutoff { for op in operators.indices { for t in own[op].indices where own[op][t] { left[op][t] = true } } }
+      var ofSchedule = longest.bound
+      if longest.bound < cutoff {
+        ofSchedule = .max
+        let price = try price(schedule, longest.chain, cutoff)
+        for kind in kinds {
+          guard var sums = try sums(kind, schedule, longest.chain, price, cutoff) else { return 0 }
+          var own = operators.map(\.isLeft)
+          let bound = max(longest.bound, try ascend(kind, &sums, &own) / chains[schedule][longest.chain].sharers)
+          ofSchedule = min(ofSchedule, bound)
+          if bound < cutoff { for op in operators.indices { for t in own[op].indices where own[op][t] { left[op][t] = true } } }
+        }
+      }
+      least = min(least, ofSchedule)
     }
     for op in operators.indices { operators[op].isLeft = left[op] }
     return least
   }
 
-  /// Nil where the sums would be too large.
-  private func sums(_ schedule: Int, _ number: Int, _ cutoff: Int64) throws -> Sums? {
+  // MARK: - Memory
+
+  /// What all stages together hold, at least.
+  private func row(_ schedule: Int, _ cutoff: Int64) -> BlockTables.MemoryRow {
+    let segments = space.request.graph.segments
+    let layers = space.layerSegments
+    var most = space.layerCount
+    if layers.count == 1, let layer = layers.first {
+      // A stage carries out all micro-batches of all its layers.
+      let m = Int64(frame.microBatches)
+      let passes = kinds[0].baseModel.leastOfOperators(Chain(layer, of: segments.count, .init(forward: m, backward: m)))
+      most = Int(min(Int64(most), cutoff / max(1, passes - 4 * m * Int64(operators.count))))
+    }
+    let held = space.leastKept(schedules[schedule], stages: frame.stages, microBatches: frame.microBatches, most: max(1, most))
+    let kept = segments.indices.map { segment in
+      if segment < layers.lowerBound { return held.before }
+      if segment >= layers.upperBound { return held.after }
+      // Which of several kinds of layers are where little is in flight is open.
+      return layers.count == 1 ? held.layers : segments[segment].repeats * min(held.after, held.before)
+    }
+    let reserved = ((try? space.reserved(frame)) ?? []).reduce(0, +)
+    return .init(copies: segments.map(\.repeats), kept: kept, op: nil, reserved: reserved)
+  }
+
+  /// The price at which the bound over all kinds of layers is greatest, found where the lines of two choices meet; nil where memory does not bind.
+  private func price(_ schedule: Int, _ chain: Int, _ cutoff: Int64) throws -> BlockTables.Price? {
+    if space.request.ignoresMemoryLimit { return nil }
+    let row = row(schedule, cutoff)
+    let all = limit * Int64(frame.stages)
+    func evaluated(_ price: BlockTables.Price?) throws -> (bound: Int64, time: Double, excess: Double)? {
+      var least: (bound: Int64, time: Double, excess: Double)?
+      for kind in kinds {
+        guard let sums = try sums(kind, schedule, chain, price, cutoff), let bound = try bound(kind, sums, operators.map(\.isLeft)) else {
+          return nil
+        }
+        if bound.sum >= least?.bound ?? .max { continue }
+        let ofBase = kind.base.memory(sums.baseChoice, row)
+        let bytes = zip(kind.tables, bound.choices).reduce(ofBase) { $0 + $1.0.memory($1.1, row) - ofBase }
+        let excess = Double(bytes - all)
+        least = (bound.sum, Double(bound.sum) - (price?.ticksPerByte ?? 0) * excess, excess)
+      }
+      return least
+    }
+    guard var above = try evaluated(nil), above.excess > 0 else { return nil }
+    var below: (bound: Int64, time: Double, excess: Double)?
+    var best: (bound: Int64, price: BlockTables.Price?) = (above.bound, nil)
+    var ticks = above.time / Double(all)
+    for _ in 0..<Self.mostPrices {
+      let price = BlockTables.Price(row: row, limit: all, ticksPerByte: ticks)
+      var evaluation: (bound: Int64, time: Double, excess: Double)?
+      do { evaluation = try evaluated(price) } catch SearchError.sumOutOfRange { break }
+      guard let next = evaluation else { break }
+      if next.bound > best.bound { best = (next.bound, price) }
+      if next.excess > 0 { above = next } else { below = next }
+      guard let below else {
+        ticks *= 10
+        continue
+      }
+      let meeting = (below.time - above.time) / (above.excess - below.excess)
+      guard meeting > 0, abs(meeting - ticks) > 1e-2 * ticks else { break }
+      ticks = meeting
+    }
+    return best.price
+  }
+
+  // MARK: - Sums
+
+  /// Nil where they would be too large.
+  private func sums(_ kind: Kind, _ schedule: Int, _ number: Int, _ price: BlockTables.Price?, _ cutoff: Int64) throws -> Sums? {
     let chain = chains[schedule][number]
     let (target, overflow) = cutoff.multipliedReportingOverflow(by: chain.sharers)
     guard !overflow, target < Problem.largestSum else { return nil }
-    let weighed = try tables.map { try $0.weighed(.init(chain)) }
-    return Sums(
-      base: bases[schedule][number], slack: slacks[schedule][number], target: target, weighed: weighed,
-      charges: operators.map { own in own.alone.map { [Int64](repeating: 0, count: $0.count) } },
-      more: operators.indices.map { more($0, chain) })
+    var objective = BlockTables.Objective(chain)
+    objective.price = price
+    do {
+      let base = try kind.base.weighed(objective)
+      guard let least = try kind.base.least(base) else { return nil }
+      let weighed = try kind.tables.map { try $0.weighed(objective) }
+      return Sums(
+        base: least.sum, baseChoice: least.choice, less: slacks[schedule][number] + (price.map { $0.allowance + rounding($0) } ?? 0), target: target,
+        weighed: weighed, charges: operators.map { own in own.alone.map { [Int64](repeating: 0, count: $0.count) } },
+        more: operators.indices.map { more(kind, $0, base, weighed, chain) })
+    } catch SearchError.sumOutOfRange {
+      return nil
+    }
   }
 
-  /// What each strategy of an operator takes more than the sum over its axes.
-  private func more(_ op: OperatorID, _ chain: Chain) -> [Int64] {
+  /// Each node's bytes are rounded up to whole ones.
+  private func rounding(_ price: BlockTables.Price) -> Int64 {
+    let bytes = kinds[0].axes[0].model.operatorNodes.reduce(0) { $0 + price.row.copies[$1.segment] + price.row.kept[$1.segment] }
+    return Int64((2 * Double(sizes.count * bytes) * price.ticksPerByte).rounded(.up))
+  }
+
+  /// What each strategy of an operator takes more than the sum over its axes: that which is not a start-up grows with the ranks that all do it.
+  private func more(_ kind: Kind, _ op: OperatorID, _ base: BlockTables.Weighed, _ weighed: [BlockTables.Weighed], _ chain: Chain) -> [Int64] {
     let own = operators[op]
-    let weights = chain.segments[baseModel.pricing.graph.segmentOfOperator[op]]
-    let base = Double(baseModel.cost(of: op, 0, weights))
-    let costs = zip(axes, own.alone).map { axis, alone in alone.map { $0 < 0 ? 0 : Double(axis.model.cost(of: op, $0, weights)) } }
-    // What is not a start-up grows with the ranks that all do it.
-    let growing = zip(axes, costs).map { max(0, $1[0] - base) / Double($0.size - 1) }.min() ?? 0
+    let weights = chain.segments[kind.baseModel.pricing.graph.segmentOfOperator[op]]
+    let alone = kind.base.cost(of: op, 0, base)
+    let growing =
+      kind.axes.indices.map { axis in
+        Double(max(0, kind.tables[axis].cost(of: op, own.alone[axis][0], weighed[axis]) - alone)) / Double(sizes[axis] - 1)
+      }.min() ?? 0
     let rounding = 4 * Double(weights.forward + weights.backward + weights.once)
     return (0..<own.count).map { number in
-      var (ranks, single, split) = (1.0, 0.0, 0.0)
-      for axis in axes.indices {
-        let choice = Int(own.choices[number * axes.count + axis])
-        if choice > 0 {
-          split += max(0, costs[axis][choice] - base)
-        } else {
-          ranks *= Double(axes[axis].size)
-          single += Double(axes[axis].size) - 1
-        }
+      var (ranks, single) = (1.0, 0.0)
+      for axis in sizes.indices where own.choices[number * sizes.count + axis] == 0 {
+        ranks *= Double(sizes[axis])
+        single += Double(sizes[axis]) - 1
       }
-      return Int64(max(0, (ranks - 1 - single) * growing + (ranks - 1) * split - ranks * rounding))
+      return Int64(max(0, (ranks - 1 - single) * growing - ranks * rounding))
     }
   }
 
   /// Looks for charges under which the bound reaches the target; with the best of them, leaves out strategies.
-  private func ascend(_ sums: inout Sums, _ left: inout [[Bool]]) throws -> Int64 {
+  private func ascend(_ kind: Kind, _ sums: inout Sums, _ left: inout [[Bool]]) throws -> Int64 {
     var best = sums
-    var highest = Int64.min
+    var (highest, before) = (Int64.min, Int64.min)
     var (length, idle) = (1.0, 0)
     for step in 0..<Self.mostSteps {
-      guard let (bound, chosen, wanted) = try bound(sums, left) else { return sums.target }
-      if bound > highest {
-        (best, highest, idle) = (sums, bound, 0)
+      // Charges that no sum may hold lead nowhere.
+      let next: Bound?
+      do { next = try self.bound(kind, sums, left) } catch SearchError.sumOutOfRange where step > 0 { break }
+      guard let bound = next else { return sums.target }
+      if bound.sum > highest {
+        (best, highest, idle) = (sums, bound.sum, 0)
       } else {
         idle += 1
-        if idle == 4 { (length, idle) = (length / 2, 0) }
+        if idle == 3 { (length, idle) = (length / 2, 0) }
       }
       if highest >= sums.target || step == Self.mostSteps - 1 { break }
+      if step % 8 == 7 {
+        // Whether it is worth the while.
+        if Double(highest - before) < 0.05 * Double(sums.target - highest) { break }
+        before = highest
+      } else if step == 0 {
+        before = highest
+      }
       var differing = 0
-      for op in operators.indices { for axis in axes.indices where chosen[op][axis] != wanted[op][axis] { differing += 2 } }
+      for op in operators.indices { for axis in sizes.indices where bound.chosen[op][axis] != bound.wanted[op][axis] { differing += 2 } }
       if differing == 0 { break }
-      let change = Int64(length * Double(sums.target - bound) / Double(differing))
+      let change = Int64(length * Double(sums.target - bound.sum) / Double(differing))
       if change < 1 { break }
       for op in operators.indices {
-        for axis in axes.indices where chosen[op][axis] != wanted[op][axis] {
-          charge(&sums, op, axis, chosen[op][axis], change)
-          charge(&sums, op, axis, wanted[op][axis], -change)
+        for axis in sizes.indices where bound.chosen[op][axis] != bound.wanted[op][axis] {
+          charge(kind, &sums, op, axis, bound.chosen[op][axis], change)
+          charge(kind, &sums, op, axis, bound.wanted[op][axis], -change)
         }
       }
     }
-    if highest < sums.target, try leaveOut(best, &left) {
+    if highest < sums.target, try leaveOut(kind, best, &left) {
       // Without what was left out the bound may be higher.
-      guard let (bound, _, _) = try bound(best, left) else { return sums.target }
-      highest = max(highest, bound)
+      guard let bound = try bound(kind, best, left) else { return sums.target }
+      highest = max(highest, bound.sum)
     }
-    return max(highest, 0)
+    return highest
   }
 
-  private func charge(_ sums: inout Sums, _ op: OperatorID, _ axis: Int, _ choice: Int, _ change: Int64) {
+  private func charge(_ kind: Kind, _ sums: inout Sums, _ op: OperatorID, _ axis: Int, _ choice: Int, _ change: Int64) {
     sums.charges[op][axis][choice] += change
-    sums.weighed[axis].nodeCosts[starts[axis][op] + operators[op].alone[axis][choice]] += change
+    sums.weighed[axis].nodeCosts[kind.tables[axis].start(of: op) + operators[op].alone[axis][choice]] += change
   }
 
-  /// The bound, and for each operator and axis the choice that the axis makes and the one that the operator makes; nil where there is none.
-  private func bound(_ sums: Sums, _ left: [[Bool]]) throws -> (bound: Int64, chosen: [[Int]], wanted: [[Int]])? {
-    var total = sums.base - sums.slack
-    var chosen = operators.map { _ in [Int](repeating: 0, count: axes.count) }
-    for axis in axes.indices {
-      guard let least = try tables[axis].least(sums.weighed[axis]) else { return nil }
-      total += least.sum - sums.base
+  /// Nil where there is no choice.
+  private func bound(_ kind: Kind, _ sums: Sums, _ left: [[Bool]]) throws -> Bound? {
+    var bound = Bound(sum: sums.base - sums.less, chosen: operators.map { _ in [Int](repeating: 0, count: sizes.count) })
+    for axis in sizes.indices {
+      guard let least = try kind.tables[axis].least(sums.weighed[axis]) else { return nil }
+      bound.sum += least.sum - sums.base
+      bound.choices.append(least.choice)
       for op in operators.indices {
-        let strategy = least.choice[axes[axis].model.nodeOfOperator[op]]
-        chosen[op][axis] = operators[op].alone[axis].firstIndex(of: strategy) ?? 0
+        let strategy = least.choice[kind.axes[axis].model.nodeOfOperator[op]]
+        bound.chosen[op][axis] = operators[op].alone[axis].firstIndex(of: strategy) ?? 0
       }
     }
-    var wanted = chosen
+    bound.wanted = bound.chosen
     for op in operators.indices {
       guard let (least, number) = least(op, sums, left[op]) else { return nil }
-      total += least
-      wanted[op] = axes.indices.map { Int(operators[op].choices[number * axes.count + $0]) }
+      bound.sum += least
+      bound.wanted[op] = sizes.indices.map { Int(operators[op].choices[number * sizes.count + $0]) }
     }
-    return (total, chosen, wanted)
+    return bound
   }
 
   /// The least that an operator gives back, over the strategies that are left.
@@ -227,22 +341,28 @@ struct StrategyBounds {
   }
 
   private func own(_ op: OperatorID, _ number: Int, _ sums: Sums) -> Int64 {
-    axes.indices.reduce(sums.more[op][number]) { $0 - sums.charges[op][$1][Int(operators[op].choices[number * axes.count + $1])] }
+    var own = sums.more[op][number]
+    for axis in sizes.indices { own -= sums.charges[op][axis][Int(operators[op].choices[number * sizes.count + axis])] }
+    return own
   }
 
   /// - Returns: whether any strategy was left out.
-  private func leaveOut(_ sums: Sums, _ left: inout [[Bool]]) throws -> Bool {
-    let byStrategy = try zip(tables, sums.weighed).map { try $0.leastByStrategy($1) }
+  private func leaveOut(_ kind: Kind, _ sums: Sums, _ left: inout [[Bool]]) throws -> Bool {
+    let byStrategy = try zip(kind.tables, sums.weighed).map { try $0.leastByStrategy($1) }
     let least = operators.indices.map { self.least($0, sums, left[$0])?.least ?? 0 }
-    let all = least.reduce(sums.base - sums.slack, +)
+    let all = least.reduce(sums.base - sums.less, +)
     var isChanged = false
     for op in operators.indices {
       for number in left[op].indices where left[op][number] {
-        let leasts = axes.indices.map { axis in
-          byStrategy[axis][starts[axis][op] + operators[op].alone[axis][Int(operators[op].choices[number * axes.count + axis])]]
+        var bound = all - least[op] + own(op, number, sums)
+        var isPossible = true
+        for axis in sizes.indices {
+          let strategy = operators[op].alone[axis][Int(operators[op].choices[number * sizes.count + axis])]
+          let ofAxis = byStrategy[axis][kind.tables[axis].start(of: op) + strategy]
+          if ofAxis >= Problem.forbidden { isPossible = false }
+          bound += min(ofAxis, Problem.largestSum) - sums.base
         }
-        let bound = leasts.reduce(all - least[op] + own(op, number, sums)) { $0 + $1 - sums.base }
-        if leasts.contains(Problem.forbidden) || bound >= sums.target {
+        if !isPossible || bound >= sums.target {
           left[op][number] = false
           isChanged = true
         }
@@ -252,15 +372,28 @@ struct StrategyBounds {
   }
 }
 
-extension FoldedModel {
-  /// What an operator with its weights takes in a chain, under one of its strategies.
-  fileprivate func cost(of op: OperatorID, _ strategy: Int, _ weights: Chain.Weights) -> Int64 {
-    func cost(_ node: Node, _ s: Int) -> Int64 {
-      weights.forward * node.forward[s] + weights.backward * node.backward[s] + weights.once * node.once[s]
+extension StrategyBounds.Operator {
+  fileprivate init(_ op: OperatorID, _ rule: OperatorRule, _ axes: [AxisBounds.Problem]) {
+    let iteration = rule.iteration.indices.filter { rule.iteration[$0].isSplittable && rule.iteration[$0].extent > 1 }
+    let alone = axes.map { axis in
+      ([nil] + iteration.map { $0 }).map { wanted in axis.model.strategies[op].firstIndex { $0.assignment[0] == wanted } ?? -1 }
     }
-    let own = cost(nodes[nodeOfOperator[op]], strategy)
-    guard let (node, options) = weightsUses(of: op) else { return own }
-    let uses = parameterUses(of: op, strategies[op][strategy])
-    return own + (options.indices.filter { options[$0] == uses }.map { cost(nodes[node], $0) }.min() ?? 0)
+    var choices: [UInt8] = []
+    var parts = rule.iteration.map { _ in 1 }
+    func add(_ chosen: [UInt8]) {
+      let axis = chosen.count
+      if axis == axes.count {
+        choices += chosen
+        return
+      }
+      for choice in 0...iteration.count where alone[axis][choice] >= 0 {
+        let loops = choice == 0 ? [] : rule.iteration[iteration[choice - 1]].splits
+        for loop in loops { parts[loop] *= axes[axis].size }
+        if loops.allSatisfy({ parts[$0] <= rule.iteration[$0].extent }) { add(chosen + [UInt8(choice)]) }
+        for loop in loops { parts[loop] /= axes[axis].size }
+      }
+    }
+    add([])
+    self.init(iteration: iteration, alone: alone, choices: choices, isLeft: [Bool](repeating: true, count: choices.count / axes.count))
   }
 }

@@ -11,8 +11,9 @@ extension PlanSearch {
     let key = [frame.stages, frame.size, frame.microBatches]
     var axisBounds = try axisBounds(frame.stages, frame.size, frame.microBatches)
     let placed = placed(stages: frame.stages, mesh: frame.mesh)
-    var bounds = try StrategyBounds(&axisBounds, placed, mesh: frame.mesh)
+    let made = StrategyBounds(&axisBounds, placed, frame, space, limit: limit)
     axes[key] = axisBounds
+    guard var bounds = made else { return false }
     guard try bounds.bound(below: cutoff) < cutoff else { return true }
     guard Space.isFine(frame.mesh) else { return false }
     let pricing = try space.pricing(frame, on: placed, model: model(frame))
