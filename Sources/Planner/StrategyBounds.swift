@@ -45,6 +45,14 @@ struct StrategyBounds {
     /// Where nothing is idle and nothing is sent.
     let baseModel: FoldedModel
     let base: BlockTables
+    let recompute: Recompute
+  }
+
+  /// Operators at their prices on the mesh.
+  private struct Exact {
+    let model: FoldedModel
+    /// For each operator and strategy of the model, its number here.
+    let numbers: [[Int]]
   }
 
   /// A chain's costs on each axis alone.
@@ -74,6 +82,8 @@ struct StrategyBounds {
   }
 
   private let kinds: [Kind]
+  /// By kind, the operators with the strategies that are left, at their prices on the mesh; empty before these are known.
+  private var exact: [Exact] = []
   private let space: Space
   private let frame: Space.Frame
   private let chains: [[Chain]]
@@ -97,7 +107,7 @@ struct StrategyBounds {
       let (axes, base) = bounds.problems(placed, mesh: frame.mesh, recompute)
       let tables = axes.compactMap(\.minimum.tables)
       guard tables.count == axes.count, let baseTables = base.minimum.tables else { return nil }
-      kinds.append(Kind(axes: axes, tables: tables, baseModel: base.model, base: baseTables))
+      kinds.append(Kind(axes: axes, tables: tables, baseModel: base.model, base: baseTables, recompute: recompute))
     }
     self.kinds = kinds
     (chains, slacks, schedules) = (bounds.chains, bounds.slacks, bounds.schedules)
@@ -108,11 +118,25 @@ struct StrategyBounds {
   }
 
   /// Whether no bound has reached the cutoff for a strategy.
-  func isLeft(_ op: OperatorID, _ strategy: Strategy) -> Bool {
+  func isLeft(_ op: OperatorID, _ strategy: Strategy) -> Bool { number(op, strategy).map { operators[op].isLeft[$0] } ?? true }
+
+  /// From now on operators take what they take on the mesh: small parts are less efficient, some are larger than others, and every collective starts.
+  ///
+  /// - Parameter models: for each kind of layers, with strategies that are left; none is connected.
+  mutating func refine(_ models: [FoldedModel]) {
+    exact = models.map { model in
+      Exact(model: model, numbers: model.strategies.enumerated().map { op, strategies in strategies.map { number(op, $0) ?? 0 } })
+    }
+    for op in operators.indices {
+      let numbers = Set(exact.flatMap { $0.numbers[op] })
+      for number in operators[op].isLeft.indices where !numbers.contains(number) { operators[op].isLeft[number] = false }
+    }
+  }
+
+  private func number(_ op: OperatorID, _ strategy: Strategy) -> Int? {
     let own = operators[op]
     let wanted = meshAxes.map { axis in strategy.assignment[axis].map { UInt8((own.iteration.firstIndex(of: $0) ?? 0) + 1) } ?? 0 }
-    let found = (0..<own.count).first { number in wanted.indices.allSatisfy { own.choices[number * wanted.count + $0] == wanted[$0] } }
-    return found.map { own.isLeft[$0] } ?? true
+    return (0..<own.count).first { number in wanted.indices.allSatisfy { own.choices[number * wanted.count + $0] == wanted[$0] } }
   }
 
   /// A lower bound of the step, whatever the schedule and the cut. Strategies whose bounds reach the cutoff under every schedule are left no more.
@@ -228,7 +252,11 @@ struct StrategyBounds {
       return Sums(
         base: least.sum, baseChoice: least.choice, less: slacks[schedule][number] + (price.map { $0.allowance + rounding($0) } ?? 0), target: target,
         weighed: weighed, charges: operators.map { own in own.alone.map { [Int64](repeating: 0, count: $0.count) } },
-        more: operators.indices.map { more(kind, $0, base, weighed, chain) })
+        more: operators.indices.map { op in
+          let more = more(kind, op, base, weighed, chain)
+          return exact.isEmpty
+            ? more : self.more(exact[space.recomputes.firstIndex(of: kind.recompute)!], kind, op, base, weighed, chain, price, atLeast: more)
+        })
     } catch SearchError.sumOutOfRange {
       return nil
     }
@@ -258,6 +286,25 @@ struct StrategyBounds {
       }
       return Int64(max(0, (ranks - 1 - single) * growing - ranks * rounding))
     }
+  }
+
+  /// The same where the prices on the mesh are known.
+  private func more(
+    _ exact: Exact, _ kind: Kind, _ op: OperatorID, _ base: BlockTables.Weighed, _ weighed: [BlockTables.Weighed], _ chain: Chain,
+    _ price: BlockTables.Price?, atLeast least: [Int64]
+  ) -> [Int64] {
+    let own = operators[op]
+    let alone = kind.base.cost(of: op, 0, base)
+    let costs = zip(sizes.indices, own.alone).map { axis, strategies in
+      strategies.map { $0 < 0 ? 0 : kind.tables[axis].cost(of: op, $0, weighed[axis]) }
+    }
+    var more = least
+    for (strategy, number) in exact.numbers[op].enumerated() {
+      var added = alone
+      for axis in sizes.indices { added += costs[axis][Int(own.choices[number * sizes.count + axis])] - alone }
+      more[number] = max(more[number], exact.model.cost(of: op, strategy, chain, price) - added)
+    }
+    return more
   }
 
   /// Looks for charges under which the bound reaches the target; with the best of them, leaves out strategies.
@@ -395,5 +442,23 @@ extension StrategyBounds.Operator {
     }
     add([])
     self.init(iteration: iteration, alone: alone, choices: choices, isLeft: [Bool](repeating: true, count: choices.count / axes.count))
+  }
+}
+
+extension FoldedModel {
+  /// What an operator takes in a chain with its weights, under one of its strategies, with a price on its bytes.
+  fileprivate func cost(of op: OperatorID, _ strategy: Int, _ chain: Chain, _ price: BlockTables.Price?) -> Int64 {
+    func cost(_ index: Int, _ s: Int) -> Int64 {
+      let node = nodes[index]
+      let w = chain.segments[node.segment]
+      let time = w.forward * node.forward[s] + w.backward * node.backward[s] + w.once * node.once[s]
+      guard let price else { return time }
+      let bytes = Int64(price.row.copies[node.segment]) * node.resident[s] + Int64(price.row.kept[node.segment]) * node.kept[s]
+      return time + Int64((price.ticksPerByte * Double(bytes)).rounded(.down))
+    }
+    let own = cost(nodeOfOperator[op], strategy)
+    guard let (node, options) = weightsUses(of: op) else { return own }
+    let uses = parameterUses(of: op, strategies[op][strategy])
+    return own + (options.indices.filter { options[$0] == uses }.map { cost(node, $0) }.min() ?? 0)
   }
 }

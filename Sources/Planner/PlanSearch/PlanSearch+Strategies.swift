@@ -4,10 +4,10 @@ import Strategies
 
 /// Strategies of meshes with several axes, left out before they are priced.
 extension PlanSearch {
-  /// Bounds a frame from its axes and its operators' strategies. On a mesh of more than two axes, the strategies that no plan of interest can take are
-  /// left out of the frame from then on.
+  /// Bounds a frame of more than two mesh axes from its axes and its operators' strategies, and leaves out of it from then on what no plan of interest can
+  /// take.
   mutating func isExcludedByStrategies(_ frame: Space.Frame) throws -> Bool {
-    guard let cutoff, left[frame.configuration] == nil, frame.mesh.count(where: { $0 > 1 }) > 1 else { return false }
+    guard let cutoff, Space.isFine(frame.mesh), left[frame] == nil else { return false }
     let key = [frame.stages, frame.size, frame.microBatches]
     var axisBounds = try axisBounds(frame.stages, frame.size, frame.microBatches)
     let placed = placed(stages: frame.stages, mesh: frame.mesh)
@@ -15,12 +15,22 @@ extension PlanSearch {
     axes[key] = axisBounds
     guard var bounds = made else { return false }
     guard try bounds.bound(below: cutoff) < cutoff else { return true }
-    guard Space.isFine(frame.mesh) else { return false }
+    left[frame] = try strategiesLeft(by: bounds, frame, placed)
+    // What they take on the mesh is known only once they are priced, which is quick for few of them.
+    let ties = space.certainTies(stages: frame.stages)
+    let models = try space.recomputes.compactMap { try operators(frame.recomputing($0), ties) }
+    guard models.count == space.recomputes.count else { return false }
+    bounds.refine(models)
+    guard try bounds.bound(below: cutoff) < cutoff else { return true }
+    left[frame] = try strategiesLeft(by: bounds, frame, placed)
+    return false
+  }
+
+  private mutating func strategiesLeft(by bounds: StrategyBounds, _ frame: Space.Frame, _ placed: Space.Placed) throws -> [[UInt16]] {
     let pricing = try space.pricing(frame, on: placed, model: model(frame))
-    left[frame.configuration] = space.strategies(pricing, frame).enumerated().map { op, strategies in
+    return space.strategies(pricing, frame).enumerated().map { op, strategies in
       strategies.indices.filter { bounds.isLeft(op, strategies[$0]) }.map(UInt16.init)
     }
-    return false
   }
 
   /// Of a frame's strategies those that were not left out. Where layers are of two kinds a strategy of one kind is in less of the work than was counted,
