@@ -119,16 +119,8 @@ struct BlockTables {
     return Weighed(nodeCosts: nodeCosts, tables: tables)
   }
 
-  /// Where an operator's strategies begin among the costs of all nodes.
-  func start(of op: OperatorID) -> Int { starts[model.nodeOfOperator[op]] }
-
-  /// What an operator takes with its weights under one of its strategies.
-  func cost(of op: OperatorID, _ strategy: Int, _ weighed: Weighed) -> Int64 {
-    let own = weighed.nodeCosts[start(of: op) + strategy]
-    guard let (node, options) = model.weightsUses(of: op) else { return own }
-    let uses = model.parameterUses(of: op, model.strategies[op][strategy])
-    return own + (options.indices.filter { options[$0] == uses }.map { weighed.nodeCosts[starts[node] + $0] }.min() ?? 0)
-  }
+  /// Where the strategies of an operator's node, or that of its weights, begin among the costs of all nodes.
+  func start(ofNode node: Int) -> Int { starts[node] }
 
   /// The least sum and a choice that has it, a strategy for each node; nil where there is no choice.
   ///

@@ -58,7 +58,7 @@ package struct SearchRequest: Sendable {
   package var top = 1
 
   /// As many mesh axes are searched where nothing is said.
-  package static let usualMeshAxes = 3
+  package static let usualMeshAxes = 2
   /// The most mesh axes that a search takes: an operator has as many strategies as it has on one axis, to the power of their number.
   package static let largestMeshAxes = 3
 

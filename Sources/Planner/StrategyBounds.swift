@@ -34,6 +34,8 @@ struct StrategyBounds {
     let alone: [[Int]]
     /// All strategies, one after the other: for each mesh axis the choice.
     let choices: [UInt8]
+    /// For the choices of all mesh axes as digits the strategy's number, if it is one.
+    let numbers: [Int?]
     var isLeft: [Bool]
     var count: Int { isLeft.count }
   }
@@ -46,13 +48,35 @@ struct StrategyBounds {
     let baseModel: FoldedModel
     let base: BlockTables
     let recompute: Recompute
+    /// For each operator what its weights may choose, on each axis and where nothing is idle.
+    let weights: [[(node: Int, choices: [[Int]])?]]
+    let baseWeights: [(node: Int, choices: [[Int]])?]
+
+    /// What an operator takes with its weights on an axis, under one of its strategies there.
+    func cost(_ op: OperatorID, axis: Int, _ strategy: Int, _ weighed: BlockTables.Weighed) -> Int64 {
+      Self.cost(axes[axis].model.nodeOfOperator[op], strategy, weights[axis][op], tables[axis], weighed)
+    }
+
+    func baseCost(_ op: OperatorID, _ weighed: BlockTables.Weighed) -> Int64 {
+      Self.cost(baseModel.nodeOfOperator[op], 0, baseWeights[op], base, weighed)
+    }
+
+    private static func cost(
+      _ node: Int, _ strategy: Int, _ weights: (node: Int, choices: [[Int]])?, _ tables: BlockTables, _ weighed: BlockTables.Weighed
+    ) -> Int64 {
+      let own = weighed.nodeCosts[tables.start(ofNode: node) + strategy]
+      guard let weights else { return own }
+      let first = tables.start(ofNode: weights.node)
+      return own + (weights.choices[strategy].map { weighed.nodeCosts[first + $0] }.min() ?? 0)
+    }
   }
 
   /// Operators at their prices on the mesh.
-  private struct Exact {
+  fileprivate struct Exact {
     let model: FoldedModel
     /// For each operator and strategy of the model, its number here.
     let numbers: [[Int]]
+    let weights: [(node: Int, choices: [[Int]])?]
   }
 
   /// A chain's costs on each axis alone.
@@ -107,7 +131,11 @@ struct StrategyBounds {
       let (axes, base) = bounds.problems(placed, mesh: frame.mesh, recompute)
       let tables = axes.compactMap(\.minimum.tables)
       guard tables.count == axes.count, let baseTables = base.minimum.tables else { return nil }
-      kinds.append(Kind(axes: axes, tables: tables, baseModel: base.model, base: baseTables, recompute: recompute))
+      kinds.append(
+        Kind(
+          axes: axes, tables: tables, baseModel: base.model, base: baseTables, recompute: recompute,
+          weights: axes.map { axis in axis.model.strategies.indices.map { axis.model.weightsChoices(of: $0) } },
+          baseWeights: base.model.strategies.indices.map { base.model.weightsChoices(of: $0) }))
     }
     self.kinds = kinds
     (chains, slacks, schedules) = (bounds.chains, bounds.slacks, bounds.schedules)
@@ -125,7 +153,9 @@ struct StrategyBounds {
   /// - Parameter models: for each kind of layers, with strategies that are left; none is connected.
   mutating func refine(_ models: [FoldedModel]) {
     exact = models.map { model in
-      Exact(model: model, numbers: model.strategies.enumerated().map { op, strategies in strategies.map { number(op, $0) ?? 0 } })
+      Exact(
+        model: model, numbers: model.strategies.enumerated().map { op, strategies in strategies.map { number(op, $0) ?? 0 } },
+        weights: model.strategies.indices.map { model.weightsChoices(of: $0) })
     }
     for op in operators.indices {
       let numbers = Set(exact.flatMap { $0.numbers[op] })
@@ -135,8 +165,10 @@ struct StrategyBounds {
 
   private func number(_ op: OperatorID, _ strategy: Strategy) -> Int? {
     let own = operators[op]
-    let wanted = meshAxes.map { axis in strategy.assignment[axis].map { UInt8((own.iteration.firstIndex(of: $0) ?? 0) + 1) } ?? 0 }
-    return (0..<own.count).first { number in wanted.indices.allSatisfy { own.choices[number * wanted.count + $0] == wanted[$0] } }
+    return own.numbers[
+      meshAxes.reduce(0) { index, axis in
+        index * (own.iteration.count + 1) + (strategy.assignment[axis].map { (own.iteration.firstIndex(of: $0) ?? 0) + 1 } ?? 0)
+      }]
   }
 
   /// A lower bound of the step, whatever the schedule and the cut. Strategies whose bounds reach the cutoff under every schedule are left no more.
@@ -272,10 +304,10 @@ struct StrategyBounds {
   private func more(_ kind: Kind, _ op: OperatorID, _ base: BlockTables.Weighed, _ weighed: [BlockTables.Weighed], _ chain: Chain) -> [Int64] {
     let own = operators[op]
     let weights = chain.segments[kind.baseModel.pricing.graph.segmentOfOperator[op]]
-    let alone = kind.base.cost(of: op, 0, base)
+    let alone = kind.baseCost(op, base)
     let growing =
       kind.axes.indices.map { axis in
-        Double(max(0, kind.tables[axis].cost(of: op, own.alone[axis][0], weighed[axis]) - alone)) / Double(sizes[axis] - 1)
+        Double(max(0, kind.cost(op, axis: axis, own.alone[axis][0], weighed[axis]) - alone)) / Double(sizes[axis] - 1)
       }.min() ?? 0
     let rounding = 4 * Double(weights.forward + weights.backward + weights.once)
     return (0..<own.count).map { number in
@@ -294,15 +326,15 @@ struct StrategyBounds {
     _ price: BlockTables.Price?, atLeast least: [Int64]
   ) -> [Int64] {
     let own = operators[op]
-    let alone = kind.base.cost(of: op, 0, base)
+    let alone = kind.baseCost(op, base)
     let costs = zip(sizes.indices, own.alone).map { axis, strategies in
-      strategies.map { $0 < 0 ? 0 : kind.tables[axis].cost(of: op, $0, weighed[axis]) }
+      strategies.map { $0 < 0 ? 0 : kind.cost(op, axis: axis, $0, weighed[axis]) }
     }
     var more = least
     for (strategy, number) in exact.numbers[op].enumerated() {
       var added = alone
       for axis in sizes.indices { added += costs[axis][Int(own.choices[number * sizes.count + axis])] - alone }
-      more[number] = max(more[number], exact.model.cost(of: op, strategy, chain, price) - added)
+      more[number] = max(more[number], exact.cost(op, strategy, chain, price) - added)
     }
     return more
   }
@@ -353,7 +385,8 @@ struct StrategyBounds {
 
   private func charge(_ kind: Kind, _ sums: inout Sums, _ op: OperatorID, _ axis: Int, _ choice: Int, _ change: Int64) {
     sums.charges[op][axis][choice] += change
-    sums.weighed[axis].nodeCosts[kind.tables[axis].start(of: op) + operators[op].alone[axis][choice]] += change
+    sums.weighed[axis].nodeCosts[kind.tables[axis].start(ofNode: kind.axes[axis].model.nodeOfOperator[op]) + operators[op].alone[axis][choice]] +=
+      change
   }
 
   /// Nil where there is no choice.
@@ -405,7 +438,7 @@ struct StrategyBounds {
         var isPossible = true
         for axis in sizes.indices {
           let strategy = operators[op].alone[axis][Int(operators[op].choices[number * sizes.count + axis])]
-          let ofAxis = byStrategy[axis][kind.tables[axis].start(of: op) + strategy]
+          let ofAxis = byStrategy[axis][kind.tables[axis].start(ofNode: kind.axes[axis].model.nodeOfOperator[op]) + strategy]
           if ofAxis >= Problem.forbidden { isPossible = false }
           bound += min(ofAxis, Problem.largestSum) - sums.base
         }
@@ -426,39 +459,42 @@ extension StrategyBounds.Operator {
       ([nil] + iteration.map { $0 }).map { wanted in axis.model.strategies[op].firstIndex { $0.assignment[0] == wanted } ?? -1 }
     }
     var choices: [UInt8] = []
+    var numbers: [Int?] = []
     var parts = rule.iteration.map { _ in 1 }
-    func add(_ chosen: [UInt8]) {
+    func add(_ chosen: [UInt8], isPossible: Bool) {
       let axis = chosen.count
       if axis == axes.count {
-        choices += chosen
+        numbers.append(isPossible ? choices.count / axes.count : nil)
+        if isPossible { choices += chosen }
         return
       }
-      for choice in 0...iteration.count where alone[axis][choice] >= 0 {
+      for choice in 0...iteration.count {
         let loops = choice == 0 ? [] : rule.iteration[iteration[choice - 1]].splits
         for loop in loops { parts[loop] *= axes[axis].size }
-        if loops.allSatisfy({ parts[$0] <= rule.iteration[$0].extent }) { add(chosen + [UInt8(choice)]) }
+        let isWhole = alone[axis][choice] >= 0 && loops.allSatisfy { parts[$0] <= rule.iteration[$0].extent }
+        add(chosen + [UInt8(choice)], isPossible: isPossible && isWhole)
         for loop in loops { parts[loop] /= axes[axis].size }
       }
     }
-    add([])
-    self.init(iteration: iteration, alone: alone, choices: choices, isLeft: [Bool](repeating: true, count: choices.count / axes.count))
+    add([], isPossible: true)
+    self.init(
+      iteration: iteration, alone: alone, choices: choices, numbers: numbers, isLeft: [Bool](repeating: true, count: choices.count / axes.count))
   }
 }
 
-extension FoldedModel {
+extension StrategyBounds.Exact {
   /// What an operator takes in a chain with its weights, under one of its strategies, with a price on its bytes.
-  fileprivate func cost(of op: OperatorID, _ strategy: Int, _ chain: Chain, _ price: BlockTables.Price?) -> Int64 {
+  fileprivate func cost(_ op: OperatorID, _ strategy: Int, _ chain: Chain, _ price: BlockTables.Price?) -> Int64 {
     func cost(_ index: Int, _ s: Int) -> Int64 {
-      let node = nodes[index]
-      let w = chain.segments[node.segment]
+      let w = chain.segments[model.nodes[index].segment]
+      let node = model.nodes[index]
       let time = w.forward * node.forward[s] + w.backward * node.backward[s] + w.once * node.once[s]
       guard let price else { return time }
       let bytes = Int64(price.row.copies[node.segment]) * node.resident[s] + Int64(price.row.kept[node.segment]) * node.kept[s]
       return time + Int64((price.ticksPerByte * Double(bytes)).rounded(.down))
     }
-    let own = cost(nodeOfOperator[op], strategy)
-    guard let (node, options) = weightsUses(of: op) else { return own }
-    let uses = parameterUses(of: op, strategies[op][strategy])
-    return own + (options.indices.filter { options[$0] == uses }.map { cost(node, $0) }.min() ?? 0)
+    let own = cost(model.nodeOfOperator[op], strategy)
+    guard let weights = weights[op] else { return own }
+    return own + (weights.choices[strategy].map { cost(weights.node, $0) }.min() ?? 0)
   }
 }
