@@ -46,6 +46,8 @@ package struct SearchRequest: Sendable {
   /// A mesh axis that every operator treats as it does the next one, unless its constraints leave it no such split: a part of the space that is
   /// searched for a first plan.
   var alikeAxis: Int?
+  /// Whether strategies are left out by their bounds before they are priced. Without, the same plan is found later.
+  var leavesOutStrategies = true
   /// The split of a fixed configuration; nil leaves it to the search.
   package var form: MegatronForm?
   /// Whether plans that do not fit a device's memory are priced all the same.

@@ -33,6 +33,33 @@ import Testing
     try expectBounds(request)
   }
 
+  /// Differential: on three axes, blocks too large to try everything, with strategies left out and without.
+  @Test(arguments: 0..<10) func leavingStrategiesOutChangesNoObjective(seed: Int) throws {
+    var random = SeededGenerator(seed: seed + 950)
+    var model = TinyModel(block: [.mlp, .tanhAtEnd][seed % 2], layers: random.pick([1, 2]), batch: random.pick([2, 4]))
+    (model.hidden, model.inner, model.vocabulary) = (random.pick([4, 5]), random.pick([4, 7]), random.pick([3, 4]))
+    var hardware = TinyHardware(
+      devices: 8, devicesPerNode: random.pick([2, 4, 8]), innerBandwidth: random.pick([1e7, 1e8, 1e9]), outerBandwidth: random.pick([1e6, 1e7, 1e8]))
+    hardware.latency = random.pick([1e-8, 1e-6, 1e-5])
+    var request = SearchRequest(
+      graph: try model.graph(), cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: random.pick([.fp32, .bf16]),
+      mode: random.pick([.train, .train, .forward]), optimizer: random.pick([.adamw, .sgd]))
+    (request.mesh, request.layersMayDiffer, request.microBatches, request.recompute) = ([2, 2, 2], false, 1, Recompute.none)
+    let roomy = try #require(try Planner.search(request).plan)
+    for share in [2, 0.6] {
+      hardware.memory = roomy.prediction.memory.value * share
+      request.cluster = try hardware.cluster()
+      request.leavesOutStrategies = true
+      let few = try Planner.search(request).plan
+      request.leavesOutStrategies = false
+      let all = try Planner.search(request).plan
+      #expect((few == nil) == (all == nil))
+      guard let few, let all else { continue }
+      let step = Int64((all.prediction.step / Seconds(1e-12)).rounded())
+      #expect(abs((few.prediction.step - all.prediction.step).value) <= 2e-12 * Double(Outcome.tolerance(of: step)), "share \(share)")
+    }
+  }
+
   private func expectBounds(_ request: SearchRequest) throws {
     let space = try Space(request)
     var search = try PlanSearch(space, SearchMonitor(stop: StopCondition(after: nil)))

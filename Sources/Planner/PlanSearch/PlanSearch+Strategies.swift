@@ -7,7 +7,7 @@ extension PlanSearch {
   /// Bounds a frame of more than two mesh axes from its axes and its operators' strategies, and leaves out of it from then on what no plan of interest can
   /// take.
   mutating func isExcludedByStrategies(_ frame: Space.Frame) throws -> Bool {
-    guard let cutoff, Space.isFine(frame.mesh), left[frame] == nil else { return false }
+    guard let cutoff, space.request.leavesOutStrategies, Space.isFine(frame.mesh), left[frame] == nil else { return false }
     let key = [frame.stages, frame.size, frame.microBatches]
     var axisBounds = try axisBounds(frame.stages, frame.size, frame.microBatches)
     let placed = placed(stages: frame.stages, mesh: frame.mesh)

@@ -17,7 +17,8 @@ extension MPIRuns {
     @Test(
       "differential: any strategy on meshes of three axes computes what one rank computes",
       arguments: [
-        ("gpt2", 8), ("llama", 8), ("llama", 12), ("bert", 8), ("vit", 8), ("gemma", 8), ("flamingo", 8), ("mixtral", 8), ("mixtral", 12), ("resnet", 8),
+        ("gpt2", 8), ("llama", 8), ("llama", 12), ("bert", 8), ("vit", 8), ("gemma", 8), ("flamingo", 8), ("mixtral", 8), ("mixtral", 12),
+        ("resnet", 8),
       ])
     func threeMeshAxes(model: String, ranks: Int) throws {
       try expectNoDifference(ranks: ranks, ["random", model, "29", "3", "3"])
@@ -81,7 +82,10 @@ extension MPIRuns {
 
     @Test(
       "oracle: experts over ranks, alone or as groups of data replicas, compute what transformers computes", arguments: ["mixtral", "qwen2_moe"],
-      [(ranks: 2, strategies: ["experts", "experts,zero1"]), (4, ["data,experts", "experts,megatron", "sequence,experts"]), (8, ["data,experts,megatron"])])
+      [
+        (ranks: 2, strategies: ["experts", "experts,zero1"]), (4, ["data,experts", "experts,megatron", "sequence,experts"]),
+        (8, ["data,experts,megatron"]),
+      ])
     func expertParallel(model: String, run: (ranks: Int, strategies: [String])) throws {
       try expectNoDifference(ranks: run.ranks, ["oracle", Self.fixture("transformers/" + model)] + run.strategies)
     }
