@@ -19,7 +19,7 @@ test: dependencies  ## all tests
 	scripts/run-tests $(FLAGS)
 
 check: STRICT := 1
-check: lint ranks plans test  ## format lint, plans on 1, 2 and 4 ranks, those in plans/ again, all tests without warnings
+check: lint ranks plans test  ## format lint, plans on 1, 2, 4 and 8 ranks, those in plans/ again, all tests without warnings
 
 build: dependencies  ## the release build, .build/release/tpplan
 	$(SWIFT) build --configuration release --product tpplan
@@ -33,8 +33,8 @@ format:  ## rewrite the sources in the project's format
 lint: dependencies  ## fail where `make format` would change something
 	$(SWIFT) format lint --strict --parallel --recursive --configuration .swift-format $(SOURCES)
 
-ranks: build  ## search and run a small model on 1, 2 and 4 ranks, each verified against one rank
-	scripts/check-ranks 1 2 4
+ranks: build  ## search and run small models on 1, 2, 4 and 8 ranks, each verified against one rank
+	scripts/check-ranks 1 2 4 8
 
 plans: build  ## search the plans in plans/ again and compare byte for byte (TPPLAN_RECORD=1 writes them)
 	scripts/check-plans

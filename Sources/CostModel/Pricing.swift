@@ -80,7 +80,9 @@ package final class Pricing: Sendable {
 
   /// The time in which every rank sends its neighbour on the ring over some mesh axes so many bytes.
   package func hop(_ bytes: Bytes, axes: [Int]) -> Seconds {
-    bytes == .zero ? .zero : CollectiveCost.hop(bytes, on: placements[axes.reduce(0) { $0 | 1 << $1 }])
+    let placement = placements[axes.reduce(0) { $0 | 1 << $1 }]
+    // What hides behind work that several ranks repeat grows with it, but its latencies do not: of a lower bound they are no part.
+    return bytes == .zero ? .zero : CollectiveCost.hop(bytes, on: sharers == nil ? placement : placement.withoutLatencies)
   }
 
   /// The bytes of a tensor's largest shard.

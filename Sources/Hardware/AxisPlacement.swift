@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Foundation
 import Quantities
 
 /// How the groups of a mesh axis lie on the levels of a cluster: what a cost model needs to price a collective over that axis,
@@ -32,17 +33,35 @@ package struct AxisPlacement: Hashable, Sendable {
   /// A device by itself.
   package static let alone = AxisPlacement(size: 1, steps: [], isFlat: false)
 
-  /// For lower bounds: without latencies, and at each level with the most bandwidth that any of `others` has there.
+  /// For lower bounds: nothing that so many devices send takes any time.
+  package static func free(size: Int) -> AxisPlacement { AxisPlacement(size: size, steps: [], isFlat: false) }
+
+  /// For lower bounds: what a collective over this axis takes at least as its part of one over several axes. Each level has the most bandwidth and the
+  /// least latency that any of `others` has there; steps are counted as fractions, so that those of several axes on one level add up to no more than
+  /// are needed for all of them; and of what a collective takes to start on a level, each of the axes there has an equal share.
+  ///
+  /// - Parameter sharers: for a level, how many of the mesh's axes have steps there.
   /// - Returns: nil where a placement is flat.
-  package func relaxed(by others: [AxisPlacement]) -> AxisPlacement? {
+  package func relaxed(by others: [AxisPlacement], sharers: (_ level: Int) -> Int) -> AxisPlacement? {
     if isFlat || others.contains(where: \.isFlat) { return nil }
     let steps = steps.map { step in
-      let alike = others.flatMap(\.steps).filter { $0.level == step.level }
+      let alike = others.flatMap(\.steps).filter { $0.level == step.level } + [step]
+      let counted = log2(Double(step.factor))
       return Step(
-        level: step.level, factor: step.factor, bandwidth: alike.reduce(step.bandwidth) { max($0, $1.bandwidth) },
-        ringBandwidth: alike.reduce(step.ringBandwidth) { max($0, $1.ringBandwidth) }, latency: .zero, startup: .zero)
+        level: step.level, factor: step.factor, bandwidth: alike.map(\.bandwidth).max()!, ringBandwidth: alike.map(\.ringBandwidth).max()!,
+        latency: alike.map(\.latency).min()! * (counted / counted.rounded(.up)),
+        startup: alike.map(\.startup).min()! * (1 / Double(sharers(step.level))))
     }
     return AxisPlacement(size: size, steps: steps, isFlat: false)
+  }
+
+  /// The same with bytes alone taking time.
+  package var withoutLatencies: AxisPlacement {
+    let steps = steps.map {
+      Step(
+        level: $0.level, factor: $0.factor, bandwidth: $0.bandwidth, ringBandwidth: $0.ringBandwidth, latency: .zero, startup: .zero)
+    }
+    return AxisPlacement(size: size, steps: steps, isFlat: isFlat)
   }
 }
 

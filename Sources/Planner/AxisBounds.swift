@@ -18,11 +18,28 @@ import Strategies
 /// more) where theirs send (a − 1) + (b − 1) of the same size, and repeating work on n ranks repeats the messages n times, so that
 /// max(nu, nx) ≥ nu + max(0, x − u).
 ///
-/// Start-up times do not add up (one collective over two axes starts once), so they are left out.
+/// A collective over two axes of one level starts once, so each of them has half of that (`AxisPlacement.relaxed`).
 struct AxisBounds {
   private struct Axis: Hashable {
     let size: Int
     let placement: AxisPlacement
+  }
+
+  private struct ProblemKey: Hashable {
+    let axis: Axis
+    let recompute: Recompute
+  }
+
+  /// The model on a mesh of one axis alone, in the forms that questions about it need.
+  final class Problem {
+    let size: Int
+    /// Not connected.
+    let model: FoldedModel
+    let minimum: BlockMinimum
+
+    fileprivate init(size: Int, _ model: FoldedModel) {
+      (self.size, self.model, minimum) = (size, model, BlockMinimum(model))
+    }
   }
 
   private let space: Space
@@ -34,11 +51,14 @@ struct AxisBounds {
   private let ties: Ties
   private let size: Int
   /// For each schedule.
-  private let chains: [[Chain]]
-  private let bases: [[Int64]]
-  private let slacks: [[Int64]]
+  let chains: [[Chain]]
+  /// By schedule and chain, its length where nothing is idle and nothing is sent, and what rounding may add to it.
+  let bases: [[Int64]]
+  let slacks: [[Int64]]
+  let schedules: [Schedule]
   /// The least of each schedule whatever the mesh, with no conversions at all.
   let withoutConversions: [Int64]
+  private var problems: [ProblemKey: Problem] = [:]
   private var excesses: [Axis: [[Int64]]] = [:]
 
   init(_ space: Space, stages: Int, size: Int, microBatches: Int, model: Pricing.Model, rates: DeviceRates, link: Link?) throws {
@@ -55,8 +75,11 @@ struct AxisBounds {
     let alone = AxisPlacement.alone
     let pricing = Pricing(
       model: model, mesh: [1], rates: rates, job: space.job(microBatches: microBatches), placements: [alone, alone], tick: space.tick, sharers: size)
-    let base = FoldedModel(pricing: pricing, strategies: pricing.rules.map { Strategy.all(for: $0, mesh: [1]) }, ties: ties, link: link)
+    let base = FoldedModel(
+      pricing: pricing, strategies: pricing.rules.map { Strategy.all(for: $0, mesh: [1]) }, ties: ties,
+      recompute: space.recompute(Space.Frame(stages: stages, mesh: [1], microBatches: microBatches)), link: link)
     self.chains = chains
+    self.schedules = schedules
     bases = chains.map { $0.map(base.leastOfOperators) }
     // Each cost is rounded to a whole tick.
     let nodes = Int64(base.nodes.count)
@@ -75,11 +98,13 @@ struct AxisBounds {
   mutating func bound(_ placed: Space.Placed, mesh: [Int], cutoff: Int64 = .max) throws -> Int64 {
     var total = [[Int64]](repeating: [], count: chains.count)
     for number in chains.indices { total[number] = bases[number].indices.map { bases[number][$0] - slacks[number][$0] } }
+    for axis in mesh.indices where mesh[axis] > 1 {
+      guard placed.relaxed(axis) != nil else { return withoutConversions.min() ?? 0 }
+    }
     var bound = least(total)
     // A long axis costs more as a rule.
     for axis in mesh.indices.filter({ mesh[$0] > 1 }).sorted(by: { (mesh[$1], $0) < (mesh[$0], $1) }) where bound < cutoff {
-      guard let placement = placed.relaxed(axis) else { return withoutConversions.min() ?? 0 }
-      let excess = try excess(Axis(size: mesh[axis], placement: placement))
+      let excess = try excess(self.axis(axis, of: mesh, placed))
       for number in chains.indices { for chain in total[number].indices { total[number][chain] += excess[number][chain] } }
       bound = least(total)
     }
@@ -93,16 +118,36 @@ struct AxisBounds {
     }.min() ?? 0
   }
 
+  /// Where the groups of an axis lie unevenly on the levels, what they send is free.
+  private func axis(_ axis: Int, of mesh: [Int], _ placed: Space.Placed) -> Axis {
+    Axis(size: mesh[axis], placement: placed.relaxed(axis) ?? .free(size: mesh[axis]))
+  }
+
+  /// The mesh axes of several devices, each by itself, where layers compute so much again; and the operators where nothing is idle and nothing is sent.
+  mutating func problems(_ placed: Space.Placed, mesh: [Int], _ recompute: Recompute) -> (axes: [Problem], base: Problem) {
+    let axes = mesh.indices.filter { mesh[$0] > 1 }.map { problem(axis($0, of: mesh, placed), recompute) }
+    return (axes, problem(Axis(size: 1, placement: .alone), recompute))
+  }
+
+  private mutating func problem(_ axis: Axis, _ recompute: Recompute) -> Problem {
+    let key = ProblemKey(axis: axis, recompute: recompute)
+    if let known = problems[key] { return known }
+    let pricing = Pricing(
+      model: model, mesh: [axis.size], rates: rates, job: space.job(microBatches: microBatches), placements: [.alone, axis.placement],
+      tick: space.tick, sharers: size / axis.size)
+    let frame = Space.Frame(stages: stages, mesh: [axis.size], microBatches: microBatches, recompute: recompute)
+    let folded = FoldedModel(
+      pricing: pricing, strategies: pricing.rules.map { Strategy.all(for: $0, mesh: [axis.size]) }, ties: ties, recompute: space.recompute(frame),
+      link: link)
+    let problem = Problem(size: axis.size, folded)
+    problems[key] = problem
+    return problem
+  }
+
   /// What an axis costs over the base, for each schedule and chain.
   private mutating func excess(_ axis: Axis) throws -> [[Int64]] {
     if let known = excesses[axis] { return known }
-    let alone = AxisPlacement.alone
-    let pricing = Pricing(
-      model: model, mesh: [axis.size], rates: rates, job: space.job(microBatches: microBatches), placements: [alone, axis.placement],
-      tick: space.tick, sharers: size / axis.size)
-    let folded = FoldedModel(
-      pricing: pricing, strategies: pricing.rules.map { Strategy.all(for: $0, mesh: [axis.size]) }, ties: ties, link: link)
-    let minimum = BlockMinimum(folded)
+    let minimum = problem(axis, .none).minimum
     let excess = try chains.indices.map { number in
       try chains[number].indices.map { max(0, (try minimum.least(.init(chains[number][$0]))?.sum ?? 0) - bases[number][$0]) }
     }

@@ -26,6 +26,9 @@ struct BlockMinimum {
     }
   }
 
+  /// The tables, where they are not too large.
+  var tables: BlockTables? { if case .tables(let tables) = form { tables } else { nil } }
+
   /// The least sum, and a choice that has it unless only a lower bound is known; nil where there is no choice.
   ///
   /// - Parameter cutoff: larger sums are of no interest.

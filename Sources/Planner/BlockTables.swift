@@ -66,6 +66,8 @@ struct BlockTables {
   /// The numbers of strategies of the nodes after the operators'.
   private let holders: [Int]
   private let minimum: TableMinimum
+  /// For each operator's node, and that of its weights, where its strategies begin among the costs of all nodes.
+  private let starts: [Int]
 
   /// - Parameters:
   ///   - model: its operators; it need not be connected.
@@ -79,6 +81,7 @@ struct BlockTables {
     holders = builder.holders
     guard let minimum = TableMinimum(strategyCounts: model.operatorNodes.map(\.count) + holders, tables: pieces.map(\.table)) else { return nil }
     self.minimum = minimum
+    starts = model.operatorNodes.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1.count) }
   }
 
   /// The least weighted sum over all choices of operators' strategies, and a choice that has it; nil where there is no choice.
@@ -101,6 +104,36 @@ struct BlockTables {
     return model.nodeOfOperator.map { node in
       all[starts[node]..<starts[node + 1]].map { $0 >= Problem.forbidden ? Problem.forbidden : $0 - objective.allowance }
     }
+  }
+
+  /// A weighted sum's costs, so that an operator's can be changed and the least sum asked for again.
+  struct Weighed {
+    /// For all strategies of the first operator's node, then of the next node, and so on.
+    var nodeCosts: [Int64]
+    fileprivate let tables: [[Int64]]
+  }
+
+  /// - Throws: `SearchError.sumOutOfRange`.
+  func weighed(_ objective: Objective) throws -> Weighed {
+    let (nodeCosts, tables) = try weighted(objective)
+    return Weighed(nodeCosts: nodeCosts, tables: tables)
+  }
+
+  /// Where the strategies of an operator's node, or that of its weights, begin among the costs of all nodes.
+  func start(ofNode node: Int) -> Int { starts[node] }
+
+  /// The least sum and a choice that has it, a strategy for each node; nil where there is no choice.
+  ///
+  /// - Throws: `SearchError.sumOutOfRange`.
+  func least(_ weighed: Weighed) throws -> (sum: Int64, choice: [Int])? {
+    try minimum.least(nodeCosts: weighed.nodeCosts, tables: weighed.tables)
+  }
+
+  /// For every strategy, node by node, the least sum of a choice that takes it; `Problem.forbidden` where there is none.
+  ///
+  /// - Throws: `SearchError.sumOutOfRange`.
+  func leastByStrategy(_ weighed: Weighed) throws -> [Int64] {
+    try minimum.leastByStrategy(nodeCosts: weighed.nodeCosts, tables: weighed.tables)
   }
 
   private func weighted(_ objective: Objective) throws -> (nodeCosts: [Int64], tables: [[Int64]]) {
@@ -273,10 +306,10 @@ struct BlockTables {
 
     /// Which of a tensor's uses are asked for, and in which layouts forward, backward, and kept: a bit for each.
     private struct Demand: Hashable {
-      var uses: UInt64 = 0
-      var forward: UInt64 = 0
-      var gradient: UInt64 = 0
-      var kept: UInt64 = 0
+      var uses: UInt128 = 0
+      var forward: UInt128 = 0
+      var gradient: UInt128 = 0
+      var kept: UInt128 = 0
 
       func joined(_ other: Demand) -> Demand {
         Demand(uses: uses | other.uses, forward: forward | other.forward, gradient: gradient | other.gradient, kept: kept | other.kept)
@@ -287,7 +320,7 @@ struct BlockTables {
     private struct Numbering {
       var uses: [Strategy.Use] = []
       var layouts: [Layout] = []
-      static let most = 64
+      static let most = 128
 
       /// Nil where there are more than a demand has bits.
       mutating func number(_ layout: Layout) -> Int? {
@@ -395,7 +428,11 @@ struct BlockTables {
       let layouts = numbering.layouts
       let repeats = model.isRevived(tensor)
       let holds = keeps && model.isShared(tensor)
-      let bytes = holds ? layouts.map { model.pricing.keptBytes(tensor, $0).whole } : []
+      var bytes = holds ? layouts.map { model.pricing.keptBytes(tensor, $0).whole } : []
+      // In a lower bound from axes by themselves, a copy that two layouts of the mesh have in common must not count on every axis anew: of all but the
+      // first, what a layout takes more than a perfectly shared one.
+      let once = model.pricing.sharers == nil ? 0 : bytes.min() ?? 0
+      for index in bytes.indices { bytes[index] -= once }
       let ownIsKept = producer != nil && model.producerKeeps(tensor)
       let carriesGradient = model.trains && model.pricing.needsGradient[tensor]
       let asked = parts.joined().reduce(Demand()) { $0.joined($1.demand) }
@@ -414,7 +451,7 @@ struct BlockTables {
             })
         }
       }
-      func sum(_ costs: [Int64], _ bits: UInt64) -> Int64 {
+      func sum(_ costs: [Int64], _ bits: UInt128) -> Int64 {
         var (sum, rest) = (Int64(0), bits)
         while rest != 0 {
           sum = min(Problem.forbidden, sum + costs[rest.trailingZeroBitCount])
@@ -437,7 +474,10 @@ struct BlockTables {
         }
         piece.forward.append(forward)
         piece.backward.append(backward)
-        if holds { piece.kept.append(sum(bytes, demand.kept | (ownIsKept ? 1 << produced! : 0))) }
+        if holds {
+          let layouts = demand.kept | (ownIsKept ? 1 << produced! : 0)
+          piece.kept.append(layouts == 0 ? 0 : once + sum(bytes, layouts))
+        }
       }
       func walk(_ dimension: Int, _ demand: Demand, producerClass: Int, produced: Int?) {
         if dimension == classParts.count { return add(demand, producerClass: producerClass, produced: produced) }

@@ -53,17 +53,39 @@ package enum Planner {
   /// - Parameter below: plans that take this long or longer are of no interest.
   static func explore(_ request: SearchRequest, _ monitor: SearchMonitor, below: Seconds? = nil) throws -> (PlanSearch, Space) {
     var space = try Space(request)
-    var search = try PlanSearch(space, monitor, below: below)
     while true {
       do {
+        let coarser = try searchedOnCoarserMeshes(space, monitor, below: below)
+        var search = try PlanSearch(space, monitor, below: below, found: coarser.found)
+        search.priced = coarser.priced
         try search.run()
         return (search, space)
       } catch SearchError.sumOutOfRange where space.tick.value < 1 {
         // Slow links can make sums larger than the estimate: a coarser unit holds them.
         space = try Space(request, tick: space.tick * 100)
-        search = try PlanSearch(space, monitor, below: below)
       }
     }
+  }
+
+  /// First plans on a given mesh of more than two axes, without which no strategy could be left out: the best of those that treat two neighbouring
+  /// axes alike, as if they were one.
+  private static func searchedOnCoarserMeshes(
+    _ space: Space, _ monitor: SearchMonitor, below: Seconds?
+  ) throws -> (found: [PlanSearch.Candidate], priced: Int) {
+    // A form leaves few strategies.
+    guard let mesh = space.request.mesh, Space.isFine(mesh), space.request.alikeAxis == nil, space.request.form == nil else { return ([], 0) }
+    var best: PlanSearch.Candidate?
+    var priced = 0
+    for axis in 0..<mesh.count - 1 where mesh[axis] > 1 && mesh[axis + 1] > 1 {
+      var request = space.request
+      (request.alikeAxis, request.top) = (axis, 1)
+      let ceiling = best.map { space.tick * Double($0.objective) }
+      var search = try PlanSearch(try Space(request, tick: space.tick), monitor, below: ceiling ?? below)
+      try search.run()
+      priced += search.priced
+      best = search.best ?? best
+    }
+    return (best.map { [$0] } ?? [], priced)
   }
 
   static func outcome(_ explored: (PlanSearch, Space)) throws -> PlanOutcome { try outcome(explored.0, explored.1) }
@@ -243,7 +265,9 @@ extension Space {
     let kinds =
       request.recomputedLayers.map { "the first \($0) of each stage of a kind of their own" }
       ?? "all alike, or the first 1, 2, … of each stage of a kind of their own; what passes between layers laid out alike"
-    return kinds + (isInterleaved && request.stageLayers == nil ? "; interleaved, of each chunk, where all chunks hold as many" : "")
+    let mayBeFine = request.mesh.map(Self.isFine) ?? (request.mostMeshAxes > 2)
+    return kinds + (mayBeFine && request.recomputedLayers == nil ? "; on meshes of three axes all alike" : "")
+      + (isInterleaved && request.stageLayers == nil ? "; interleaved, of each chunk, where all chunks hold as many" : "")
   }
 
   private var chunksInWords: String {

@@ -18,6 +18,8 @@ package struct SearchRequest: Sendable {
   /// Choices that are made already; nil leaves one to the search.
   package var pipelineDegree: Int?
   package var mesh: [Int]?
+  /// The most axes that a mesh has which the search chooses.
+  package var mostMeshAxes = SearchRequest.usualMeshAxes
   /// Whether some of the cluster's devices, the last ones, may stay idle.
   package var mayLeaveIdle = false
   package var microBatches: Int?
@@ -41,6 +43,11 @@ package struct SearchRequest: Sendable {
   package var layersMayDiffer = true
   /// Whether a sequence that a causal attention splits stands in zig-zag order, where it can; otherwise its parts are contiguous.
   package var isZigzag = true
+  /// A mesh axis that every operator treats as it does the next one, unless its constraints leave it no such split: a part of the space that is
+  /// searched for a first plan.
+  var alikeAxis: Int?
+  /// Whether strategies are left out by their bounds before they are priced. Without, the same plan is found later.
+  var leavesOutStrategies = true
   /// The split of a fixed configuration; nil leaves it to the search.
   package var form: MegatronForm?
   /// Whether plans that do not fit a device's memory are priced all the same.
@@ -51,6 +58,11 @@ package struct SearchRequest: Sendable {
   package var timeLimit: Double?
   /// How many of the best configurations are wanted, each with its own best plan.
   package var top = 1
+
+  /// As many mesh axes are searched where nothing is said.
+  package static let usualMeshAxes = 2
+  /// The most mesh axes that a search takes: an operator has as many strategies as it has on one axis, to the power of their number.
+  package static let largestMeshAxes = 3
 
   package init(
     graph: Graph, cluster: Cluster, batch: Int, sequence: Int?, precision: Precision, mode: Mode, optimizer: OptimizerKind

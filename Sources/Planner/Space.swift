@@ -229,6 +229,11 @@ package struct Space: Sendable {
     return recomputes.reversed().flatMap { first in recomputes.filter { $0 <= first }.map { (first, $0) } }
   }
 
+  /// Those that a frame's stages may hold: on meshes of more than two axes all layers are alike, unless numbers of layers that differ are given.
+  func mixes(_ frame: Frame) -> [(first: Recompute, rest: Recompute)] {
+    Self.isFine(frame.mesh) && request.recomputedLayers == nil ? [] : mixes
+  }
+
   /// Whether all layers may compute the same again: a number of layers that is given allows it where it is none of them, or all.
   func allowsAlike(_ recompute: Recompute, cut: [Int]) -> Bool {
     guard let fixed = request.recomputedLayers else { return true }
@@ -240,11 +245,15 @@ package struct Space: Sendable {
 
   var layerCount: Int { layerSegments.reduce(0) { $0 + request.graph.segments[$1].repeats } }
 
-  /// Meshes of one and two axes for a stage of so many devices.
+  /// Meshes for a stage of so many devices.
   package func meshes(size: Int) -> [[Int]] {
     if let mesh = request.mesh { return [mesh] }
-    return Mesh.shapes(devices: size, maximumAxes: 2)
+    return Mesh.shapes(devices: size, maximumAxes: request.mostMeshAxes)
   }
+
+  /// Whether a mesh has more axes than two that split anything: one whose operators have so many strategies that they are bounded before they are
+  /// priced.
+  static func isFine(_ mesh: [Int]) -> Bool { mesh.count { $0 > 1 } > 2 }
 
   /// Every frame, in a fixed order.
   func frames() -> [Frame] {
@@ -370,7 +379,10 @@ package struct Space: Sendable {
     func relaxed(_ axis: Int) -> AxisPlacement? {
       if placementsOfKinds.count > 1 { return nil }
       let placements = placementsOfKinds[0]
-      return placements[1 << axis].relaxed(by: placements.indices.filter { $0 >> axis & 1 == 1 }.map { placements[$0] })
+      let alone = placements.indices.filter { $0.nonzeroBitCount == 1 }.map { placements[$0] }
+      return placements[1 << axis].relaxed(by: placements.indices.filter { $0 >> axis & 1 == 1 }.map { placements[$0] }) { level in
+        alone.count { $0.steps.contains { $0.level == level } }
+      }
     }
   }
 
@@ -424,7 +436,7 @@ package struct Space: Sendable {
     return pricing.rules.enumerated().map { op, rule in
       let name = pricing.graph.operators[op].name
       let constraints = request.constraints.filter { $0.matches(frame.first == nil ? name : Graph.withoutFirstCopy(name)) }
-      return Strategy.all(for: rule, mesh: frame.mesh).filter { strategy in
+      let allowed = Strategy.all(for: rule, mesh: frame.mesh).filter { strategy in
         if let degree, !rule.worksOnSlots, let batch = rule.iteration.firstIndex(where: { $0.role == .batch }) {
           let parts = strategy.assignment.enumerated().reduce(1) { $1.element == batch ? $0 * frame.mesh[$1.offset] : $0 }
           if parts != degree { return false }
@@ -432,6 +444,9 @@ package struct Space: Sendable {
         if let form = request.form, !form.allows(strategy, rule: rule, carried: carried, mesh: frame.mesh) { return false }
         return constraints.allSatisfy { $0.allows(strategy, rule: rule) }
       }
+      guard let axis = request.alikeAxis else { return allowed }
+      let alike = allowed.filter { $0.assignment[axis] == $0.assignment[axis + 1] }
+      return alike.isEmpty ? allowed : alike
     }
   }
 }

@@ -26,6 +26,9 @@ struct SearchCommand: ParsableCommand {
   @Option(help: "Sizes of a stage's mesh axes, outermost first, for example 2x4.")
   var mesh: String?
 
+  @Option(parsing: .unconditional, help: "Search meshes of at most so many axes: 1, 2 or 3.")
+  var meshAxes: Int = SearchRequest.usualMeshAxes
+
   @Flag(help: "Search only plans that leave no device idle.")
   var allDevices = false
 
@@ -89,7 +92,12 @@ struct SearchCommand: ParsableCommand {
     request.pipelineDegree = pp
     request.mayLeaveIdle = !allDevices
     request.mesh = try mesh.map { try Self.numbers($0, separator: "x", option: "--mesh", example: "2x4") }
-    if let mesh = request.mesh, mesh.count > 2 { throw UsageError("--mesh: a search takes one or two mesh axes, not \(mesh.count)") }
+    let most = SearchRequest.largestMeshAxes
+    if let mesh = request.mesh, mesh.count > most {
+      throw UsageError("--mesh \(mesh.map(String.init).joined(separator: "x")): a search takes 1 to \(most) mesh axes, not \(mesh.count)")
+    }
+    guard 1...most ~= meshAxes else { throw UsageError("--mesh-axes \(meshAxes): expected a number from 1 to \(most)") }
+    request.mostMeshAxes = meshAxes
     request.microBatches = microBatches
     request.microBatchSize = microBatch
     request.schedule = schedule

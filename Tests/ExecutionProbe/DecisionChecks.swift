@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Execution
 import Foundation
+import Hardware
 import ModelGraph
 import Plans
 import Strategies
@@ -56,9 +57,11 @@ struct DecisionChecks {
   /// Random strategies for every operator, with random ZeRO stages and recomputation, on random meshes of the world's ranks, with random
   /// pipelines, interleaved or not; forward alone in one of five.
   ///
-  /// - Parameter word: what every operator that understands it does on all mesh axes.
-  func random(_ model: TinyModel, seed: UInt64, count: Int, around word: String? = nil) throws -> [String] {
-    try random("\(model)", seed: seed, count: count, around: word) { random, stages, chunks in
+  /// - Parameters:
+  ///   - word: what every operator that understands it does on all mesh axes.
+  ///   - axes: how many axes meshes have; nil is one or two.
+  func random(_ model: TinyModel, seed: UInt64, count: Int, around word: String? = nil, axes: Int? = nil) throws -> [String] {
+    try random("\(model)", seed: seed, count: count, around: word, axes: axes) { random, stages, chunks in
       func pick<T>(_ list: [T]) -> T { list[Int(random.next() % UInt64(list.count))] }
       let microBatches = chunks == 1 ? pick([1, 2, 3]) : stages * pick([1, 2])
       let batch = pick([2, 3]) * microBatches
@@ -84,16 +87,19 @@ struct DecisionChecks {
   }
 
   private func random(
-    _ name: String, seed: UInt64, count: Int, around word: String? = nil,
+    _ name: String, seed: UInt64, count: Int, around word: String? = nil, axes: Int? = nil,
     _ model: (inout SplitMix64, _ stages: Int, _ chunks: Int) throws -> (graph: Graph, batch: Int, microBatches: Int)
   ) throws -> [String] {
     var problems: [String] = []
     for index in 0..<count {
       var random = SplitMix64(state: seed &+ UInt64(index) &* 1_000_003)
       func pick<T>(_ list: [T]) -> T { list[Int(random.next() % UInt64(list.count))] }
-      let stages = pick((1...min(world.size, 3)).filter { world.size % $0 == 0 })
-      let perStage = world.size / stages
-      let mesh = pick((1...perStage).filter { perStage % $0 == 0 }.map { $0 == 1 ? [perStage] : [$0, perStage / $0] })
+      func meshes(_ size: Int) -> [[Int]] {
+        guard let axes else { return (1...size).filter { size % $0 == 0 }.map { $0 == 1 ? [size] : [$0, size / $0] } }
+        return Mesh.shapes(devices: size, maximumAxes: axes).filter { $0.count == axes }
+      }
+      let stages = pick((1...min(world.size, 3)).filter { world.size % $0 == 0 && !meshes(world.size / $0).isEmpty })
+      let mesh = pick(meshes(world.size / stages))
       let chunks = stages == 1 ? 1 : pick([1, 1, 2, 3].filter { stages * $0 <= 6 })
       let (graph, batch, microBatches) = try model(&random, stages, chunks)
       let builder = DecisionBuilder(graph: graph, mesh: mesh)

@@ -37,7 +37,8 @@ enum ExecutionProbe {
     case "random":
       guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
       let checks = DecisionChecks(world: process.world)
-      try print(try checks.random(model, seed: UInt64(arguments[1]) ?? 0, count: Int(arguments[2]) ?? 1), process)
+      let axes = arguments.count > 3 ? Int(arguments[3]) : nil
+      try print(try checks.random(model, seed: UInt64(arguments[1]) ?? 0, count: Int(arguments[2]) ?? 1, axes: axes), process)
     case "ring":
       guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
       let checks = DecisionChecks(world: process.world)

@@ -62,7 +62,15 @@ struct Enumeration {
   private var layerCount: Int { request.graph.segments.dropFirst().dropLast().reduce(0) { $0 + $1.repeats } }
 
   private func meshes(_ count: Int) -> [[Int]] {
-    [[count]] + (2..<max(2, count)).filter { count % $0 == 0 }.map { [$0, count / $0] }
+    var shapes = [[count]]
+    // Each shape with its last axis divided.
+    for axes in 1..<max(1, request.mostMeshAxes) {
+      for shape in shapes where shape.count == axes {
+        let last = shape[axes - 1]
+        for first in 2..<max(2, last) where last % first == 0 { shapes.append(shape.dropLast() + [first, last / first]) }
+      }
+    }
+    return shapes
   }
 
   /// Every cut into stages; for four stages and more the space keeps the inner ones even, which four layers cannot tell from all.
@@ -99,7 +107,7 @@ struct Enumeration {
   private mutating func enumerate(stages: Int, mesh: [Int], microBatches: Int, copiesAlike: [OperatorID]?) throws {
     let pricing = try pricing(stages: stages, mesh: mesh, microBatches: microBatches)
     let graph = pricing.graph
-    let choices = pricing.rules.map { assignments($0, mesh) }
+    let choices = choices(pricing, mesh)
     // An operator that follows another has one choice of its own.
     let counts = choices.indices.map { (copiesAlike?[$0] ?? $0) == $0 ? choices[$0].count : 1 }
     let resharder = Resharder(pricing)
@@ -149,7 +157,7 @@ struct Enumeration {
           if index == cut.count - 1 { units.append(UnitRange(segment: graph.segments.count - 1, copies: 0..<1)) }
           return Stage(units: units)
         }
-        let choices = pricing.rules.map { assignments($0, mesh) }
+        let choices = choices(pricing, mesh)
         let counts = choices.indices.map { alike[$0] == $0 ? choices[$0].count : 1 }
         let resharder = Resharder(pricing)
         var picked = [Int](repeating: 0, count: choices.count)
@@ -232,6 +240,16 @@ struct Enumeration {
       picked[index] = 0
     }
     return false
+  }
+
+  /// For each operator the assignments that the request's constraints leave.
+  private func choices(_ pricing: Pricing, _ mesh: [Int]) -> [[[Int?]]] {
+    pricing.rules.enumerated().map { op, rule in
+      let constraints = request.constraints.filter { $0.matches(pricing.graph.operators[op].name) }
+      return assignments(rule, mesh).filter { assignment in
+        constraints.allSatisfy { $0.allows(Strategy(assignment: assignment, rule: rule), rule: rule) }
+      }
+    }
   }
 
   /// Each mesh axis to each splittable iteration axis or to none, as long as every rank gets a part.

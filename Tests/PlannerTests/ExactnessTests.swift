@@ -24,6 +24,38 @@ import Testing
     }
   }
 
+  /// On a given mesh of three axes, and with it among all that the devices can be laid out in.
+  @Test(arguments: 0..<8) func searchFindsTheCheapestDecisionOnThreeMeshAxes(seed: Int) throws {
+    var random = SeededGenerator(seed: seed + 600)
+    // The number of decisions is the product over operators of powers of three, so models are as small as can be.
+    var model = TinyModel(block: seed % 2 == 0 ? .single : .linear, layers: random.pick([1, 2]), batch: random.pick([2, 4]))
+    (model.hidden, model.inner, model.vocabulary) = (random.pick([2, 4]), random.pick([2, 4]), random.pick([2, 4, 9]))
+    let mesh = random.pick([[2, 2, 2], [2, 2, 2], [2, 3, 2], [2, 2, 3]])
+    var hardware = TinyHardware(
+      devices: mesh.reduce(1, *), devicesPerNode: random.pick([2, 4, 12]), innerBandwidth: random.pick([1e7, 1e8, 1e9]),
+      outerBandwidth: random.pick([1e6, 1e7, 1e8]))
+    hardware.latency = random.pick([1e-8, 1e-6, 1e-5])
+    var request = SearchRequest(
+      graph: try model.graph(), cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: .fp32,
+      mode: random.pick([.train, .forward]), optimizer: .adamw)
+    (request.layersMayDiffer, request.microBatches) = (false, random.pick([1, 1, 2]))
+    (request.zero, request.recompute, request.mostMeshAxes) = (random.pick([ZeROStage.none, .weights]), Recompute.none, 3)
+    if model.block == .linear {
+      request.mesh = mesh
+      // What the block's neighbours do is given, so that all that the block does can be tried.
+      for (pattern, words) in [("embedding", ["vocab", "replicate"]), ("*oss*", ["data", "replicate"])] {
+        request.constraints.append(
+          StrategyConstraint(pattern: pattern, words: [random.pick(words), "replicate", "replicate"], isForbidden: false))
+      }
+    } else if seed % 4 == 0 {
+      request.mesh = mesh
+    }
+    let all = try Enumeration(request)
+    #expect(all.entries.contains { $0.decision.mesh.count == 3 })
+    let sizes = all.entries.map(\.memory).sorted()
+    for limit in [Bytes(1e9), sizes[sizes.count / 3], sizes[sizes.count / 20], sizes[0]] { try expectSame(request, hardware, all, limit: limit) }
+  }
+
   /// Device counts of all kinds, where a plan may leave devices idle: latencies, uneven layers and whole nodes make fewer devices better at times.
   @Test(arguments: 0..<12) func searchFindsTheBestNumberOfDevices(seed: Int) throws {
     var random = SeededGenerator(seed: seed + 300)

@@ -49,6 +49,21 @@ import Testing
     }
   }
 
+  @Test("Meshes of three axes are listed where they are asked for, and the space says what it leaves out on them")
+  func spaceOfThreeMeshAxes() throws {
+    func values(_ name: String, _ change: (inout SearchRequest) -> Void) throws -> String {
+      try #require(try Planner.space(try request(devices: 8, change: change)).first { $0.name == name }).values
+    }
+    func meshes(_ axes: Int) throws -> [String] { try values("meshes") { $0.mostMeshAxes = axes }.split(separator: " ").map(String.init) }
+    #expect(try meshes(1) == ["2", "4", "8"])
+    #expect(try meshes(2) == ["2", "2x2", "4", "2x4", "4x2", "8"])
+    #expect(try meshes(3) == ["2", "2x2", "4", "2x2x2", "2x4", "4x2", "8"])
+    let remark = "on meshes of three axes all alike"
+    #expect(try values("layers of one block") { $0.mostMeshAxes = 3 }.contains(remark))
+    #expect(try values("layers of one block") { $0.mesh = [2, 2, 2] }.contains(remark))
+    #expect(try !values("layers of one block") { $0.mesh = [2, 4] }.contains(remark))
+  }
+
   /// Each with a part of the message that says what is wrong.
   @Test func senselessRequestsAreUsageErrors() throws {
     try expectUsage("3 micro-batches do not divide the batch of 4") { $0.microBatches = 3 }

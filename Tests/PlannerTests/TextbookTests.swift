@@ -282,6 +282,35 @@ import Testing
     #expect(ratios == ratios.sorted() && ratios[0] <= 1 && ratios[2] > 1.5 && ratios[3] > 3, "\(ratios)")
   }
 
+  /// Agarwal et al. 1995 ("A three-dimensional approach to parallel matrix multiplication"), Irony et al. 2004: with a weight's memory in p^(1/3) copies,
+  /// products in three dimensions send n²/p^(2/3) where those in two send n²/p^(1/2), and in one n². Counted in the plans of a chain of products on a
+  /// network of one level, whose memory holds no more copies.
+  @Test func threeDimensionsSendLessThanTwoWhereMemoryHoldsCopies() throws {
+    let model = TinyModel(block: .linear, layers: 64, batch: 4096, hidden: 4096, inner: 4096, vocabulary: 8)
+    let weights = 2.0 * 2 * 64 * 4096 * 4096
+    func plan(_ mesh: [Int], copies: Int) throws -> PlanOutcome.Planned {
+      let devices = mesh.reduce(1, *)
+      var hardware = TinyHardware(devices: devices, devicesPerNode: devices)
+      (hardware.peak, hardware.memoryBandwidth, hardware.innerBandwidth) = (1e15, 1e13, 1e10)
+      hardware.memory = 1.04 * weights * Double(copies) / Double(devices)
+      var request = SearchRequest(
+        graph: try model.graph(), cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: .bf16, mode: .forward,
+        optimizer: .adamw)
+      (request.mesh, request.pipelineDegree, request.microBatches) = (mesh, 1, 1)
+      return try #require(try Planner.search(request).plan)
+    }
+    var ratios: [Double] = []
+    for (side, two) in [(2, [2, 4]), (4, [8, 8]), (8, [16, 32])] {
+      let (line, square, cube) = try (plan([side * side * side], copies: side), plan(two, copies: side), plan([side, side, side], copies: side))
+      #expect(sent(line) > sent(square) && sent(square) > sent(cube))
+      #expect(line.prediction.step > square.prediction.step && square.prediction.step > cube.prediction.step)
+      #expect(Set(cube.words("block.{i}.up")) == ["data", "row", "column"])
+      #expect(Set(cube.words("block.{i}.down")) == ["data", "row", "column"])
+      ratios.append(sent(square) / sent(cube))
+    }
+    #expect(ratios == ratios.sorted() && ratios[2] > 2, "\(ratios)")
+  }
+
   /// Bytes that a device sends in a step.
   private func sent(_ plan: PlanOutcome.Planned) -> Double {
     plan.prediction.collectives.reduce(0) { sum, part in

@@ -13,10 +13,10 @@ extension PlanSearch {
     var (alike, mixed) = (bound, bound)
     if let cutoff {
       alike = max(bound, try boundOfKinds(space.recomputes, frame, schedule, cut, cutoff).bound)
-      if !space.mixes.isEmpty { mixed = max(bound, try boundOfMixes(space.recomputes, frame, schedule, cut, cutoff).bound) }
+      if !space.mixes(frame).isEmpty { mixed = max(bound, try boundOfMixes(space.recomputes, frame, schedule, cut, cutoff).bound) }
     }
     if alike < cutoff ?? .max { queue.push(.alike(frame, schedule, cut), bound: alike) }
-    if !space.mixes.isEmpty, cut.max()! > 1, space.allowsMixes(schedule, cut), mixed < cutoff ?? .max {
+    if !space.mixes(frame).isEmpty, cut.max()! > 1, space.allowsMixes(schedule, cut), mixed < cutoff ?? .max {
       queue.push(.mixed(frame, schedule, cut), bound: mixed)
     }
   }

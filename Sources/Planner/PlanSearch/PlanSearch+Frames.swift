@@ -28,7 +28,7 @@ extension PlanSearch {
     for stages in space.pipelineDegrees {
       let promising = (byDegree[stages] ?? []).sorted { ($0.bound, $0.microBatches) < ($1.bound, $1.microBatches) }.prefix(Self.seedsPerDegree)
       let size = most / stages
-      let frames = try promising.flatMap { try boundedFrames(stages: stages, size: size, microBatches: $0.microBatches) }.sorted {
+      let frames = try promising.flatMap { try boundedFrames(stages: stages, size: size, microBatches: $0.microBatches, areFine: false) }.sorted {
         $0.bound < $1.bound
       }
       for (frame, bound) in frames.flatMap({ frame in space.recomputes.map { (frame.frame.recomputing($0), frame.bound) } }) {
@@ -81,11 +81,13 @@ extension PlanSearch {
     return model
   }
 
-  /// The frames of a pipeline degree, a size of its stages and a number of micro-batches, with lower bounds.
-  mutating func boundedFrames(stages: Int, size: Int, microBatches: Int) throws -> [(frame: Space.Frame, bound: Int64)] {
+  /// The frames of a pipeline degree, a size of its stages and a number of micro-batches, with lower bounds: those of meshes with more axes than two,
+  /// or the others.
+  mutating func boundedFrames(stages: Int, size: Int, microBatches: Int, areFine: Bool) throws -> [(frame: Space.Frame, bound: Int64)] {
     var bounds = try axisBounds(stages, size, microBatches)
     defer { axes[[stages, size, microBatches]] = bounds }
-    return try space.frames(stages: stages, size: size, microBatches: microBatches).map { frame in
+    let frames = space.frames(stages: stages, size: size, microBatches: microBatches).filter { Space.isFine($0.mesh) == areFine }
+    return try frames.map { frame in
       (frame, try bounds.bound(placed(stages: stages, mesh: frame.mesh), mesh: frame.mesh, cutoff: cutoff ?? .max))
     }
   }
@@ -98,11 +100,26 @@ extension PlanSearch {
       pruned += 1
       return
     }
-    for (frame, bound) in try boundedFrames(stages: stages, size: size, microBatches: microBatches) { queue.push(.frame(frame), bound: bound) }
+    for (frame, bound) in try boundedFrames(stages: stages, size: size, microBatches: microBatches, areFine: false) {
+      queue.push(.frame(frame), bound: bound)
+    }
+    if space.meshes(size: size).contains(where: Space.isFine) {
+      later.push(.fineMeshes(stages: stages, size: size, microBatches: microBatches), bound: try leastOf(stages, size, microBatches))
+    }
+  }
+
+  mutating func expandFine(stages: Int, size: Int, microBatches: Int) throws {
+    for (frame, bound) in try boundedFrames(stages: stages, size: size, microBatches: microBatches, areFine: true) {
+      queue.push(.frame(frame), bound: bound)
+    }
   }
 
   /// Bounds the cuts of a mesh's frame. Its layers compute as little again as they may: more takes more time, and less memory.
   mutating func expand(_ frame: Space.Frame) throws {
+    if try isExcludedByStrategies(frame) {
+      pruned += 1
+      return
+    }
     let frame = frame.recomputing(space.recomputes[0])
     guard var bounds = try bounds(frame) else {
       // The choices exclude it: it is no part of the space.
@@ -297,7 +314,7 @@ extension PlanSearch {
   mutating func operators(_ frame: Space.Frame, _ ties: Ties) throws -> FoldedModel? {
     let placed = placed(stages: frame.stages, mesh: frame.mesh)
     let prices = try meshPrices(frame)
-    let strategies = space.strategies(prices.pricings[0], frame)
+    let strategies = strategiesLeft(space.strategies(prices.pricings[0], frame), frame)
     if strategies.contains(where: \.isEmpty) { return nil }
     return FoldedModel(
       pricings: prices.pricings, strategies: strategies, ties: ties, zero: space.request.zero, recompute: space.recompute(frame),

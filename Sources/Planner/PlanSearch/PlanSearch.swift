@@ -47,6 +47,10 @@ struct PlanSearch {
   /// The least that a configuration which was looked at, but not solved, may reach.
   var open: Int64?
   var queue = Queue()
+  /// Looked at when nothing else is left: meshes of more than two axes, whose strategies are best left out by a good plan's time.
+  var later = Queue()
+  /// For each frame of such a mesh, which of each operator's strategies are left, by their numbers in `Space.strategies`.
+  var left: [Space.Frame: [[UInt16]]] = [:]
   /// Models, the one used last at the end. Configurations of few frames alternate at the head of the queue.
   var recentModels: [FrameModel] = []
   static let mostRecentModels = 64
@@ -126,6 +130,8 @@ struct PlanSearch {
   enum Item {
     /// All meshes of a pipeline degree, a size of its stages and a number of micro-batches, and of smaller sizes.
     case meshes(stages: Int, size: Int, microBatches: Int)
+    /// The meshes of more than two axes of one size.
+    case fineMeshes(stages: Int, size: Int, microBatches: Int)
     case frame(Space.Frame)
     /// The cuts of a frame that no bound excludes so far.
     case cuts(OpenFrame)
@@ -190,8 +196,11 @@ struct PlanSearch {
     mutating func pop() -> (item: Item, bound: Int64)? { heap.popMin().map { ($0.item, $0.bound) } }
   }
 
-  /// - Parameter below: plans that take this long or longer are of no interest.
-  init(_ space: Space, _ monitor: SearchMonitor, below: Seconds? = nil) throws {
+  /// - Parameters:
+  ///   - below: plans that take this long or longer are of no interest.
+  ///   - found: plans of the space that are known, the best first.
+  init(_ space: Space, _ monitor: SearchMonitor, below: Seconds? = nil, found: [Candidate] = []) throws {
+    self.found = found
     ceiling = below.map { Int64(min(($0 / space.tick).rounded(.up), Double(Problem.largestSum))) }
     self.space = space
     rates = try space.fastestRates()
@@ -216,6 +225,13 @@ struct PlanSearch {
     // What the seeds left open is in the queue.
     open = nil
     defer { conclude() }
+    try runQueue()
+    swap(&queue, &later)
+    try runQueue()
+  }
+
+  /// Until nothing in the queue can be better than the best plan.
+  private mutating func runQueue() throws {
     while let (item, bound) = queue.pop() {
       monitor.report?(
         SearchProgress(
@@ -223,14 +239,17 @@ struct PlanSearch {
           lowerBound: space.tick * Double(bound)))
       if let cutoff, bound >= cutoff {
         pruned += 1 + queue.remaining
+        queue = Queue()
         return
       }
       if isLate {
         leaveOpen(bound)
+        queue = Queue()
         return
       }
       switch item {
       case .meshes(let stages, let size, let microBatches): try expand(stages: stages, size: size, microBatches: microBatches)
+      case .fineMeshes(let stages, let size, let microBatches): try expandFine(stages: stages, size: size, microBatches: microBatches)
       case .frame(let frame): try expand(frame)
       case .cuts(let open): try expand(open)
       case .cut(let frame, let schedule, let cut): try self.bound(frame, schedule, cut, bound: bound)

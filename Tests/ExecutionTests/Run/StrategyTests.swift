@@ -14,6 +14,16 @@ extension MPIRuns {
       try expectNoDifference(ranks: run.ranks, ["random", model, "\(run.seed)", "4"])
     }
 
+    @Test(
+      "differential: any strategy on meshes of three axes computes what one rank computes",
+      arguments: [
+        ("gpt2", 8), ("llama", 8), ("llama", 12), ("bert", 8), ("vit", 8), ("gemma", 8), ("flamingo", 8), ("mixtral", 8), ("mixtral", 12),
+        ("resnet", 8),
+      ])
+    func threeMeshAxes(model: String, ranks: Int) throws {
+      try expectNoDifference(ranks: ranks, ["random", model, "29", "3", "3"])
+    }
+
     /// Of models whose results hang on weights and inputs that differ more than the generator's: images that are all alike cancel in the loss.
     @Test(
       "differential: the same with a folder's weights and inputs, and with parameters frozen", arguments: ["learned", "frozen"],
@@ -32,6 +42,7 @@ extension MPIRuns {
         (4, ["data,pipeline,zero1", "data,pipeline,zero2", "data,pipeline,zero3", "data,pipeline,zero3,full"]),
         (2, ["interleaved", "interleaved,selective", "interleaved,full"]),
         (4, ["data,interleaved,zero1", "data,interleaved,zero3,full", "megatron,interleaved", "sequence-parallel,interleaved,zero2"]),
+        (8, ["data,sequence,megatron", "megatron,data,megatron,zero2", "data,data,sequence-parallel,zero3,full"]),
         (2, ["sequence-parallel,selective", "sequence-parallel,full", "pipeline,selective", "pipeline,full"]),
       ])
     func namedStrategies(model: String, run: (ranks: Int, strategies: [String])) throws {
@@ -55,6 +66,7 @@ extension MPIRuns {
         (4, ["ring,zigzag", "sequence,zigzag", "data,ring,zigzag", "ring,megatron,zigzag", "sequence,ring,zigzag", "ring,pipeline,zigzag"]),
         (ranks: 2, strategies: ["ring", "ring,selective", "ring,full", "ring,micro,zero3"]), (3, ["ring"]),
         (4, ["ring", "data,ring", "ring,megatron", "ring,ring", "sequence,ring", "ring,sequence", "ring,pipeline"]),
+        (8, ["data,ring,megatron", "data,ring,megatron,zigzag", "ring,data,sequence,zigzag"]),
         (4, ["ring,interleaved", "ring,interleaved,zigzag", "ring,interleaved,zigzag,full", "sequence,interleaved,zigzag"]),
       ])
     func rings(model: String, run: (ranks: Int, strategies: [String])) throws {
@@ -70,7 +82,10 @@ extension MPIRuns {
 
     @Test(
       "oracle: experts over ranks, alone or as groups of data replicas, compute what transformers computes", arguments: ["mixtral", "qwen2_moe"],
-      [(ranks: 2, strategies: ["experts", "experts,zero1"]), (4, ["data,experts", "experts,megatron", "sequence,experts"])])
+      [
+        (ranks: 2, strategies: ["experts", "experts,zero1"]), (4, ["data,experts", "experts,megatron", "sequence,experts"]),
+        (8, ["data,experts,megatron"]),
+      ])
     func expertParallel(model: String, run: (ranks: Int, strategies: [String])) throws {
       try expectNoDifference(ranks: run.ranks, ["oracle", Self.fixture("transformers/" + model)] + run.strategies)
     }
