@@ -30,65 +30,59 @@ struct MinPlusProduct {
 
   /// One entry for each combination of the neighbours' classes.
   func message() -> [Int64] {
+    let (count, inner, width) = (count, inner, width)
     let along = bucket.factors.indices.filter { !(bucket.factors[$0].offsets.last ?? []).isEmpty }
     let across = bucket.factors.indices.filter { (bucket.factors[$0].offsets.last ?? []).isEmpty }
-    var rows = across.map(row)
+    let rowCounts = across.map { bucket.factors[$0].outerCount * count }
+    let rowStarts = rowCounts.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1) }
     // The node's own costs are added to the smallest table.
-    if let smallest = rows.indices.min(by: { rows[$0].count < rows[$1].count }) {
-      for index in rows[smallest].indices { rows[smallest][index] &+= nodeCosts[nodeCosts.startIndex + index % count] }
-    } else {
-      rows = [Array(nodeCosts)]
-    }
-    var blocks = along.map { Blocks(bucket.factors[$0], sources[$0], count: count, inner: inner, width: width) }
-    var message = [Int64](repeating: Problem.forbidden, count: bucket.combinations)
-    message.withUnsafeMutableBufferPointer { message in
-      withUnsafeTemporaryAllocation(of: Int64.self, capacity: count) { sums in
-        withUnsafeTemporaryAllocation(of: Int64.self, capacity: count * width) { table in
-          withUnsafeTemporaryAllocation(of: Int64.self, capacity: width) { least in
-            bucket.forEachLeadingCombination { combination, outer in
-              rows[0].withUnsafeBufferPointer { row in
-                let start = across.isEmpty ? 0 : outer[across[0]] * count
-                for q in 0..<count { sums[q] = row[start + q] }
-              }
-              for number in across.indices.dropFirst() {
-                rows[number].withUnsafeBufferPointer { row in
-                  let start = outer[across[number]] * count
-                  for q in 0..<count { sums[q] &+= row[start + q] }
-                }
-              }
-              switch along.count {
-              case 0:
-                let smallest = sums.min() ?? Problem.forbidden
-                for index in 0..<width { least[index] = smallest }
-              case 1: Self.minimise(sums.baseAddress!, blocks[0].block(outer[along[0]]), count, width, least.baseAddress!)
-              default:
-                let first = blocks[0].block(outer[along[0]])
-                for entry in 0..<count * width { table[entry] = first[entry] }
-                for number in 1..<along.count {
-                  let next = blocks[number].block(outer[along[number]])
-                  for entry in 0..<count * width { table[entry] &+= next[entry] }
-                }
-                Self.minimise(sums.baseAddress!, table.baseAddress!, count, width, least.baseAddress!)
-              }
-              for index in 0..<inner where least[index] < Problem.blocked { message[combination * inner + index] = least[index] }
+    let smallest = rowCounts.indices.min { rowCounts[$0] < rowCounts[$1] }
+    let blocks = along.map { Blocks(bucket.factors[$0], sources[$0], count: count, width: width) }
+    return [Int64](unsafeUninitializedCapacity: bucket.combinations) { message, filled in
+      filled = bucket.combinations
+      withUnsafeTemporaryAllocation(of: Int64.self, capacity: max(rowStarts[across.count], count) + count + count * width + width) { buffer in
+        let rows = buffer.baseAddress!
+        let sums = rows + max(rowStarts[across.count], count)
+        let table = sums + count
+        let least = table + count * width
+        nodeCosts.withUnsafeBufferPointer { own in
+          for (number, factor) in across.enumerated() { writeRows(factor, adding: number == smallest ? own : nil, to: rows + rowStarts[number]) }
+          if across.isEmpty { rows.update(from: own.baseAddress!, count: count) }
+        }
+        bucket.forEachLeadingCombination { combination, outer in
+          sums.update(from: rows + (across.isEmpty ? 0 : outer[across[0]] * count), count: count)
+          for number in 1..<max(1, across.count) {
+            let row = rows + rowStarts[number] + outer[across[number]] * count
+            for q in 0..<count { sums[q] &+= row[q] }
+          }
+          switch along.count {
+          case 0: least.update(repeating: UnsafeBufferPointer(start: sums, count: count).min() ?? Problem.forbidden, count: width)
+          case 1: Self.minimise(sums, blocks[0].block(outer[along[0]]), count, width, least)
+          default:
+            table.update(from: blocks[0].block(outer[along[0]]), count: count * width)
+            for number in 1..<along.count {
+              let next = blocks[number].block(outer[along[number]])
+              for entry in 0..<count * width { table[entry] &+= next[entry] }
             }
+            Self.minimise(sums, table, count, width, least)
+          }
+          for index in 0..<inner {
+            (message.baseAddress! + combination * inner + index).initialize(to: least[index] < Problem.blocked ? least[index] : Problem.forbidden)
           }
         }
       }
     }
-    return message
   }
 
-  /// A table without the last neighbour: for each of its outer indices the node's strategies.
-  private func row(_ number: Int) -> [Int64] {
+  /// A table without the last neighbour: for each of its outer indices the node's strategies, perhaps with their own costs.
+  private func writeRows(_ number: Int, adding own: UnsafeBufferPointer<Int64>?, to rows: UnsafeMutablePointer<Int64>) {
     let factor = bucket.factors[number]
-    return [Int64](unsafeUninitializedCapacity: factor.outerCount * count) { row, filled in
-      sources[number].withUnsafeBufferPointer { source in
+    sources[number].withUnsafeBufferPointer { source in
+      factor.ownOffsets.withUnsafeBufferPointer { offsets in
+        var row = rows
         for start in factor.outerStarts {
-          for offset in factor.ownOffsets {
-            row[filled] = source[start + offset]
-            filled += 1
-          }
+          for q in 0..<offsets.count { row[q] = source[start + offsets[q]] &+ (own?[q] ?? 0) }
+          row += offsets.count
         }
       }
     }
@@ -142,7 +136,7 @@ struct MinPlusProduct {
 
   /// A table with the last neighbour, laid out by the node's strategies and then the last neighbour's classes, for one combination of the others
   /// after the other as they are asked for.
-  private struct Blocks {
+  private final class Blocks {
     private let factor: EliminationPlan.Factor
     private let source: [Int64]
     private let count: Int
@@ -150,30 +144,31 @@ struct MinPlusProduct {
     private let width: Int
     /// By the outer index with the last neighbour's first class, where a block starts; −1 where it is not yet laid out.
     private var starts: [Int]
-    private let storage: Storage
+    private let entries: UnsafeMutablePointer<Int64>
+    private var used = 0
 
-    private final class Storage {
-      let entries: UnsafeMutablePointer<Int64>
-      var used = 0
-      init(capacity: Int) { entries = .allocate(capacity: capacity) }
-      deinit { entries.deallocate() }
-    }
-
-    init(_ factor: EliminationPlan.Factor, _ source: [Int64], count: Int, inner: Int, width: Int) {
+    init(_ factor: EliminationPlan.Factor, _ source: [Int64], count: Int, width: Int) {
       (self.factor, self.source, self.count, self.width) = (factor, source, count, width)
       let offsets = factor.offsets[factor.offsets.count - 1]
       steps = offsets.map { $0 - offsets[0] }
       starts = [Int](repeating: -1, count: factor.outerCount)
-      storage = Storage(capacity: factor.outerCount / Set(offsets).count * count * width)
+      entries = .allocate(capacity: factor.outerCount / Set(offsets).count * count * width)
     }
 
-    mutating func block(_ outer: Int) -> UnsafePointer<Int64> {
-      if starts[outer] < 0 {
-        starts[outer] = storage.used
-        var entry = storage.entries + storage.used
-        storage.used += count * width
-        let columns = steps.map { factor.outerStarts[outer + $0] }
-        source.withUnsafeBufferPointer { source in
+    deinit { entries.deallocate() }
+
+    func block(_ outer: Int) -> UnsafePointer<Int64> {
+      if starts[outer] < 0 { layOut(outer) }
+      return UnsafePointer(entries + starts[outer])
+    }
+
+    private func layOut(_ outer: Int) {
+      starts[outer] = used
+      var entry = entries + used
+      used += count * width
+      let columns = steps.map { factor.outerStarts[outer + $0] }
+      source.withUnsafeBufferPointer { source in
+        columns.withUnsafeBufferPointer { columns in
           for offset in factor.ownOffsets {
             for j in 0..<columns.count { entry[j] = source[columns[j] + offset] }
             for j in columns.count..<width { entry[j] = Problem.forbidden }
@@ -181,7 +176,6 @@ struct MinPlusProduct {
           }
         }
       }
-      return UnsafePointer(storage.entries + starts[outer])
     }
   }
 }
