@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Time, CPU time, memory and gap of searches over the whole space.
 
-usage: search.py TPPLAN [--time-limit 120] [--only WORD]
+usage: search.py TPPLAN [--time-limit 120] [--only WORD] [--mesh-axes 3]
 """
 import argparse
 import json
@@ -37,6 +37,7 @@ def main():
     parser.add_argument("tpplan", type=pathlib.Path)
     parser.add_argument("--time-limit", type=float, default=120, help="seconds for each search")
     parser.add_argument("--only", default="", help="models whose name has this word")
+    parser.add_argument("--mesh-axes", help="the most axes of a mesh, where not as usual")
     arguments = parser.parse_args()
     folder = tempfile.TemporaryDirectory()
     plan = os.path.join(folder.name, "plan.json")
@@ -48,7 +49,7 @@ def main():
         code, output, errors, cpu, memory = measured([
             str(arguments.tpplan.resolve()), "search", f"models/{model}.json", f"hardware/{hardware}.json", "--devices", str(devices),
             "--time-limit", f"{arguments.time_limit}s", "--format", "json", "-o", plan,
-        ])
+        ] + (["--mesh-axes", arguments.mesh_axes] if arguments.mesh_axes else []))
         if code not in (0, 3):
             sys.exit(f"{model} on {hardware}: exit code {code}\n{errors}")
         found = json.loads(output)

@@ -27,7 +27,7 @@ import Strategies
 ///     base + Σ_a (M_a,op(t_a) − base) + g_op(t) − Σ_a λ_a,op(t_a) + (the other operators' minima)
 struct StrategyBounds {
   /// One operator's strategies: for each mesh axis the number of a choice, 0 for none.
-  fileprivate struct Operator {
+  struct Operator {
     /// The iteration axes that a mesh axis may go to; choice k is the k-th, from 1 on.
     let iteration: [Int]
     /// For each mesh axis and choice the strategy on the axis alone; −1 where there is none.
@@ -41,7 +41,7 @@ struct StrategyBounds {
   }
 
   /// What layers compute again: the same model with other times and bytes.
-  private struct Kind {
+  struct Kind {
     let axes: [AxisBounds.Problem]
     let tables: [BlockTables]
     /// Where nothing is idle and nothing is sent.
@@ -61,7 +61,7 @@ struct StrategyBounds {
       Self.cost(baseModel.nodeOfOperator[op], 0, baseWeights[op], base, weighed)
     }
 
-    private static func cost(
+    static func cost(
       _ node: Int, _ strategy: Int, _ weights: (node: Int, choices: [[Int]])?, _ tables: BlockTables, _ weighed: BlockTables.Weighed
     ) -> Int64 {
       let own = weighed.nodeCosts[tables.start(ofNode: node) + strategy]
@@ -72,7 +72,7 @@ struct StrategyBounds {
   }
 
   /// Operators at their prices on the mesh.
-  fileprivate struct Exact {
+  struct Exact {
     let model: FoldedModel
     /// For each operator and strategy of the model, its number here.
     let numbers: [[Int]]
@@ -80,7 +80,7 @@ struct StrategyBounds {
   }
 
   /// A chain's costs on each axis alone.
-  private struct Sums {
+  struct Sums {
     let base: Int64
     /// Of it, the choice of each node.
     let baseChoice: [Int]
@@ -96,7 +96,7 @@ struct StrategyBounds {
   }
 
   /// A bound with what the axes and the operators choose.
-  private struct Bound {
+  struct Bound {
     var sum: Int64
     /// For each axis, a strategy for each node.
     var choices: [[Int]] = []
@@ -105,19 +105,19 @@ struct StrategyBounds {
     var wanted: [[Int]] = []
   }
 
-  private let kinds: [Kind]
+  let kinds: [Kind]
   /// By kind, the operators with the strategies that are left, at their prices on the mesh; empty before these are known.
-  private var exact: [Exact] = []
-  private let space: Space
-  private let frame: Space.Frame
-  private let chains: [[Chain]]
-  private let slacks: [[Int64]]
-  private let schedules: [Schedule]
-  private let limit: Int64
-  private var operators: [Operator]
-  private let sizes: [Int]
+  var exact: [Exact] = []
+  let space: Space
+  let frame: Space.Frame
+  let chains: [[Chain]]
+  let slacks: [[Int64]]
+  let schedules: [Schedule]
+  let limit: Int64
+  var operators: [Operator]
+  let sizes: [Int]
   /// The mesh axes that split anything.
-  private let meshAxes: [Int]
+  let meshAxes: [Int]
 
   static let mostSteps = 32
   static let mostPrices = 8
@@ -163,7 +163,7 @@ struct StrategyBounds {
     }
   }
 
-  private func number(_ op: OperatorID, _ strategy: Strategy) -> Int? {
+  func number(_ op: OperatorID, _ strategy: Strategy) -> Int? {
     let own = operators[op]
     return own.numbers[
       meshAxes.reduce(0) { index, axis in
@@ -203,75 +203,10 @@ struct StrategyBounds {
     return least
   }
 
-  // MARK: - Memory
-
-  /// What all stages together hold, at least.
-  private func row(_ schedule: Int, _ cutoff: Int64) -> BlockTables.MemoryRow {
-    let segments = space.request.graph.segments
-    let layers = space.layerSegments
-    var most = space.layerCount
-    if layers.count == 1, let layer = layers.first {
-      // A stage carries out all micro-batches of all its layers.
-      let m = Int64(frame.microBatches)
-      let passes = kinds[0].baseModel.leastOfOperators(Chain(layer, of: segments.count, .init(forward: m, backward: m)))
-      most = Int(min(Int64(most), cutoff / max(1, passes - 4 * m * Int64(operators.count))))
-    }
-    let held = space.leastKept(schedules[schedule], stages: frame.stages, microBatches: frame.microBatches, most: max(1, most))
-    let kept = segments.indices.map { segment in
-      if segment < layers.lowerBound { return held.before }
-      if segment >= layers.upperBound { return held.after }
-      // Which of several kinds of layers are where little is in flight is open.
-      return layers.count == 1 ? held.layers : segments[segment].repeats * min(held.after, held.before)
-    }
-    let reserved = ((try? space.reserved(frame)) ?? []).reduce(0, +)
-    return .init(copies: segments.map(\.repeats), kept: kept, op: nil, reserved: reserved)
-  }
-
-  /// The price at which the bound over all kinds of layers is greatest, found where the lines of two choices meet; nil where memory does not bind.
-  private func price(_ schedule: Int, _ chain: Int, _ cutoff: Int64) throws -> BlockTables.Price? {
-    if space.request.ignoresMemoryLimit { return nil }
-    let row = row(schedule, cutoff)
-    let all = limit * Int64(frame.stages)
-    func evaluated(_ price: BlockTables.Price?) throws -> (bound: Int64, time: Double, excess: Double)? {
-      var least: (bound: Int64, time: Double, excess: Double)?
-      for kind in kinds {
-        guard let sums = try sums(kind, schedule, chain, price, cutoff), let bound = try bound(kind, sums, operators.map(\.isLeft)) else {
-          return nil
-        }
-        if bound.sum >= least?.bound ?? .max { continue }
-        let ofBase = kind.base.memory(sums.baseChoice, row)
-        let bytes = zip(kind.tables, bound.choices).reduce(ofBase) { $0 + $1.0.memory($1.1, row) - ofBase }
-        let excess = Double(bytes - all)
-        least = (bound.sum, Double(bound.sum) - (price?.ticksPerByte ?? 0) * excess, excess)
-      }
-      return least
-    }
-    guard var above = try evaluated(nil), above.excess > 0 else { return nil }
-    var below: (bound: Int64, time: Double, excess: Double)?
-    var best: (bound: Int64, price: BlockTables.Price?) = (above.bound, nil)
-    var ticks = above.time / Double(all)
-    for _ in 0..<Self.mostPrices {
-      let price = BlockTables.Price(row: row, limit: all, ticksPerByte: ticks)
-      var evaluation: (bound: Int64, time: Double, excess: Double)?
-      do { evaluation = try evaluated(price) } catch SearchError.sumOutOfRange { break }
-      guard let next = evaluation else { break }
-      if next.bound > best.bound { best = (next.bound, price) }
-      if next.excess > 0 { above = next } else { below = next }
-      guard let below else {
-        ticks *= 10
-        continue
-      }
-      let meeting = (below.time - above.time) / (above.excess - below.excess)
-      guard meeting > 0, abs(meeting - ticks) > 1e-2 * ticks else { break }
-      ticks = meeting
-    }
-    return best.price
-  }
-
   // MARK: - Sums
 
   /// Nil where they would be too large.
-  private func sums(_ kind: Kind, _ schedule: Int, _ number: Int, _ price: BlockTables.Price?, _ cutoff: Int64) throws -> Sums? {
+  func sums(_ kind: Kind, _ schedule: Int, _ number: Int, _ price: BlockTables.Price?, _ cutoff: Int64) throws -> Sums? {
     let chain = chains[schedule][number]
     let (target, overflow) = cutoff.multipliedReportingOverflow(by: chain.sharers)
     guard !overflow, target < Problem.largestSum else { return nil }
@@ -295,13 +230,13 @@ struct StrategyBounds {
   }
 
   /// Each node's bytes are rounded up to whole ones.
-  private func rounding(_ price: BlockTables.Price) -> Int64 {
+  func rounding(_ price: BlockTables.Price) -> Int64 {
     let bytes = kinds[0].axes[0].model.operatorNodes.reduce(0) { $0 + price.row.copies[$1.segment] + price.row.kept[$1.segment] }
     return Int64((2 * Double(sizes.count * bytes) * price.ticksPerByte).rounded(.up))
   }
 
   /// What each strategy of an operator takes more than the sum over its axes: that which is not a start-up grows with the ranks that all do it.
-  private func more(_ kind: Kind, _ op: OperatorID, _ base: BlockTables.Weighed, _ weighed: [BlockTables.Weighed], _ chain: Chain) -> [Int64] {
+  func more(_ kind: Kind, _ op: OperatorID, _ base: BlockTables.Weighed, _ weighed: [BlockTables.Weighed], _ chain: Chain) -> [Int64] {
     let own = operators[op]
     let weights = chain.segments[kind.baseModel.pricing.graph.segmentOfOperator[op]]
     let alone = kind.baseCost(op, base)
@@ -321,7 +256,7 @@ struct StrategyBounds {
   }
 
   /// The same where the prices on the mesh are known.
-  private func more(
+  func more(
     _ exact: Exact, _ kind: Kind, _ op: OperatorID, _ base: BlockTables.Weighed, _ weighed: [BlockTables.Weighed], _ chain: Chain,
     _ price: BlockTables.Price?, atLeast least: [Int64]
   ) -> [Int64] {
@@ -338,122 +273,10 @@ struct StrategyBounds {
     }
     return more
   }
-
-  /// Looks for charges under which the bound reaches the target; with the best of them, leaves out strategies.
-  private func ascend(_ kind: Kind, _ sums: inout Sums, _ left: inout [[Bool]]) throws -> Int64 {
-    var best = sums
-    var (highest, before) = (Int64.min, Int64.min)
-    var (length, idle) = (1.0, 0)
-    for step in 0..<Self.mostSteps {
-      // Charges that no sum may hold lead nowhere.
-      let next: Bound?
-      do { next = try self.bound(kind, sums, left) } catch SearchError.sumOutOfRange where step > 0 { break }
-      guard let bound = next else { return sums.target }
-      if bound.sum > highest {
-        (best, highest, idle) = (sums, bound.sum, 0)
-      } else {
-        idle += 1
-        if idle == 3 { (length, idle) = (length / 2, 0) }
-      }
-      if highest >= sums.target || step == Self.mostSteps - 1 { break }
-      if step % 8 == 7 {
-        // Whether it is worth the while.
-        if Double(highest - before) < 0.05 * Double(sums.target - highest) { break }
-        before = highest
-      } else if step == 0 {
-        before = highest
-      }
-      var differing = 0
-      for op in operators.indices { for axis in sizes.indices where bound.chosen[op][axis] != bound.wanted[op][axis] { differing += 2 } }
-      if differing == 0 { break }
-      let change = Int64(length * Double(sums.target - bound.sum) / Double(differing))
-      if change < 1 { break }
-      for op in operators.indices {
-        for axis in sizes.indices where bound.chosen[op][axis] != bound.wanted[op][axis] {
-          charge(kind, &sums, op, axis, bound.chosen[op][axis], change)
-          charge(kind, &sums, op, axis, bound.wanted[op][axis], -change)
-        }
-      }
-    }
-    if highest < sums.target, try leaveOut(kind, best, &left) {
-      // Without what was left out the bound may be higher.
-      guard let bound = try bound(kind, best, left) else { return sums.target }
-      highest = max(highest, bound.sum)
-    }
-    return highest
-  }
-
-  private func charge(_ kind: Kind, _ sums: inout Sums, _ op: OperatorID, _ axis: Int, _ choice: Int, _ change: Int64) {
-    sums.charges[op][axis][choice] += change
-    sums.weighed[axis].nodeCosts[kind.tables[axis].start(ofNode: kind.axes[axis].model.nodeOfOperator[op]) + operators[op].alone[axis][choice]] +=
-      change
-  }
-
-  /// Nil where there is no choice.
-  private func bound(_ kind: Kind, _ sums: Sums, _ left: [[Bool]]) throws -> Bound? {
-    var bound = Bound(sum: sums.base - sums.less, chosen: operators.map { _ in [Int](repeating: 0, count: sizes.count) })
-    for axis in sizes.indices {
-      guard let least = try kind.tables[axis].least(sums.weighed[axis]) else { return nil }
-      bound.sum += least.sum - sums.base
-      bound.choices.append(least.choice)
-      for op in operators.indices {
-        let strategy = least.choice[kind.axes[axis].model.nodeOfOperator[op]]
-        bound.chosen[op][axis] = operators[op].alone[axis].firstIndex(of: strategy) ?? 0
-      }
-    }
-    bound.wanted = bound.chosen
-    for op in operators.indices {
-      guard let (least, number) = least(op, sums, left[op]) else { return nil }
-      bound.sum += least
-      bound.wanted[op] = sizes.indices.map { Int(operators[op].choices[number * sizes.count + $0]) }
-    }
-    return bound
-  }
-
-  /// The least that an operator gives back, over the strategies that are left.
-  private func least(_ op: OperatorID, _ sums: Sums, _ left: [Bool]) -> (least: Int64, number: Int)? {
-    var best: (least: Int64, number: Int)?
-    for number in left.indices where left[number] {
-      let own = own(op, number, sums)
-      if own < best?.least ?? .max { best = (own, number) }
-    }
-    return best
-  }
-
-  private func own(_ op: OperatorID, _ number: Int, _ sums: Sums) -> Int64 {
-    var own = sums.more[op][number]
-    for axis in sizes.indices { own -= sums.charges[op][axis][Int(operators[op].choices[number * sizes.count + axis])] }
-    return own
-  }
-
-  /// - Returns: whether any strategy was left out.
-  private func leaveOut(_ kind: Kind, _ sums: Sums, _ left: inout [[Bool]]) throws -> Bool {
-    let byStrategy = try zip(kind.tables, sums.weighed).map { try $0.leastByStrategy($1) }
-    let least = operators.indices.map { self.least($0, sums, left[$0])?.least ?? 0 }
-    let all = least.reduce(sums.base - sums.less, +)
-    var isChanged = false
-    for op in operators.indices {
-      for number in left[op].indices where left[op][number] {
-        var bound = all - least[op] + own(op, number, sums)
-        var isPossible = true
-        for axis in sizes.indices {
-          let strategy = operators[op].alone[axis][Int(operators[op].choices[number * sizes.count + axis])]
-          let ofAxis = byStrategy[axis][kind.tables[axis].start(ofNode: kind.axes[axis].model.nodeOfOperator[op]) + strategy]
-          if ofAxis >= Problem.forbidden { isPossible = false }
-          bound += min(ofAxis, Problem.largestSum) - sums.base
-        }
-        if !isPossible || bound >= sums.target {
-          left[op][number] = false
-          isChanged = true
-        }
-      }
-    }
-    return isChanged
-  }
 }
 
 extension StrategyBounds.Operator {
-  fileprivate init(_ op: OperatorID, _ rule: OperatorRule, _ axes: [AxisBounds.Problem]) {
+  init(_ op: OperatorID, _ rule: OperatorRule, _ axes: [AxisBounds.Problem]) {
     let iteration = rule.iteration.indices.filter { rule.iteration[$0].isSplittable && rule.iteration[$0].extent > 1 }
     let alone = axes.map { axis in
       ([nil] + iteration.map { $0 }).map { wanted in axis.model.strategies[op].firstIndex { $0.assignment[0] == wanted } ?? -1 }
@@ -484,7 +307,7 @@ extension StrategyBounds.Operator {
 
 extension StrategyBounds.Exact {
   /// What an operator takes in a chain with its weights, under one of its strategies, with a price on its bytes.
-  fileprivate func cost(_ op: OperatorID, _ strategy: Int, _ chain: Chain, _ price: BlockTables.Price?) -> Int64 {
+  func cost(_ op: OperatorID, _ strategy: Int, _ chain: Chain, _ price: BlockTables.Price?) -> Int64 {
     func cost(_ index: Int, _ s: Int) -> Int64 {
       let w = chain.segments[model.nodes[index].segment]
       let node = model.nodes[index]
