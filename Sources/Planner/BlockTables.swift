@@ -248,10 +248,33 @@ struct BlockTables {
 
     private mutating func addTie(_ tensor: TensorID) {
       let readers = graph.consumers[tensor]
+      if let runs = model.runs, let (first, second) = model.holders(tensor) {
+        for (side, own) in runs.sides(readers, graph) {
+          for other in own.dropFirst() where other.op != side.op { addMatch(side.op, uses(side), other.op, uses(other)) }
+        }
+        if model.trains, model.pricing.needsGradient[tensor] { addExchange(tensor, first, second, runs) }
+        return
+      }
       for other in readers.dropFirst() where other.op != readers[0].op {
         let first = readers[0]
         addMatch(first.op, uses(first), other.op, uses(other))
       }
+    }
+
+    /// As in `FoldedModel.exchange`.
+    private mutating func addExchange(
+      _ tensor: TensorID, _ first: Graph.OperandSite, _ second: Graph.OperandSite, _ runs: FoldedModel.RunPrices
+    ) {
+      let (a, b) = (uses(first).map(\.forward), uses(second).map(\.forward))
+      let table = TableMinimum.Table(
+        scope: [model.nodeOfOperator[first.op], model.nodeOfOperator[second.op]], classes: [classes(a), classes(b)])
+      var piece = Piece(
+        table: table, place: .exchange(graph.segmentOfOperator[first.op], graph.segmentOfOperator[second.op]))
+      for s in table.representatives[0] {
+        for t in table.representatives[1] { piece.forward.append(ticks(runs.exchange(tensor, a[s], b[t]))) }
+      }
+      piece.backward = [Int64](repeating: 0, count: piece.forward.count)
+      pieces.append(piece)
     }
 
     /// What an operator's strategy has to do with a tensor: the layout in which it makes it, and the uses in which it reads it.
@@ -384,7 +407,8 @@ struct BlockTables {
       let layouts = numbering.layouts
       let repeats = model.isRevived(tensor)
       let holds = keeps && model.isShared(tensor)
-      let bytes = holds ? layouts.map { model.pricing.keptBytes(tensor, $0).whole } : []
+      let pricing = graph.segment(ofActivation: tensor).map { model.pricing($0) } ?? model.pricing
+      let bytes = holds ? layouts.map { pricing.keptBytes(tensor, $0).whole } : []
       let ownIsKept = producer != nil && model.producerKeeps(tensor)
       let carriesGradient = model.trains && model.pricing.needsGradient[tensor]
       let asked = parts.joined().reduce(Demand()) { $0.joined($1.demand) }
@@ -395,11 +419,13 @@ struct BlockTables {
         for representative in table.representatives[0] {
           let strategy = model.strategies[producer][representative]
           there.append(
-            layouts.indices.map { asked.forward >> $0 & 1 == 0 ? 0 : ticks(model.resharder.time(tensor, from: strategy.result, to: layouts[$0])) })
+            layouts.indices.map {
+              asked.forward >> $0 & 1 == 0 ? 0 : ticks(model.conversion(tensor, from: strategy.result, to: layouts[$0], at: place, isForward: true))
+            })
           back.append(
             layouts.indices.map {
               carriesGradient && asked.gradient >> $0 & 1 == 1
-                ? ticks(model.resharder.time(tensor, from: layouts[$0], to: strategy.resultGradient)) : 0
+                ? ticks(model.conversion(tensor, from: layouts[$0], to: strategy.resultGradient, at: place, isForward: false)) : 0
             })
         }
       }

@@ -18,6 +18,8 @@ package struct SearchRequest: Sendable {
   /// Choices that are made already; nil leaves one to the search.
   package var pipelineDegree: Int?
   package var mesh: [Int]?
+  /// Each stage's mesh, where they need not be one.
+  package var stageMeshes: [[Int]]?
   /// Whether some of the cluster's devices, the last ones, may stay idle.
   package var mayLeaveIdle = false
   package var microBatches: Int?

@@ -26,6 +26,9 @@ struct SearchCommand: ParsableCommand {
   @Option(help: "Sizes of a stage's mesh axes, outermost first, for example 2x4.")
   var mesh: String?
 
+  @Option(help: "Each stage's mesh, in order, for example 2x4,8: stages may differ in shape and in size.")
+  var stageMeshes: String?
+
   @Flag(help: "Search only plans that leave no device idle.")
   var allDevices = false
 
@@ -90,6 +93,10 @@ struct SearchCommand: ParsableCommand {
     request.mayLeaveIdle = !allDevices
     request.mesh = try mesh.map { try Self.numbers($0, separator: "x", option: "--mesh", example: "2x4") }
     if let mesh = request.mesh, mesh.count > 2 { throw UsageError("--mesh: a search takes one or two mesh axes, not \(mesh.count)") }
+    request.stageMeshes = try stageMeshes.map(Self.meshes)
+    if request.stageMeshes?.contains(where: { $0.count > 2 }) ?? false {
+      throw UsageError("--stage-meshes: a search takes one or two axes for each mesh")
+    }
     request.microBatches = microBatches
     request.microBatchSize = microBatch
     request.schedule = schedule
@@ -186,6 +193,13 @@ struct SearchCommand: ParsableCommand {
       throw UsageError("\(option) \(text): expected positive whole numbers such as \(example)")
     }
     return parts.compactMap { $0 }
+  }
+
+  /// `2x4,8`.
+  static func meshes(_ text: String) throws -> [[Int]] {
+    try text.split(separator: ",", omittingEmptySubsequences: false).map {
+      try numbers(String($0), separator: "x", option: "--stage-meshes", example: "2x4,8")
+    }
   }
 
   /// `30`, `30s`, `500ms` or `2m`.

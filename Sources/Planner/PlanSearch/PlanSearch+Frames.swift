@@ -270,6 +270,7 @@ extension PlanSearch {
 
   /// The operators of a frame, not connected; nil where one has no strategy left.
   mutating func operators(_ frame: Space.Frame, _ ties: Ties) throws -> FoldedModel? {
+    if !frame.runs.isEmpty { return try space.operators(frame, ties) }
     let placed = placed(stages: frame.stages, mesh: frame.mesh)
     let pricings = try space.pricings(frame, on: placed, model: model(frame))
     let strategies = space.strategies(pricings[0], frame)
@@ -325,15 +326,24 @@ extension PlanSearch {
     return model
   }
 
+  /// The strategies whose bounds do not reach the cutoff.
+  private func leaving(_ model: FrameModel, _ bounds: [[Int64]], _ cutoff: Int64) -> [[Strategy]] {
+    model.operators.strategies.enumerated().map { op, strategies in
+      strategies.enumerated().filter { bounds[op][$0.offset] < cutoff }.map(\.element)
+    }
+  }
+
   /// The operators of a frame without the strategies whose bounds reach the cutoff, not connected.
   mutating func restricted(_ model: FrameModel, _ bounds: [[Int64]], _ cutoff: Int64) -> FoldedModel {
     let operators = model.operators
-    let placed = placed(stages: model.frame.stages, mesh: model.frame.mesh)
-    let strategies = operators.strategies.enumerated().map { op, strategies in
-      strategies.enumerated().filter { bounds[op][$0.offset] < cutoff }.map(\.element)
+    if let runs = operators.runs {
+      return FoldedModel(
+        runs: runs, strategies: leaving(model, bounds, cutoff), ties: model.ties, zero: space.request.zero, recompute: operators.recompute)
     }
+    let placed = placed(stages: model.frame.stages, mesh: model.frame.mesh)
     return FoldedModel(
-      pricings: operators.pricings, strategies: strategies, ties: model.ties, zero: space.request.zero, recompute: operators.recompute,
+      pricings: operators.pricings, strategies: leaving(model, bounds, cutoff), ties: model.ties, zero: space.request.zero,
+      recompute: operators.recompute,
       link: placed.stageLink, wrapLink: placed.wrapLink)
   }
 }

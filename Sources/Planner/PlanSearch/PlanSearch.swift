@@ -133,6 +133,9 @@ struct PlanSearch {
     case alike(Space.Frame, Schedule, [Int])
     /// A cut with layers of two kinds.
     case mixed(Space.Frame, Schedule, [Int])
+    /// A frame whose stages have several meshes, and one of its cuts.
+    case runs(Space.Frame)
+    case runCut(Space.Frame, Schedule, [Int])
     /// Cuts for several numbers of chunks.
     case interleaved(Space.Frame, [BoundedCut])
   }
@@ -212,6 +215,7 @@ struct PlanSearch {
   /// Runs to the end or to the time limit.
   mutating func run() throws {
     try seed()
+    for frame in space.givenFrames { queue.push(.runs(frame), bound: 0) }
     // What the seeds left open is in the queue.
     open = nil
     defer { conclude() }
@@ -235,6 +239,8 @@ struct PlanSearch {
       case .cut(let frame, let schedule, let cut): try self.bound(frame, schedule, cut, bound: bound)
       case .alike(let frame, let schedule, let cut): try solveAlike(frame, schedule, cut, bound: bound)
       case .mixed(let frame, let schedule, let cut): try solveMixed(frame, schedule, cut, bound: bound)
+      case .runs(let frame): try expandRuns(frame)
+      case .runCut(let frame, let schedule, let cut): try solveRuns(frame, schedule, cut, bound: bound)
       case .interleaved(let frame, let members): try split(frame, members)
       }
     }
