@@ -92,7 +92,7 @@ private enum Feasibility {
       for frame in space.frames() {
         let pricing = try space.firstPricing(frame)
         // Of an operator that several runs of stages hold, one without a strategy is enough.
-        let origins = frame.runs.isEmpty ? Array(graph.operators.indices) : space.runGraphs[frame.runs.count]?.origins ?? []
+        let origins = space.origins(frame)
         for op in Set(space.strategies(pricing, frame).enumerated().filter(\.element.isEmpty).map { origins[$0.offset] }) {
           emptied[op, default: 0] += 1
         }
@@ -112,7 +112,7 @@ private enum Feasibility {
     var words: [String] = []
     for frame in space.frames() {
       let pricing = try space.firstPricing(frame)
-      let origins = frame.runs.isEmpty ? Array(request.graph.operators.indices) : space.runGraphs[frame.runs.count]?.origins ?? []
+      let origins = space.origins(frame)
       for (id, strategy) in space.strategies(pricing, frame).enumerated().flatMap({ id, all in all.map { (id, $0) } }) where origins[id] == op {
         for word in strategy.words(pricing.rules[id]) where !words.contains(word) { words.append(word) }
       }

@@ -218,6 +218,7 @@ extension Space {
     add("devices used", list(deviceCounts))
     add("pipeline degrees", list(pipelineDegrees.isEmpty ? [givenRuns.reduce(0) { $0 + $1.stages }] : pipelineDegrees))
     add("meshes", givenRuns.isEmpty ? list(shapes) : "given: " + givenRuns.map(\.description).joined(separator: ", then "))
+    if request.mayHaveSubMeshes { add("meshes of one pipeline", subMeshesInWords) }
     add("micro-batches", list(microBatchCounts))
     add("schedules", list(schedules.map(\.rawValue)))
     add("chunks per stage", chunksInWords)

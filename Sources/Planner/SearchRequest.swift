@@ -20,6 +20,8 @@ package struct SearchRequest: Sendable {
   package var mesh: [Int]?
   /// Each stage's mesh, where they need not be one.
   package var stageMeshes: [[Int]]?
+  /// Whether stages may have two meshes: the first of them one, the rest another.
+  package var mayHaveSubMeshes = false
   /// Whether some of the cluster's devices, the last ones, may stay idle.
   package var mayLeaveIdle = false
   package var microBatches: Int?

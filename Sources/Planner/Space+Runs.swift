@@ -170,7 +170,7 @@ extension Space {
   }
 
   /// For each axis the order in which its positions stand: one for all meshes, that with the most chunks that serves splits on each of them.
-  private func orders(_ runs: [Run], _ model: Pricing.Model) -> [SequenceOrder] {
+  func orders(_ runs: [Run], _ model: Pricing.Model) -> [SequenceOrder] {
     zip(model.graph.axes, model.reorderable).map { axis, isReorderable in
       guard request.isZigzag, isReorderable else { return .natural }
       let pairs = runs.map { run in
@@ -186,16 +186,33 @@ extension Space {
 
   /// For each segment of a frame's graph the number of its run. What stands before all layers goes with the first, what stands after with the last.
   func runOfSegment(_ frame: Frame) -> [Int] {
-    graph(frame).segments.indices.map { min(max(0, $0 - layerSegments.lowerBound), frame.runs.count - 1) }
+    if !runOfDividedSegment.isEmpty { return runOfDividedSegment }
+    return graph(frame).segments.indices.map { min(max(0, $0 - layerSegments.lowerBound), frame.runs.count - 1) }
   }
 
   /// The units on each stage of a cut, where the layers of each run are a segment of their own.
   func stages(cut: [Int], runs: [Run]) -> [[UnitCount]] {
+    if !runOfDividedSegment.isEmpty { return stages(cut: cut) }
     let layer = layerSegments.lowerBound
     let run = runs.enumerated().flatMap { [Int](repeating: $0.offset, count: $0.element.stages) }
     return zip(stages(cut: cut), run).map { units, run in
       units.map { UnitCount($0.segment < layer ? $0.segment : $0.segment > layer ? $0.segment + runs.count - 1 : layer + run, $0.copies) }
     }
+  }
+
+  /// The run of each segment where all that are held by several stages are on one mesh; empty where the model is to be divided, or the layers of stages
+  /// are not given.
+  func runsOfDividedModel() -> [Int] {
+    guard !givenRuns.isEmpty, layerSegments.count > 1, let cut = request.stageLayers, request.cluster.isUniform else { return [] }
+    let run = givenRuns.enumerated().flatMap { [Int](repeating: $0.offset, count: $0.element.stages) }
+    var holders = [Set<Int>](repeating: [], count: request.graph.segments.count)
+    for (stage, units) in stages(cut: cut).enumerated() { for unit in units { holders[unit.segment].insert(run[stage]) } }
+    return holders.allSatisfy { $0.count == 1 } ? holders.map { $0.first ?? 0 } : []
+  }
+
+  /// For each operator of a frame's graph the one of the model that it stems from.
+  func origins(_ frame: Frame) -> [OperatorID] {
+    frame.runs.isEmpty ? Array(request.graph.operators.indices) : runGraphs[frame.runs.count]?.origins ?? Array(request.graph.operators.indices)
   }
 
   /// Why the model's stages cannot have several meshes; nil where they can.

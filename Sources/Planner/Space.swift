@@ -72,6 +72,8 @@ package struct Space: Sendable {
   private(set) var runGraphs: [Int: Variants] = [:]
   /// The runs of stages that are given; empty where none are.
   let givenRuns: [Run]
+  /// Where the model's blocks are divided as these runs already, as in a plan: for each of its segments the run.
+  private(set) var runOfDividedSegment: [Int] = []
 
   /// - Throws: `PlannerError.usage` where a fixed choice is impossible.
   init(_ request: SearchRequest, tick: Seconds? = nil) throws {
@@ -175,11 +177,14 @@ package struct Space: Sendable {
 
   /// Lays out the models of stages with several meshes.
   private mutating func writeRuns() throws {
+    try checkSubMeshes()
+    runOfDividedSegment = runsOfDividedModel()
+    if !runOfDividedSegment.isEmpty { return }
     if let obstacle = obstacleToRuns {
       if givenRuns.isEmpty { return }
       throw PlannerError.usage("--stage-meshes: stages cannot have several meshes where \(obstacle)")
     }
-    for count in Set([givenRuns.count]) where count > 0 {
+    for count in Set([givenRuns.count, request.mayHaveSubMeshes ? 2 : 0]) where count > 0 {
       runGraphs[count] = Variants(request.graph, segment: layerSegments.lowerBound, runs: count)
     }
   }
@@ -272,7 +277,7 @@ package struct Space: Sendable {
 
   /// The model, or where layers differ the model with two kinds of layers.
   func graph(_ frame: Frame) -> Graph {
-    if !frame.runs.isEmpty { return runGraphs[frame.runs.count]!.graph }
+    if !frame.runs.isEmpty { return runGraphs[frame.runs.count]?.graph ?? request.graph }
     return frame.first == nil ? request.graph : variants!.graph
   }
 
@@ -465,9 +470,11 @@ package struct Space: Sendable {
     let degree = dataDegree(microBatches: frame.microBatches)
     let carried = MegatronForm.carried(request.graph)
     let runs = frame.runs.isEmpty ? [] : runOfSegment(frame)
+    // Otherwise a layer's name in a part of the model says with which copy it starts.
+    let isWrittenOnce = frame.first == nil && (frame.runs.isEmpty || !runOfDividedSegment.isEmpty)
     return pricing.rules.enumerated().map { op, rule in
       let name = pricing.graph.operators[op].name
-      let constraints = request.constraints.filter { $0.matches(frame.first == nil && frame.runs.isEmpty ? name : Graph.withoutFirstCopy(name)) }
+      let constraints = request.constraints.filter { $0.matches(isWrittenOnce ? name : Graph.withoutFirstCopy(name)) }
       let mesh = runs.isEmpty ? frame.mesh : frame.runs[runs[pricing.graph.segmentOfOperator[op]]].mesh
       return Strategy.all(for: rule, mesh: mesh).filter { strategy in
         if let degree, !rule.worksOnSlots, let batch = rule.iteration.firstIndex(where: { $0.role == .batch }) {

@@ -16,6 +16,11 @@ struct WrittenModel {
   init(_ candidate: PlanSearch.Candidate, _ space: Space) {
     let searched = space.recompute(candidate.frame)
     let meshes = candidate.frame.runs
+    if !meshes.isEmpty, !space.runOfDividedSegment.isEmpty {
+      (graph, origins) = (space.request.graph, Array(space.request.graph.operators.indices))
+      (stages, recompute) = (Self.stages(space.stages(cut: candidate.cut), segments: graph.segments.count), searched)
+      return
+    }
     if !meshes.isEmpty {
       let units = space.stages(cut: candidate.cut, runs: meshes)
       let first = space.layerSegments.lowerBound

@@ -29,6 +29,9 @@ struct SearchCommand: ParsableCommand {
   @Option(help: "Each stage's mesh, in order, for example 2x4,8: stages may differ in shape and in size.")
   var stageMeshes: String?
 
+  @Flag(help: "Search also plans whose first stages have one mesh and whose other stages have another.")
+  var subMeshes = false
+
   @Flag(help: "Search only plans that leave no device idle.")
   var allDevices = false
 
@@ -97,6 +100,7 @@ struct SearchCommand: ParsableCommand {
     if request.stageMeshes?.contains(where: { $0.count > 2 }) ?? false {
       throw UsageError("--stage-meshes: a search takes one or two axes for each mesh")
     }
+    request.mayHaveSubMeshes = subMeshes
     request.microBatches = microBatches
     request.microBatchSize = microBatch
     request.schedule = schedule

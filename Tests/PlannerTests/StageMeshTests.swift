@@ -59,6 +59,89 @@ import Testing
     }
   }
 
+  /// Against every decision of one mesh, and of two meshes in two runs of stages.
+  @Test("differential: the search for two meshes finds the cheapest decision of all", arguments: 0..<10)
+  func searchFindsTheCheapestMeshes(seed: Int) throws {
+    var random = SeededGenerator(seed: seed + 600)
+    let devices = random.pick([3, 4, 4])
+    var model = TinyModel(
+      block: random.pick(devices == 3 ? [.single, .linear] : [.single]), layers: random.pick([2, 3]), batch: random.pick([2, 4]))
+    (model.hidden, model.inner) = (random.pick([4, 5, 6]), random.pick([4, 9]))
+    var hardware = TinyHardware(
+      devices: devices, devicesPerNode: random.pick([1, 2, 4]), innerBandwidth: random.pick([1e7, 1e8, 1e9]),
+      outerBandwidth: random.pick([1e6, 1e7, 1e8]))
+    hardware.latency = random.pick([1e-8, 1e-6])
+    var request = SearchRequest(
+      graph: try model.graph(), cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: .fp32,
+      mode: random.pick([.train, .train, .forward]), optimizer: .adamw)
+    (request.mayHaveSubMeshes, request.mayLeaveIdle) = (true, random.pick([false, true]))
+    (request.layersMayDiffer, request.zero, request.recompute) = (
+      false, random.pick([ZeROStage.none, .weights]), random.pick([Recompute.none, .full])
+    )
+    if seed % 2 == 0, request.mode == .train { request.schedule = .oneForwardOneBackward }
+    var entries = try Enumeration(request).entries
+    // The oracle's other schedules are no part of a search that fixes one.
+    func counts(_ entry: Enumeration.Entry) -> Bool {
+      request.schedule == nil || entry.decision.schedule.kind == request.schedule || entry.decision.groups == 1
+    }
+    for meshes in twoMeshes(request, layers: model.layers) { entries += try RunEnumeration(request, meshes).entries }
+    entries = entries.filter(counts)
+    #expect(entries.contains { !$0.decision.stageMeshes.isEmpty })
+    let sizes = entries.map(\.memory).sorted()
+    for limit in [Bytes(1e9), sizes[sizes.count / 3], sizes[sizes.count / 20], sizes[0], Bytes(sizes[0].value - 1)] {
+      hardware.memory = limit.value
+      request.cluster = try hardware.cluster()
+      let best = entries.filter { $0.memory <= limit }.min { $0.objective < $1.objective }
+      let plan = try Planner.search(request).plan
+      #expect((plan == nil) == (best == nil), "limit \(limit)")
+      guard let plan, let best else { continue }
+      let found = plan.prediction.step.picoseconds
+      #expect(found >= best.objective, "of \(entries.count): \(plan.decision.stageMeshes)")
+      #expect(found - best.objective <= 2 * Outcome.tolerance(of: best.objective), "limit \(limit), of \(entries.count): \(best.decision)")
+      #expect(plan.certificate.lowerBound.picoseconds <= best.objective)
+    }
+  }
+
+  /// Each stage's mesh: one for the first stages, another for the rest.
+  private func twoMeshes(_ request: SearchRequest, layers: Int) -> [[[Int]]] {
+    let devices = request.cluster.deviceCount
+    func shapes(_ size: Int) -> [[Int]] { [[size]] + (2..<max(2, size)).filter { size % $0 == 0 }.map { [$0, size / $0] } }
+    var all: [[[Int]]] = []
+    for stages in 2...max(2, min(4, layers)) {
+      for first in 1..<stages {
+        for a in 1...devices {
+          for b in 1...devices {
+            let used = first * a + (stages - first) * b
+            guard request.mayLeaveIdle ? used <= devices : used == devices else { continue }
+            for mesh in shapes(a) {
+              for other in shapes(b) where other != mesh {
+                all.append([[Int]](repeating: mesh, count: first) + [[Int]](repeating: other, count: stages - first))
+              }
+            }
+          }
+        }
+      }
+    }
+    return all
+  }
+
+  @Test("a better pipeline than any of one mesh: 2 + 4 of 6 devices") func unequalStages() throws {
+    // Three layers on two stages: one holds two of them and needs twice the devices.
+    var model = TinyModel(block: .mlp, layers: 3, batch: 12)
+    (model.hidden, model.inner) = (48, 48)
+    let hardware = TinyHardware(devices: 6, devicesPerNode: 2, peak: 1e8, innerBandwidth: 1e9, outerBandwidth: 2e5)
+    var request = SearchRequest(
+      graph: try model.graph(), cluster: try hardware.cluster(), batch: 12, sequence: nil, precision: .fp32, mode: .train, optimizer: .sgd)
+    (request.layersMayDiffer, request.microBatches) = (false, 6)
+    request.pipelineDegree = 2
+    let one = try #require(try Planner.search(request).plan)
+    request.mayHaveSubMeshes = true
+    let two = try #require(try Planner.search(request).plan)
+    #expect(two.prediction.step < one.prediction.step)
+    #expect(Set(two.decision.stageMeshes.map { $0.reduce(1, *) }) == [2, 4])
+    #expect(two.certificate.status == .optimal)
+  }
+
   @Test("meshes that are all one are a mesh and a number of stages") func equalMeshes() throws {
     let hardware = TinyHardware(devices: 4)
     var request = SearchRequest(
@@ -100,6 +183,7 @@ import Testing
       ("names 2 stages and --pp 3", { $0.pipelineDegree = 3 }), ("--mesh is that of all stages", { $0.mesh = [2] }),
       ("have one chunk of the model each", { $0.chunks = 2 }), ("names 2 stages and --stages 3", { $0.stageLayers = [1, 1, 1] }),
       ("--recompute-layers makes the layers", { ($0.recompute, $0.recomputedLayers) = (.full, 1) }),
+      ("--sub-meshes: --stage-meshes gives them", { $0.mayHaveSubMeshes = true }),
     ]
     for (message, change) in changes {
       var request = request

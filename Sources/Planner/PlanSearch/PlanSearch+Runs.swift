@@ -1,48 +1,143 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import CostModel
+import Hardware
 import ModelGraph
 import Search
 import Strategies
 
 /// Frames whose stages have several meshes: fewer than those of one, and solved cut by cut.
 extension PlanSearch {
-  /// Bounds the cuts of a frame, each operator at its least and conversions free, and leaves those that it does not exclude to be solved.
-  mutating func expandRuns(_ frame: Space.Frame) throws {
-    let cuts = space.cuts(runs: frame)
-    guard let any = cuts.first else { return }
+  /// Bounds the cuts of a frame, by their runs' least times and then with each operator at its least and conversions free, and leaves those that
+  /// these do not exclude to be solved.
+  ///
+  /// - Parameter bound: of all cuts.
+  mutating func expandRuns(_ frame: Space.Frame, bound all: Int64) throws {
+    let placements = space.placed(frame.runs).placements
+    var parts: [RunParts] = []
+    // A model that is divided already has given cuts, and several segments of layers.
+    for run in frame.runs.indices where space.runOfDividedSegment.isEmpty {
+      guard let part = try self.parts(frame, run, placements) else {
+        if shortfall == nil { shortfall = .constraints }
+        return
+      }
+      parts.append(part)
+    }
+    var open: [(schedule: Schedule, cut: [Int], bound: Int64)] = []
+    for schedule in space.schedules(stages: frame.stages, microBatches: frame.microBatches) where schedule.kind != .interleaved {
+      for cut in space.cuts(runs: frame) {
+        let bound = parts.isEmpty ? all : max(all, RunParts.bound(parts, frame, schedule, cut: cut, space.request.mode))
+        if bound < cutoff ?? .max { open.append((schedule, cut, bound)) } else { pruned += 1 }
+      }
+    }
+    guard let any = open.first?.cut else { return }
     // Ties are apart under every cut: what stands before all layers is on the first stage, what stands after on the last.
     let ties = space.ties(frame, cut: any)
     let kinds = space.recomputes(frame)
-    guard let least = try frameModel(kinds[0], ties) else {
-      if shortfall == nil { shortfall = .constraints }
-      return
-    }
-    let bounds = RunBounds(try kinds.compactMap { try frameModel($0, ties)?.operators })
-    for schedule in space.schedules(stages: frame.stages, microBatches: frame.microBatches) where schedule.kind != .interleaved {
-      for cut in cuts {
-        let configuration = Configuration(least.frame, schedule, cut, space: space)
-        let bound = bounds.time(configuration)
-        if let cutoff, bound >= cutoff {
-          pruned += 1
-          continue
-        }
-        let memory = bounds.memory(configuration)
-        if memory > limit {
-          infeasible += 1
-          note(.memory(row: 0, least: memory, limit: limit))
-        } else {
-          queue.push(.runCut(frame, schedule, cut), bound: bound)
-        }
+    guard let least = try frameModel(kinds[0], ties) else { return }
+    let bounds = RunBounds([least.operators])
+    // Whatever layers compute again, once that is asked for.
+    var others: RunBounds?
+    for (schedule, cut, bound) in open {
+      let configuration = Configuration(least.frame, schedule, cut, space: space)
+      let bound = max(bound, bounds.time(configuration))
+      if let cutoff, bound >= cutoff {
+        pruned += 1
+        continue
+      }
+      var memory = bounds.memory(configuration)
+      if memory > limit {
+        if others == nil { others = RunBounds(try kinds.compactMap { try frameModel($0, ties)?.operators }) }
+        memory = others?.memory(configuration) ?? memory
+      }
+      if memory > limit {
+        infeasible += 1
+        note(.memory(row: 0, least: memory, limit: limit))
+      } else {
+        queue.push(.runCut(frame, schedule, cut), bound: bound)
       }
     }
   }
 
   /// Solves a cut for everything that the runs' layers may compute again.
   mutating func solveRuns(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws {
-    for frame in space.recomputes(frame) {
-      if isLate { return leaveOpen(bound) }
-      _ = try solve(frame, schedule, cut, bound: bound)
+    var closer = bound
+    for (number, frame) in space.recomputes(frame).enumerated() {
+      if isLate { return leaveOpen(closer) }
+      if number == 0, let cutoff {
+        // To compute more again takes no less time, whatever memory it saves.
+        priced += 1
+        let ties = space.ties(frame, cut: cut)
+        guard let model = try frameModel(frame, ties) else { return }
+        let configuration = Configuration(frame, schedule, cut, space: space)
+        let path = configuration.promisingPath(model.operators)
+        let objective = BlockTables.Objective(configuration, path, segments: model.operators.pricing.graph.segments.count)
+        let key = RelaxedKey(frame: frame, ties: ties, weights: configuration.weights(model.operators, path))
+        guard let relaxed = try relaxed(model, objective, key, cutoff) else { return }
+        closer = max(bound, relaxed.sum)
+      }
+      if let cutoff, closer >= cutoff { return }
+      _ = try solve(frame, schedule, cut, bound: closer)
     }
+  }
+
+  // MARK: - Meshes that are searched
+
+  struct RunPartsKey: Hashable {
+    let mesh: [Int]
+    let placements: [AxisPlacement]
+    let microBatches: Int
+    /// Those of all meshes together: they may serve a split better than the mesh's own.
+    let orders: [SequenceOrder]
+  }
+
+  /// Bounds every pair of runs of stages by their sizes alone.
+  mutating func seedSubMeshes() throws {
+    let all = space.runSizes
+    if all.isEmpty { return }
+    for microBatches in space.microBatchCounts {
+      // The bounds of all sizes come from two sets of prices.
+      _ = try countBound(1, 1, microBatches)
+      guard let counts = countBounds[microBatches] else { continue }
+      var parts: [Int: RunParts] = [:]
+      for size in Set(all.flatMap(\.sizes)) { parts[size] = RunParts(counts, space, size: size) }
+      for runs in all {
+        guard let first = parts[runs.sizes[0]], let second = parts[runs.sizes[1]] else { continue }
+        let bound = RunParts.bound(first, second, runs, microBatches: microBatches, space)
+        if bound < cutoff ?? .max { queue.push(.subMeshes(runs, microBatches: microBatches), bound: bound) } else { pruned += 1 }
+      }
+    }
+  }
+
+  /// Bounds every pair of meshes of two runs, each run by its own mesh's least times.
+  mutating func expandSubMeshes(_ runs: Space.RunSizes, microBatches: Int, bound: Int64) throws {
+    for frame in space.frames(runs, microBatches: microBatches) {
+      let placements = space.placed(frame.runs).placements
+      guard let first = try parts(frame, 0, placements), let second = try parts(frame, 1, placements) else { continue }
+      let closer = max(bound, RunParts.bound(first, second, runs, microBatches: microBatches, space))
+      if closer < cutoff ?? .max { queue.push(.runs(frame), bound: closer) } else { pruned += 1 }
+    }
+  }
+
+  /// Of the stages of one run; nil where an operator has no strategy there.
+  private mutating func parts(_ frame: Space.Frame, _ run: Int, _ placements: [[AxisPlacement]]) throws -> RunParts? {
+    let mesh = frame.runs[run].mesh
+    let single = Space.Frame(stages: frame.stages, mesh: mesh, microBatches: frame.microBatches, recompute: space.recomputes[0])
+    let key = RunPartsKey(
+      mesh: mesh, placements: placements[run], microBatches: frame.microBatches, orders: space.orders(frame.runs, model(single)))
+    if let known = runParts[key] { return known }
+    let pricing = Pricing(
+      model: model(single), mesh: mesh, rates: rates, job: space.job(microBatches: frame.microBatches), placements: placements[run],
+      tick: space.tick, orders: key.orders)
+    let strategies = space.strategies(pricing, single)
+    var parts: RunParts?
+    if !strategies.contains(where: \.isEmpty) {
+      parts = try RunParts(
+        FoldedModel(
+          pricing: pricing, strategies: strategies, ties: space.certainTies(stages: frame.stages), zero: space.request.zero,
+          recompute: space.recompute(single), link: nil), space)
+    }
+    runParts[key] = .some(parts)
+    return parts
   }
 }
 

@@ -64,6 +64,8 @@ struct PlanSearch {
     let differs: Bool
   }
   var axes: [[Int]: AxisBounds] = [:]
+  /// What the stages of one mesh take, where those of another run have another.
+  var runParts: [RunPartsKey: RunParts?] = [:]
   /// By the number of micro-batches, for stages that leave devices idle.
   var countBounds: [Int: CountBounds] = [:]
   /// The price of memory, in ticks per byte, that last excluded a cut of a frame.
@@ -133,6 +135,8 @@ struct PlanSearch {
     case alike(Space.Frame, Schedule, [Int])
     /// A cut with layers of two kinds.
     case mixed(Space.Frame, Schedule, [Int])
+    /// All pairs of meshes of two runs of stages.
+    case subMeshes(Space.RunSizes, microBatches: Int)
     /// A frame whose stages have several meshes, and one of its cuts.
     case runs(Space.Frame)
     case runCut(Space.Frame, Schedule, [Int])
@@ -216,6 +220,7 @@ struct PlanSearch {
   mutating func run() throws {
     try seed()
     for frame in space.givenFrames { queue.push(.runs(frame), bound: 0) }
+    try seedSubMeshes()
     // What the seeds left open is in the queue.
     open = nil
     defer { conclude() }
@@ -239,7 +244,8 @@ struct PlanSearch {
       case .cut(let frame, let schedule, let cut): try self.bound(frame, schedule, cut, bound: bound)
       case .alike(let frame, let schedule, let cut): try solveAlike(frame, schedule, cut, bound: bound)
       case .mixed(let frame, let schedule, let cut): try solveMixed(frame, schedule, cut, bound: bound)
-      case .runs(let frame): try expandRuns(frame)
+      case .subMeshes(let runs, let microBatches): try expandSubMeshes(runs, microBatches: microBatches, bound: bound)
+      case .runs(let frame): try expandRuns(frame, bound: bound)
       case .runCut(let frame, let schedule, let cut): try solveRuns(frame, schedule, cut, bound: bound)
       case .interleaved(let frame, let members): try split(frame, members)
       }
