@@ -64,20 +64,89 @@ extension PlanSearch {
     for (number, frame) in space.recomputes(frame).enumerated() {
       if isLate { return leaveOpen(closer) }
       if number == 0, let cutoff {
-        // To compute more again takes no less time, whatever memory it saves.
-        priced += 1
-        let ties = space.ties(frame, cut: cut)
-        guard let model = try frameModel(frame, ties) else { return }
-        let configuration = Configuration(frame, schedule, cut, space: space)
-        let path = configuration.promisingPath(model.operators)
-        let objective = BlockTables.Objective(configuration, path, segments: model.operators.pricing.graph.segments.count)
-        let key = RelaxedKey(frame: frame, ties: ties, weights: configuration.weights(model.operators, path))
-        guard let relaxed = try relaxed(model, objective, key, cutoff) else { return }
-        closer = max(bound, relaxed.sum)
+        guard let all = try boundOfRuns(frame, schedule, cut, cutoff) else { return }
+        closer = max(bound, all)
+        if closer >= cutoff { return }
+      }
+      // Of several configurations each has its own best plan.
+      if number == 0, space.recomputes.count > 1, space.request.top == 1 {
+        guard let least = try solveWithoutLimit(frame, schedule, cut, bound: closer) else { return }
+        closer = max(closer, least)
       }
       if let cutoff, closer >= cutoff { return }
       _ = try solve(frame, schedule, cut, bound: closer)
     }
+  }
+
+  /// Solves a cut as if memory had no end, with the least recompute in all runs: what it finds is best whatever layers compute again, if it fits.
+  ///
+  /// - Returns: a lower bound of all plans of the cut; nil where there is nothing left to look for.
+  private mutating func solveWithoutLimit(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], bound: Int64) throws -> Int64? {
+    let ties = space.ties(frame, cut: cut)
+    guard let known = try frameModel(frame, ties) else { return nil }
+    let configuration = Configuration(frame, schedule, cut, space: space)
+    var paths = [configuration.promisingPath(known.operators)]
+    var model = known.connected
+    if let cutoff {
+      let objective = BlockTables.Objective(configuration, paths[0], segments: known.operators.pricing.graph.segments.count)
+      if let bounds = try known.minimum.leastByStrategy(objective) {
+        model = restricted(known, bounds, cutoff)
+        if model.isPossible { model.connect() }
+      }
+    }
+    if !model.isPossible { return nil }
+    priced += 1
+    while true {
+      let outcome = try configuration.problem(model, paths: paths, limit: Problem.largestSum).solve(SolveOptions(stop: monitor.stop, cutoff: cutoff))
+      switch outcome.status {
+      case .cutoff: return nil
+      case .infeasible(let why):
+        if best == nil { note(why) }
+        return nil
+      case .timeLimit: return max(bound, outcome.lowerBound)
+      case .optimal: break
+      }
+      guard let choice = outcome.choice else { return bound }
+      let whole = model.withoutIdleHoldings(choice)
+      let timeline = configuration.timeline(configuration.stageTimes(model, whole))
+      let isExact = timeline.end <= outcome.lowerBound + Outcome.tolerance(of: timeline.end) || paths.contains(timeline.critical)
+      if !isExact {
+        paths.append(timeline.critical)
+        continue
+      }
+      if configuration.memoryRows(model).contains(where: { Configuration.memory(model, whole, row: $0) > limit }) { return outcome.lowerBound }
+      _ = record(model, frame, schedule, cut, 0, configuration, choice)
+      return nil
+    }
+  }
+
+  /// A lower bound of a cut whatever the runs' layers compute again, with a price on the memory of its fullest stage; nil where there is no choice.
+  ///
+  /// To compute more again takes no less time, whatever memory it saves, and what the layers of another run compute again saves the stage nothing: its
+  /// own run's layers are of some kind, all others of the least.
+  ///
+  /// - Parameter frame: with the least recompute in all runs.
+  private mutating func boundOfRuns(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ cutoff: Int64) throws -> Int64? {
+    priced += 1
+    let ties = space.ties(frame, cut: cut)
+    guard let model = try frameModel(frame, ties) else { return nil }
+    let configuration = Configuration(frame, schedule, cut, space: space)
+    let path = configuration.promisingPath(model.operators)
+    let objective = BlockTables.Objective(configuration, path, segments: model.operators.pricing.graph.segments.count)
+    let key = RelaxedKey(frame: frame, ties: ties, weights: configuration.weights(model.operators, path))
+    guard let relaxed = try relaxed(model, objective, key, cutoff) else { return nil }
+    guard relaxed.sum < cutoff, let choice = relaxed.choice else { return relaxed.sum }
+    let rows = (0..<frame.stages).map { configuration.loads(ofStage: $0)[0].row() }
+    let used = rows.map { model.minimum.memory(choice, $0) }
+    guard let stage = used.indices.max(by: { (used[$0], $1) < (used[$1], $0) }), used[stage] > limit else { return relaxed.sum }
+    let run = space.runOfStage(frame)[stage]
+    var models = [model]
+    for recompute in space.recomputes.dropFirst() {
+      var other = frame
+      other.runs[run].recompute = recompute
+      if let known = try frameModel(other, ties) { models.append(known) }
+    }
+    return max(relaxed.sum, try boundWithPrice(models, objective, rows[stage], stage, relaxed: choice, frame, cutoff).bound)
   }
 
   // MARK: - Meshes that are searched
