@@ -19,6 +19,8 @@ extension Space {
   var runSizes: [RunSizes] {
     guard request.mayHaveSubMeshes, obstacleToRuns == nil, schedules != [.interleaved] else { return [] }
     let sizes = DeviceCounts.useful(upTo: request.cluster.deviceCount)
+    // A given number of stages need not divide them.
+    let counts = request.mayLeaveIdle ? DeviceCounts.useful(of: request.cluster) : [request.cluster.deviceCount]
     let degrees = (request.pipelineDegree ?? request.stageLayers?.count).map { [$0] } ?? Array(2...max(2, Self.mostStagesOfTwoMeshes))
     var all: [RunSizes] = []
     for degree in degrees where degree > 1 && degree <= layerCount {
@@ -26,7 +28,7 @@ extension Space {
         for size in sizes {
           for rest in sizes {
             let runs = RunSizes(stages: [first, degree - first], sizes: [size, rest])
-            if deviceCounts.contains(runs.devices) { all.append(runs) }
+            if counts.contains(runs.devices) { all.append(runs) }
           }
         }
       }
@@ -58,8 +60,8 @@ extension Space {
   var subMeshesInWords: String {
     let degrees = Set(runSizes.map(\.allStages)).sorted()
     guard let least = degrees.first, let most = degrees.last else { return "one" }
-    let sizes = Set(runSizes.flatMap(\.sizes)).sorted().map(String.init).joined(separator: " ")
+    func list(_ values: [Int]) -> String { Set(values).sorted().map(String.init).joined(separator: " ") }
     return "one, or with \(least == most ? "\(least)" : "\(least) to \(most)") stages one for the first of them and another for the rest, of "
-      + "\(sizes) devices each; then of one chunk, with the layers of each mesh alike"
+      + "\(list(runSizes.flatMap(\.sizes))) devices each, \(list(runSizes.map(\.devices))) together; then of one chunk, with the layers of each mesh alike"
   }
 }

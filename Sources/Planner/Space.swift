@@ -100,7 +100,9 @@ package struct Space: Sendable {
     if schedules == [.interleaved] {
       degrees = try Self.interleavedDegrees(request, degrees, layers: layers)
     } else if let fixed = request.pipelineDegree ?? request.stageLayers?.count {
-      guard !givenRuns.isEmpty || request.mayLeaveIdle ? fixed <= devices : devices % fixed == 0 else { throw Self.tooManyStages(fixed, request) }
+      // Two sizes of stages may make a number of devices that one does not.
+      let isFree = !givenRuns.isEmpty || request.mayLeaveIdle || request.mayHaveSubMeshes
+      guard isFree ? fixed <= devices : devices % fixed == 0 else { throw Self.tooManyStages(fixed, request) }
       guard fixed <= layers else { throw PlannerError.usage("\(fixed) stages are more than the model's \(counted(layers, "layer"))") }
       degrees = [fixed]
     }

@@ -142,6 +142,23 @@ import Testing
     #expect(two.certificate.status == .optimal)
   }
 
+  @Test("a pin that only one of the meshes can follow leaves a plan where its operator is on that mesh", arguments: [0, 1])
+  func pins(stage: Int) throws {
+    let model = TinyModel(block: .linear, layers: 2, batch: 4, hasProjection: true)
+    var request = SearchRequest(
+      graph: try model.graph(), cluster: try TinyHardware(devices: 3).cluster(), batch: 4, sequence: nil, precision: .fp32, mode: .train,
+      optimizer: .adamw)
+    // Of two stages one has two devices, between which the head, or the embedding, can be split.
+    request.constraints = [try StrategyConstraint(parsing: stage == 1 ? "head=column" : "embedding=vocab", isForbidden: false)]
+    for meshes in [nil, [[1], [2]], [[2], [1]]] as [[[Int]]?] {
+      (request.stageMeshes, request.mayHaveSubMeshes) = (meshes, meshes == nil)
+      request.pipelineDegree = 2
+      let plan = try Planner.search(request).plan
+      #expect((plan == nil) == (meshes.map { $0[stage] == [1] } ?? false), "\(String(describing: meshes))")
+      if let plan, meshes != nil { #expect(plan.decision.stageMeshes[stage] == [2]) }
+    }
+  }
+
   @Test("meshes that are all one are a mesh and a number of stages") func equalMeshes() throws {
     let hardware = TinyHardware(devices: 4)
     var request = SearchRequest(

@@ -157,6 +157,9 @@ extension PlanSearch {
     let microBatches: Int
     /// Those of all meshes together: they may serve a split better than the mesh's own.
     let orders: [SequenceOrder]
+    /// Whether what stands before all layers, and after them, is on the run's stages.
+    let isFirst: Bool
+    let isLast: Bool
   }
 
   /// Bounds every pair of runs of stages by their sizes alone.
@@ -192,12 +195,19 @@ extension PlanSearch {
     let mesh = frame.runs[run].mesh
     let single = Space.Frame(stages: frame.stages, mesh: mesh, microBatches: frame.microBatches, recompute: space.recomputes[0])
     let key = RunPartsKey(
-      mesh: mesh, placements: placements[run], microBatches: frame.microBatches, orders: space.orders(frame.runs, model(single)))
+      mesh: mesh, placements: placements[run], microBatches: frame.microBatches, orders: space.orders(frame.runs, model(single)),
+      isFirst: run == 0, isLast: run == frame.runs.count - 1)
     if let known = runParts[key] { return known }
     let pricing = Pricing(
       model: model(single), mesh: mesh, rates: rates, job: space.job(microBatches: frame.microBatches), placements: placements[run],
       tick: space.tick, orders: key.orders)
-    let strategies = space.strategies(pricing, single)
+    let layers = space.layerSegments
+    let strategies = space.strategies(pricing, single).enumerated().map { op, strategies in
+      // What other runs hold need not have a strategy here.
+      let segment = pricing.graph.segmentOfOperator[op]
+      let isElsewhere = segment < layers.lowerBound && !key.isFirst || segment >= layers.upperBound && !key.isLast
+      return isElsewhere ? Strategy.all(for: pricing.rules[op], mesh: mesh) : strategies
+    }
     var parts: RunParts?
     if !strategies.contains(where: \.isEmpty) {
       parts = try RunParts(
