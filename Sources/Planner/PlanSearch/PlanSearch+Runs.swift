@@ -162,6 +162,18 @@ extension PlanSearch {
     let isLast: Bool
   }
 
+  /// A lower bound of a frame by its runs' sizes alone; 0 where the model is divided already.
+  mutating func leastOfRuns(_ frame: Space.Frame) throws -> Int64 {
+    guard space.runOfDividedSegment.isEmpty else { return 0 }
+    _ = try countBound(1, 1, frame.microBatches)
+    guard let counts = countBounds[frame.microBatches] else { return 0 }
+    let parts = frame.runs.map { RunParts(counts, space, size: $0.size) }
+    let cuts = space.cuts(runs: frame)
+    return space.schedules(stages: frame.stages, microBatches: frame.microBatches).flatMap { schedule in
+      cuts.map { RunParts.bound(parts, frame, schedule, cut: $0, space.request.mode) }
+    }.min() ?? 0
+  }
+
   /// Bounds every pair of runs of stages by their sizes alone.
   mutating func seedSubMeshes() throws {
     let all = space.runSizes

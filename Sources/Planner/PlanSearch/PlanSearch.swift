@@ -219,7 +219,7 @@ struct PlanSearch {
   /// Runs to the end or to the time limit.
   mutating func run() throws {
     try seed()
-    for frame in space.givenFrames { queue.push(.runs(frame), bound: 0) }
+    for frame in space.givenFrames { queue.push(.runs(frame), bound: try leastOfRuns(frame)) }
     try seedSubMeshes()
     // What the seeds left open is in the queue.
     open = nil
