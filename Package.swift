@@ -66,7 +66,8 @@ let package = Package(
     .testTarget(name: "DocumentsTests", dependencies: ["Documents", "TestSupport"]),
     .testTarget(name: "ModelGraphTests", dependencies: ["ModelGraph", "Documents", "TestSupport"]),
     .testTarget(name: "HardwareTests", dependencies: ["Hardware", "Documents", "Quantities"]),
-    .testTarget(name: "StrategiesTests", dependencies: ["Strategies", "ModelGraph", "Hardware", "Quantities", "Documents"]),
+    .testTarget(
+      name: "StrategiesTests", dependencies: ["Strategies", "ModelGraph", "Hardware", "Quantities", "Documents", "TestSupport"]),
     .testTarget(
       name: "CostModelTests",
       dependencies: ["CostModel", "Strategies", "ModelGraph", "Hardware", "Quantities", "Documents", "TestSupport"]),

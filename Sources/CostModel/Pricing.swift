@@ -50,7 +50,7 @@ package final class Pricing: Sendable {
 
   package init(
     model: Model, mesh: [Int], rates: DeviceRates, job: Job, placements: [AxisPlacement], tick: Seconds = Seconds(picoseconds: 1),
-    isZigzag: Bool = true, sharers: Int? = nil
+    isZigzag: Bool = true, sharers: Int? = nil, orders: [SequenceOrder]? = nil
   ) {
     precondition(placements.count == 1 << mesh.count)
     self.model = model
@@ -60,7 +60,7 @@ package final class Pricing: Sendable {
     self.placements = placements
     self.tick = tick
     self.sharers = sharers
-    orders = zip(model.graph.axes, model.reorderable).map { isZigzag && $1 ? .zigzag($0.extent, mesh: mesh) : .natural }
+    self.orders = orders ?? zip(model.graph.axes, model.reorderable).map { isZigzag && $1 ? .zigzag($0.extent, mesh: mesh) : .natural }
   }
 
   package convenience init(graph: Graph, mesh: [Int], rates: DeviceRates, job: Job, placements: [AxisPlacement]) {

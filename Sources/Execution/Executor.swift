@@ -150,6 +150,8 @@ package final class Executor {
     case .send(let buffer, let rank, let tag): try sends.send(buffer, to: rank, tag: Self.passTag(tag), memory: memory, world: world)
     case .receive(let buffer, let rank, let tag):
       try world.receive(try memory.allocate(buffer), count: memory.count(buffer), from: rank, tag: Self.passTag(tag)).wait()
+    case .sendBoxes(let buffer, let boxes, let tag): try send(boxes, of: buffer, tag: Self.passTag(tag))
+    case .receiveBoxes(let buffer, let boxes, let tag): try receive(boxes, into: buffer, tag: Self.passTag(tag))
     case .zero(let buffer): memory.setZero(buffer)
     case .gatherParameter(let parameter, let axes, let buffer): try exchange(of: parameter, over: axes).gather(into: buffer)
     case .scatterGradient(let parameter, let axes, let buffer):
@@ -158,6 +160,8 @@ package final class Executor {
       guard let buffer = program.parameters[parameter].gradient, let group = groups.communicator(over: axes) else { return }
       try group.allReduce(memory.filledAccumulator(buffer), count: memory.count(buffer))
     case .reduceTied(let parameter, let ranks): try reduceTied(program.parameters[parameter], over: ranks)
+    case .exchangeTied(let parameter, let sent, let received, let place):
+      try exchangeTied(program.parameters[parameter], sent, received, place: place)
     case .update(let parameter): try optimizer.update(parameter)
     case .free(let buffer): memory.free(buffer)
     }
@@ -202,6 +206,45 @@ package final class Executor {
     }
   }
 
+  /// Sends boxes of a buffer, each packed for its receiver unless it is all of the buffer.
+  private func send(_ boxes: [MessageBox], of buffer: BufferID, tag: Int) throws(ExecutionError) {
+    let region = program.buffers[buffer].region
+    for box in boxes {
+      if box.region == region {
+        try sends.send(buffer, to: box.rank, tag: tag, memory: memory, world: world)
+        continue
+      }
+      let packed = try memory.take(count: box.region.elementCount)
+      RegionTransfer(box.region, from: region, to: box.region).copy(memory.floats(buffer), into: memory.floats(in: packed))
+      try sends.send(packed, count: box.region.elementCount, to: box.rank, tag: tag, memory: memory, world: world)
+    }
+  }
+
+  /// Puts a buffer together from boxes; addends of one box come after its first.
+  private func receive(_ boxes: [MessageBox], into buffer: BufferID, tag: Int) throws(ExecutionError) {
+    try receive(boxes, into: memory.allocate(buffer), holding: program.buffers[buffer].region, tag: tag)
+  }
+
+  private func receive(
+    _ boxes: [MessageBox], into values: UnsafeMutablePointer<Float>, holding region: Region, tag: Int
+  ) throws(ExecutionError) {
+    for box in boxes {
+      if box.region == region, !box.isAdded {
+        try world.receive(values, count: region.elementCount, from: box.rank, tag: tag).wait()
+        continue
+      }
+      let packed = try memory.take(count: box.region.elementCount)
+      defer { memory.release(packed) }
+      try world.receive(memory.floats(in: packed), count: box.region.elementCount, from: box.rank, tag: tag).wait()
+      let transfer = RegionTransfer(box.region, from: box.region, to: region)
+      if box.isAdded {
+        transfer.accumulate(memory.floats(in: packed), into: values)
+      } else {
+        transfer.copy(memory.floats(in: packed), into: values)
+      }
+    }
+  }
+
   /// Sums a tied parameter's gradient over the stages that hold it, in the order of their ranks, so that all get the same bits.
   private func reduceTied(_ parameter: LocalParameter, over ranks: [Int]) throws(ExecutionError) {
     guard let buffer = parameter.gradient else { return }
@@ -216,7 +259,38 @@ package final class Executor {
       pending.append(try world.send(own, count: count, to: rank, tag: tag))
     }
     try pending.waitAll()
-    let place = ranks.firstIndex(of: world.rank) ?? 0
+    sum(parts, into: own, count: count, place: ranks.firstIndex(of: world.rank) ?? 0)
+    for part in parts { memory.release(part) }
+  }
+
+  /// The same where stages with several meshes hold it: each rank gets its shard from the ranks of every other stage.
+  private func exchangeTied(
+    _ parameter: LocalParameter, _ sent: [MessageBox], _ received: [[MessageBox]], place: Int
+  ) throws(ExecutionError) {
+    guard let buffer = parameter.gradient else { return }
+    let (count, region) = (memory.count(buffer), parameter.region)
+    let own = memory.filledAccumulator(buffer)
+    let tag = Self.tiedTag(parameter.tensor)
+    var sending = RequestList()
+    var packed: [ProgramMemory.BlockID] = []
+    for box in sent {
+      packed.append(try memory.take(count: box.region.elementCount))
+      let values = memory.floats(in: packed[packed.count - 1])
+      RegionTransfer(box.region, from: region, to: box.region).copy(own, into: values)
+      sending.append(try world.send(values, count: box.region.elementCount, to: box.rank, tag: tag))
+    }
+    var parts: [ProgramMemory.BlockID] = []
+    for boxes in received {
+      parts.append(try memory.take(count: count))
+      try receive(boxes, into: memory.floats(in: parts[parts.count - 1]), holding: region, tag: tag)
+    }
+    try sending.waitAll()
+    sum(parts, into: own, count: count, place: place)
+    for block in packed + parts { memory.release(block) }
+  }
+
+  /// Adds what other holders have, in the order of all holders, of which this rank's is number `place`.
+  private func sum(_ parts: [ProgramMemory.BlockID], into own: UnsafeMutablePointer<Float>, count: Int, place: Int) {
     var others = parts.map { memory.floats(in: $0) }[...]
     if place > 0 {
       // Those before this rank come first; a sum of two does not depend on the order.
@@ -225,7 +299,6 @@ package final class Executor {
       Elementwise.accumulate(before, into: own, count: count)
     }
     for part in others { Elementwise.accumulate(part, into: own, count: count) }
-    for part in parts { memory.release(part) }
   }
 
   /// Messages between a pair of ranks arrive in the order in which they are sent, so tags may come round.

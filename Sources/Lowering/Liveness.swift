@@ -6,12 +6,14 @@ extension Instruction {
   /// The buffers that an instruction reads or writes; what is resident of parameters and their gradients may be left out.
   func touched() -> [BufferID] {
     switch self {
-    case .load(let buffer, _), .send(let buffer, _, _), .receive(let buffer, _, _), .zero(let buffer), .free(let buffer): [buffer]
+    case .load(let buffer, _), .send(let buffer, _, _), .receive(let buffer, _, _), .sendBoxes(let buffer, _, _), .receiveBoxes(let buffer, _, _),
+      .zero(let buffer), .free(let buffer):
+      [buffer]
     case .kernel(let call):
       call.operands + [call.result] + call.extras + [call.resultGradient].compactMap { $0 } + call.operandGradients.compactMap { $0 }
     case .reshard(_, let from, let to), .accumulate(let from, let to): [from, to]
     case .gatherParameter(_, _, let buffer), .scatterGradient(_, _, let buffer): [buffer]
-    case .reduceGradient, .reduceTied, .update: []
+    case .reduceGradient, .reduceTied, .exchangeTied, .update: []
     }
   }
 }

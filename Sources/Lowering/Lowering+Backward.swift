@@ -11,7 +11,9 @@ extension Lowering {
     }
     // The gradients of what this virtual stage sends on, in the layouts that their producers take.
     var outgoing: [BufferID?] = graph.segments[last.segment].exits.map { _ in nil }
-    if stage < decision.stages.count - 1 {
+    if decision.changesMesh(before: stage + 1) {
+      outgoing = receiveCrossedGradients(microBatch, stage, messages)
+    } else if stage < decision.stages.count - 1 {
       // What the next stage does not read has no gradient there, whatever other copies make of it.
       let entries = graph.segments[decision.stages[stage + 1].units[0].segment].entries
       for (index, exit) in graph.segments[last.segment].exits.enumerated() where needsGradient[exit] && needsGradient[entries[index]] {
@@ -20,7 +22,13 @@ extension Lowering {
         outgoing[index] = id
       }
     }
-    for unit in units.reversed() { outgoing = lowerBackward(unit, exitGradients: outgoing) }
+    for (number, unit) in units.enumerated().reversed() {
+      let contributions = lowerBackward(unit, exitGradients: outgoing)
+      if number == 0, decision.changesMesh(before: stage) { return sendCrossedGradients(contributions, microBatch, stage, messages) }
+      outgoing = zip(graph.segments[unit.segment].entries, unit.entries).map { entry, carried in
+        contributions[entry].map { sum($0, tensor: entry, to: program.strategies[carried.producer].resultGradient) }
+      }
+    }
     if stage > 0 {
       for (index, gradient) in outgoing.enumerated() {
         if let gradient { emit(.send(gradient, rank: counterpart(on: stage - 1), tag: messages.tag(.backward(microBatch), from: stage, index))) }
@@ -28,8 +36,8 @@ extension Lowering {
     }
   }
 
-  /// Returns the gradients of the segment's entries, in the layouts that their producers take.
-  private mutating func lowerBackward(_ unit: Unit, exitGradients: [BufferID?]) -> [BufferID?] {
+  /// Returns the gradients of the segment's entries, in the layouts in which their readers give them.
+  private mutating func lowerBackward(_ unit: Unit, exitGradients: [BufferID?]) -> [TensorID: [(layout: Layout, buffer: BufferID)]] {
     var unit = unit
     lowerRecompute(&unit)
     let segment = graph.segments[unit.segment]
@@ -72,10 +80,7 @@ extension Lowering {
         contribute(gradient, layout: strategy.operands[position].gradient, to: tensor, in: &contributions)
       }
     }
-    return zip(segment.entries, unit.entries).map { entry, carried in
-      guard let parts = contributions[entry] else { return nil }
-      return sum(parts, tensor: entry, to: program.strategies[carried.producer].resultGradient)
-    }
+    return contributions
   }
 
   /// Where a kernel puts a parameter's gradient: on top of the resident one, or on its own where only a part is resident.
@@ -121,9 +126,12 @@ extension Lowering {
     for (index, parameter) in program.parameters.enumerated().sorted(by: { $0.element.tensor < $1.element.tensor })
     where parameter.gradient != nil {
       let holders = decision.groupsHolding(parameter.tensor)
-      if holders.count > 1 && holders.contains(program.stage) {
-        let place = program.rank % decision.ranksPerStage
-        emit(.reduceTied(parameter: index, ranks: holders.map { $0 * decision.ranksPerStage + place }))
+      guard holders.count > 1, let number = holders.firstIndex(of: program.stage) else { continue }
+      if holders.contains(where: { decision.mesh(ofGroup: $0) != program.mesh }) {
+        emit(exchange(of: index, among: holders, place: number))
+      } else {
+        let place = program.rank - program.firstRank
+        emit(.reduceTied(parameter: index, ranks: holders.map { decision.ranks(ofGroup: $0).lowerBound + place }))
       }
     }
     for (index, parameter) in program.parameters.enumerated() where parameter.gradient != nil {

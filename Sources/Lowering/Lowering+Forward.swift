@@ -6,19 +6,24 @@ import Strategies
 /// Forward passes, and those that a backward pass carries out again.
 extension Lowering {
   mutating func lowerForward(_ microBatch: Int, _ stage: Int, _ messages: Messages) {
-    var carried = receiveCarries(microBatch, stage, messages)
+    var carried = decision.changesMesh(before: stage) ? [] : receiveCarries(microBatch, stage, messages)
+    var arrived = receiveCrossings(microBatch, stage, messages)
     var units: [Unit] = []
     for range in decision.stages[stage].units {
       for copy in range.copies {
         let segment = graph.segments[range.segment]
         var unit = Unit(segment: range.segment, copy: copy, microBatch: microBatch, entries: carried)
         for (tensor, item) in zip(segment.entries, carried) { unit.produced[tensor] = item }
+        swap(&unit.readings, &arrived)
+        arrived = [:]
         for op in segment.operators { unit.calls.append(lowerForward(op, .forward, &unit)) }
         carried = segment.exits.compactMap { unit.produced[$0] }
         if decision.job.mode == .train { units.append(unit) }
       }
     }
-    if stage < decision.stages.count - 1 {
+    if decision.changesMesh(before: stage + 1) {
+      sendCrossings(carried, microBatch, stage, messages)
+    } else if stage < decision.stages.count - 1 {
       for (index, item) in carried.enumerated() {
         emit(.send(item.buffer, rank: counterpart(on: stage + 1), tag: messages.tag(.forward(microBatch), from: stage, index)))
       }
@@ -100,6 +105,6 @@ extension Lowering {
 
   /// The rank that has this one's place among the devices of a virtual stage.
   func counterpart(on stage: Int) -> Int {
-    decision.group(ofStage: stage) * decision.ranksPerStage + program.rank % decision.ranksPerStage
+    decision.ranks(ofGroup: decision.group(ofStage: stage)).lowerBound + program.rank - program.firstRank
   }
 }

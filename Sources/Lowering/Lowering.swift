@@ -42,7 +42,7 @@ package struct Lowering {
     let segment: SegmentID
     let copy: Int
     let microBatch: Int
-    /// What came in, in the order of the segment's entries.
+    /// What came in, in the order of the segment's entries; none where it came from a stage with another mesh, in its readers' layouts.
     let entries: [Carried]
     /// Each computed tensor that was seen so far, as its producer left it.
     var produced: [TensorID: Carried] = [:]
@@ -70,22 +70,21 @@ package struct Lowering {
     self.decision = decision
     let graph = decision.graph
     let rules = graph.operators.indices.map { OperatorRules.rule(for: $0, in: graph) }
-    var rest = rank % decision.ranksPerStage
-    var coordinates: [Int] = []
-    for size in decision.mesh.reversed() {
-      coordinates.insert(rest % size, at: 0)
-      rest /= size
-    }
+    let group = decision.group(ofRank: rank)
+    let (mesh, first) = (decision.mesh(ofGroup: group), decision.ranks(ofGroup: group).lowerBound)
+    let coordinates = MeshPlace.coordinates(of: rank - first, in: mesh)
     let strategies = zip(decision.assignments, rules).map { Strategy(assignment: $0, rule: $1) }
     program = Program(
-      rank: rank, stage: rank / decision.ranksPerStage, coordinates: coordinates, mesh: decision.mesh, graph: graph, rules: rules,
-      strategies: strategies, orders: decision.orders)
-    program.iterationRegions = zip(rules, strategies).map { rule, strategy in
+      rank: rank, stage: group, firstRank: first, coordinates: coordinates, mesh: mesh, graph: graph, rules: rules, strategies: strategies,
+      orders: decision.orders)
+    program.iterationRegions = graph.operators.indices.map { op in
+      guard decision.mesh(ofOperator: op) == mesh else { return [] }
+      let (rule, strategy) = (rules[op], strategies[op])
       var region = rule.iteration.map { 0..<$0.extent }
       for (axis, iteration) in strategy.assignment.enumerated() {
         guard let iteration else { continue }
         for loop in rule.iteration[iteration].splits {
-          region[loop] = Shard.part(of: region[loop], index: coordinates[axis], parts: decision.mesh[axis])
+          region[loop] = Shard.part(of: region[loop], index: coordinates[axis], parts: mesh[axis])
         }
       }
       return region

@@ -23,7 +23,10 @@ package struct Messages: Sendable {
     self.group = group
     self.orders = orders
     places = orders.map { order in Dictionary(uniqueKeysWithValues: order.enumerated().map { ($1, $0) }) }
-    most = max(1, decision.graph.segments.map(\.exits.count).max() ?? 1)
+    let exits = decision.graph.segments.map(\.exits.count).max() ?? 1
+    // Between stages of several meshes a tensor goes once for each layout in which it is read.
+    let reads = decision.graph.segments.map { $0.entries.reduce(0) { $0 + decision.graph.consumers[$1].count } }.max() ?? 1
+    most = max(1, exits, decision.stageMeshes.isEmpty ? 1 : reads)
   }
 
   /// The group's own passes.

@@ -25,7 +25,7 @@ package struct ParameterSharing: Hashable, Sendable {
   ///   - use: how the operator takes the operand.
   ///   - isLearned: whether training needs the parameter's gradient.
   package init(of tensor: TensorID, readBy op: OperatorID, _ use: Strategy.Use, in decision: Decision, isLearned: Bool) {
-    let axes = use.sharingAxes(mesh: decision.mesh)
+    let axes = use.sharingAxes(mesh: decision.mesh(ofOperator: op))
     // What several operators read has contributions to its gradient from all of them, and stays whole.
     let isShared = isLearned && !axes.isEmpty && decision.zero[op] != .none && decision.graph.consumers[tensor].count == 1
     self = isShared ? ParameterSharing(stage: decision.zero[op], axes: axes) : .none

@@ -53,6 +53,16 @@ package struct KernelCall: Hashable, Sendable {
   package let operandGradients: [BufferID?]
 }
 
+/// A part of a tensor on its way between ranks of two meshes.
+package struct MessageBox: Hashable, Sendable {
+  /// The other rank.
+  package let rank: Int
+  /// In indices of the tensor; lies in the buffer's region.
+  package let region: [Range<Int>]
+  /// Whether the receiver adds it to what it has.
+  package let isAdded: Bool
+}
+
 /// What a rank does, one thing after the other.
 package enum Instruction: Hashable, Sendable {
   /// Brings this rank's part of an input of one micro-batch.
@@ -64,6 +74,10 @@ package enum Instruction: Hashable, Sendable {
   case accumulate(from: BufferID, to: BufferID)
   case send(BufferID, rank: Int, tag: Int)
   case receive(BufferID, rank: Int, tag: Int)
+  /// Sends boxes of a buffer to ranks of a stage with another mesh, each to one of them.
+  case sendBoxes(BufferID, [MessageBox], tag: Int)
+  /// Puts a buffer together from the boxes that ranks of a stage with another mesh send.
+  case receiveBoxes(BufferID, [MessageBox], tag: Int)
   case zero(BufferID)
   /// All-gathers a parameter from the parts of the ranks that share it out: into a buffer that lives while an operator reads it (ZeRO 3), or in
   /// place after each has updated its part (ZeRO 1 and 2).
@@ -75,6 +89,9 @@ package enum Instruction: Hashable, Sendable {
   case reduceGradient(parameter: Int, axes: [Int])
   /// Adds up, over the stages that hold a tied parameter, its gradient, in place; `ranks` are this rank's counterparts and itself.
   case reduceTied(parameter: Int, ranks: [Int])
+  /// The same where the stages have several meshes: what this rank sends, and for each other stage what it receives. `place` is its own stage's
+  /// number among all.
+  case exchangeTied(parameter: Int, sent: [MessageBox], received: [[MessageBox]], place: Int)
   /// Updates what this rank owns of a parameter.
   case update(parameter: Int)
   case free(BufferID)
@@ -106,6 +123,8 @@ package struct Program: Sendable {
   package let rank: Int
   /// The group of devices that the rank belongs to.
   package let stage: Int
+  /// The first rank of that group.
+  package let firstRank: Int
   /// The rank's place on its stage's mesh.
   package let coordinates: [Int]
   package let mesh: [Int]
@@ -118,12 +137,12 @@ package struct Program: Sendable {
   package internal(set) var parameters: [LocalParameter] = []
   package internal(set) var instructions: [Instruction] = []
 
-  /// For each operator, the part of each iteration axis that this rank works on.
+  /// For each operator, the part of each iteration axis that this rank works on; empty where stages with another mesh hold it.
   package internal(set) var iterationRegions: [[Range<Int>]] = []
 
   /// The rank at other coordinates of the same stage's mesh.
   package func rank(at coordinates: [Int]) -> Int {
-    stage * mesh.reduce(1, *) + zip(mesh, coordinates).reduce(0) { $0 * $1.0 + $1.1 }
+    firstRank + zip(mesh, coordinates).reduce(0) { $0 * $1.0 + $1.1 }
   }
 
   /// The coordinates of every member of this rank's group over some mesh axes, in row-major order: the order of their ranks.

@@ -87,6 +87,11 @@ package struct Graph: Hashable, Sendable {
   /// The extents of a tensor's dimensions.
   package func shape(_ tensor: TensorID) -> [Int] { tensors[tensor].dimensions.map { axes[$0].extent } }
 
+  /// The segment that computes a tensor, or gets it from the copy before; nil for inputs and parameters.
+  package func segment(ofActivation tensor: TensorID) -> SegmentID? {
+    producer[tensor].map { segmentOfOperator[$0] } ?? segments.firstIndex { $0.entries.contains(tensor) }
+  }
+
   /// The number of elements of a tensor.
   package func count(_ tensor: TensorID) -> Int { tensors[tensor].dimensions.reduce(1) { $0 * axes[$1].extent } }
 

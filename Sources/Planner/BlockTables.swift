@@ -292,10 +292,33 @@ struct BlockTables {
 
     private mutating func addTie(_ tensor: TensorID) {
       let readers = graph.consumers[tensor]
+      if let runs = model.runs, let (first, second) = model.holders(tensor) {
+        for (side, own) in runs.sides(readers, graph) {
+          for other in own.dropFirst() where other.op != side.op { addMatch(side.op, uses(side), other.op, uses(other)) }
+        }
+        if model.trains, model.pricing.needsGradient[tensor] { addExchange(tensor, first, second, runs) }
+        return
+      }
       for other in readers.dropFirst() where other.op != readers[0].op {
         let first = readers[0]
         addMatch(first.op, uses(first), other.op, uses(other))
       }
+    }
+
+    /// As in `FoldedModel.exchange`.
+    private mutating func addExchange(
+      _ tensor: TensorID, _ first: Graph.OperandSite, _ second: Graph.OperandSite, _ runs: FoldedModel.RunPrices
+    ) {
+      let (a, b) = (uses(first).map(\.forward), uses(second).map(\.forward))
+      let table = TableMinimum.Table(
+        scope: [model.nodeOfOperator[first.op], model.nodeOfOperator[second.op]], classes: [classes(a), classes(b)])
+      var piece = Piece(
+        table: table, place: .exchange(graph.segmentOfOperator[first.op], graph.segmentOfOperator[second.op]))
+      for s in table.representatives[0] {
+        for t in table.representatives[1] { piece.forward.append(ticks(runs.exchange(tensor, a[s], b[t]))) }
+      }
+      piece.backward = [Int64](repeating: 0, count: piece.forward.count)
+      pieces.append(piece)
     }
 
     /// What an operator's strategy has to do with a tensor: the layout in which it makes it, and the uses in which it reads it.
@@ -428,10 +451,11 @@ struct BlockTables {
       let layouts = numbering.layouts
       let repeats = model.isRevived(tensor)
       let holds = keeps && model.isShared(tensor)
-      var bytes = holds ? layouts.map { model.pricing.keptBytes(tensor, $0).whole } : []
+      let pricing = graph.segment(ofActivation: tensor).map { model.pricing($0) } ?? model.pricing
+      var bytes = holds ? layouts.map { pricing.keptBytes(tensor, $0).whole } : []
       // In a lower bound from axes by themselves, a copy that two layouts of the mesh have in common must not count on every axis anew: of all but the
       // first, what a layout takes more than a perfectly shared one.
-      let once = model.pricing.sharers == nil ? 0 : bytes.min() ?? 0
+      let once = pricing.sharers == nil ? 0 : bytes.min() ?? 0
       for index in bytes.indices { bytes[index] -= once }
       let ownIsKept = producer != nil && model.producerKeeps(tensor)
       let carriesGradient = model.trains && model.pricing.needsGradient[tensor]
@@ -443,11 +467,13 @@ struct BlockTables {
         for representative in table.representatives[0] {
           let strategy = model.strategies[producer][representative]
           there.append(
-            layouts.indices.map { asked.forward >> $0 & 1 == 0 ? 0 : ticks(model.resharder.time(tensor, from: strategy.result, to: layouts[$0])) })
+            layouts.indices.map {
+              asked.forward >> $0 & 1 == 0 ? 0 : ticks(model.conversion(tensor, from: strategy.result, to: layouts[$0], at: place, isForward: true))
+            })
           back.append(
             layouts.indices.map {
               carriesGradient && asked.gradient >> $0 & 1 == 1
-                ? ticks(model.resharder.time(tensor, from: layouts[$0], to: strategy.resultGradient)) : 0
+                ? ticks(model.conversion(tensor, from: layouts[$0], to: strategy.resultGradient, at: place, isForward: false)) : 0
             })
         }
       }

@@ -115,6 +115,7 @@ struct Chain {
     switch place {
     case .inside(let segment): segments[segment]
     case .seam(let from, let to): from == to ? repeats[to] : entries[to]
+    case .crossing, .exchange: Weights()
     }
   }
 }

@@ -13,6 +13,8 @@ struct Configuration {
   let copies: [[Int]]
   /// For each virtual stage but the last, the segment whose last copy sends on.
   let boundaries: [SegmentID]
+  /// For each virtual stage, whether it sends to a stage with another mesh.
+  private(set) var crosses: [Bool]
   /// Segments that are kinds of one layer, if layers differ.
   let variants: Range<SegmentID>?
   let schedule: Schedule
@@ -36,6 +38,7 @@ struct Configuration {
       return count
     }
     boundaries = stages.dropLast().map { $0.last!.segment }
+    crosses = [Bool](repeating: false, count: stages.count)
     self.schedule = schedule
     self.microBatches = microBatches
     self.mode = mode
@@ -46,9 +49,16 @@ struct Configuration {
   /// A cut of a frame, where layers differ with so many of each stage's layers of the first kind.
   init(_ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], first: Int = 0, space: Space) {
     let variants = frame.first == nil ? nil : space.variants
+    let units =
+      !frame.runs.isEmpty
+      ? space.stages(cut: cut, runs: frame.runs) : variants == nil ? space.stages(cut: cut) : space.stages(cut: cut, first: first)
     self.init(
-      stages: variants == nil ? space.stages(cut: cut) : space.stages(cut: cut, first: first), segments: space.graph(frame).segments.count,
+      stages: units, segments: space.graph(frame).segments.count,
       variants: variants?.segments, schedule: schedule, microBatches: frame.microBatches, mode: space.request.mode)
+    if !frame.runs.isEmpty {
+      let run = space.runOfStage(frame)
+      for stage in run.indices.dropLast() { crosses[stage] = run[stage] != run[stage + 1] }
+    }
     if !space.request.cluster.isUniform {
       kindOfStage = space.kinds(frame).ofStage
       if let lacking = try? space.reserved(frame), !lacking.isEmpty { reserved = lacking }
@@ -73,8 +83,15 @@ struct Configuration {
       let here = copies[stage][to]
       if from == to { return first ? max(0, here - 1) : here }
       return first && here > 0 ? 1 : 0
+    case .crossing, .exchange: return 0
     }
   }
+
+  /// The stage that sends to one with another mesh where a segment begins.
+  private func sender(into segment: SegmentID) -> Int? { crosses.indices.first { crosses[$0] && copies[$0 + 1][segment] > 0 } }
+
+  /// The stages that hold a segment which occurs once.
+  private func holder(of segment: SegmentID) -> Int { copies.firstIndex { $0[segment] > 0 } ?? 0 }
 
   /// Whether a virtual stage sends on from the last group of devices to the first.
   func wraps(_ stage: Int) -> Bool { stage % stages == stages - 1 }
@@ -107,7 +124,7 @@ struct Configuration {
         times[stage].forward += count * node.forward[s]
         times[stage].backward += count * node.backward[s]
         times[stage].once += count * node.once[s]
-        if stage < boundaries.count, boundaries[stage] == node.segment {
+        if stage < boundaries.count, boundaries[stage] == node.segment, !crosses[stage] {
           let sends = model.sends(index, wraps: wraps(stage))
           times[stage].sendForward += sends.forward[s]
           times[stage].sendBackward += sends.backward[s]
@@ -115,6 +132,15 @@ struct Configuration {
       }
     }
     for conversion in conversions {
+      switch conversion.place {
+      case .crossing(_, let segment):
+        guard let stage = sender(into: segment) else { continue }
+        times[stage].sendForward += conversion.forward
+        times[stage].sendBackward += conversion.backward
+      case .exchange(let first, let second):
+        for segment in [first, second] { times[holder(of: segment)].once += conversion.forward }
+      case .inside, .seam: break
+      }
       for stage in copies.indices {
         let count = Int64(occurrences(conversion.place, stage: stage))
         times[stage].forward += count * conversion.forward
@@ -156,7 +182,7 @@ struct Configuration {
         weights.forward += count * path.forward[stage]
         weights.backward += count * path.backward[stage]
         weights.once += count * path.once[stage]
-        guard stage < boundaries.count, boundaries[stage] == segment else { continue }
+        guard stage < boundaries.count, boundaries[stage] == segment, !crosses[stage] else { continue }
         if wraps(stage) {
           weights.wrapForward += path.sendForward[stage]
           weights.wrapBackward += path.sendBackward[stage]
@@ -173,7 +199,8 @@ struct Configuration {
   func weights(_ model: FoldedModel, _ path: PipelineTimeline.Path) -> [Weights] {
     let segments = copies[0].count
     let seams = (0..<segments).flatMap { to in [.seam(from: to - 1, to: to), .seam(from: to, to: to)] as [FoldedModel.Place] }
-    return nodeWeights(path, segments: segments) + seams.map { edgeWeights(path, $0) }
+    let crossings = crosses.contains(true) ? (1..<segments).map { FoldedModel.Place.crossing(from: $0 - 1, to: $0) } : []
+    return nodeWeights(path, segments: segments) + (seams + crossings).map { edgeWeights(path, $0) }
   }
 
   /// The chain that is longest when every operator takes what is least for it by itself.
@@ -193,6 +220,12 @@ struct Configuration {
 
   func edgeWeights(_ path: PipelineTimeline.Path, _ place: FoldedModel.Place) -> Weights {
     var weights = Weights()
+    switch place {
+    case .crossing(_, let segment):
+      return sender(into: segment).map { Weights(forward: path.sendForward[$0], backward: path.sendBackward[$0]) } ?? weights
+    case .exchange(let first, let second): return Weights(forward: path.once[holder(of: first)] + path.once[holder(of: second)])
+    case .inside, .seam: break
+    }
     for stage in copies.indices {
       let count = Int64(occurrences(place, stage: stage))
       weights.forward += count * path.forward[stage]

@@ -60,7 +60,14 @@ private enum Feasibility {
   func isPossible(_ request: SearchRequest) throws -> Bool {
     guard let space = try Self.space(request) else { return false }
     var placed: [[Int]: Space.Placed] = [:]
-    for frame in space.frames() {
+    for frame in space.frames() where !frame.runs.isEmpty {
+      // Ties are apart under every cut.
+      guard var model = try space.operators(frame, space.ties(frame, cut: space.evenCut(stages: frame.stages))) else { continue }
+      if self == .operators { return true }
+      model.connect()
+      if try model.hasChoice { return true }
+    }
+    for frame in space.frames() where frame.runs.isEmpty {
       let key = [frame.stages] + frame.mesh
       let place = placed[key] ?? space.placed(stages: frame.stages, mesh: frame.mesh)
       placed[key] = place
@@ -83,8 +90,12 @@ private enum Feasibility {
       var emptied: [OperatorID: Int] = [:]
       var frames = 0
       for frame in space.frames() {
-        let pricing = try space.pricing(frame, on: space.placed(stages: frame.stages, mesh: frame.mesh))
-        for (op, strategies) in space.strategies(pricing, frame).enumerated() where strategies.isEmpty { emptied[op, default: 0] += 1 }
+        let pricing = try space.firstPricing(frame)
+        // Of an operator that several runs of stages hold, one without a strategy is enough.
+        let origins = space.origins(frame)
+        for op in Set(space.strategies(pricing, frame).enumerated().filter(\.element.isEmpty).map { origins[$0.offset] }) {
+          emptied[op, default: 0] += 1
+        }
         frames += 1
       }
       let always = graph.operators.indices.filter { emptied[$0] == frames }
@@ -100,9 +111,10 @@ private enum Feasibility {
     guard let space = try Self.space(request) else { return [] }
     var words: [String] = []
     for frame in space.frames() {
-      let pricing = try space.pricing(frame, on: space.placed(stages: frame.stages, mesh: frame.mesh))
-      for strategy in space.strategies(pricing, frame)[op] {
-        for word in strategy.words(pricing.rules[op]) where !words.contains(word) { words.append(word) }
+      let pricing = try space.firstPricing(frame)
+      let origins = space.origins(frame)
+      for (id, strategy) in space.strategies(pricing, frame).enumerated().flatMap({ id, all in all.map { (id, $0) } }) where origins[id] == op {
+        for word in strategy.words(pricing.rules[id]) where !words.contains(word) { words.append(word) }
       }
     }
     return words

@@ -11,9 +11,9 @@ import Strategies
 /// not. A least over strategies is concave in 1/d, so that it lies above the line between its values at one device and at infinitely many.
 struct CountBounds {
   /// With one device a stage.
-  private let alone: FoldedModel
+  let alone: FoldedModel
   /// With so many that only start-up times are left.
-  private let startup: FoldedModel
+  let startup: FoldedModel
   private let space: Space
   private let microBatches: Int
   /// What rounding each cost to a whole tick can add to a chain, per unit of its weight.

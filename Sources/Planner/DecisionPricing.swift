@@ -15,6 +15,8 @@ struct DecisionPricing {
   private let links: Links?
   /// For each group of devices its kind.
   private let kindOfStage: [Int]
+  /// By kind, of devices and of meshes.
+  private let pricings: [Pricing]
   /// The same decision at the prices of the other kinds.
   private var others: [DecisionPricing] = []
   private let strategies: [Strategy]
@@ -27,6 +29,8 @@ struct DecisionPricing {
   private var seams: [Seam: (forward: Int64, backward: Int64)] = [:]
   private var inside: [(forward: Int64, backward: Int64)] = []
   private var kept: [Bytes] = []
+  /// By operator, once per step: exchanging the gradients of its tied weights with stages on other meshes.
+  private var exchanges: [Seconds] = []
   /// Of each segment, what the backward pass of one copy has computed again.
   private var revived: [Bytes] = []
 
@@ -34,6 +38,10 @@ struct DecisionPricing {
   struct Links {
     let neighbours: Link
     let wrap: Link
+    /// Where stages have several meshes: for each stage but the last the link to the next.
+    var boundaries: [Link] = []
+
+    func link(after stage: Int, wraps: Bool) -> Link { boundaries.isEmpty ? (wraps ? wrap : neighbours) : boundaries[stage] }
   }
 
   private struct Seam: Hashable {
@@ -50,26 +58,27 @@ struct DecisionPricing {
   }
 
   /// - Parameters:
-  ///   - pricings: of each kind of devices that a stage is on.
-  ///   - kindOfStage: for each group of devices its kind.
+  ///   - pricings: of each kind of devices that a stage is on, and each mesh.
+  ///   - kindOfStage: for each group of devices the number of its prices.
   ///   - links: nil with one stage.
   static func predict(_ decision: Decision, pricings: [Pricing], kindOfStage: [Int], links: Links?) throws -> (
     prediction: Prediction, objective: Int64, timeline: PipelineTimeline
   ) {
-    var pass = try DecisionPricing(decision, pricings[0], kindOfStage, links)
+    var pass = try DecisionPricing(decision, pricings, 0, kindOfStage, links)
     try pass.priceParts()
-    pass.others = try pricings.dropFirst().map { pricing in
-      var other = try DecisionPricing(decision, pricing, kindOfStage, links)
+    pass.others = try pricings.indices.dropFirst().map { kind in
+      var other = try DecisionPricing(decision, pricings, kind, kindOfStage, links)
       try other.priceParts()
       return other
     }
     return pass.stagesAndTotal()
   }
 
-  private init(_ decision: Decision, _ pricing: Pricing, _ kindOfStage: [Int], _ links: Links?) throws {
+  private init(_ decision: Decision, _ pricings: [Pricing], _ kind: Int, _ kindOfStage: [Int], _ links: Links?) throws {
     self.kindOfStage = kindOfStage
     self.decision = decision
-    self.pricing = pricing
+    self.pricings = pricings
+    pricing = pricings[kind]
     self.links = links
     resharder = Resharder(pricing)
     strategies = zip(decision.assignments, pricing.rules).map { Strategy(assignment: $0, rule: $1) }
@@ -82,12 +91,25 @@ struct DecisionPricing {
     inside = [(Int64, Int64)](repeating: (0, 0), count: graph.segments.count)
     kept = [Bytes](repeating: .zero, count: graph.segments.count)
     revived = kept
-    for op in graph.operators.indices { priceOperator(op) }
+    exchanges = graph.operators.map { _ in .zero }
+    for op in graph.operators.indices {
+      if holds(graph.segmentOfOperator[op]) { priceOperator(op) } else { skipOperator(op) }
+    }
     for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation { try priceConversions(of: tensor) }
     priceKept()
   }
 
   // MARK: - Parts
+
+  /// Whether the prices are for the mesh of a segment.
+  private func holds(_ segment: SegmentID) -> Bool { decision.mesh(ofSegment: segment) == pricing.mesh }
+
+  /// What stages on another mesh hold is priced there.
+  private mutating func skipOperator(_ op: OperatorID) {
+    operators.append(.init(op: op, forward: .zero, backward: .zero, communication: .zero, resident: .zero, kept: .zero))
+    once.append((.zero, .zero))
+    memory.append((.zero, .zero, .zero, .zero))
+  }
 
   private func splitsTie(_ tensor: TensorID) -> Bool { decision.groupsHolding(tensor).count > 1 }
 
@@ -125,7 +147,7 @@ struct DecisionPricing {
       kept[segment] += Bytes(Double(cost.extras.whole))
     }
     let rule = pricing.rules[op]
-    let local = strategies[op].localExtents(rule, mesh: decision.mesh)
+    let local = strategies[op].localExtents(rule, mesh: pricing.mesh)
     for interior in rule.interior {
       let axes = strategies[op].meshAxes(on: interior.axis)
       if axes.isEmpty { continue }
@@ -155,7 +177,9 @@ struct DecisionPricing {
     }
     for (position, tensor) in operands.enumerated() where graph.tensors[tensor].isParameter && owns[position] && pricing.needsGradient[tensor] {
       let bytes = pricing.bytes(tensor, strategies[op].operands[position].forward, bytesPerElement: pricing.precision.gradientBytes)
-      if splitsTie(tensor), let links {
+      if decision.tieCrossesMeshes(tensor) {
+        priceExchange(of: tensor, by: op, strategies[op].operands[position].forward)
+      } else if splitsTie(tensor), let links {
         let time = links.neighbours.time(bytes)
         once[op].sync += time
         collectives.append(.init(cause: .tied, op: op, tensor: tensor, kind: nil, axes: [], bytes: bytes, time: time, calls: 1, copies: 1))
@@ -167,7 +191,7 @@ struct DecisionPricing {
   private mutating func priceRing(of op: OperatorID) {
     guard let ring = pricing.rules[op].ring else { return }
     let axes = strategies[op].meshAxes(on: ring.axis)
-    let ranks = axes.reduce(1) { $0 * decision.mesh[$1] }
+    let ranks = axes.reduce(1) { $0 * pricing.mesh[$1] }
     if ranks == 1 { return }
     for operand in ring.operands {
       let tensor = graph.operators[op].operands[operand]
@@ -188,14 +212,16 @@ struct DecisionPricing {
 
   private mutating func priceConversions(of tensor: TensorID) throws {
     let readers = graph.consumers[tensor]
-    guard let first = readers.first else { return }
+    guard let first = readers.first, holds(graph.segmentOfOperator[first.op]) else { return }
     var sources: [(op: OperatorID, seam: Seam?)] = []
     if let producer = graph.producer[tensor] {
       sources = [(producer, nil)]
     } else {
       for (index, segment) in graph.segments.enumerated() {
         guard let position = segment.entries.firstIndex(of: tensor) else { continue }
-        if index > 0, let op = graph.producer[graph.segments[index - 1].exits[position]] { sources.append((op, Seam(from: index - 1, to: index))) }
+        if index > 0, !decision.changesMesh(beforeSegment: index), let op = graph.producer[graph.segments[index - 1].exits[position]] {
+          sources.append((op, Seam(from: index - 1, to: index)))
+        }
         if segment.repeats > 1, let op = graph.producer[segment.exits[position]] { sources.append((op, Seam(from: index, to: index))) }
       }
     }
@@ -270,6 +296,7 @@ struct DecisionPricing {
   private mutating func priceKept() {
     guard trains else { return }
     for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation {
+      guard let segment = graph.segment(ofActivation: tensor), holds(segment) else { continue }
       var layouts: [Layout] = []
       func keep(_ layout: Layout, at op: OperatorID) {
         if layouts.contains(layout) { return }
@@ -294,11 +321,59 @@ struct DecisionPricing {
 
   /// Of each operator and collective, the kind of devices that takes longest stands in the list.
   private mutating func takeSlowest() {
-    for other in others {
-      for (index, part) in other.operators.enumerated() where part.forward + part.backward > operators[index].forward + operators[index].backward {
-        operators[index] = part
+    // For each other kind where its collectives stand: kinds on one mesh have the same.
+    var starts: [Int] = []
+    for (number, other) in others.enumerated() {
+      let alike = others[..<number].firstIndex { $0.pricing.mesh == other.pricing.mesh }
+      let isNew = other.pricing.mesh != pricing.mesh && alike == nil
+      for (index, part) in other.operators.enumerated() where other.holds(graph.segmentOfOperator[index]) {
+        if isNew || part.forward + part.backward > operators[index].forward + operators[index].backward { operators[index] = part }
       }
-      for (index, part) in other.collectives.enumerated() where part.time > collectives[index].time { collectives[index].time = part.time }
+      starts.append(isNew ? collectives.count : alike.map { starts[$0] } ?? 0)
+      if isNew { collectives += other.collectives }
+      for (index, part) in other.collectives.enumerated() where part.time > collectives[starts[number] + index].time {
+        collectives[starts[number] + index].time = part.time
+      }
+    }
+  }
+
+  // MARK: - Between meshes
+
+  /// What a stage sends to the next one, which has another mesh, and gets back: for each tensor, in each layout in which it is read or its gradient
+  /// given.
+  private mutating func priceCrossings(after stage: Int) -> (forward: Int64, backward: Int64) {
+    guard let link = links?.boundaries[stage], let segment = decision.stages[stage + 1].units.first?.segment else { return (0, 0) }
+    let cost = CrossingCost(from: pricings[kindOfStage[stage]], to: pricings[kindOfStage[stage + 1]], over: link)
+    var (forward, backward): (Int64, Int64) = (0, 0)
+    for crossing in decision.crossings(into: segment, strategies, needsGradient: pricing.needsGradient) {
+      guard let producer = graph.producer[crossing.exit] else { continue }
+      func add(_ part: (bytes: Bytes, time: Seconds), _ tensor: TensorID, _ op: OperatorID) -> Int64 {
+        collectives.append(
+          .init(cause: .boundary, op: op, tensor: tensor, kind: nil, axes: [], bytes: part.bytes, time: part.time, calls: 1, copies: 1))
+        return pricing.ticks(part.time)
+      }
+      for layout in crossing.forward {
+        forward += add(cost.forward(crossing.entry, from: strategies[producer].result, to: layout), crossing.exit, producer)
+      }
+      for layout in crossing.gradients {
+        let reader = graph.consumers[crossing.entry].first { strategies[$0.op].operands[$0.operand].gradient == layout }
+        backward += add(
+          cost.backward(crossing.entry, from: layout, to: strategies[producer].resultGradient), crossing.entry, reader?.op ?? producer)
+      }
+    }
+    return (forward, backward)
+  }
+
+  /// What the stage that an operator is on exchanges of a tied parameter's gradient with the other stages that hold it.
+  private mutating func priceExchange(of tensor: TensorID, by op: OperatorID, _ layout: Layout) {
+    guard let links else { return }
+    for group in decision.groupsHolding(tensor) {
+      guard let site = decision.reader(of: tensor, onGroup: group), site.op != op else { continue }
+      let exchange = CrossingCost(from: pricing, to: pricings[kindOfStage[group]], over: links.neighbours)
+        .exchange(tensor, layout, strategies[site.op].operands[site.operand].forward)
+      exchanges[op] += exchange.time
+      collectives.append(
+        .init(cause: .tied, op: op, tensor: tensor, kind: nil, axes: [], bytes: exchange.bytes, time: exchange.time, calls: 1, copies: 1))
     }
   }
 
@@ -328,34 +403,36 @@ struct DecisionPricing {
           }
           previous = unit.segment
           for op in graph.segments[unit.segment].operators {
-            t.once += pricing.ticks(own.once[op].sync + own.once[op].update)
-            sync += own.once[op].sync
+            t.once += pricing.ticks(own.once[op].sync + own.once[op].update) + pricing.ticks(own.exchanges[op])
+            sync += own.once[op].sync + own.exchanges[op]
             update += own.once[op].update
             communication += own.operators[op].communication
-            part.weights += memory[op].weights
-            part.gradients += memory[op].gradients
-            part.optimizerState += memory[op].state
-            part.transient = max(part.transient, memory[op].transient + revived[unit.segment])
+            part.weights += own.memory[op].weights
+            part.gradients += own.memory[op].gradients
+            part.optimizerState += own.memory[op].state
+            part.transient = max(part.transient, own.memory[op].transient + own.revived[unit.segment])
           }
-          part.activations += kept[unit.segment] * inFlight
+          part.activations += own.kept[unit.segment] * inFlight
         }
       }
-      if index < last, let links, let segment = stage.units.last?.segment {
+      if decision.changesMesh(before: index + 1) {
+        (t.sendForward, t.sendBackward) = priceCrossings(after: index)
+      } else if index < last, let links, let segment = stage.units.last?.segment {
         let wraps = decision.group(ofStage: index + 1) == 0
-        let link = wraps ? links.wrap : links.neighbours
+        let link = links.link(after: index, wraps: wraps)
         for exit in graph.segments[segment].exits {
           guard let producer = graph.producer[exit] else { continue }
-          let bytes = pricing.bytes(exit, strategies[producer].result)
+          let bytes = own.pricing.bytes(exit, strategies[producer].result)
           let forward = link.time(bytes)
           t.sendForward += pricing.ticks(forward)
           let sendsBack = trains && pricing.needsGradient[exit]
           if sendsBack {
-            t.sendBackward += pricing.ticks(link.time(pricing.bytes(exit, strategies[producer].resultGradient)))
+            t.sendBackward += pricing.ticks(link.time(own.pricing.bytes(exit, strategies[producer].resultGradient)))
           }
           // Boundaries after copies of one segment are alike, unless those from the last stage to the first have another link.
           let alike = decision.stages.indices.filter { other in
             other < last && decision.stages[other].units.last?.segment == segment
-              && (links.wrap == links.neighbours || wraps == (decision.group(ofStage: other + 1) == 0))
+              && links.link(after: other, wraps: decision.group(ofStage: other + 1) == 0) == link && !decision.changesMesh(before: other + 1)
           }
           if index == alike.first {
             collectives.append(
@@ -369,7 +446,7 @@ struct DecisionPricing {
       stages.append(
         .init(
           forward: pricing.seconds(t.forward), backward: pricing.seconds(t.backward), gradientSync: sync, update: update,
-          communication: communication, memory: part, memoryLimit: others.isEmpty ? nil : own.pricing.rates.usable))
+          communication: communication, memory: part, memoryLimit: others.isEmpty || !decision.stageMeshes.isEmpty ? nil : own.pricing.rates.usable))
     }
     let timeline = PipelineTimeline(times, schedule: decision.schedule, microBatches: decision.job.microBatches, mode: decision.job.mode)
     takeSlowest()
@@ -380,9 +457,14 @@ struct DecisionPricing {
     return (prediction, timeline.end, timeline)
   }
 
+  /// Of a copy of a segment, per micro-batch.
+  private func kept(of segment: SegmentID) -> Bytes {
+    holds(segment) ? kept[segment] : others.first { $0.holds(segment) }?.kept[segment] ?? .zero
+  }
+
   /// For each virtual stage, its micro-batches in flight at the time when its stage keeps most.
   private func microBatchesInFlight() -> [Int] {
-    let perMicroBatch = decision.stages.map { stage in stage.units.reduce(Bytes.zero) { $0 + kept[$1.segment] * $1.copies.count } }
+    let perMicroBatch = decision.stages.map { stage in stage.units.reduce(Bytes.zero) { $0 + kept(of: $1.segment) * $1.copies.count } }
     var inFlight = [Int](repeating: 0, count: decision.stages.count)
     for group in 0..<decision.groups {
       let chunks = Array(stride(from: group, to: decision.stages.count, by: decision.groups))

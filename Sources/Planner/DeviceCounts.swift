@@ -58,6 +58,7 @@ enum DeviceCounts {
   /// The numbers of devices that a request may use, in ascending order; empty where a fixed choice leaves none.
   static func possible(_ request: SearchRequest) -> [Int] {
     let devices = request.cluster.deviceCount
+    if let meshes = request.stageMeshes { return [meshes.reduce(0) { $0 + $1.reduce(1, *) }] }
     guard request.mayLeaveIdle else { return [devices] }
     // Of interleaved chunks several are on each stage.
     let isPlain = request.schedule != .interleaved && (request.chunks ?? 1) == 1

@@ -46,6 +46,11 @@ struct FoldedModel {
   enum Place: Hashable {
     case inside(SegmentID)
     case seam(from: SegmentID, to: SegmentID)
+    /// Between stages with several meshes: paid on the way from the last stage of one segment to the first stage of the next. An edge's times are those
+    /// of messages.
+    case crossing(from: SegmentID, to: SegmentID)
+    /// Once per step, on both stages: `forward` is the time of exchanging a tied weight's gradient between two meshes.
+    case exchange(SegmentID, SegmentID)
   }
 
   struct Edge {
@@ -57,10 +62,13 @@ struct FoldedModel {
     var backward: [Int64]
   }
 
+  /// Of the first run of stages, or of all.
   let pricing: Pricing
   /// The pricing's.
   let graph: Graph
   private(set) var resharder: Resharder
+  /// Where stages have several meshes, each segment's prices.
+  let runs: RunPrices?
   /// For each operator, the strategies that may be chosen, in order.
   let strategies: [[Strategy]]
   /// For each segment.
@@ -119,14 +127,22 @@ struct FoldedModel {
   ///   - resharder: with these prices; nil makes one.
   init(
     pricing: Pricing, strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil, resharder: Resharder? = nil,
-    send: (Bytes) -> Seconds
+    runs: RunPrices? = nil, send: (Bytes) -> Seconds
   ) {
     self.pricing = pricing
+    self.runs = runs
     self.recompute = recompute ?? pricing.graph.segments.map { _ in .none }
     self.strategies = strategies
     self.resharder = resharder ?? Resharder(pricing)
-    graph = pricing.graph
-    for op in graph.operators.indices { addOperator(op, ties: ties, zero: zero, send: send) }
+    let graph = pricing.graph
+    self.graph = graph
+    for op in graph.operators.indices {
+      if let runs {
+        addOperator(op, ties: ties, zero: zero) { runs.send($0, from: graph.segmentOfOperator[op]) }
+      } else {
+        addOperator(op, ties: ties, zero: zero, send: send)
+      }
+    }
     operatorNodeCount = nodes.count
   }
 
@@ -142,6 +158,19 @@ struct FoldedModel {
         nodes[index].backward = zip(nodes[index].backward, node.backward).map { min($0, $1) }
         nodes[index].once = zip(nodes[index].once, node.once).map { min($0, $1) }
       }
+    }
+  }
+
+  /// The prices of the stages that hold a segment.
+  func pricing(_ segment: SegmentID) -> Pricing { runs?.pricing(segment) ?? pricing }
+
+  /// The time of a tensor's way from one layout into another at a place; nil where there is none.
+  func conversion(_ tensor: TensorID, from: Layout, to: Layout, at place: Place, isForward: Bool) -> Seconds? {
+    guard let runs else { return resharder.time(tensor, from: from, to: to) }
+    switch place {
+    case .inside(let segment), .seam(_, let segment): return runs.resharder(segment).time(tensor, from: from, to: to)
+    case .crossing(_, let segment): return runs.crossing(into: segment, tensor, from: from, to: to, isForward: isForward)
+    case .exchange: preconditionFailure("nothing is converted between a tied weight's holders")
     }
   }
 
@@ -182,6 +211,7 @@ struct FoldedModel {
     let leaves = graph.segments[segment].exits.contains(graph.operators[op].result)
     let keepsAlone = operands.indices.filter { isKept(operands[$0], by: op, operand: $0) && !isShared(operands[$0]) }
     let repeats = isRecomputed(op)
+    let pricing = self.pricing(segment)
     // A result that leaves the segment may have no reader inside.
     let keepsResultAlone = pricing.keepsResult(op) && graph.consumers[graph.operators[op].result].isEmpty
     var node = Node(
@@ -227,13 +257,16 @@ struct FoldedModel {
     let operands = graph.operators[op].operands
     let owns = operands.indices.map { ties.owns(operands[$0], Graph.OperandSite(op: op, operand: $0), graph) }
     let repeats = isRecomputed(op)
+    let pricing = self.pricing(graph.segmentOfOperator[op])
     nodeOfWeights.append(nil)
     weightsOptions.append([])
     guard operands.indices.contains(where: { owns[$0] && pricing.isParameter(operands[$0]) }) else { return }
     func cost(_ strategy: Strategy, _ stage: ZeROStage) -> WeightsCost {
       var cost = pricing.weights(op, strategy, stage, ownsParameter: owns)
       for (position, tensor) in operands.enumerated() where owns[position] && ties.isSplit(tensor) && pricing.needsGradient[tensor] {
-        cost.gradientSync += send(pricing.bytes(tensor, strategy.operands[position].forward, bytesPerElement: pricing.precision.gradientBytes))
+        if crossesRuns(tensor) { continue }
+        let bytes = pricing.bytes(tensor, strategy.operands[position].forward, bytesPerElement: pricing.precision.gradientBytes)
+        cost.gradientSync += runs?.sendTied(bytes) ?? send(bytes)
       }
       return cost
     }
@@ -360,7 +393,9 @@ struct FoldedModel {
     var result: [(OperatorID, Place)] = []
     for (index, segment) in graph.segments.enumerated() {
       guard let position = segment.entries.firstIndex(of: tensor) else { continue }
-      if index > 0, let op = graph.producer[graph.segments[index - 1].exits[position]] { result.append((op, .seam(from: index - 1, to: index))) }
+      if index > 0, let op = graph.producer[graph.segments[index - 1].exits[position]] {
+        result.append((op, runs?.changes(before: index) ?? false ? .crossing(from: index - 1, to: index) : .seam(from: index - 1, to: index)))
+      }
       if segment.repeats > 1, let op = graph.producer[segment.exits[position]] { result.append((op, .seam(from: index, to: index))) }
     }
     return result
@@ -427,6 +462,7 @@ struct FoldedModel {
     sets = sets.filter { set in serves.allSatisfy { serves in set.contains { serves[$0] } } }
     let producerLayouts: [Layout?] =
       producerKeeps(tensor) ? Set(strategies[graph.producer[tensor]!].map(\.result)).sorted().map { $0 } : [nil]
+    let pricing = graph.segment(ofActivation: tensor).map { self.pricing($0) } ?? pricing
     let bytes = uses.map { pricing.keptBytes(tensor, $0.use.forward).whole }
     return producerLayouts.flatMap { producer in
       let own = producer.map { pricing.keptBytes(tensor, $0).whole } ?? 0
@@ -461,9 +497,13 @@ struct FoldedModel {
       if number == nil {
         number = rows.count
         rows.append((strategy.result, [], []))
-        let there = uses.map { resharder.time(tensor, from: strategy.result, to: $0.use.forward).map(pricing.ticks) ?? Problem.forbidden }
+        let there = uses.map {
+          conversion(tensor, from: strategy.result, to: $0.use.forward, at: place, isForward: true).map(pricing.ticks) ?? Problem.forbidden
+        }
         let back = uses.map { use -> Int64 in
-          carriesGradient ? resharder.time(tensor, from: use.use.gradient, to: strategy.resultGradient).map(pricing.ticks) ?? Problem.forbidden : 0
+          if !carriesGradient { return 0 }
+          return conversion(tensor, from: use.use.gradient, to: strategy.resultGradient, at: place, isForward: false).map(pricing.ticks)
+            ?? Problem.forbidden
         }
         for set in sets {
           // A conversion is paid once, whoever shares it.
@@ -529,17 +569,45 @@ struct FoldedModel {
   /// All readers of one parameter use it alike, so that one stored shard serves them all and their gradients add.
   private mutating func tie(_ tensor: TensorID) {
     let readers = graph.consumers[tensor]
-    for other in readers.dropFirst() where other.op != readers[0].op {
-      let first = readers[0]
-      var forward: [Int64] = []
-      for a in strategies[first.op] {
-        for b in strategies[other.op] { forward.append(a.operands[first.operand] == b.operands[other.operand] ? 0 : Problem.forbidden) }
-      }
-      edges.append(
-        Edge(
-          tail: nodeOfOperator[first.op], head: nodeOfOperator[other.op], place: .inside(graph.segmentOfOperator[first.op]), forward: forward,
-          backward: [Int64](repeating: 0, count: forward.count)))
+    if crossesRuns(tensor) { return exchange(tensor, readers) }
+    for other in readers.dropFirst() where other.op != readers[0].op { tie(readers[0], other) }
+  }
+
+  private mutating func tie(_ first: Graph.OperandSite, _ other: Graph.OperandSite) {
+    var forward: [Int64] = []
+    for a in strategies[first.op] {
+      for b in strategies[other.op] { forward.append(a.operands[first.operand] == b.operands[other.operand] ? 0 : Problem.forbidden) }
     }
+    edges.append(
+      Edge(
+        tail: nodeOfOperator[first.op], head: nodeOfOperator[other.op], place: .inside(graph.segmentOfOperator[first.op]), forward: forward,
+        backward: [Int64](repeating: 0, count: forward.count)))
+  }
+
+  /// Readers on one mesh use a parameter alike; the first of each side exchange its gradient.
+  private mutating func exchange(_ tensor: TensorID, _ readers: [Graph.OperandSite]) {
+    guard let runs, let (first, second) = holders(tensor) else { return }
+    for (side, own) in runs.sides(readers, graph) { for other in own.dropFirst() where other.op != side.op { tie(side, other) } }
+    guard trains, pricing.needsGradient[tensor] else { return }
+    let forward = strategies[first.op].flatMap { a in
+      strategies[second.op].map { b in
+        pricing.ticks(runs.exchange(tensor, a.operands[first.operand].forward, b.operands[second.operand].forward))
+      }
+    }
+    edges.append(
+      Edge(
+        tail: nodeOfOperator[first.op], head: nodeOfOperator[second.op],
+        place: .exchange(graph.segmentOfOperator[first.op], graph.segmentOfOperator[second.op]), forward: forward,
+        backward: [Int64](repeating: 0, count: forward.count)))
+  }
+
+  /// Whether stages with several meshes read a parameter.
+  func crossesRuns(_ tensor: TensorID) -> Bool { holders(tensor) != nil }
+
+  /// The first readers of a parameter before all layers and after them, where these are on several meshes.
+  func holders(_ tensor: TensorID) -> (first: Graph.OperandSite, second: Graph.OperandSite)? {
+    guard let runs, runs.endsDiffer, case let sides = runs.sides(graph.consumers[tensor], graph), sides.count == 2 else { return nil }
+    return (sides[0].first, sides[1].first)
   }
 }
 

@@ -23,12 +23,14 @@ package struct MegatronDegrees: Hashable, Sendable {
   package var schedule = Schedule.Kind.oneForwardOneBackward
   /// Chunks of the model on each stage: more than one under the interleaved schedule.
   package var chunks = 1
-  /// Layers on each virtual stage; nil is the evenest cut.
+  /// Layers on each virtual stage; nil is the evenest cut, or one as the stages have devices.
   package var stageLayers: [Int]?
+  /// For each stage its data-parallel and its tensor-parallel degree, where they differ; `data` and `tensor` are then the first stage's.
+  package var stageMeshes: [[Int]]?
 
   package init() {}
 
-  package var devices: Int { tensor * pipeline * data * context }
+  package var devices: Int { stageMeshes.map { $0.reduce(0) { $0 + $1.reduce(1, *) } } ?? tensor * pipeline * data * context }
 
   /// The micro-batches' size under a global batch.
   package func microBatchSize(batch: Int) -> Int { microBatchSize ?? (pipeline > 1 ? 1 : max(1, batch / data)) }
@@ -50,6 +52,10 @@ package struct MegatronDegrees: Hashable, Sendable {
     request.microBatches = request.batch / (size * data)
     (request.mesh, request.form) = MegatronForm.mesh(
       request.graph, data: data, expert: expert, context: context, contextWay: contextWay, tensor: tensor, isSequenceParallel: isSequenceParallel)
+    if let stageMeshes {
+      (request.mesh, request.stageMeshes) = (nil, stageMeshes)
+      request.form = MegatronForm(dataAxes: [0], tensorAxes: [1], isSequenceParallel: isSequenceParallel)
+    }
     request.pipelineDegree = pipeline
     request.schedule = schedule
     request.chunks = chunks
@@ -58,8 +64,23 @@ package struct MegatronDegrees: Hashable, Sendable {
     request.layersMayDiffer = false
     request.reversed = nil
     request.recomputedLayers = recomputedLayers
-    request.stageLayers = try stageLayers ?? Planner.evenStages(request, stages: pipeline, chunks: chunks)
+    request.stageLayers = try stageLayers ?? evenStages(request)
     return request
+  }
+
+  /// The evenest cut; of stages with several meshes one in which each holds as large a part of the layers as it has of the devices.
+  private func evenStages(_ request: SearchRequest) throws -> [Int] {
+    let even = try Planner.evenStages(request, stages: pipeline, chunks: chunks)
+    guard let stageMeshes else { return even }
+    let layers = even.reduce(0, +)
+    var (used, before) = (0, 0)
+    return stageMeshes.enumerated().map { stage, mesh in
+      used += mesh.reduce(1, *)
+      // Every stage has a layer.
+      let end = min(layers - (pipeline - 1 - stage), max(before + 1, (used * layers + devices / 2) / devices))
+      defer { before = end }
+      return end - before
+    }
   }
 
   /// - Throws: `PlannerError.usage` where the expert degree does not go with the replicas or the model's experts.
@@ -83,7 +104,10 @@ package struct MegatronDegrees: Hashable, Sendable {
     if microBatchSize == nil, request.batch > data {
       remarks.append("micro-batches of \(counted(size, "sequence")) for each replica (--micro-batch)")
     }
-    if let heads = MegatronForm.keyValueHeads(request.graph), tensor > heads {
+    if let stageMeshes, let heads = MegatronForm.keyValueHeads(request.graph), let most = stageMeshes.map({ $0[1] }).max(), most > heads {
+      remarks.append(
+        "a tensor-parallel degree above the model's \(counted(heads, "key-value head")): every device of such a stage computes the whole attention")
+    } else if let heads = MegatronForm.keyValueHeads(request.graph), tensor > heads {
       remarks.append(
         tensor % heads == 0 && heads > 1
           ? "--tp \(tensor) as a mesh of \(heads) x \(tensor / heads), since the model has \(heads) key-value heads: "

@@ -64,7 +64,8 @@ package struct MegatronForm: Hashable, Sendable {
     let batch = rule.iteration.firstIndex { $0.role == .batch && $0.isSplittable }
     // What stands between dispatch and combine.
     let experts = rule.worksOnSlots ? rule.iteration.firstIndex { $0.role == .experts } : nil
-    for axis in dataAxes where strategy.assignment[axis] != (axis == expertAxis ? experts ?? batch : batch) { return false }
+    // Of stages with several meshes, one may have fewer devices on an axis, or one.
+    for axis in dataAxes where mesh[axis] > 1 && strategy.assignment[axis] != (axis == expertAxis ? experts ?? batch : batch) { return false }
     if let contextAxis, !allowsContext(strategy.assignment[contextAxis], rule) { return false }
     let inner = rule.iteration.indices.filter { axis in
       let iteration = rule.iteration[axis]
@@ -75,7 +76,7 @@ package struct MegatronForm: Hashable, Sendable {
     func parts(of iteration: Int) -> Int {
       strategy.assignment.enumerated().reduce(1) { $1.element == iteration ? $0 * mesh[$1.offset] : $0 }
     }
-    return tensorAxes.allSatisfy { axis in
+    return tensorAxes.filter { mesh[$0] > 1 }.allSatisfy { axis in
       func hasRoom(_ iteration: Int) -> Bool { rule.iteration[iteration].extent >= parts(of: iteration) * mesh[axis] }
       if let assigned = strategy.assignment[axis] {
         return inner.contains(assigned) || (isSequenceParallel && inner.isEmpty && assigned == sequence)

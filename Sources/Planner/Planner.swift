@@ -118,15 +118,13 @@ package enum Planner {
 
   /// A candidate written out, and priced from scratch.
   private static func priced(_ candidate: PlanSearch.Candidate, _ space: Space) throws -> (Decision, Prediction) {
-    let placed = space.placed(stages: candidate.frame.stages, mesh: candidate.frame.mesh)
     let written = WrittenModel(candidate, space)
-    let pricings = try space.pricings(
-      candidate.frame, on: placed,
-      model: Pricing.Model(
+    let prices = try StagePrices(
+      candidate.frame, space,
+      Pricing.Model(
         written.graph.sized(batch: space.request.batch / candidate.frame.microBatches, sequence: space.request.sequence), space.request.mode))
-    let decision = decide(candidate, written, pricings[0], space)
-    let (prediction, objective, _) = try DecisionPricing.predict(
-      decision, pricings: pricings, kindOfStage: placed.kinds.ofStage, links: placed.links)
+    let decision = decide(candidate, written, prices, space)
+    let (prediction, objective, _) = try prices.predict(decision)
     guard objective == candidate.objective else {
       throw PlannerError.inconsistent("the search says \(candidate.objective) ticks, pricing its plan from scratch gives \(objective)")
     }
@@ -150,15 +148,11 @@ package enum Planner {
     var request = SearchRequest(
       graph: decision.graph, cluster: cluster, batch: decision.job.batch, sequence: decision.job.sequence, precision: decision.job.precision,
       mode: decision.job.mode, optimizer: decision.job.optimizer)
-    request.mesh = decision.mesh
-    request.pipelineDegree = decision.groups
     request.isZigzag = decision.isZigzag
-    let space = try Space(request)
-    let placed = space.placed(stages: decision.groups, mesh: decision.mesh)
-    let frame = Space.Frame(stages: decision.groups, mesh: decision.mesh, microBatches: decision.job.microBatches)
-    return try DecisionPricing.predict(
-      decision, pricings: space.pricings(frame, on: placed), kindOfStage: placed.kinds.ofStage, links: placed.links
-    ).prediction
+    var frame = Space.Frame(stages: decision.groups, mesh: decision.mesh, microBatches: decision.job.microBatches)
+    frame.runs = Space.runs(decision.stageMeshes)
+    if frame.runs.isEmpty { (request.mesh, request.pipelineDegree) = (decision.mesh, decision.groups) }
+    return try StagePrices(frame, Space(request), Pricing.Model(decision.graph, decision.job.mode)).predict(decision).prediction
   }
 
   /// The last ILP of a plan: the choice of strategies in its configuration, with every chain of the schedule that can be the longest.
@@ -168,47 +162,47 @@ package enum Planner {
     let space = try Space(request)
     let (candidate, decision) = (planned.candidate, planned.decision)
     let frame = candidate.frame
-    let placed = space.placed(stages: frame.stages, mesh: frame.mesh)
-    let pricings = try space.pricings(frame, on: placed)
-    var model = FoldedModel(
-      pricings: pricings, strategies: space.strategies(pricings[0], frame), ties: space.ties(frame, cut: candidate.cut, first: candidate.first),
-      zero: request.zero, recompute: space.recompute(frame), link: placed.stageLink, wrapLink: placed.wrapLink)
+    guard var model = try space.operators(frame, space.ties(frame, cut: candidate.cut, first: candidate.first)) else {
+      throw PlannerError.inconsistent("the plan's configuration leaves an operator without a strategy")
+    }
     model.connect(variants: frame.first == nil ? nil : space.variants?.segments)
     let configuration = Configuration(frame, candidate.schedule, candidate.cut, first: candidate.first, space: space)
     var paths = PipelineTimeline.bounds(stages: frame.stages, schedule: decision.schedule, microBatches: frame.microBatches, mode: request.mode)
-    let (_, _, timeline) = try DecisionPricing.predict(
-      decision, pricings: space.pricings(frame, on: placed, model: .init(decision.graph, request.mode)), kindOfStage: placed.kinds.ofStage,
-      links: placed.links)
+    let (_, _, timeline) = try StagePrices(frame, space, .init(decision.graph, request.mode)).predict(decision)
     if !paths.contains(timeline.critical) { paths.append(timeline.critical) }
     return (try configuration.problem(model, paths: paths, limit: try space.fastestRates().usable.wholeWithin), model.nodeNames)
   }
 
   /// Writes a candidate out: stages with their copies, and the conversions that its layouts ask for.
-  private static func decide(_ best: PlanSearch.Candidate, _ written: WrittenModel, _ pricing: Pricing, _ space: Space) -> Decision {
+  private static func decide(_ best: PlanSearch.Candidate, _ written: WrittenModel, _ prices: StagePrices, _ space: Space) -> Decision {
+    let pricing = prices.pricings[0]
     let strategies = written.origins.map { best.strategies[$0] }
     var decision = Decision(
       graph: pricing.graph, job: pricing.job, mesh: best.frame.mesh, schedule: best.schedule, stages: written.stages,
       assignments: strategies.map(\.assignment), zero: written.origins.map { best.zero[$0] }, recompute: written.recompute, conversions: [])
-    decision.conversions = conversions(of: strategies, pricing)
-    decision.orders = pricing.graph.axes.indices.map { pricing.order(ofAxis: $0, under: strategies) }
+    decision.stageMeshes = best.frame.runs.flatMap { [[Int]](repeating: $0.mesh, count: $0.stages) }
+    decision.conversions = conversions(of: strategies, decision, prices)
+    decision.orders = pricing.graph.axes.indices.map { prices.order(ofAxis: $0, under: strategies, decision) }
     return decision
   }
 
-  private static func conversions(of strategies: [Strategy], _ pricing: Pricing) -> [Conversion] {
-    let graph = pricing.graph
-    let resharder = Resharder(pricing)
+  private static func conversions(of strategies: [Strategy], _ decision: Decision, _ prices: StagePrices) -> [Conversion] {
+    let (graph, pricing) = (decision.graph, prices.pricings[0])
+    let resharders = prices.resharders(decision)
     var result: [Conversion] = []
-    func add(_ tensor: TensorID, _ from: Layout, _ to: Layout) {
+    func add(_ tensor: TensorID, _ from: Layout, _ to: Layout, _ resharder: Resharder) {
       if from == to || result.contains(where: { $0.tensor == tensor && $0.from == from && $0.to == to }) { return }
       guard let path = resharder.path(tensor, from: from, to: to) else { preconditionFailure("the search chose a conversion that does not exist") }
       result.append(Conversion(tensor: tensor, from: from, to: to, steps: path.steps))
     }
     for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation {
-      for source in graph.sources(of: tensor) {
+      guard let segment = graph.segment(ofActivation: tensor) else { continue }
+      let resharder = resharders[segment]
+      for source in graph.sources(of: tensor) where decision.mesh(ofOperator: source) == decision.mesh(ofSegment: segment) {
         for site in graph.consumers[tensor] {
           let use = strategies[site.op].operands[site.operand]
-          add(tensor, strategies[source].result, use.forward)
-          if pricing.needsGradient[tensor] { add(tensor, use.gradient, strategies[source].resultGradient) }
+          add(tensor, strategies[source].result, use.forward, resharder)
+          if pricing.needsGradient[tensor] { add(tensor, use.gradient, strategies[source].resultGradient, resharder) }
         }
       }
     }
@@ -244,8 +238,9 @@ extension Space {
     }
     add("layers of one block", kindsInWords)
     add("devices used", list(deviceCounts))
-    add("pipeline degrees", list(pipelineDegrees))
-    add("meshes", list(shapes))
+    add("pipeline degrees", list(pipelineDegrees.isEmpty ? [givenRuns.reduce(0) { $0 + $1.stages }] : pipelineDegrees))
+    add("meshes", givenRuns.isEmpty ? list(shapes) : "given: " + givenRuns.map(\.description).joined(separator: ", then "))
+    if request.mayHaveSubMeshes { add("meshes of one pipeline", subMeshesInWords) }
     add("micro-batches", list(microBatchCounts))
     add("schedules", list(schedules.map(\.rawValue)))
     add("chunks per stage", chunksInWords)
@@ -261,6 +256,9 @@ extension Space {
   private var isInterleaved: Bool { schedules.contains(.interleaved) }
 
   private var kindsInWords: String {
+    if !givenRuns.isEmpty {
+      return "those of stages with one mesh alike" + (request.mode == .train ? ", with recompute of their own" : "")
+    }
     guard variants != nil else { return "all alike" }
     let kinds =
       request.recomputedLayers.map { "the first \($0) of each stage of a kind of their own" }
@@ -282,7 +280,7 @@ extension Space {
   private var cutsInWords: String {
     let plain =
       "any number of layers on the first and the last stage, as even as possible between"
-      + (hasSeveralKinds ? ", of each kind of devices by itself" : "")
+      + (hasSeveralKinds ? ", of each kind of devices by itself" : givenRuns.isEmpty ? "" : ", of each mesh by itself")
     let interleaved = "interleaved, within one of even on the first chunk and at most one more on the last"
     return ((schedules == [.interleaved] ? [] : [plain]) + (isInterleaved ? [interleaved] : [])).joined(separator: "; ")
   }

@@ -118,6 +118,7 @@ extension BlockTables.Objective {
         switch place {
         case .inside(let own): own == segment ? weights : .init()
         case .seam(let from, let to): from == segment && to == segment ? weights : .init()
+        case .crossing, .exchange: .init()
         }
       }, price: .init(row: .init(copies: copies, kept: kept, op: nil), limit: 0, ticksPerByte: price))
   }

@@ -14,7 +14,8 @@ extension Pricing {
     return orders[axis].pairs % fewest.pairs == 0 ? fewest : orders[axis]
   }
 
-  private func meshAxes(splitting axis: AxisID, inCausal op: OperatorID, _ strategy: Strategy) -> [Int] {
+  /// The mesh axes on which a strategy of a causal attention splits an axis.
+  func meshAxes(splitting axis: AxisID, inCausal op: OperatorID, _ strategy: Strategy) -> [Int] {
     guard case .attention(causal: true, _, let queries, _, _) = rules[op].work,
       let dimension = rules[op].operands[0].firstIndex(of: queries),
       graph.tensors[graph.operators[op].operands[0]].dimensions[dimension] == axis
@@ -28,9 +29,9 @@ extension Decision {
   package var isZigzag: Bool {
     if orders.contains(where: { !$0.isNatural }) { return true }
     let rules = graph.operators.indices.map { OperatorRules.rule(for: $0, in: graph) }
-    return !zip(assignments, rules).contains { assignment, rule in
+    return !zip(assignments.enumerated(), rules).contains { assignment, rule in
       guard case .attention(causal: true, _, let queries, _, _) = rule.work else { return false }
-      return Strategy(assignment: assignment, rule: rule).parts(rule, mesh: mesh)[queries] > 1
+      return Strategy(assignment: assignment.element, rule: rule).parts(rule, mesh: mesh(ofOperator: assignment.offset))[queries] > 1
     }
   }
 }

@@ -98,7 +98,9 @@ extension Planner {
     split.isSequenceParallel = degrees.tensor > 1
     if split != degrees { _ = attempt(split) }
     smallest.isSequenceParallel = split.isSequenceParallel
-    for start in smallest == degrees ? [degrees] : [degrees, smallest] where start == degrees || repairs.isEmpty {
+    // Stages' own meshes leave no degrees to change.
+    let starts = degrees.stageMeshes != nil ? [] : smallest == degrees ? [degrees] : [degrees, smallest]
+    for start in starts where start == degrees || repairs.isEmpty {
       if start != degrees, attempt(start) { continue }
       for factor in [2, 4, 8, 16] {
         var changed = start

@@ -24,6 +24,7 @@ extension SearchRequest {
     add(stageLayers.map { "--stages " + list($0, ",") }) { $0.stageLayers = nil }
     add(pipelineDegree.map { "--pp \($0)" }) { $0.pipelineDegree = nil }
     add(mesh.map { "--mesh " + list($0, "x") }) { $0.mesh = nil }
+    add(stageMeshes.map { "--stage-meshes " + $0.map { list($0, "x") }.joined(separator: ",") }) { $0.stageMeshes = nil }
     add(microBatches.map { "--micro-batches \($0)" }) { $0.microBatches = nil }
     add(microBatchSize.map { "--micro-batch \($0)" }) { $0.microBatchSize = nil }
     for constraint in constraints {

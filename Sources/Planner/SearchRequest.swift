@@ -20,6 +20,10 @@ package struct SearchRequest: Sendable {
   package var mesh: [Int]?
   /// The most axes that a mesh has which the search chooses.
   package var mostMeshAxes = SearchRequest.usualMeshAxes
+  /// Each stage's mesh, where they need not be one.
+  package var stageMeshes: [[Int]]?
+  /// Whether stages may have two meshes: the first of them one, the rest another.
+  package var mayHaveSubMeshes = false
   /// Whether some of the cluster's devices, the last ones, may stay idle.
   package var mayLeaveIdle = false
   package var microBatches: Int?

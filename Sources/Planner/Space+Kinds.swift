@@ -83,11 +83,21 @@ extension Space {
   /// themselves.
   func cuts(_ frame: Frame, _ schedule: Schedule) -> [[Int]] {
     let kinds = kinds(frame)
-    if kinds.sets.count == 1 || request.stageLayers != nil || frame.stages < 3 { return cuts(stages: frame.stages, chunks: schedule.chunks) }
+    if kinds.sets.count == 1 { return cuts(stages: frame.stages, chunks: schedule.chunks) }
+    return cuts(kindOfStage: kinds.ofStage, schedule)
+  }
+
+  /// The cuts of a frame whose stages have several meshes: any number of layers on the first and the last stage, and the inner stages of each mesh as
+  /// even as they can be among themselves.
+  func cuts(runs frame: Frame) -> [[Int]] { cuts(kindOfStage: runOfStage(frame), .oneForwardOneBackward) }
+
+  private func cuts(kindOfStage: [Int], _ schedule: Schedule) -> [[Int]] {
+    let stages = kindOfStage.count
+    if request.stageLayers != nil || stages < 3 { return cuts(stages: stages, chunks: schedule.chunks) }
     // Runs of inner stages of one kind.
     var runs: [Int] = []
-    for stage in 1..<frame.stages - 1 {
-      if stage > 1, kinds.ofStage[stage] == kinds.ofStage[stage - 1] { runs[runs.count - 1] += 1 } else { runs.append(1) }
+    for stage in 1..<stages - 1 {
+      if stage > 1, kindOfStage[stage] == kindOfStage[stage - 1] { runs[runs.count - 1] += 1 } else { runs.append(1) }
     }
     var cuts: [[Int]] = []
     func add(_ cut: [Int], _ runs: ArraySlice<Int>, _ rest: Int) {

@@ -16,6 +16,8 @@ package struct Space: Sendable {
     var recompute = Recompute.none
     /// Where layers differ, what the first ones of each stage compute again; `recompute` is then that of the rest.
     var first: Recompute?
+    /// Where stages have several meshes, the runs of stages with one each; `mesh` is then the first one's.
+    var runs: [Run] = []
 
     /// How many devices each stage has.
     var size: Int { mesh.reduce(1, *) }
@@ -31,10 +33,11 @@ package struct Space: Sendable {
     }
   }
 
-  /// The model with its layers written twice: any stage holds some layers of the one kind and then some of the other.
+  /// The model with its layers written twice: any stage holds some layers of the one kind and then some of the other. Written as often as there are
+  /// runs of stages, each run holds those of its number.
   struct Variants: Sendable {
     let graph: Graph
-    /// The two kinds.
+    /// The kinds.
     let segments: Range<SegmentID>
     /// For each operator of the graph, the one of the model that it stems from.
     let origins: [OperatorID]
@@ -42,6 +45,12 @@ package struct Space: Sendable {
     init(_ graph: Graph, segment: SegmentID) {
       (self.graph, origins) = graph.dividing(segment, into: [1, 1], countsAreSymbolic: true)
       segments = segment..<segment + 2
+    }
+
+    /// For so many runs of stages. Layers of a run may follow one another.
+    init(_ graph: Graph, segment: SegmentID, runs: Int) {
+      (self.graph, origins) = graph.dividing(segment, into: [Int](repeating: 2, count: runs), countsAreSymbolic: true)
+      segments = segment..<segment + runs
     }
   }
 
@@ -59,10 +68,18 @@ package struct Space: Sendable {
   package let recomputes: [Recompute]
   /// Where the layers of a stage may be of two kinds.
   let variants: Variants?
+  /// By their number, the model with its layers once for each run of stages.
+  private(set) var runGraphs: [Int: Variants] = [:]
+  /// The runs of stages that are given; empty where none are.
+  let givenRuns: [Run]
+  /// Where the model's blocks are divided as these runs already, as in a plan: for each of its segments the run.
+  private(set) var runOfDividedSegment: [Int] = []
 
   /// - Throws: `PlannerError.usage` where a fixed choice is impossible.
   init(_ request: SearchRequest, tick: Seconds? = nil) throws {
+    let request = try Self.withoutEqualMeshes(request)
     self.request = request
+    givenRuns = Self.runs(request.stageMeshes ?? [])
     self.tick = try tick ?? Self.tick(for: request)
     try Self.check(request)
     let graph = request.graph
@@ -74,7 +91,8 @@ package struct Space: Sendable {
     let layers = range.reduce(0) { $0 + graph.segments[$1].repeats }
     let devices = request.cluster.deviceCount
 
-    schedules = try Self.schedules(request)
+    let allSchedules = try Self.schedules(request)
+    schedules = givenRuns.isEmpty ? allSchedules : allSchedules.filter { $0 != .interleaved }
     let counts = DeviceCounts.possible(request)
     deviceCounts = counts
 
@@ -82,7 +100,9 @@ package struct Space: Sendable {
     if schedules == [.interleaved] {
       degrees = try Self.interleavedDegrees(request, degrees, layers: layers)
     } else if let fixed = request.pipelineDegree ?? request.stageLayers?.count {
-      guard request.mayLeaveIdle ? fixed <= devices : devices % fixed == 0 else { throw Self.tooManyStages(fixed, request) }
+      // Two sizes of stages may make a number of devices that one does not.
+      let isFree = !givenRuns.isEmpty || request.mayLeaveIdle || request.mayHaveSubMeshes
+      guard isFree ? fixed <= devices : devices % fixed == 0 else { throw Self.tooManyStages(fixed, request) }
       guard fixed <= layers else { throw PlannerError.usage("\(fixed) stages are more than the model's \(counted(layers, "layer"))") }
       degrees = [fixed]
     }
@@ -145,11 +165,29 @@ package struct Space: Sendable {
       }
       microBatchCounts = counts
     }
-    pipelineDegrees = degrees
-    if schedules == [.interleaved], !degrees.contains(where: { degree in sizes(stages: degree).contains { isOfOneKind(stages: degree, size: $0) } }) {
+    // Stages whose meshes are given are no frame of a single mesh.
+    pipelineDegrees = givenRuns.isEmpty ? degrees : []
+    if givenRuns.isEmpty, schedules == [.interleaved],
+      !degrees.contains(where: { degree in sizes(stages: degree).contains { isOfOneKind(stages: degree, size: $0) } })
+    {
       throw PlannerError.usage(
         "the interleaved schedule is planned for stages on devices of one kind, and the devices are of several; leave --schedule and --vpp out, or "
           + "choose --devices of one kind")
+    }
+    try writeRuns()
+  }
+
+  /// Lays out the models of stages with several meshes.
+  private mutating func writeRuns() throws {
+    try checkSubMeshes()
+    runOfDividedSegment = runsOfDividedModel()
+    if !runOfDividedSegment.isEmpty { return }
+    if let obstacle = obstacleToRuns {
+      if givenRuns.isEmpty { return }
+      throw PlannerError.usage("--stage-meshes: stages cannot have several meshes where \(obstacle)")
+    }
+    for count in Set([givenRuns.count, request.mayHaveSubMeshes ? 2 : 0]) where count > 0 {
+      runGraphs[count] = Variants(request.graph, segment: layerSegments.lowerBound, runs: count)
     }
   }
 
@@ -215,6 +253,10 @@ package struct Space: Sendable {
     let hasBackward = graph.segmentsWithBackward()
     return graph.segments.indices.map { segment in
       guard hasBackward[segment] else { return .none }
+      if !frame.runs.isEmpty {
+        let run = segment - layerSegments.lowerBound
+        return frame.runs.indices.contains(run) ? frame.runs[run].recompute : .none
+      }
       if let first = frame.first, let variants {
         return variants.segments.contains(segment) ? (segment == variants.segments.lowerBound ? first : frame.recompute) : .none
       }
@@ -241,7 +283,10 @@ package struct Space: Sendable {
   }
 
   /// The model, or where layers differ the model with two kinds of layers.
-  func graph(_ frame: Frame) -> Graph { frame.first == nil ? request.graph : variants!.graph }
+  func graph(_ frame: Frame) -> Graph {
+    if !frame.runs.isEmpty { return runGraphs[frame.runs.count]?.graph ?? request.graph }
+    return frame.first == nil ? request.graph : variants!.graph
+  }
 
   var layerCount: Int { layerSegments.reduce(0) { $0 + request.graph.segments[$1].repeats } }
 
@@ -257,9 +302,10 @@ package struct Space: Sendable {
 
   /// Every frame, in a fixed order.
   func frames() -> [Frame] {
-    pipelineDegrees.flatMap { stages in
-      sizes(stages: stages).flatMap { size in microBatchCounts.flatMap { frames(stages: stages, size: size, microBatches: $0) } }
-    }
+    givenFrames
+      + pipelineDegrees.flatMap { stages in
+        sizes(stages: stages).flatMap { size in microBatchCounts.flatMap { frames(stages: stages, size: size, microBatches: $0) } }
+      }
   }
 
   /// The frames of a pipeline degree, a size of its stages and a number of micro-batches: one for each mesh.
@@ -275,7 +321,7 @@ package struct Space: Sendable {
     request.microBatchSize.map { request.batch / microBatches / $0 }
   }
 
-  private func isPossible(mesh: [Int], microBatches: Int) -> Bool {
+  func isPossible(mesh: [Int], microBatches: Int) -> Bool {
     guard let degree = dataDegree(microBatches: microBatches) else { return true }
     return (0..<1 << mesh.count).contains { set in
       mesh.indices.reduce(1) { set & (1 << $1) != 0 ? $0 * mesh[$1] : $0 } == degree
@@ -409,19 +455,7 @@ package struct Space: Sendable {
     let size = mesh.reduce(1, *)
     let kinds = kinds(stages: stages, size: size)
     let placements = kinds.sets.indices.map { kind in
-      let own = (0..<stages).filter { kinds.ofStage[$0] == kind }
-      return (0..<1 << mesh.count).map { set in
-        let axes = mesh.indices.filter { set & (1 << $0) != 0 }
-        var worst = request.cluster.placement(ofAxes: axes, in: Mesh(shape: mesh, firstDevice: own[0] * size))
-        for stage in own.dropFirst() {
-          let other = request.cluster.placement(ofAxes: axes, in: Mesh(shape: mesh, firstDevice: stage * size))
-          let probe = Bytes(1 << 20)
-          if other != worst, CollectiveCost.time(.allReduce, bytes: probe, on: worst) < CollectiveCost.time(.allReduce, bytes: probe, on: other) {
-            worst = other
-          }
-        }
-        return worst
-      }
+      self.placements(mesh, firstDevices: (0..<stages).filter { kinds.ofStage[$0] == kind }.map { $0 * size })
     }
     let links = (1..<max(1, stages)).map { request.cluster.link(from: ($0 - 1) * size..<$0 * size, to: $0 * size..<($0 + 1) * size) }
     return Placed(
@@ -429,19 +463,39 @@ package struct Space: Sendable {
       wrapLink: stages > 1 ? request.cluster.link(from: (stages - 1) * size..<stages * size, to: 0..<size) : nil)
   }
 
+  /// For each set of a mesh's axes, its placement on the stage that fares worst.
+  func placements(_ mesh: [Int], firstDevices: [Int]) -> [AxisPlacement] {
+    (0..<1 << mesh.count).map { set in
+      let axes = mesh.indices.filter { set & (1 << $0) != 0 }
+      var worst = request.cluster.placement(ofAxes: axes, in: Mesh(shape: mesh, firstDevice: firstDevices[0]))
+      for first in firstDevices.dropFirst() {
+        let other = request.cluster.placement(ofAxes: axes, in: Mesh(shape: mesh, firstDevice: first))
+        let probe = Bytes(1 << 20)
+        if other != worst, CollectiveCost.time(.allReduce, bytes: probe, on: worst) < CollectiveCost.time(.allReduce, bytes: probe, on: other) {
+          worst = other
+        }
+      }
+      return worst
+    }
+  }
+
   /// The strategies that the constraints leave to each operator.
   func strategies(_ pricing: Pricing, _ frame: Frame) -> [[Strategy]] {
     let degree = dataDegree(microBatches: frame.microBatches)
     let carried = MegatronForm.carried(request.graph)
+    let runs = frame.runs.isEmpty ? [] : runOfSegment(frame)
+    // Otherwise a layer's name in a part of the model says with which copy it starts.
+    let isWrittenOnce = frame.first == nil && (frame.runs.isEmpty || !runOfDividedSegment.isEmpty)
     return pricing.rules.enumerated().map { op, rule in
       let name = pricing.graph.operators[op].name
-      let constraints = request.constraints.filter { $0.matches(frame.first == nil ? name : Graph.withoutFirstCopy(name)) }
-      let allowed = Strategy.all(for: rule, mesh: frame.mesh).filter { strategy in
+      let constraints = request.constraints.filter { $0.matches(isWrittenOnce ? name : Graph.withoutFirstCopy(name)) }
+      let mesh = runs.isEmpty ? frame.mesh : frame.runs[runs[pricing.graph.segmentOfOperator[op]]].mesh
+      let allowed = Strategy.all(for: rule, mesh: mesh).filter { strategy in
         if let degree, !rule.worksOnSlots, let batch = rule.iteration.firstIndex(where: { $0.role == .batch }) {
-          let parts = strategy.assignment.enumerated().reduce(1) { $1.element == batch ? $0 * frame.mesh[$1.offset] : $0 }
+          let parts = strategy.assignment.enumerated().reduce(1) { $1.element == batch ? $0 * mesh[$1.offset] : $0 }
           if parts != degree { return false }
         }
-        if let form = request.form, !form.allows(strategy, rule: rule, carried: carried, mesh: frame.mesh) { return false }
+        if let form = request.form, !form.allows(strategy, rule: rule, carried: carried, mesh: mesh) { return false }
         return constraints.allSatisfy { $0.allows(strategy, rule: rule) }
       }
       guard let axis = request.alikeAxis else { return allowed }

@@ -32,7 +32,8 @@ struct Ties: Hashable {
 extension Space {
   /// The ties under a cut.
   func ties(_ frame: Frame, cut: [Int], first: Int = 0) -> Ties {
-    let stages = frame.first == nil ? stages(cut: cut) : stages(cut: cut, first: first)
+    let stages =
+      !frame.runs.isEmpty ? stages(cut: cut, runs: frame.runs) : frame.first == nil ? stages(cut: cut) : stages(cut: cut, first: first)
     return Ties(graph(frame)) { _, segment in (stages.firstIndex { $0.contains { $0.segment == segment } } ?? 0) % frame.stages }
   }
 

@@ -3,7 +3,8 @@ import ModelGraph
 import Plans
 import Strategies
 
-/// The model of a candidate with its stages. Where layers differ, a stage's layers of one kind are a segment of their own.
+/// The model of a candidate with its stages. Where layers differ, a stage's layers of one kind are a segment of their own; where stages have several
+/// meshes, the layers of each run of stages are.
 struct WrittenModel {
   let graph: Graph
   let stages: [Stage]
@@ -14,6 +15,20 @@ struct WrittenModel {
 
   init(_ candidate: PlanSearch.Candidate, _ space: Space) {
     let searched = space.recompute(candidate.frame)
+    let meshes = candidate.frame.runs
+    if !meshes.isEmpty, !space.runOfDividedSegment.isEmpty {
+      (graph, origins) = (space.request.graph, Array(space.request.graph.operators.indices))
+      (stages, recompute) = (Self.stages(space.stages(cut: candidate.cut), segments: graph.segments.count), searched)
+      return
+    }
+    if !meshes.isEmpty {
+      let units = space.stages(cut: candidate.cut, runs: meshes)
+      let first = space.layerSegments.lowerBound
+      let copies = meshes.indices.map { run in units.joined().reduce(0) { $0 + ($1.segment == first + run ? $1.copies : 0) } }
+      (graph, origins) = (space.request.graph.dividing(first, into: copies).graph, Array(space.graph(candidate.frame).operators.indices))
+      (stages, recompute) = (Self.stages(units, segments: graph.segments.count), searched)
+      return
+    }
     guard candidate.frame.first != nil, let variants = space.variants else {
       graph = space.request.graph
       stages = Self.stages(space.stages(cut: candidate.cut), segments: graph.segments.count)

@@ -13,8 +13,8 @@ package struct UnitRange: Hashable, Sendable {
   }
 }
 
-/// One virtual pipeline stage: which part of the chain of segments it holds. Of p groups of devices, group s runs the virtual stages k ≡ s (mod p)
-/// on ranks s·n ..< (s+1)·n, n being the mesh's size.
+/// One virtual pipeline stage: which part of the chain of segments it holds. Of p groups of devices, group s runs the virtual stages k ≡ s (mod p),
+/// on the ranks that follow those of the groups before.
 package struct Stage: Hashable, Sendable {
   package var units: [UnitRange]
 
@@ -42,8 +42,11 @@ package struct Decision: Hashable, Sendable {
   /// The model with the extents of one micro-batch.
   package var graph: Graph
   package var job: Job
-  /// The sizes of a stage's mesh axes, outermost first; the last axis's neighbours are adjacent devices.
+  /// The sizes of a stage's mesh axes, outermost first; the last axis's neighbours are adjacent devices. Where stages have several meshes, the first
+  /// stage's.
   package var mesh: [Int]
+  /// For each group of devices its mesh, where they have several; empty where all have the same. A segment lies on stages of one mesh.
+  package var stageMeshes: [[Int]] = []
   package var schedule: Schedule
   /// In the model's order; with one chunk on each group of devices, the pipeline's stages.
   package var stages: [Stage]
@@ -73,13 +76,45 @@ package struct Decision: Hashable, Sendable {
     self.orders = orders ?? graph.axes.map { _ in .natural }
   }
 
-  package var ranksPerStage: Int { mesh.reduce(1, *) }
   /// Groups of devices, which have a chunk of the model each, or several.
   package var groups: Int { stages.count / schedule.chunks }
-  package var ranks: Int { ranksPerStage * groups }
+  package var ranks: Int { ranks(ofGroup: groups - 1).upperBound }
   package func group(ofStage stage: Int) -> Int { stage % groups }
   /// The virtual stage that a pass of a group goes through.
   package func stage(of pass: Pass, on group: Int) -> Int { pass.chunk * groups + group }
+}
+
+/// Which ranks and meshes groups of devices have.
+extension Decision {
+  package func mesh(ofGroup group: Int) -> [Int] { stageMeshes.isEmpty ? mesh : stageMeshes[group] }
+
+  package func ranks(ofGroup group: Int) -> Range<Int> {
+    func size(_ mesh: [Int]) -> Int { mesh.reduce(1, *) }
+    let first = stageMeshes.isEmpty ? group * size(mesh) : stageMeshes[..<group].reduce(0) { $0 + size($1) }
+    return first..<first + size(mesh(ofGroup: group))
+  }
+
+  package func group(ofRank rank: Int) -> Int {
+    (0..<groups).first { rank < ranks(ofGroup: $0).upperBound } ?? groups
+  }
+
+  /// The mesh of the stages that hold a segment.
+  package func mesh(ofSegment segment: SegmentID) -> [Int] {
+    if stageMeshes.isEmpty { return mesh }
+    return stages.firstIndex { $0.units.contains { $0.segment == segment } }.map { mesh(ofGroup: group(ofStage: $0)) } ?? mesh
+  }
+
+  package func mesh(ofOperator op: OperatorID) -> [Int] { stageMeshes.isEmpty ? mesh : mesh(ofSegment: graph.segmentOfOperator[op]) }
+
+  /// Whether a virtual stage gets what it reads from one with another mesh.
+  package func changesMesh(before stage: Int) -> Bool {
+    !stageMeshes.isEmpty && 1..<stages.count ~= stage && mesh(ofGroup: group(ofStage: stage - 1)) != mesh(ofGroup: group(ofStage: stage))
+  }
+
+  /// Whether a segment's first copy gets what it reads from a stage with another mesh.
+  package func changesMesh(beforeSegment segment: SegmentID) -> Bool {
+    !stageMeshes.isEmpty && segment > 0 && mesh(ofSegment: segment - 1) != mesh(ofSegment: segment)
+  }
 }
 
 extension Decision {
@@ -88,7 +123,22 @@ extension Decision {
     guard let source = graph.tensors[tensor].parameter, !Graph.isPerCopy(source.checkpointName) else { return [] }
     let segments = Set(graph.consumers[tensor].map { graph.segmentOfOperator[$0.op] })
     let holding = stages.indices.filter { stages[$0].units.contains { segments.contains($0.segment) && !$0.copies.isEmpty } }
-    return Set(holding.map(group)).sorted()
+    return Set(holding.map(group(ofStage:))).sorted()
+  }
+}
+
+extension Decision {
+  /// The first operator on a group of devices that reads a parameter which is not a repeated one.
+  package func reader(of tensor: TensorID, onGroup group: Int) -> Graph.OperandSite? {
+    let stages = self.stages.indices.filter { self.group(ofStage: $0) == group }.map { self.stages[$0] }
+    return graph.consumers[tensor].first { site in stages.contains { $0.units.contains { $0.segment == graph.segmentOfOperator[site.op] } } }
+  }
+
+  /// Whether stages with several meshes hold a parameter, and exchange its gradient.
+  package func tieCrossesMeshes(_ tensor: TensorID) -> Bool {
+    if stageMeshes.isEmpty { return false }
+    let holders = groupsHolding(tensor)
+    return holders.contains { mesh(ofGroup: $0) != mesh(ofGroup: holders[0]) }
   }
 }
 

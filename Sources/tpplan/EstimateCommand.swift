@@ -48,6 +48,8 @@ struct EstimateCommand: ParsableCommand {
   var vpp = 1
   @Option(help: "Layers on each stage, for example 11,13,8; with several chunks, on each chunk in the model's order.")
   var stages: String?
+  @Option(help: "Each stage's data-parallel and tensor-parallel degree, for example 2x4,1x8, in place of --pp, --dp and --tp.")
+  var stageMeshes: String?
 
   @Option(name: [.short, .customLong("output")], help: "Write the configuration as a plan; - is standard output.")
   var output: String?
@@ -57,6 +59,9 @@ struct EstimateCommand: ParsableCommand {
   func run() throws {
     let degrees = try degrees()
     if let given = workload.devices, given != degrees.devices {
+      if let stageMeshes {
+        throw UsageError("--devices \(given): --stage-meshes \(stageMeshes) has \(degrees.devices); leave --devices out or change a mesh")
+      }
       throw UsageError(
         "--devices \(given): --tp \(tp) × --pp \(pp) × --dp \(dp) × --cp \(cp) is \(degrees.devices); leave --devices out or change a degree")
     }
@@ -90,7 +95,7 @@ struct EstimateCommand: ParsableCommand {
     if let microBatch, !(1...1_000_000_000).contains(microBatch) {
       throw UsageError("--micro-batch \(microBatch): expected a number from 1 to 1000000000")
     }
-    if sp && tp == 1 { throw UsageError("--sp splits the sequence over tensor-parallel ranks; it needs --tp of at least 2") }
+    if sp && tp == 1 && stageMeshes == nil { throw UsageError("--sp splits the sequence over tensor-parallel ranks; it needs --tp of at least 2") }
     var degrees = MegatronDegrees()
     (degrees.tensor, degrees.pipeline, degrees.data) = (tp, pp, dp)
     if cpWay != nil && cp == 1 { throw UsageError("--cp-way says how a sequence is shared out; it needs --cp of at least 2") }
@@ -104,8 +109,26 @@ struct EstimateCommand: ParsableCommand {
     if schedule == .interleaved, vpp == 1 { throw UsageError("--schedule interleaved needs the number of chunks on each stage, for example --vpp 2") }
     degrees.schedule = schedule ?? (vpp > 1 ? .interleaved : .oneForwardOneBackward)
     degrees.chunks = vpp
+    try addStageMeshes(to: &degrees)
     degrees.stageLayers = try stages.map { try SearchCommand.numbers($0, separator: ",", option: "--stages", example: "11,13,8") }
     return degrees
+  }
+
+  /// - Throws: `UsageError` where a mesh is no pair of degrees, or a degree is given twice.
+  private func addStageMeshes(to degrees: inout MegatronDegrees) throws {
+    guard let stageMeshes else { return }
+    let meshes = try SearchCommand.meshes(stageMeshes)
+    guard meshes.allSatisfy({ $0.count == 2 && $0.allSatisfy { $0 <= 1_048_576 } }) else {
+      throw UsageError("--stage-meshes \(stageMeshes): expected the data-parallel and the tensor-parallel degree of each stage, for example 2x4,1x8")
+    }
+    for (name, value) in [("--tp", tp), ("--pp", pp), ("--dp", dp), ("--cp", cp), ("--ep", ep), ("--vpp", vpp)] where value > 1 {
+      throw UsageError("--stage-meshes \(stageMeshes): \(name) \(value) is that of all stages; leave one of the two out")
+    }
+    if meshes.reduce(0, { min($0, 1 << 20) + $1.reduce(1, *) }) > 1 << 20 {
+      throw UsageError("--stage-meshes \(stageMeshes): the stages have more than 1048576 devices together")
+    }
+    degrees.stageMeshes = meshes
+    (degrees.pipeline, degrees.data, degrees.tensor) = (meshes.count, meshes[0][0], meshes[0][1])
   }
 
   /// The configuration as it fits, else as if memory had no end.
@@ -117,7 +140,11 @@ struct EstimateCommand: ParsableCommand {
     }
     throw Failure(
       code: Failure.nothingFits,
-      "no such split exists: --tp \(tp) must not exceed the heads, the MLP's width or the vocabulary\(sp ? ", nor the sequence" : ""),\(cp > 1 ? " --cp not the sequence\(cpWay == .ulysses ? ", nor with --tp the heads" : "")," : "") and --dp \(dp) not the sequences of a micro-batch"
+      stageMeshes.map {
+        "no such split exists: of --stage-meshes \($0) no tensor-parallel degree must exceed the heads, the MLP's width or the vocabulary, and no "
+          + "data-parallel one the sequences of a micro-batch, which are --micro-batch for each replica of the first stage"
+      }
+        ?? "no such split exists: --tp \(tp) must not exceed the heads, the MLP's width or the vocabulary\(sp ? ", nor the sequence" : ""),\(cp > 1 ? " --cp not the sequence\(cpWay == .ulysses ? ", nor with --tp the heads" : "")," : "") and --dp \(dp) not the sequences of a micro-batch"
     )
   }
 }

@@ -13,6 +13,23 @@ extension Decision {
   }
 }
 
+extension Decision {
+  /// `2 x 4`, or where stages have several, `2 x 4 on stage 0, 8 on stages 1–2`.
+  var meshText: String {
+    func text(_ mesh: [Int]) -> String { mesh.map(String.init).joined(separator: " x ") }
+    if stageMeshes.isEmpty { return text(mesh) }
+    var runs: [(mesh: [Int], stages: Range<Int>)] = []
+    for (stage, mesh) in stageMeshes.enumerated() {
+      if let last = runs.last, last.mesh == mesh {
+        runs[runs.count - 1].stages = last.stages.lowerBound..<stage + 1
+      } else {
+        runs.append((mesh, stage..<stage + 1))
+      }
+    }
+    return runs.map { "\(text($0.mesh)) on \($0.stages.count == 1 ? "stage" : "stages") \(span($0.stages))" }.joined(separator: ", ")
+  }
+}
+
 /// What `search` and `estimate` say about a plan in a few lines; `inspect` says the rest.
 struct PlanSummary {
   let plan: Plan
@@ -33,7 +50,6 @@ struct PlanSummary {
 
   var lines: [String] {
     let decision = plan.decision
-    let mesh = decision.mesh.map(String.init).joined(separator: " x ")
     let degree = decision.groups
     let rate = job.sequence == nil ? "\(rounded(samplesPerSecond)) samples/s" : "\(rounded(tokensPerSecond ?? 0)) tokens/s"
     var lines = [
@@ -42,7 +58,7 @@ struct PlanSummary {
     if plan.idleDevices > 0 { lines.append("  idle         \(plan.idleText)") }
     let samples = "batch \(job.batch)" + (job.sequence.map { ", sequence \($0)" } ?? "")
     lines.append("  job          \(samples)\(job.microBatches > 1 ? ", \(job.microBatches) micro-batches" : "")")
-    lines.append("  mesh         \(mesh)" + (degree > 1 ? ", \(decision.pipelineText)" : ""))
+    lines.append("  mesh         \(decision.meshText)" + (degree > 1 ? ", \(decision.pipelineText)" : ""))
     if let recompute = decision.recomputeText { lines.append("  recompute    \(recompute)") }
     if decision.layersDiffer { lines.append("  layers       two kinds on each stage; `tpplan inspect` prints them") }
     lines.append("  step         \(prediction.step)   \(rate)" + (degree > 1 ? "   bubble \(percent(prediction.bubble))" : ""))
@@ -94,6 +110,7 @@ struct PlanSummary {
     object["devices"] = .int(decision.ranks)
     object["idle_devices"] = .int(plan.idleDevices)
     object["mesh"] = .array(decision.mesh.map { .int($0) })
+    if !decision.stageMeshes.isEmpty { object["stage_meshes"] = .array(decision.stageMeshes.map { .array($0.map { .int($0) }) }) }
     object["stages"] = .int(decision.groups)
     object["schedule"] = .string(decision.schedule.kind.rawValue)
     object["chunks"] = .int(decision.schedule.chunks)

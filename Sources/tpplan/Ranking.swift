@@ -29,7 +29,7 @@ struct Ranking {
 
   /// `mesh 2x4, 8 stages, 1f1b, layers 4 4 4 4, 48 micro-batches`.
   private func text(_ decision: Decision) -> String {
-    var parts = ["mesh " + decision.mesh.map(String.init).joined(separator: "x"), decision.pipelineText]
+    var parts = ["mesh " + decision.meshText.replacing(" x ", with: "x"), decision.pipelineText]
     if decision.groups > 1 { parts.append("layers " + stages(decision).map(String.init).joined(separator: " ")) }
     parts.append(counted(decision.job.microBatches, "micro-batch", plural: "micro-batches"))
     if let recompute = decision.recomputeText { parts.append("recompute \(recompute)") }
@@ -62,8 +62,9 @@ extension Decision {
     return parts.isEmpty ? nil : parts.joined(separator: ", ")
   }
 
-  /// Whether the layers of one block are of several kinds.
+  /// Whether the layers of one block are of several kinds on each stage.
   var layersDiffer: Bool {
-    graph.segments.indices.contains { id in graph.segments[id].operators.contains { Graph.firstCopy(graph.operators[$0].name) > 0 } }
+    if !stageMeshes.isEmpty { return false }
+    return graph.segments.indices.contains { id in graph.segments[id].operators.contains { Graph.firstCopy(graph.operators[$0].name) > 0 } }
   }
 }

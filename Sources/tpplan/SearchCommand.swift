@@ -28,6 +28,11 @@ struct SearchCommand: ParsableCommand {
 
   @Option(parsing: .unconditional, help: "Search meshes of at most so many axes: 1, 2 or 3.")
   var meshAxes: Int = SearchRequest.usualMeshAxes
+  @Option(help: "Each stage's mesh, in order, for example 2x4,8: stages may differ in shape and in size.")
+  var stageMeshes: String?
+
+  @Flag(help: "Search also plans whose first stages have one mesh and whose other stages have another.")
+  var subMeshes = false
 
   @Flag(help: "Search only plans that leave no device idle.")
   var allDevices = false
@@ -98,6 +103,11 @@ struct SearchCommand: ParsableCommand {
     }
     guard 1...most ~= meshAxes else { throw UsageError("--mesh-axes \(meshAxes): expected a number from 1 to \(most)") }
     request.mostMeshAxes = meshAxes
+    request.stageMeshes = try stageMeshes.map(Self.meshes)
+    if request.stageMeshes?.contains(where: { $0.count > 2 }) ?? false {
+      throw UsageError("--stage-meshes: a search takes one or two axes for each mesh")
+    }
+    request.mayHaveSubMeshes = subMeshes
     request.microBatches = microBatches
     request.microBatchSize = microBatch
     request.schedule = schedule
@@ -194,6 +204,13 @@ struct SearchCommand: ParsableCommand {
       throw UsageError("\(option) \(text): expected positive whole numbers such as \(example)")
     }
     return parts.compactMap { $0 }
+  }
+
+  /// `2x4,8`.
+  static func meshes(_ text: String) throws -> [[Int]] {
+    try text.split(separator: ",", omittingEmptySubsequences: false).map {
+      try numbers(String($0), separator: "x", option: "--stage-meshes", example: "2x4,8")
+    }
   }
 
   /// `30`, `30s`, `500ms` or `2m`.

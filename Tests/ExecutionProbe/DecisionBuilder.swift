@@ -8,13 +8,21 @@ struct DecisionBuilder {
   /// With the extents of one micro-batch.
   let graph: Graph
   let mesh: [Int]
+  /// For each stage its mesh, where they have several, and for each segment that of its stages.
+  private let stageMeshes: [[Int]]
+  private let meshes: [[Int]]
   let rules: [OperatorRule]
 
-  init(graph: Graph, mesh: [Int]) {
+  /// - Parameter segmentsOfStages: where stages have several meshes, the segments that each holds, all their copies.
+  init(graph: Graph, mesh: [Int], stageMeshes: [[Int]] = [], segmentsOfStages: [Range<SegmentID>] = []) {
     self.graph = graph
     self.mesh = mesh
+    self.stageMeshes = stageMeshes
+    meshes = graph.segments.indices.map { segment in segmentsOfStages.firstIndex { $0.contains(segment) }.map { stageMeshes[$0] } ?? mesh }
     rules = graph.operators.indices.map { OperatorRules.rule(for: $0, in: graph) }
   }
+
+  private func mesh(_ op: OperatorID) -> [Int] { meshes[graph.segmentOfOperator[op]] }
 
   /// - Parameters:
   ///   - cuts: for each stage but the first, the number of the segment copy, counted through the model, with which it begins.
@@ -27,17 +35,19 @@ struct DecisionBuilder {
     let learned = graph.reachesLoss()
     let stages = graph.operators.indices.map { op -> ZeROStage in
       let strategy = Strategy(assignment: assignments[op], rule: rules[op])
-      let (possible, wanted) = (ZeROStage.possible(op, strategy, in: graph, mesh: mesh, needsGradient: learned), zero(op))
+      let (possible, wanted) = (ZeROStage.possible(op, strategy, in: graph, mesh: mesh(op), needsGradient: learned), zero(op))
       return possible.last { $0 <= wanted } ?? .none
     }
     let job = Job(batch: batch, microBatches: microBatches, sequence: nil, mode: mode, optimizer: optimizer, precision: .fp32)
-    return Decision(
+    var decision = Decision(
       graph: graph, job: job, mesh: mesh, schedule: schedule, stages: self.stages(cuts), assignments: assignments, zero: stages,
       recompute: graph.segments.indices.map(recompute), conversions: conversions(assignments),
       orders: zip(graph.axes, SequenceOrder.reorderable(in: graph)).map { axis, isReorderable in
         let order = SequenceOrder(pairs: zigzagPairs)
         return isReorderable && order.fits(axis.extent) ? order : .natural
       })
+    decision.stageMeshes = stageMeshes
+    return decision
   }
 
   private func stages(_ cuts: [Int]) -> [Stage] {
@@ -78,10 +88,12 @@ struct DecisionBuilder {
       known = []
       func convert(_ from: Layout, _ to: Layout) {
         guard from != to, known.insert([from, to]).inserted else { return }
-        conversions.append(Conversion(tensor: tensor, from: from, to: to, steps: shortestPath(tensor, from, to)))
+        conversions.append(
+          Conversion(tensor: tensor, from: from, to: to, steps: shortestPath(tensor, from, to, on: mesh(graph.consumers[tensor][0].op))))
       }
       for producer in producers(of: tensor) {
-        for site in graph.consumers[tensor] {
+        // Between two meshes there are no conversions.
+        for site in graph.consumers[tensor] where mesh(site.op) == mesh(producer) {
           let use = strategies[site.op].operands[site.operand]
           convert(strategies[producer].result, use.forward)
           convert(use.gradient, strategies[producer].resultGradient)
@@ -92,7 +104,7 @@ struct DecisionBuilder {
   }
 
   /// Breadth first over `ReshardingStep.steps`.
-  private func shortestPath(_ tensor: TensorID, _ from: Layout, _ to: Layout) -> [ReshardingStep] {
+  private func shortestPath(_ tensor: TensorID, _ from: Layout, _ to: Layout, on mesh: [Int]) -> [ReshardingStep] {
     let shape = graph.shape(tensor)
     var queue: [(layout: Layout, steps: [ReshardingStep])] = [(from, [])]
     var seen: Set<Layout> = [from]
@@ -159,8 +171,8 @@ extension DecisionBuilder {
   ///
   /// - Parameter word: what every operator that understands it does on all mesh axes.
   func random(using random: inout SplitMix64, around word: String? = nil) -> [[Int?]] {
-    let choices = rules.map { rule in
-      let all = Strategy.all(for: rule, mesh: mesh)
+    let choices = rules.enumerated().map { op, rule in
+      let (mesh, all) = (mesh(op), Strategy.all(for: rule, mesh: mesh(op)))
       let wanted = all.filter { strategy in zip(mesh, strategy.words(rule)).allSatisfy { $0.0 == 1 || $0.1 == word } }
       return wanted.isEmpty ? all : wanted
     }
@@ -168,7 +180,7 @@ extension DecisionBuilder {
     for id in rules.indices {
       var legal = choices[id]
       for (operand, tensor) in graph.operators[id].operands.enumerated() where graph.tensors[tensor].isParameter {
-        for site in graph.consumers[tensor] {
+        for site in graph.consumers[tensor] where mesh(site.op) == mesh(id) {
           // The other reader's uses are what this one may choose from.
           let uses = chosen[site.op].map { [$0.operands[site.operand]] } ?? choices[site.op].map { $0.operands[site.operand] }
           legal = legal.filter { uses.contains($0.operands[operand]) }
@@ -176,6 +188,6 @@ extension DecisionBuilder {
       }
       chosen[id] = legal[Int(random.next() % UInt64(legal.count))]
     }
-    return chosen.map { $0?.assignment ?? mesh.map { _ in nil } }
+    return chosen.enumerated().map { op, strategy in strategy?.assignment ?? mesh(op).map { _ in nil } }
   }
 }

@@ -39,6 +39,10 @@ enum ExecutionProbe {
       let checks = DecisionChecks(world: process.world)
       let axes = arguments.count > 3 ? Int(arguments[3]) : nil
       try print(try checks.random(model, seed: UInt64(arguments[1]) ?? 0, count: Int(arguments[2]) ?? 1, axes: axes), process)
+    case "sub-meshes":
+      guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
+      let checks = DecisionChecks(world: process.world)
+      try print(try checks.subMeshes(model, seed: UInt64(arguments[1]) ?? 0, count: Int(arguments[2]) ?? 1), process)
     case "ring":
       guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
       let checks = DecisionChecks(world: process.world)

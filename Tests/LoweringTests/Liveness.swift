@@ -9,8 +9,8 @@ func expectBuffersLive(in program: Program) {
   let permanent = live
   for instruction in program.instructions {
     switch instruction {
-    case .load(let id, _), .receive(let id, _, _): #expect(live.insert(id).inserted)
-    case .send(let id, _, _): #expect(live.contains(id))
+    case .load(let id, _), .receive(let id, _, _), .receiveBoxes(let id, _, _): #expect(live.insert(id).inserted)
+    case .send(let id, _, _), .sendBoxes(let id, _, _): #expect(live.contains(id))
     case .zero(let id): #expect(permanent.contains(id))
     case .free(let id): #expect(live.remove(id) != nil && !permanent.contains(id))
     case .accumulate(let from, let to): #expect(live.contains(from) && live.contains(to))
@@ -32,7 +32,7 @@ func expectBuffersLive(in program: Program) {
       #expect(!rule.keepsResult || live.contains(call.result))
       #expect(call.resultGradient.map(live.contains) ?? true)
       for id in call.operandGradients.compactMap({ $0 }) { live.insert(id) }
-    case .reduceGradient, .reduceTied, .update: break
+    case .reduceGradient, .reduceTied, .exchangeTied, .update: break
     }
   }
   #expect(live == permanent, "buffers that are never freed")

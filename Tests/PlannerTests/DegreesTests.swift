@@ -48,6 +48,25 @@ import Testing
     for repair in repairs { #expect(repair.change.contains("--micro-batch 1") && repair.devices <= 64) }
   }
 
+  @Test("Degrees of each stage: layers as the stages have devices, data and tensor parallelism as each stage says")
+  func degreesOfStages() throws {
+    let request = try request(devices: 12, batch: 24)
+    var given = MegatronDegrees()
+    (given.stageMeshes, given.pipeline, given.data, given.tensor) = ([[2, 4], [1, 4]], 2, 2, 4)
+    (given.isSequenceParallel, given.recompute) = (true, .full)
+    #expect(given.devices == 12)
+    let fixed = try given.fix(request)
+    #expect(fixed.stageLayers == [21, 11] && fixed.microBatches == 12)
+    let plan = try #require(try Planner.search(fixed).plan)
+    #expect(plan.decision.stageMeshes == [[2, 4], [1, 4]] && plan.certificate.status == .given)
+    #expect(plan.words("model.layers.{i}.mlp.up_proj") == ["data", "column"])
+    #expect(plan.words("model.layers.{i+21}.mlp.up_proj") == ["replicate", "column"])
+    #expect(plan.words("model.layers.{i}.mlp.residual") == ["data", "sequence"])
+    #expect(given.assumptions(request) == ["micro-batches of 1 sequence for each replica (--micro-batch)"])
+    given.stageMeshes = [[1, 4], [1, 16]]
+    #expect(given.assumptions(request).contains { $0.contains("every device of such a stage computes the whole attention") })
+  }
+
   @Test("A tensor degree above the key-value heads is said to be two mesh axes")
   func assumptions() throws {
     let request = try request(devices: 16)

@@ -51,7 +51,7 @@ struct Enumeration {
       graph: pricing.graph, job: pricing.job, mesh: decision.mesh, schedule: decision.schedule, stages: self.stages(cut, pricing.graph),
       assignments: assignments, zero: zero(pricing, strategies, like: decision), recompute: recompute(pricing.graph, like: decision),
       conversions: conversions)
-    let links = links(stages: stages, size: decision.ranksPerStage)
+    let links = links(stages: stages, size: decision.mesh.reduce(1, *))
     entries = [try entry(written, links)]
   }
 
@@ -338,7 +338,7 @@ struct Enumeration {
 
   /// A decision's price, each stage by its own kind of devices: the one with the lower peak where it has both.
   private func entry(_ decision: Decision, _ links: DecisionPricing.Links?) throws -> Entry {
-    let (stages, size) = (decision.groups, decision.ranksPerStage)
+    let (stages, size) = (decision.groups, decision.mesh.reduce(1, *))
     let cluster = request.cluster
     let sets = (0..<stages).map { stage in Set((stage * size..<(stage + 1) * size).map { cluster.kindOfDevice[$0] }) }
     let different = sets.indices.filter { stage in !sets[..<stage].contains(sets[stage]) }.map { sets[$0] }

@@ -16,7 +16,7 @@ import Testing
     let plan = try chunks == 1 ? tinyPipeline() : tinyInterleaved()
     var inPrograms: [String: Int] = [:]
     for stage in 0..<plan.decision.groups {
-      let program = Lowering.program(for: plan.decision, rank: stage * plan.decision.ranksPerStage)
+      let program = Lowering.program(for: plan.decision, rank: plan.decision.ranks(ofGroup: stage).lowerBound)
       for instruction in program.instructions {
         switch instruction {
         case .reshard(let step, _, _): if let kind = step.collective { inPrograms[kind.rawValue, default: 0] += 1 }

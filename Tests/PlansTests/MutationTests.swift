@@ -39,6 +39,14 @@ import Testing
     Case("a number format that the devices lack", message: "$.job.dtype: found \"fp8\", but the device \"a100-40\" has a peak rate only for") {
       $0.set(["job", "dtype"], "fp8")
     },
+    Case("a mesh too few", message: "$.stage_meshes: there are 3 meshes for 2 stages; each stage needs one") {
+      $0.set(["stage_meshes"], [[2, 2], [4], [2]])
+    },
+    Case("meshes that are all alike", message: "$.stage_meshes") { $0.set(["stage_meshes"], [[2, 2], [2, 2]]) },
+    Case("another first mesh", message: "$.stage_meshes") { $0.set(["stage_meshes"], [[4], [2, 2]]) },
+    Case("meshes beyond counting", message: "$.stage_meshes") { $0.set(["stage_meshes"], [[2, 2], [1_048_576]]) },
+    Case("a segment on two meshes", message: "is on stage 0 too, which has another mesh") { $0.set(["stage_meshes"], [[2, 2], [4]]) },
+    Case("another size of a stage", message: "$.stages[1].devices: found the number 4, expected 2") { $0.set(["stage_meshes"], [[2, 2], [2]]) },
     Case("no mesh", message: "$.mesh") { $0.set(["mesh"], []) },
     Case("a mesh beyond counting", message: "$.mesh") { $0.set(["mesh"], [1_048_576, 1_048_576, 1_048_576, 1_048_576]) },
     Case("a split of attention's keys", message: "].assignment[1]: found the string \"head_dim\"") { plan in

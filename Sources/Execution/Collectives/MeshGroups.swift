@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Lowering
+import Strategies
 
 /// The groups of ranks that exchange data along axes of a stage's mesh, one communicator for each set of axes that any rank's program uses.
 ///
@@ -14,7 +15,8 @@ final class MeshGroups {
   init(_ program: Program, world: Communicator) throws(ExecutionError) {
     self.world = world
     mesh = program.mesh
-    communicators = Array(repeating: nil, count: 1 << program.mesh.count)
+    // Stages may have meshes of other numbers of axes.
+    communicators = Array(repeating: nil, count: 1 << Layout.maximumAxes)
     // The stages hold different operators, so their ranks need different sets; a split is made by all of them.
     var isUsed = [UInt8](repeating: 0, count: communicators.count)
     for axes in program.collectiveAxes() { isUsed[bits(axes)] = 1 }

@@ -29,13 +29,19 @@ struct PendingSends: ~Copyable {
   mutating func send(
     _ buffer: BufferID, to rank: Int, tag: Int, memory: ProgramMemory, world: Communicator
   ) throws(ExecutionError) {
+    try send(memory.hold(buffer), count: memory.count(buffer), to: rank, tag: tag, memory: memory, world: world)
+  }
+
+  /// The same of a block, which it lets go of when it has left.
+  mutating func send(
+    _ block: ProgramMemory.BlockID, count: Int, to rank: Int, tag: Int, memory: ProgramMemory, world: Communicator
+  ) throws(ExecutionError) {
     var staying: [Message] = []
     for message in messages {
       if try message.hasLeft() { memory.release(message.block) } else { staying.append(message) }
     }
     messages = staying
-    let request = try world.send(memory.floats(buffer), count: memory.count(buffer), to: rank, tag: tag)
-    messages.append(Message(request, block: memory.hold(buffer)))
+    messages.append(Message(try world.send(memory.floats(in: block), count: count, to: rank, tag: tag), block: block))
   }
 
   mutating func waitAll(_ memory: ProgramMemory) throws(ExecutionError) {

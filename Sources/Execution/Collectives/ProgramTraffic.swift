@@ -27,6 +27,8 @@ extension Program {
         }
         for bytes in ringMessages(of: call) { traffic.add(.sendReceive, bytes: bytes) }
       case .send(let buffer, _, _): traffic.add(.sendReceive, bytes: bytes(buffer))
+      case .sendBoxes(_, let boxes, _), .exchangeTied(_, let boxes, _, _):
+        for box in boxes { traffic.add(.sendReceive, bytes: box.region.elementCount * MemoryLayout<Float>.stride) }
       case .gatherParameter(let parameter, _, _): traffic.add(.allGather, bytes: wholeBytes(parameters[parameter]))
       case .scatterGradient(let parameter, _, _): traffic.add(.reduceScatter, bytes: wholeBytes(parameters[parameter]))
       case .reduceGradient(let parameter, let axes) where isGroup(axes):

@@ -51,8 +51,7 @@ package struct RunMemory {
   package func bytes(ofRanks ranks: Range<Int>) -> (ranks: Int, verification: Int) {
     var total = 0
     for stage in 0..<decision.groups {
-      let first = stage * decision.ranksPerStage
-      let here = ranks.clamped(to: first..<first + decision.ranksPerStage)
+      let here = ranks.clamped(to: decision.ranks(ofGroup: stage))
       guard let rank = here.first else { continue }
       let (bytes, overflow) = peakBytes(of: decision, rank: rank).multipliedReportingOverflow(by: here.count)
       total = overflow ? .max : total.addingReportingOverflow(bytes).overflow ? .max : total + bytes

@@ -81,6 +81,9 @@ struct MemoryPlan {
       let (region, tensor) = (program.buffers[buffer].region, program.buffers[buffer].tensor)
       if program.pieces(of: region, in: tensor).count > 1 { addForAMoment([program.buffers[buffer].count]) }
     case .receive(let buffer, _, _): allocate(buffer)
+    case .receiveBoxes(let buffer, let boxes, _):
+      allocate(buffer)
+      addForAMoment([boxes.map(\.region.elementCount).max() ?? 0])
     case .kernel(let call) where call.phase != .backward:
       allocate(call.result, program.resultPlace(of: call), dying: dying)
       for extra in program.extras(of: call) { allocate(extra) }
@@ -105,6 +108,14 @@ struct MemoryPlan {
       guard let block = blocks[buffer] else { return }
       holders[block] += 1
       sent = block
+    case .sendBoxes(let buffer, let boxes, _):
+      endSend()
+      // They are packed one by one, and leave while the next is packed.
+      if let box = boxes.map(\.region).max(by: { $0.elementCount < $1.elementCount }), box != program.buffers[buffer].region {
+        addForAMoment([box.elementCount])
+      }
+    case .exchangeTied(let parameter, let sent, let received, _):
+      addForAMoment(sent.map(\.region.elementCount) + received.map { _ in program.parameters[parameter].region.elementCount })
     case .accumulate, .zero, .scatterGradient, .reduceGradient, .reduceTied, .free: break
     }
   }

@@ -156,13 +156,13 @@ struct TensorGathering {
     _ tensor: TensorID, _ layout: Layout, _ sharing: ParameterSharing = .none, stage: Int, microBatch: Int, own: UnsafeMutablePointer<Float>?,
     into whole: inout GatheredTensor?
   ) throws(ExecutionError) {
-    for place in 0..<decision.ranksPerStage {
-      let coordinates = decision.coordinates(of: place)
+    let (mesh, ranks) = (decision.mesh(ofGroup: stage), decision.ranks(ofGroup: stage))
+    for (place, rank) in ranks.enumerated() {
+      let coordinates = MeshPlace.coordinates(of: place, in: mesh)
       // Of equal copies, one is enough.
       guard coordinates.indices.allSatisfy({ coordinates[$0] == 0 || layout[$0] != .replicated || sharing.axes.contains($0) }) else { continue }
-      let rank = stage * decision.ranksPerStage + place
-      let region = Shard.region(shape: graph.shape(tensor), layout: layout, mesh: decision.mesh, coordinates: coordinates)
-      let elements = sharing.part(of: region.elementCount, mesh: decision.mesh, coordinates: coordinates)
+      let region = Shard.region(shape: graph.shape(tensor), layout: layout, mesh: mesh, coordinates: coordinates)
+      let elements = sharing.part(of: region.elementCount, mesh: mesh, coordinates: coordinates)
       if rank == world.rank {
         guard let own else { preconditionFailure("\(graph.tensors[tensor].name) was not kept on rank \(rank)") }
         if rank != 0 { try world.send(own, count: elements.count, to: 0, tag: Self.tag).wait() }
@@ -202,18 +202,5 @@ extension Graph {
       if let position = segment.entries.firstIndex(of: tensor) { return site(producing: segments[index - 1].exits[position]) }
     }
     return nil
-  }
-}
-
-extension Decision {
-  /// The place on the mesh of the rank that is number `place` in its stage.
-  func coordinates(of place: Int) -> [Int] {
-    var rest = place
-    var coordinates = [Int](repeating: 0, count: mesh.count)
-    for axis in mesh.indices.reversed() {
-      coordinates[axis] = rest % mesh[axis]
-      rest /= mesh[axis]
-    }
-    return coordinates
   }
 }

@@ -312,6 +312,7 @@ extension PlanSearch {
 
   /// The operators of a frame, not connected; nil where one has no strategy left.
   mutating func operators(_ frame: Space.Frame, _ ties: Ties) throws -> FoldedModel? {
+    if !frame.runs.isEmpty { return try space.operators(frame, ties) }
     let placed = placed(stages: frame.stages, mesh: frame.mesh)
     let prices = try meshPrices(frame)
     let strategies = strategiesLeft(space.strategies(prices.pricings[0], frame), frame)
@@ -392,10 +393,14 @@ extension PlanSearch {
   /// The operators of a frame with some of their strategies, not connected.
   mutating func filtered(_ model: FrameModel, _ isKept: (OperatorID, Int) -> Bool) -> FoldedModel {
     let operators = model.operators
-    let placed = placed(stages: model.frame.stages, mesh: model.frame.mesh)
     let strategies = operators.strategies.enumerated().map { op, strategies in
       strategies.enumerated().filter { isKept(op, $0.offset) }.map(\.element)
     }
+    if let runs = operators.runs {
+      return FoldedModel(
+        runs: runs, strategies: strategies, ties: model.ties, zero: space.request.zero, recompute: operators.recompute)
+    }
+    let placed = placed(stages: model.frame.stages, mesh: model.frame.mesh)
     return FoldedModel(
       pricings: operators.pricings, strategies: strategies, ties: model.ties, zero: space.request.zero, recompute: operators.recompute,
       resharder: operators.kinds.isEmpty ? operators.resharder : nil, link: placed.stageLink, wrapLink: placed.wrapLink)

@@ -69,6 +69,8 @@ struct PlanSearch {
     let differs: Bool
   }
   var axes: [[Int]: AxisBounds] = [:]
+  /// What the stages of one mesh take, where those of another run have another.
+  var runParts: [RunPartsKey: RunParts?] = [:]
   /// By the number of micro-batches, for stages that leave devices idle.
   var countBounds: [Int: CountBounds] = [:]
   /// The price of memory, in ticks per byte, that last excluded a cut of a frame.
@@ -140,6 +142,11 @@ struct PlanSearch {
     case alike(Space.Frame, Schedule, [Int])
     /// A cut with layers of two kinds.
     case mixed(Space.Frame, Schedule, [Int])
+    /// All pairs of meshes of two runs of stages.
+    case subMeshes(Space.RunSizes, microBatches: Int)
+    /// A frame whose stages have several meshes, and one of its cuts.
+    case runs(Space.Frame)
+    case runCut(Space.Frame, Schedule, [Int])
     /// Cuts for several numbers of chunks; whether a price on memory is in their bounds.
     case interleaved(Space.Frame, [BoundedCut], isPriced: Bool)
   }
@@ -222,6 +229,8 @@ struct PlanSearch {
   /// Runs to the end or to the time limit.
   mutating func run() throws {
     try seed()
+    for frame in space.givenFrames { queue.push(.runs(frame), bound: try leastOfRuns(frame)) }
+    try seedSubMeshes()
     // What the seeds left open is in the queue.
     open = nil
     defer { conclude() }
@@ -255,6 +264,9 @@ struct PlanSearch {
       case .cut(let frame, let schedule, let cut): try self.bound(frame, schedule, cut, bound: bound)
       case .alike(let frame, let schedule, let cut): try solveAlike(frame, schedule, cut, bound: bound)
       case .mixed(let frame, let schedule, let cut): try solveMixed(frame, schedule, cut, bound: bound)
+      case .subMeshes(let runs, let microBatches): try expandSubMeshes(runs, microBatches: microBatches, bound: bound)
+      case .runs(let frame): try expandRuns(frame, bound: bound)
+      case .runCut(let frame, let schedule, let cut): try solveRuns(frame, schedule, cut, bound: bound)
       case .interleaved(let frame, let members, let isPriced): try split(frame, members, isPriced: isPriced)
       }
     }

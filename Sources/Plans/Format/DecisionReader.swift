@@ -1,13 +1,25 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Documents
 import ModelGraph
+import Quantities
 import Strategies
 
-/// Reads the parts of a decision, each checked by itself against the model, the job and the mesh.
+/// Reads the parts of a decision, each checked by itself against the model, the job and the meshes. Stages come first: they say which mesh an
+/// operator has.
 struct DecisionReader {
   let graph: Graph
   let job: Job
+  /// The first stage's.
   let mesh: [Int]
+  /// For each group of devices its mesh; empty where all have the same.
+  let stageMeshes: [[Int]]
+  /// For each segment that of its stages.
+  private var meshes: [[Int]]
+
+  init(graph: Graph, job: Job, mesh: [Int], stageMeshes: [[Int]]) {
+    (self.graph, self.job, self.mesh, self.stageMeshes) = (graph, job, mesh, stageMeshes)
+    meshes = graph.segments.map { _ in mesh }
+  }
 
   // MARK: - Operators
 
@@ -21,7 +33,8 @@ struct DecisionReader {
       let object = try entry.object()
       try object.node("name").expectDerived(.string(graph.operators[id].name), "the operator at this place of the model")
       let rule = OperatorRules.rule(for: id, in: graph)
-      let strategy = Strategy(assignment: try assignment(object.node("assignment"), rule), rule: rule)
+      let mesh = meshes[graph.segmentOfOperator[id]]
+      let strategy = Strategy(assignment: try assignment(object.node("assignment"), rule, on: mesh), rule: rule)
       try object.node("strategy").expectDerived(.string(strategy.words(rule).joined(separator: ",")), "what the assignment is called")
       try checkUses(object, graph.operators[id], strategy)
       let zero = try zeroStage(object, id, strategy)
@@ -35,6 +48,7 @@ struct DecisionReader {
   private func zeroStage(_ object: ObjectReader, _ op: OperatorID, _ strategy: Strategy) throws(DocumentError) -> ZeROStage {
     guard let node = object.nodeIfPresent("zero") else { return .none }
     let needsGradient = job.mode == .train ? graph.reachesLoss() : [Bool](repeating: false, count: graph.tensors.count)
+    let mesh = meshes[graph.segmentOfOperator[op]]
     let possible = ZeROStage.possible(op, strategy, in: graph, mesh: mesh, needsGradient: needsGradient)
     guard let stage = ZeROStage(rawValue: try node.int()), stage != .none, possible.contains(stage) else {
       throw node.invalid(
@@ -45,7 +59,7 @@ struct DecisionReader {
   }
 
   /// For each mesh axis the name of an iteration axis that may be split, or null.
-  private func assignment(_ node: Node, _ rule: OperatorRule) throws(DocumentError) -> [Int?] {
+  private func assignment(_ node: Node, _ rule: OperatorRule, on mesh: [Int]) throws(DocumentError) -> [Int?] {
     let entries = try node.elements()
     guard entries.count == mesh.count else { throw node.invalid(expected: "one axis, or null, for each of the \(mesh.count) mesh axes") }
     var parts = [Int](repeating: 1, count: rule.iteration.count)
@@ -126,8 +140,7 @@ struct DecisionReader {
   }
 
   /// Virtual stages that hold every copy of every segment once, in the model's order.
-  func stages(_ node: Node, _ schedule: Schedule) throws -> [Stage] {
-    let devices = mesh.reduce(1, *)
+  mutating func stages(_ node: Node, _ schedule: Schedule) throws -> [Stage] {
     var next = (segment: 0, copy: 0)
     var stages: [Stage] = []
     let entries = try node.elements()
@@ -140,16 +153,30 @@ struct DecisionReader {
         file: node.file, path: "$.job.micro_batches",
         problem: "\(job.microBatches) are no multiple of the \(groups) groups of devices, which the interleaved schedule needs")
     }
+    try checkMeshes(schedule, groups: groups, file: node.file)
+    let sizes = (0..<groups).map { (stageMeshes.isEmpty ? mesh : stageMeshes[$0]).reduce(1, *) }
+    var held = [Int?](repeating: nil, count: graph.segments.count)
     for (number, entry) in entries.enumerated() {
       let object = try entry.object()
       let group = schedule.kind == .interleaved ? number % groups : number
-      try object.node("first_device").expectDerived(.int(group * devices), "stage \(number) comes after \(group) groups of \(devices) devices")
-      try object.node("devices").expectDerived(.int(devices), "the mesh's number of devices")
+      let before = sizes[..<group].reduce(0, +)
+      try object.node("first_device").expectDerived(.int(before), "stage \(number) comes after \(group) groups of \(before) devices together")
+      try object.node("devices").expectDerived(.int(sizes[group]), "the mesh's number of devices")
       let units = try object.node("units")
       let ranges = try units.elements().map { try unit($0, &next) }
       try object.finish()
       if ranges.isEmpty { throw units.invalid(expected: "at least one segment on every stage") }
       stages.append(Stage(units: ranges))
+      for segment in ranges.map(\.segment) {
+        if !stageMeshes.isEmpty, let other = held[segment], stageMeshes[other] != stageMeshes[group] {
+          throw PlanError.inconsistent(
+            file: node.file, path: units.path,
+            problem: "segment \"\(graph.segments[segment].name)\" is on stage \(other) too, which has another mesh; its copies there need to be a "
+              + "segment of their own")
+        }
+        held[segment] = group
+        if !stageMeshes.isEmpty { meshes[segment] = stageMeshes[group] }
+      }
     }
     if next.segment < graph.segments.count {
       throw PlanError.inconsistent(
@@ -157,6 +184,16 @@ struct DecisionReader {
         problem: "no stage holds copy \(next.copy) of segment \"\(graph.segments[next.segment].name)\"; every copy belongs to one stage")
     }
     return stages
+  }
+
+  /// - Throws: where there are not as many meshes as groups of devices, or groups hold several chunks.
+  private func checkMeshes(_ schedule: Schedule, groups: Int, file: String) throws(PlanError) {
+    if stageMeshes.isEmpty { return }
+    func inconsistent(_ problem: String) -> PlanError { .inconsistent(file: file, path: "$.stage_meshes", problem: problem) }
+    if schedule.kind == .interleaved { throw inconsistent("stages with several meshes have one chunk each; use \"gpipe\" or \"1f1b\"") }
+    if stageMeshes.count != groups {
+      throw inconsistent("there are \(counted(stageMeshes.count, "mesh", plural: "meshes")) for \(counted(groups, "stage")); each stage needs one")
+    }
   }
 
   /// The copies that come next in the model's chain.
@@ -195,6 +232,7 @@ struct DecisionReader {
     let tensor = try names.value(tensorNode)
     if !graph.tensors[tensor].isActivation { throw tensorNode.invalid(expected: "a computed tensor: inputs are brought in any layout") }
     let shape = graph.shape(tensor)
+    let mesh = graph.segment(ofActivation: tensor).map { meshes[$0] } ?? mesh
     let from = try Layout(reading: object.node("from"), rank: shape.count, axes: mesh.count)
     let target = try object.node("to")
     let to = try Layout(reading: target, rank: shape.count, axes: mesh.count)
@@ -204,7 +242,7 @@ struct DecisionReader {
     var layout = from
     var steps: [ReshardingStep] = []
     for entry in try stepsNode.elements() {
-      let step = try step(entry, from: layout, shape: shape)
+      let step = try step(entry, from: layout, shape: shape, on: mesh)
       steps.append(step)
       layout = step.result
     }
@@ -213,7 +251,7 @@ struct DecisionReader {
   }
 
   /// One of the steps that a layout allows.
-  private func step(_ node: Node, from layout: Layout, shape: [Int]) throws(DocumentError) -> ReshardingStep {
+  private func step(_ node: Node, from layout: Layout, shape: [Int], on mesh: [Int]) throws(DocumentError) -> ReshardingStep {
     let object = try node.object()
     let kindNode = try object.node("kind")
     let kind = try kindNode.string()

@@ -16,7 +16,9 @@ extension PlanFile {
       throw PlanError.inconsistent(
         file: file, path: "$.mesh",
         problem:
-          "\(counted(decision.groups, "stage")) of \(counted(decision.ranksPerStage, "device")) need \(decision.ranks); \(hardware.name) has \(available)"
+          counted(decision.groups, "stage")
+          + (decision.stageMeshes.isEmpty ? " of \(counted(decision.mesh.reduce(1, *), "device"))" : " of several meshes")
+          + " need \(decision.ranks); \(hardware.name) has \(available)"
       )
     }
     let cluster = try hardware.cluster(devices: decision.ranks)
@@ -30,9 +32,11 @@ extension PlanFile {
     // One stored shard serves all readers of a tied parameter.
     for tensor in graph.tensors.indices where graph.tensors[tensor].isParameter {
       let readers = graph.consumers[tensor]
-      guard let first = readers.first else { continue }
-      let use = strategies[first.op].operands[first.operand]
-      for other in readers where strategies[other.op].operands[other.operand] != use {
+      for other in readers {
+        // Stages with other meshes hold shards of their own.
+        guard let first = readers.first(where: { decision.mesh(ofOperator: $0.op) == decision.mesh(ofOperator: other.op) }),
+          strategies[other.op].operands[other.operand] != strategies[first.op].operands[first.operand]
+        else { continue }
         throw PlanError.inconsistent(
           file: file, path: "$.operators[\(other.op)].assignment",
           problem: "uses \(graph.tensors[tensor].name) otherwise than \(graph.operators[first.op].name) does; a tied parameter has one layout")
@@ -62,7 +66,7 @@ extension PlanFile {
     }
     for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation {
       for source in graph.sources(of: tensor) {
-        for site in graph.consumers[tensor] {
+        for site in graph.consumers[tensor] where decision.mesh(ofOperator: site.op) == decision.mesh(ofOperator: source) {
           let use = strategies[site.op].operands[site.operand]
           try require(tensor, strategies[source].result, use.forward, reader: graph.operators[site.op].name)
           if needsGradient[tensor] {

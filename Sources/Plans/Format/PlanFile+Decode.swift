@@ -15,14 +15,18 @@ extension PlanFile {
     let (hardware, hardwareSHA256) = try embedded(root.node("hardware")) {
       try HardwareFile(decoding: Document(file: "\($0.file): \($0.path)", value: $0.value))
     }
-    let reader = DecisionReader(graph: graph, job: try job(root.node("job"), graph), mesh: try mesh(root.node("mesh")))
-    let operators = try reader.operators(root.node("operators"))
+    let mesh = try mesh(root.node("mesh"))
+    var reader = DecisionReader(
+      graph: graph, job: try job(root.node("job"), graph), mesh: mesh, stageMeshes: try stageMeshes(root.nodeIfPresent("stage_meshes"), first: mesh))
     let schedule = try reader.schedule(root)
-    let decision = Decision(
-      graph: graph, job: reader.job, mesh: reader.mesh, schedule: schedule,
-      stages: try reader.stages(root.node("stages"), schedule), assignments: operators.map(\.assignment), zero: operators.map(\.zero),
+    let stages = try reader.stages(root.node("stages"), schedule)
+    let operators = try reader.operators(root.node("operators"))
+    var decision = Decision(
+      graph: graph, job: reader.job, mesh: mesh, schedule: schedule, stages: stages, assignments: operators.map(\.assignment),
+      zero: operators.map(\.zero),
       recompute: try reader.recompute(root.node("recompute")),
       conversions: try reader.conversions(root.node("conversions")), orders: try reader.orders(root.nodeIfPresent("zigzag_pairs")))
+    decision.stageMeshes = reader.stageMeshes
     try check(decision, hardware, root)
     let prediction = try Prediction(reading: root.node("predicted"), operators: operators.map(\.predicted), for: decision)
     let plan = Plan(
@@ -62,6 +66,20 @@ extension PlanFile {
       throw node.invalid(expected: "1 to \(Layout.maximumAxes) mesh axes with at most \(HardwareFile.deviceLimit) devices together")
     }
     return mesh
+  }
+
+  /// Each stage's mesh, where they have several; the first is `mesh`.
+  private static func stageMeshes(_ node: Node?, first: [Int]) throws(DocumentError) -> [[Int]] {
+    guard let node else { return [] }
+    var meshes: [[Int]] = []
+    for element in try node.elements() { meshes.append(try mesh(element)) }
+    guard meshes.first == first, meshes.contains(where: { $0 != first }) else {
+      throw node.invalid(expected: "a mesh for each stage, the first as in \"mesh\", and not all alike; leave it out where they are")
+    }
+    guard meshes.reduce(0, { min($0, HardwareFile.deviceLimit) + $1.reduce(1, *) }) <= HardwareFile.deviceLimit else {
+      throw node.invalid(expected: "at most \(HardwareFile.deviceLimit) devices together")
+    }
+    return meshes
   }
 
   /// How many devices stay idle: those that come after the plan's.

@@ -28,6 +28,7 @@ extension PlanFile {
     object["assumptions"] = .array(plan.assumptions.map { .string($0) })
     object["model"] = ["source_sha256": .string(plan.modelSHA256), "sha256": .string(model.sha256), "document": model]
     object["hardware"] = ["source_sha256": .string(plan.hardwareSHA256), "sha256": .string(hardware.sha256), "document": hardware]
+    if !decision.stageMeshes.isEmpty { object["stage_meshes"] = .array(decision.stageMeshes.map { .array($0.map { .int($0) }) }) }
     if case .interleaved(let chunks) = decision.schedule { object["chunks"] = .int(chunks) }
     let zigzag = graph.axes.indices.filter { !decision.orders[$0].isNatural }
     if !zigzag.isEmpty { object["zigzag_pairs"] = .object(JSON.Object(zigzag.map { (graph.axes[$0].name, .int(decision.orders[$0].pairs)) })) }
@@ -36,9 +37,10 @@ extension PlanFile {
   }
 
   private static func json(stage: Int, of decision: Decision) -> JSON {
-    [
-      "first_device": .int(decision.group(ofStage: stage) * decision.ranksPerStage),
-      "devices": .int(decision.ranksPerStage),
+    let ranks = decision.ranks(ofGroup: decision.group(ofStage: stage))
+    return [
+      "first_device": .int(ranks.lowerBound),
+      "devices": .int(ranks.count),
       "units": .array(
         decision.stages[stage].units.map { unit in
           [

@@ -20,6 +20,9 @@ import Documents
 ///      "hardware": {"source_sha256": …, "sha256": …, "document": {"format": "tpplan/hardware/1", …}}}
 ///
 /// - A mesh has one extent per axis, outermost first; stage s has devices s·n ..< (s+1)·n, n being the product of the extents.
+/// - `stage_meshes`, where it is there, gives each stage a mesh of its own, `[[2, 4], [8]]`; `mesh` is then the first stage's. Each stage has the devices
+///   that follow those of the stages before it, a segment is on stages of one mesh, and an assignment, or a layout, is one on the mesh of its segment.
+///   What passes between two meshes is sent box by box, from the layout in which it is produced to those in which it is read, and needs no conversion.
 /// - The schedule `interleaved` has a further key, `chunks`: `stages` then lists the chunks of all p groups of devices in the model's order, and the
 ///   k-th has the devices of group k mod p.
 /// - A layout has one placement per mesh axis: `R` replicated, `S1` split on the tensor's dimension 1, `P` partial (a sum over ranks is due).

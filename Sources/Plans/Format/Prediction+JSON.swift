@@ -24,7 +24,7 @@ extension Prediction {
     memoryLimit = try object.bytes("memory_limit_bytes")
     stages = try object.elements("stages").map { try StagePart(reading: $0) }
     let names = NamedParts(decision.graph)
-    collectives = try object.elements("collectives").map { try CollectivePart(reading: $0, names, meshAxes: decision.mesh.count) }
+    collectives = try object.elements("collectives").map { try CollectivePart(reading: $0, names, decision) }
     self.operators = operators
     groups = decision.groups
     try object.finish()
@@ -64,15 +64,17 @@ extension Prediction.CollectivePart {
     ]
   }
 
-  fileprivate init(reading node: Node, _ names: NamedParts, meshAxes: Int) throws {
+  fileprivate init(reading node: Node, _ names: NamedParts, _ decision: Decision) throws {
     let object = try node.object()
+    let op = try names.op(object.node("operator"))
     let cause = try object.choice("cause", of: Cause.self)
     let kind = try object.node("kind")
     self.init(
-      cause: cause, op: try names.op(object.node("operator")),
+      cause: cause, op: op,
       tensor: cause.isOfParameter ? try names.parameter(object.node("tensor")) : try names.value(object.node("tensor")),
       kind: kind.value == .string(Self.pairwise) ? nil : try kind.choice(of: CollectiveKind.self),
-      axes: try object.node("axes").meshAxes(meshAxes), bytes: try object.bytes("bytes"), time: try object.seconds("time_seconds"),
+      axes: try object.node("axes").meshAxes(decision.mesh(ofOperator: op).count), bytes: try object.bytes("bytes"),
+      time: try object.seconds("time_seconds"),
       calls: try object.int("calls", .within(0, 1 << 20)), copies: try object.int("copies", .within(0, 1 << 20)))
     try object.finish()
   }

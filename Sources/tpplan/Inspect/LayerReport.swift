@@ -62,7 +62,7 @@ struct LayerReport {
     var request = try plan.request()
     request.timeLimit = Self.timeLimit
     let isProven = plan.certificate.status == .optimal
-    let others = Strategy.all(for: rule, mesh: decision.mesh).filter { !isProven || $0.assignment != chosen.assignment }
+    let others = Strategy.all(for: rule, mesh: decision.mesh(ofOperator: op)).filter { !isProven || $0.assignment != chosen.assignment }
     var priced: [Alternative] = []
     for strategy in others {
       progress(priced.count, others.count)
@@ -86,7 +86,9 @@ struct LayerReport {
 
   /// Which loop axis each mesh axis splits: tells strategies apart that have one name.
   func split(_ strategy: Strategy) -> String {
-    let axes = zip(strategy.assignment, plan.decision.mesh).compactMap { axis, parts in axis.map { "\(rule.iteration[$0].name)/\(parts)" } }
+    let axes = zip(strategy.assignment, plan.decision.mesh(ofOperator: op)).compactMap { axis, parts in
+      axis.map { "\(rule.iteration[$0].name)/\(parts)" }
+    }
     return axes.isEmpty ? "nothing" : axes.joined(separator: " ")
   }
 

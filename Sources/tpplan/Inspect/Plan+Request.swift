@@ -14,7 +14,7 @@ extension Plan {
       graph: decision.graph, cluster: try hardware.cluster(devices: decision.ranks), batch: decision.job.batch, sequence: decision.job.sequence,
       precision: decision.job.precision, mode: decision.job.mode, optimizer: decision.job.optimizer)
     request.pipelineDegree = decision.groups
-    request.mesh = decision.mesh
+    if decision.stageMeshes.isEmpty { request.mesh = decision.mesh } else { request.stageMeshes = decision.stageMeshes }
     request.microBatches = decision.job.microBatches
     request.schedule = decision.schedule.kind
     request.chunks = decision.schedule.chunks

@@ -21,6 +21,7 @@ extension PlanReport {
         let levels = levels(ofAxis: axis).map { JSON.object(.init([("name", .string($0.name)), ("factor", .int($0.factor))])) }
         return ["extent": .int(extent), "levels": .array(levels)]
       })
+    object["stage_meshes"] = file["stage_meshes"]
     for key in ["job", "schedule", "stages", "operators", "certificate", "assumptions"] { object[key] = file[key] }
     object["chunks"] = .int(decision.schedule.chunks)
     object["predicted_stages"] = predicted["stages"]

@@ -27,14 +27,24 @@ extension PlanReport {
   }
 
   private func mesh(_ style: TextStyle) -> [String] {
-    let shape = decision.mesh.map(String.init).joined(separator: " × ")
-    var lines = [style.heading("Mesh \(shape)") + (decision.groups > 1 ? " on each of \(decision.groups) stages" : "")]
-    var table = TextTable([("axis", .right), ("devices", .right), ("over", .left)])
-    for (axis, extent) in decision.mesh.enumerated() {
-      let levels = levels(ofAxis: axis).map { "\($0.name) (\($0.factor))" }.joined(separator: ", then ")
-      table.add("\(axis)", "\(extent)", levels.isEmpty ? "a single device" : levels)
+    var lines: [String] = []
+    // Of neighbouring stages with one mesh the first speaks for all.
+    var first = 0
+    while first < decision.groups {
+      let mesh = decision.mesh(ofGroup: first)
+      let end = (first..<decision.groups).first { decision.mesh(ofGroup: $0) != mesh } ?? decision.groups
+      let all = decision.groups > 1 ? " on each of \(decision.groups) stages" : ""
+      lines.append(
+        style.heading("Mesh \(mesh.map(String.init).joined(separator: " × "))")
+          + (decision.stageMeshes.isEmpty ? all : " on \(end - first == 1 ? "stage" : "stages") \(span(first..<end))"))
+      var table = TextTable([("axis", .right), ("devices", .right), ("over", .left)])
+      for (axis, extent) in mesh.enumerated() {
+        let levels = levels(ofAxis: axis, onGroup: first).map { "\($0.name) (\($0.factor))" }.joined(separator: ", then ")
+        table.add("\(axis)", "\(extent)", levels.isEmpty ? "a single device" : levels)
+      }
+      lines += table.lines()
+      first = end
     }
-    lines += table.lines()
     for axis in graph.axes.indices where !decision.orders[axis].isNatural {
       let pairs = decision.orders[axis].pairs
       lines.append("  \(graph.axes[axis].name) in zig-zag order: part r of \(pairs) holds chunks r and \(2 * pairs - 1) - r of \(2 * pairs)")

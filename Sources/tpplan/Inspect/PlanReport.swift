@@ -53,13 +53,13 @@ struct PlanReport {
   var tokensPerSecond: Double? { decision.job.sequence.map { sequencesPerSecond * Double($0) } }
 
   func devices(ofStage stage: Int) -> Range<Int> {
-    let group = decision.group(ofStage: stage)
-    return group * decision.ranksPerStage..<(group + 1) * decision.ranksPerStage
+    decision.ranks(ofGroup: decision.group(ofStage: stage))
   }
 
-  /// The levels that a mesh axis of the first stage spans, innermost first, with the number of units that it joins on each.
-  func levels(ofAxis axis: Int) -> [(name: String, factor: Int)] {
-    cluster.placement(ofAxis: axis, in: Mesh(shape: decision.mesh)).steps.map { (cluster.levels[$0.level].name, $0.factor) }
+  /// The levels that an axis of a stage's mesh spans, innermost first, with the number of units that it joins on each.
+  func levels(ofAxis axis: Int, onGroup group: Int = 0) -> [(name: String, factor: Int)] {
+    let mesh = Mesh(shape: decision.mesh(ofGroup: group), firstDevice: decision.ranks(ofGroup: group).lowerBound)
+    return cluster.placement(ofAxis: axis, in: mesh).steps.map { (cluster.levels[$0.level].name, $0.factor) }
   }
 
   /// `3`, or with several chunks on each stage `3.1`: the stage and the number of its chunk.
@@ -108,6 +108,7 @@ extension Prediction.CollectivePart {
     case .tied:
       let stages = decision.groupsHolding(tensor).map(String.init).joined(separator: " and ")
       return "gradient of \(graph.shortName(ofTensor: tensor)), held by stages \(stages)"
+    case .boundary where graph.producer[tensor] == nil: return "gradient of \(graph.sourceName(of: tensor)), back to the stage before"
     case .boundary: return "\(name) to the next stage" + (calls > 1 ? ", its gradient back" : "")
     }
   }

@@ -43,12 +43,18 @@ struct ProgramReport {
       case .reshard(_, let from, let to): copies[to] = copies[from]
       case .gatherParameter(let parameter, _, let buffer): copies[buffer] = program.parameters[parameter].copy
       case .receive(let buffer, let rank, let tag):
-        let sender = rank / decision.ranksPerStage
+        let sender = decision.group(ofRank: rank)
         let pass = messages.pass(sending: tag, from: sender)
         let stage = decision.stage(of: pass, on: sender)
         // A backward pass hands on the gradient of what came in from the virtual stage before.
         copies[buffer] = decision.stages[pass.isForward ? stage : stage - 1].units.last.map { $0.copies.upperBound - 1 }
-      case .load, .accumulate, .send, .zero, .scatterGradient, .reduceGradient, .reduceTied, .update, .free: break
+      case .receiveBoxes(let buffer, let boxes, let tag):
+        // What comes from another mesh is named as its reader names it, and a gradient as its producer does.
+        guard let sender = boxes.first.map({ decision.group(ofRank: $0.rank) }) else { continue }
+        let pass = messages.pass(sending: tag, from: sender)
+        let units = decision.stages[decision.stage(of: pass, on: sender) + (pass.isForward ? 1 : -1)].units
+        copies[buffer] = pass.isForward ? units.first?.copies.lowerBound : units.last.map { $0.copies.upperBound - 1 }
+      case .load, .accumulate, .send, .sendBoxes, .zero, .scatterGradient, .reduceGradient, .reduceTied, .exchangeTied, .update, .free: break
       }
     }
     return copies
@@ -80,8 +86,17 @@ struct ProgramReport {
       Line(action: "send", microBatch: messages.pass(sending: tag, from: program.stage).microBatch, subject: text(buffer), ranks: [rank])
     case .receive(let buffer, let rank, let tag):
       Line(
-        action: "receive", microBatch: messages.pass(sending: tag, from: rank / plan.decision.ranksPerStage).microBatch, subject: text(buffer),
+        action: "receive", microBatch: messages.pass(sending: tag, from: plan.decision.group(ofRank: rank)).microBatch, subject: text(buffer),
         ranks: [rank])
+    case .sendBoxes(let buffer, let boxes, let tag):
+      Line(
+        action: "send", microBatch: messages.pass(sending: tag, from: program.stage).microBatch, subject: text(buffer), ranks: boxes.map(\.rank),
+        note: "boxes " + text(boxes))
+    case .receiveBoxes(let buffer, let boxes, let tag):
+      Line(
+        action: "receive",
+        microBatch: boxes.first.map { messages.pass(sending: tag, from: plan.decision.group(ofRank: $0.rank)).microBatch }, subject: text(buffer),
+        ranks: boxes.map(\.rank), note: "boxes " + text(boxes))
     case .zero(let buffer): Line(action: "zero", subject: text(buffer))
     case .gatherParameter(let parameter, let axes, let whole):
       Line(
@@ -95,6 +110,10 @@ struct ProgramReport {
       Line(action: "all-reduce", subject: gradient(parameter), ranks: group(axes), note: "gradient, in place")
     case .reduceTied(let parameter, let ranks):
       Line(action: "all-reduce", subject: gradient(parameter), ranks: ranks, note: "tied gradient, in place")
+    case .exchangeTied(let parameter, let sent, let received, _):
+      Line(
+        action: "exchange", subject: gradient(parameter), ranks: Set((sent + received.joined()).map(\.rank)).sorted(),
+        note: "tied gradient, with stages of other meshes")
     case .update(let parameter): Line(action: "update", subject: text(program.parameters[parameter].value))
     case .free(let buffer): Line(action: "free", subject: name(buffer))
     }
@@ -146,6 +165,10 @@ struct ProgramReport {
   }
   private func text(_ id: BufferID) -> String { name(id) + shape(id) }
 
+  private func text(_ boxes: [MessageBox]) -> String {
+    boxes.map { ($0.isAdded ? "+" : "") + "[" + $0.region.map { "\($0.count)" }.joined(separator: ",") + "]" }.joined(separator: " ")
+  }
+
   private func name(_ id: BufferID) -> String {
     let buffer = program.buffers[id]
     let pattern = program.graph.tensors[buffer.tensor].name
@@ -177,7 +200,11 @@ extension ProgramReport {
       let action = line.action
       var text = "\(number)  \(padded(action, actionWidth))  \(microBatch)  \(line.subject)"
       if !line.note.isEmpty { text += "  \(line.note)" }
-      if !line.ranks.isEmpty { text += (action == "send" ? "  to rank " : action == "receive" ? "  from rank " : "  ranks ") + list(line.ranks) }
+      if !line.ranks.isEmpty {
+        text +=
+          (action == "send" ? "  to " : action == "receive" ? "  from " : "  ")
+          + (["send", "receive"].contains(action) && line.ranks.count == 1 ? "rank " : "ranks ") + list(line.ranks)
+      }
       return text
     }
     return [style.heading(heading), "\(counted(instructions.count, "instruction")) of one step; m: the micro-batch; [..]: this rank's part"] + body

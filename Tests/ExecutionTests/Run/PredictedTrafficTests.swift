@@ -14,16 +14,18 @@ import Testing
 /// What a plan predicts that its collectives move, against what the ranks' programs say.
 struct PredictedTrafficTests {
   /// A GPT-2 whose extents divide by 4, so that the largest part is every rank's.
-  private func plan(_ degrees: MegatronDegrees) throws -> PlanOutcome.Planned {
+  private func plan(_ degrees: MegatronDegrees) throws -> PlanOutcome.Planned { try plan(devices: degrees.devices) { try degrees.fix($0) } }
+
+  private func plan(devices: Int, _ fix: (SearchRequest) throws -> SearchRequest) throws -> PlanOutcome.Planned {
     var model = GPT2Configuration()
     (model.workload, model.layers, model.hidden, model.heads, model.ffn) = (Workload(batch: 8, sequence: 16), 4, 32, 4, 64)
     (model.vocabulary, model.positions) = (64, 16)
     let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../../hardware/local.json").standardized.path
     let text = try String(contentsOfFile: file, encoding: .utf8)
-    let cluster = try HardwareFile(decoding: Document(file: file, parsing: text.utf8)).cluster(devices: degrees.devices)
+    let cluster = try HardwareFile(decoding: Document(file: file, parsing: text.utf8)).cluster(devices: devices)
     let request = SearchRequest(
       graph: try model.graph(), cluster: cluster, batch: 8, sequence: 16, precision: .fp32, mode: .train, optimizer: .adamw)
-    guard case .planned(let planned) = try Planner.search(degrees.fix(request)) else { throw NothingFits() }
+    guard case .planned(let planned) = try Planner.search(fix(request)) else { throw NothingFits() }
     return planned
   }
 
@@ -70,20 +72,48 @@ struct PredictedTrafficTests {
     }
   }
 
+  @Test(
+    "differential: so have those of stages with several meshes; what passes between is sent once for each rank that needs it",
+    arguments: [[[2], [1]], [[2, 2], [2]], [[1, 2], [2, 1]], [[4], [2, 1], [2]]])
+  func stageMeshes(meshes: [[Int]]) throws {
+    let devices = meshes.reduce(0) { $0 + $1.reduce(1, *) }
+    for microBatches in [1, 4] {
+      let plan = try plan(devices: devices) {
+        var request = $0
+        (request.stageMeshes, request.microBatches, request.zero, request.schedule) = (meshes, microBatches, .optimizer, .oneForwardOneBackward)
+        return request
+      }
+      let decision = plan.decision
+      #expect(decision.stageMeshes == meshes && decision.ranks == devices)
+      let (predicted, programs) = traffic(plan)
+      #expect(predicted == programs)
+      // Every receiving rank gets its shard of a boundary's tensor once, and sends that of its gradient back.
+      var sent = 0
+      for rank in 0..<decision.ranks {
+        for case .sendBoxes(_, let boxes, _) in Lowering.program(for: decision, rank: rank).instructions {
+          sent += boxes.reduce(0) { $0 + $1.region.elementCount }
+        }
+      }
+      let heaviest = plan.prediction.collectives.filter { $0.cause == .boundary && $0.kind == nil }.reduce(0) { $0 + Int($1.bytes.value) / 4 }
+      let most = meshes.map { $0.reduce(1, *) }.max()!
+      #expect(sent >= heaviest * microBatches && sent <= heaviest * microBatches * most)
+    }
+  }
+
   /// Of all ranks together: as the plan predicts, and as their programs say. Messages between stages are left out.
   private func traffic(_ plan: PlanOutcome.Planned) -> (predicted: Traffic, programs: Traffic) {
     let decision = plan.decision
     var (predicted, programs) = (Traffic(), Traffic())
     for part in plan.prediction.collectives where part.kind != nil || part.cause == .interior {
       guard let kind = part.kind.map(Traffic.Kind.init) ?? .sendReceive else { continue }
-      let calls = part.callsPerStep(microBatches: decision.job.microBatches) * decision.ranksPerStage
+      let calls = part.callsPerStep(microBatches: decision.job.microBatches) * decision.mesh(ofOperator: part.op).reduce(1, *)
       predicted[kind] = .init(count: predicted[kind].count + calls, bytes: predicted[kind].bytes + calls * Int(part.bytes.value))
     }
     for rank in 0..<decision.ranks {
       var program = Lowering.program(for: decision, rank: rank)
       program.instructions.removeAll { instruction in
         switch instruction {
-        case .send, .reduceTied: true
+        case .send, .reduceTied, .sendBoxes, .exchangeTied: true
         default: false
         }
       }

@@ -32,6 +32,15 @@ extension MPIRuns {
       try expectNoDifference(ranks: run.ranks, ["random-folder", Self.fixture("transformers/clip"), "\(run.seed)", "4", weights])
     }
 
+    /// Ties across meshes too: gpt2, bert and gemma tie their heads to their embeddings.
+    @Test(
+      "differential: stages of several sizes and shapes compute what one rank computes, and send what their programs say",
+      arguments: ["gpt2", "llama", "bert", "vit", "gemma", "flamingo", "mixtral", "resnet"],
+      [(ranks: 2, seed: 3), (ranks: 3, seed: 7), (ranks: 4, seed: 11), (ranks: 6, seed: 23)])
+    func subMeshes(model: String, run: (ranks: Int, seed: Int)) throws {
+      try expectNoDifference(ranks: run.ranks, ["sub-meshes", model, "\(run.seed)", "4"])
+    }
+
     @Test(
       "oracle: five training steps, logits and gradients are PyTorch's under the strategies that have names", arguments: ["gpt2", "llama"],
       [
