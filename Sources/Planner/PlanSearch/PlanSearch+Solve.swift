@@ -20,51 +20,13 @@ extension PlanSearch {
     guard let frameModel = try known ?? frameModel(frame, ties) else { return nil }
     let configuration = Configuration(frame, schedule, cut, first: first, space: space)
     priced += 1
-    var paths = [configuration.promisingPath(frameModel.operators)]
+    let objective: BlockTables.Objective
+    let paths: [PipelineTimeline.Path]
+    switch try weigh(configuration, frameModel, isKnown: known != nil, schedule, cut, first, bound: bound) {
+    case .excluded(let why): return why
+    case .open(let closest, let chains): (objective, paths) = (closest, chains)
+    }
     var reduced: FoldedModel?
-    // Most configurations are out of the question whatever memory they need, and often the choice that says so is a good plan.
-    let segments = frameModel.operators.pricing.graph.segments.count
-    var objective = BlockTables.Objective(configuration, paths[0], segments: segments)
-    let key = RelaxedKey(frame: frame, ties: ties, weights: configuration.weights(frameModel.operators, paths[0]))
-    let atMost = cutoff ?? Problem.largestSum
-    guard let relaxed = try known.map({ try $0.minimum.least(objective, cutoff: atMost) }) ?? relaxed(frameModel, objective, key, atMost) else {
-      return nil
-    }
-    if relaxed.sum >= atMost { return Exclusion(ties: ties, path: paths[0], price: nil) }
-    if let choice = relaxed.choice {
-      let rows = configuration.memoryRows(frameModel.operators)
-      let used = rows.map { frameModel.minimum.memory(choice, $0.load.row($0.op)) }
-      var (bound, promising) = (relaxed.sum, Optional(choice))
-      var pricedRow: (load: Configuration.Load, op: Int)?
-      func exclusion() -> Exclusion? {
-        guard let price = objective.price, let row = pricedRow else { return Exclusion(ties: ties, path: paths[paths.count - 1], price: nil) }
-        guard let number = configuration.loads(ofStage: row.load.stage).firstIndex(of: row.load) else { return nil }
-        return Exclusion(ties: ties, path: paths[paths.count - 1], price: (row.load.stage, number, row.op, price.ticksPerByte))
-      }
-      if let most = used.indices.max(by: { used[$0] < used[$1] }), used[most] > limit {
-        let (load, op) = rows[most]
-        let priced = try boundWithPrice([frameModel], objective, load.row(op), load.stage, relaxed: choice, frame, atMost)
-        if priced.bound > relaxed.sum { (bound, objective.price, pricedRow) = (priced.bound, priced.price, rows[most]) }
-        if bound >= atMost { return exclusion() }
-        promising = priced.fitting
-      }
-      if let choice = promising, let times = frameModel.minimum.stageTimes(choice, configuration) {
-        let timeline = configuration.timeline(times)
-        if timeline.end < atMost {
-          try attempt(choice, frameModel, schedule, cut, first, bound: bound)
-          if let cutoff, bound >= cutoff { return exclusion() }
-        }
-        // The chain that the first one lacked often excludes the rest.
-        if let cutoff, timeline.critical != paths[0] {
-          paths.append(timeline.critical)
-          var other = BlockTables.Objective(configuration, timeline.critical, segments: segments)
-          other.price = objective.price
-          guard let least = try frameModel.minimum.least(other, cutoff: cutoff) else { return nil }
-          if least.sum >= cutoff { return exclusion() }
-          if least.sum > bound { objective = other }
-        }
-      }
-    }
     if isSeed, best != nil { return nil }
     // What no plan of interest can take is left out of the complete problem.
     if let cutoff, let bounds = try frameModel.minimum.leastByStrategy(objective) {
@@ -78,6 +40,64 @@ extension PlanSearch {
     }
     try solveExactly(model, frame, schedule, cut, first, configuration, paths: paths, bound: bound, tellsWhy: true)
     return nil
+  }
+
+  /// What a configuration promises before it is solved.
+  private enum Promise {
+    /// Nothing of interest, and why where it is known.
+    case excluded(Exclusion?)
+    /// The weighted sum whose least is the closest bound, and the chains seen so far.
+    case open(BlockTables.Objective, [PipelineTimeline.Path])
+  }
+
+  /// Bounds a configuration by its most promising chain, with a price on memory where one is needed; tries the choice that this gives, and bounds the
+  /// configuration by the chain which that choice's time line shows to be longer.
+  ///
+  /// - Parameter isKnown: whether the model is one of its own, of which nothing is remembered.
+  private mutating func weigh(
+    _ configuration: Configuration, _ model: FrameModel, isKnown: Bool, _ schedule: Schedule, _ cut: [Int], _ first: Int, bound: Int64
+  ) throws -> Promise {
+    let segments = model.operators.graph.segments.count
+    var paths = [configuration.promisingPath(model.operators)]
+    var objective = BlockTables.Objective(configuration, paths[0], segments: segments)
+    let key = RelaxedKey(frame: model.frame, ties: model.ties, weights: configuration.weights(model.operators, paths[0]))
+    let atMost = cutoff ?? Problem.largestSum
+    guard let relaxed = try isKnown ? model.minimum.least(objective, cutoff: atMost) : relaxed(model, objective, key, atMost) else {
+      return .excluded(nil)
+    }
+    var least = relaxed.sum
+    var pricedRow: (load: Configuration.Load, op: Int)?
+    func excluded() -> Promise {
+      let path = paths[paths.count - 1]
+      guard let price = objective.price, let row = pricedRow else { return .excluded(Exclusion(ties: model.ties, path: path, price: nil)) }
+      guard let number = configuration.loads(ofStage: row.load.stage).firstIndex(of: row.load) else { return .excluded(nil) }
+      return .excluded(Exclusion(ties: model.ties, path: path, price: (row.load.stage, number, row.op, price.ticksPerByte)))
+    }
+    if least >= atMost { return excluded() }
+    guard var choice = relaxed.choice else { return .open(objective, paths) }
+    let rows = configuration.memoryRows(model.operators)
+    let used = rows.map { model.minimum.memory(choice, $0.load.row($0.op)) }
+    if let most = used.indices.max(by: { used[$0] < used[$1] }), used[most] > limit {
+      let (load, op) = rows[most]
+      let priced = try boundWithPrice([model], objective, load.row(op), load.stage, relaxed: choice, model.frame, atMost)
+      if priced.bound > least { (least, objective.price, pricedRow) = (priced.bound, priced.price, rows[most]) }
+      if least >= atMost { return excluded() }
+      guard let fitting = priced.fitting else { return .open(objective, paths) }
+      choice = fitting
+    }
+    guard let times = model.minimum.stageTimes(choice, configuration) else { return .open(objective, paths) }
+    let timeline = configuration.timeline(times)
+    if timeline.end < atMost {
+      try attempt(choice, model, schedule, cut, first, bound: bound)
+      if let cutoff, least >= cutoff { return excluded() }
+    }
+    guard let cutoff, timeline.critical != paths[0] else { return .open(objective, paths) }
+    paths.append(timeline.critical)
+    var other = BlockTables.Objective(configuration, timeline.critical, segments: segments)
+    other.price = objective.price
+    guard let longer = try model.minimum.least(other, cutoff: cutoff) else { return .excluded(nil) }
+    if longer.sum >= cutoff { return excluded() }
+    return .open(longer.sum > least ? other : objective, paths)
   }
 
   /// Cutting planes over chains.
