@@ -165,6 +165,10 @@ package struct Space: Sendable {
       }
       microBatchCounts = counts
     }
+    let mostOnStage = request.stageLayers?.max() ?? layers - (degrees.min() ?? 1) + 1
+    if let fixed = request.recomputedLayers, fixed > mostOnStage {
+      throw PlannerError.usage("--recompute-layers \(fixed): no stage has more than \(counted(mostOnStage, "layer")) (of several chunks, no chunk)")
+    }
     // Stages whose meshes are given are no frame of a single mesh.
     pipelineDegrees = givenRuns.isEmpty ? degrees : []
     if givenRuns.isEmpty, schedules == [.interleaved],

@@ -37,7 +37,9 @@ struct EstimateCommand: ParsableCommand {
   @Option(help: "What every layer computes again in its backward pass: none, selective (attention) or full.")
   var recompute: Recompute = .none
 
-  @Option(parsing: .unconditional, help: "So many of each stage's layers compute that again, the others nothing (default: all).")
+  @Option(
+    parsing: .unconditional,
+    help: "So many layers of each stage (of several chunks, of each chunk) compute that again, the others nothing (default: all).")
   var recomputeLayers: Int?
 
   @Option(parsing: .unconditional, help: "Sequences per micro-batch and data replica (default: 1 with several stages, else all that a replica has).")

@@ -35,9 +35,9 @@ struct RunCommand: ParsableCommand {
   var inputs: String?
   @Option(help: "Write the model's outputs to this safetensors file.")
   var outputs: String?
-  @Option(help: "Seed of generated weights and inputs.")
+  @Option(parsing: .unconditional, help: "Seed of generated weights and inputs.")
   var seed: UInt64 = 1
-  @Option(help: "Learning rate.")
+  @Option(parsing: .unconditional, help: "Learning rate.")
   var lr = 1e-4
   @Flag(help: "Also run the model on one rank, and compare every tensor of the first step.")
   var verify = false

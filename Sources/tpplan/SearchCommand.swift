@@ -55,7 +55,9 @@ struct SearchCommand: ParsableCommand {
   @Option(help: "What every layer computes again in its backward pass: none, selective (attention) or full.")
   var recompute: Recompute?
 
-  @Option(parsing: .unconditional, help: "So many of each stage's layers compute that again, the others nothing (default: all, or as is best).")
+  @Option(
+    parsing: .unconditional,
+    help: "So many layers of each stage (of several chunks, of each chunk) compute that again, the others nothing (default: all, or as is best).")
   var recomputeLayers: Int?
 
   @Flag(help: "Search only plans in which all layers of a block are alike: a smaller space.")
@@ -102,6 +104,9 @@ struct SearchCommand: ParsableCommand {
       throw UsageError("--mesh \(mesh.map(String.init).joined(separator: "x")): a search takes 1 to \(most) mesh axes, not \(mesh.count)")
     }
     guard 1...most ~= meshAxes else { throw UsageError("--mesh-axes \(meshAxes): expected a number from 1 to \(most)") }
+    if let mesh, let given = request.mesh, meshAxes < min(given.count, SearchRequest.usualMeshAxes) {
+      throw UsageError("--mesh \(mesh) has \(given.count) axes, and --mesh-axes \(meshAxes) allows fewer; leave one of them out")
+    }
     request.mostMeshAxes = meshAxes
     request.stageMeshes = try stageMeshes.map(Self.meshes)
     if request.stageMeshes?.contains(where: { $0.count > 2 }) ?? false {

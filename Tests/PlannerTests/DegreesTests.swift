@@ -133,7 +133,19 @@ import Testing
 
 /// A number of layers that compute again is the plan's, on every stage.
 @Suite struct RecomputedLayersTests {
-  @Test(arguments: [0, 1, 5, 6, 40]) func soManyOfEachStagesLayersComputeAgain(count: Int) throws {
+  @Test func noStageHasMoreLayersThanItHolds() throws {
+    var degrees = MegatronDegrees()
+    (degrees.pipeline, degrees.recompute, degrees.recomputedLayers) = (2, .full, 12)
+    let request = try Shipped.request("gpt2", on: Shipped.hardware("dgx-a100"), devices: 2, batch: 4, sequence: 64)
+    do {
+      _ = try degrees.fix(request)
+      Issue.record("accepted")
+    } catch PlannerError.usage(let text) {
+      #expect(text.contains("--recompute-layers 12: no stage has more than 11 layers"))
+    }
+  }
+
+  @Test(arguments: [0, 1, 5, 6]) func soManyOfEachStagesLayersComputeAgain(count: Int) throws {
     var degrees = MegatronDegrees()
     (degrees.pipeline, degrees.recompute, degrees.recomputedLayers) = (2, .full, count)
     let request = try Shipped.request("gpt2", on: Shipped.hardware("dgx-a100"), devices: 2, batch: 4, sequence: 64)

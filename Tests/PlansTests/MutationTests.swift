@@ -39,6 +39,11 @@ import Testing
     Case("a number format that the devices lack", message: "$.job.dtype: found \"fp8\", but the device \"a100-40\" has a peak rate only for") {
       $0.set(["job", "dtype"], "fp8")
     },
+    Case("a bound above the objective", message: "$.certificate.lower_bound_seconds: found the number 99, expected at most the objective") {
+      $0.set(["certificate", "lower_bound_seconds"], .double(99))
+    },
+    Case("a proof that is none", message: "$.certificate.lower_bound_seconds") { $0.set(["certificate", "lower_bound_seconds"], .double(1e-6)) },
+    Case("another step than was proven", message: "$.certificate.objective_seconds") { $0.set(["predicted", "step_seconds"], .double(0.5)) },
     Case("a mesh too few", message: "$.stage_meshes: there are 3 meshes for 2 stages; each stage needs one") {
       $0.set(["stage_meshes"], [[2, 2], [4], [2]])
     },

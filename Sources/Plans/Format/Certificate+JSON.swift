@@ -12,8 +12,12 @@ extension Certificate {
     ]
   }
 
-  /// - Throws: `DocumentError`, also where the gap is not that of the objective and the bound.
-  init(reading node: Node) throws {
+  /// Sums and products of doubles are off by less than this; a proof is within 10⁻⁶.
+  private static let slack = 2e-6
+
+  /// - Parameter step: what the plan predicts, which is the objective.
+  /// - Throws: `DocumentError`, also where the gap is not that of the objective and the bound, or these contradict each other.
+  init(reading node: Node, step: Seconds) throws {
     let object = try node.object()
     let counts = try object.object("configurations")
     self.init(
@@ -22,8 +26,17 @@ extension Certificate {
       pruned: try counts.int("pruned", .nonNegative), infeasible: try counts.int("infeasible", .nonNegative),
       tolerance: try object.string("tolerance"), space: try object.elements("space").map { try Dimension(reading: $0) })
     let stated = try object.node("gap_fraction")
+    let bound = try object.node("lower_bound_seconds")
+    let stepNode = try object.node("objective_seconds")
     try counts.finish()
     try object.finish()
+    try stepNode.expectDerived(.double(step.value), "the plan's predicted step")
+    guard lowerBound.value <= objective.value * (1 + Self.slack) + 1e-9 else {
+      throw bound.invalid(expected: "at most the objective, \(objective)")
+    }
+    guard status != .optimal || objective.value <= lowerBound.value * (1 + Self.slack) + 1e-9 else {
+      throw bound.invalid(expected: "the objective, \(objective), within the tolerance, as the status is \"optimal\"")
+    }
     try stated.expectDerived(.double(gap), "(objective - lower bound) / objective, or 0 where optimal")
   }
 }

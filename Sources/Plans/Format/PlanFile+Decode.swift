@@ -30,7 +30,8 @@ extension PlanFile {
     try check(decision, hardware, root)
     let prediction = try Prediction(reading: root.node("predicted"), operators: operators.map(\.predicted), for: decision)
     let plan = Plan(
-      decision: decision, prediction: prediction, certificate: try Certificate(reading: root.node("certificate")), hardware: hardware,
+      decision: decision, prediction: prediction, certificate: try Certificate(reading: root.node("certificate"), step: prediction.step),
+      hardware: hardware,
       idleDevices: try idle(root.nodeIfPresent("idle"), decision, hardware), modelSHA256: modelSHA256, hardwareSHA256: hardwareSHA256,
       assumptions: try root.elements("assumptions").map { try $0.string() })
     try root.finish()
