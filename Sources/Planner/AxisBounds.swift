@@ -37,8 +37,8 @@ struct AxisBounds {
     let model: FoldedModel
     let minimum: BlockMinimum
 
-    fileprivate init(size: Int, _ model: FoldedModel) {
-      (self.size, self.model, minimum) = (size, model, BlockMinimum(model))
+    fileprivate init(size: Int, _ model: FoldedModel, _ structures: BlockStructures) {
+      (self.size, self.model, minimum) = (size, model, BlockMinimum(model, structures: structures))
     }
   }
 
@@ -48,6 +48,7 @@ struct AxisBounds {
   private let model: Pricing.Model
   private let rates: DeviceRates
   private let link: Link?
+  private let structures: BlockStructures
   private let ties: Ties
   private let size: Int
   /// For each schedule.
@@ -61,8 +62,11 @@ struct AxisBounds {
   private var problems: [ProblemKey: Problem] = [:]
   private var excesses: [Axis: [[Int64]]] = [:]
 
-  init(_ space: Space, stages: Int, size: Int, microBatches: Int, model: Pricing.Model, rates: DeviceRates, link: Link?) throws {
+  init(
+    _ space: Space, stages: Int, size: Int, microBatches: Int, model: Pricing.Model, rates: DeviceRates, link: Link?, structures: BlockStructures
+  ) throws {
     self.space = space
+    self.structures = structures
     self.stages = stages
     self.microBatches = microBatches
     self.model = model
@@ -139,7 +143,7 @@ struct AxisBounds {
     let folded = FoldedModel(
       pricing: pricing, strategies: pricing.rules.map { Strategy.all(for: $0, mesh: [axis.size]) }, ties: ties, recompute: space.recompute(frame),
       link: link)
-    let problem = Problem(size: axis.size, folded)
+    let problem = Problem(size: axis.size, folded, structures)
     problems[key] = problem
     return problem
   }

@@ -15,9 +15,11 @@ struct BlockMinimum {
 
   private let form: Form
 
-  /// - Parameter model: not connected.
-  init(_ model: FoldedModel, variants: Range<SegmentID>? = nil) {
-    if let tables = BlockTables(model, variants: variants) {
+  /// - Parameters:
+  ///   - model: not connected.
+  ///   - structures: those that are known of the model's graph.
+  init(_ model: FoldedModel, variants: Range<SegmentID>? = nil, structures: BlockStructures? = nil) {
+    if let tables = BlockTables(model, variants: variants, structures: structures) {
       form = .tables(tables)
     } else {
       var model = model

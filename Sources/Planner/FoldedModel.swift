@@ -73,6 +73,8 @@ struct FoldedModel {
   let strategies: [[Strategy]]
   /// For each segment.
   let recompute: [Recompute]
+  /// Which readers of tied parameters hold a copy of their own.
+  let ties: Ties
   /// Where stages are on devices of several kinds, the same choices at the prices of each; the nodes' and edges' own are then the least of them.
   private(set) var kinds: [FoldedModel] = []
   /// The link from the last stage to the first, where it is another than the one between neighbours.
@@ -131,6 +133,7 @@ struct FoldedModel {
   ) {
     self.pricing = pricing
     self.runs = runs
+    self.ties = ties
     self.recompute = recompute ?? pricing.graph.segments.map { _ in .none }
     self.strategies = strategies
     self.resharder = resharder ?? Resharder(pricing)

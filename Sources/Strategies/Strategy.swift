@@ -14,6 +14,8 @@ import ModelGraph
 package struct Strategy: Hashable, Sendable {
   /// For each mesh axis, an iteration axis of the operator's rule, or nil.
   package let assignment: [Int?]
+  /// The assignment in five bits for each mesh axis: strategies of one operator with equal codes are equal.
+  package let code: UInt32
   /// How each operand is used.
   package let operands: [Use]
   package let result: Layout
@@ -34,7 +36,9 @@ package struct Strategy: Hashable, Sendable {
   }
 
   package init(assignment: [Int?], rule: OperatorRule) {
+    precondition(rule.iteration.count < 31, "an operator has fewer iteration axes")
     self.assignment = assignment
+    code = assignment.reduce(0) { $0 << 5 | UInt32(($1 ?? -1) + 1) }
     let replicated = Layout(replicatedOn: assignment.count)
     var uses: [Use] = []
     for dimensions in rule.operands {

@@ -99,7 +99,8 @@ extension PlanSearch {
     }
     guard let least else { return .all }
     let operators = restricted(model, least, cutoff)
-    return operators.isPossible ? .left(FrameModel(frame: frame, ties: ties, operators: operators, variants: model.variants)) : .excluded
+    return operators.isPossible
+      ? .left(FrameModel(frame: frame, ties: ties, operators: operators, variants: model.variants, structures: structures)) : .excluded
   }
 
   /// Solves a cut for a range of numbers of layers of the first kind. The least weighted sum under one price is concave in the number: where it reaches the

@@ -55,7 +55,7 @@ extension PlanSearch {
     let link = placed(stages: stages, mesh: [size]).stageLink
     let bounds = try AxisBounds(
       space, stages: stages, size: size, microBatches: microBatches,
-      model: model(Space.Frame(stages: stages, mesh: [], microBatches: microBatches)), rates: rates, link: link)
+      model: model(Space.Frame(stages: stages, mesh: [], microBatches: microBatches)), rates: rates, link: link, structures: structures)
     axes[key] = bounds
     return bounds
   }
@@ -140,7 +140,7 @@ extension PlanSearch {
         return note(.memory(row: 0, least: least, limit: limit))
       }
     }
-    var mixed = try MixedBounds(bounds.operators, space: space, frame: frame)
+    var mixed = try MixedBounds(bounds.operators, space: space, frame: frame, structures: structures)
     var interleaved: [BoundedCut] = []
     var left: [BoundedCut] = []
     for schedule in space.schedules(frame) {
@@ -354,11 +354,12 @@ extension PlanSearch {
     /// Not connected.
     let operators: FoldedModel
     let variants: Range<SegmentID>?
+    private let structures: BlockStructures
     /// By segment, what one copy's passes take where every operator has its least.
     private(set) lazy var leastForward = FrameBounds.least(operators.nodes, operators.pricing.graph) { $0.forward[$1] }
     private(set) lazy var leastBackward = FrameBounds.least(operators.nodes, operators.pricing.graph) { $0.backward[$1] }
     /// For least weighted sums.
-    private(set) lazy var minimum = BlockMinimum(operators, variants: variants)
+    private(set) lazy var minimum = BlockMinimum(operators, variants: variants, structures: structures)
     /// For complete problems.
     private(set) lazy var connected: FoldedModel = {
       var model = operators
@@ -366,8 +367,8 @@ extension PlanSearch {
       return model
     }()
 
-    init(frame: Space.Frame, ties: Ties, operators: FoldedModel, variants: Range<SegmentID>?) {
-      (self.frame, self.ties, self.operators, self.variants) = (frame, ties, operators, variants)
+    init(frame: Space.Frame, ties: Ties, operators: FoldedModel, variants: Range<SegmentID>?, structures: BlockStructures) {
+      (self.frame, self.ties, self.operators, self.variants, self.structures) = (frame, ties, operators, variants, structures)
     }
   }
 
@@ -380,7 +381,9 @@ extension PlanSearch {
     }
     guard let operators = try known ?? operators(frame, ties) else { return nil }
     if recentModels.count == Self.mostRecentModels { recentModels.removeFirst() }
-    let model = FrameModel(frame: frame, ties: ties, operators: operators, variants: frame.first == nil ? nil : space.variants?.segments)
+    let model = FrameModel(
+      frame: frame, ties: ties, operators: operators, variants: frame.first == nil ? nil : space.variants?.segments,
+      structures: structures)
     recentModels.append(model)
     return model
   }
