@@ -265,7 +265,7 @@ struct FoldedModel {
     weightsOptions.append([])
     guard operands.indices.contains(where: { owns[$0] && pricing.isParameter(operands[$0]) }) else { return }
     func cost(_ strategy: Strategy, _ stage: ZeROStage) -> WeightsCost {
-      var cost = pricing.weights(op, strategy, stage, ownsParameter: owns)
+      var cost = pricing.weights(op, strategy, stage, ownsParameter: owns, listsCollectives: false)
       for (position, tensor) in operands.enumerated() where owns[position] && ties.isSplit(tensor) && pricing.needsGradient[tensor] {
         if crossesRuns(tensor) { continue }
         let bytes = pricing.bytes(tensor, strategy.operands[position].forward, bytesPerElement: pricing.precision.gradientBytes)

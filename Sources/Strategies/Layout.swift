@@ -55,15 +55,19 @@ package struct Layout: Hashable, Sendable, Comparable {
     }
   }
 
+  /// Whether a mesh axis splits a dimension.
+  package func splits(_ dimension: Int, on axis: Int) -> Bool { bits >> UInt32(4 * axis) & 15 == UInt32(dimension) + 2 }
+
   package var placements: [Placement] { (0..<axes).map { self[$0] } }
   package var isReplicated: Bool { bits & 0x0FFF_FFFF == 0 }
-  package var hasPartial: Bool { (0..<axes).contains { self[$0] == .partial } }
+  package var hasPartial: Bool { (0..<axes).contains { isPartial(on: $0) } }
+  package func isPartial(on axis: Int) -> Bool { bits >> UInt32(4 * axis) & 15 == 1 }
 
   /// The mesh axes that split a dimension, in mesh order.
-  package func axesSplitting(_ dimension: Int) -> [Int] { (0..<axes).filter { self[$0] == .split(dimension) } }
+  package func axesSplitting(_ dimension: Int) -> [Int] { (0..<axes).filter { splits(dimension, on: $0) } }
 
   /// The mesh axes on which the tensor is partial.
-  package var partialAxes: [Int] { (0..<axes).filter { self[$0] == .partial } }
+  package var partialAxes: [Int] { (0..<axes).filter { isPartial(on: $0) } }
 
   package func with(_ placement: Placement, on axis: Int) -> Layout {
     var copy = self

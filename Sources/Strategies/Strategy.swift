@@ -92,6 +92,9 @@ package struct Strategy: Hashable, Sendable {
   /// The mesh axes that go to an iteration axis.
   package func meshAxes(on iterationAxis: Int) -> [Int] { assignment.indices.filter { assignment[$0] == iterationAxis } }
 
+  /// The same as a set: bit a is axis a.
+  package func meshSet(on iterationAxis: Int) -> Int { assignment.indices.reduce(0) { assignment[$1] == iterationAxis ? $0 | 1 << $1 : $0 } }
+
   /// One word per mesh axis: `data`, `row`, `column`, `sequence`, `heads`, `vocab`, `replicate` …
   package func words(_ rule: OperatorRule) -> [String] {
     assignment.map { axis in axis.flatMap { rule.iteration[$0].words.first } ?? "replicate" }
