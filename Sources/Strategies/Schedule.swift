@@ -83,9 +83,13 @@ extension Schedule {
     }
   }
 
+  private func countBeforeBackward(stage: Int, stages: Int, microBatches: Int) -> Int {
+    min(microBatches * chunks, warmUp(stage: stage, stages: stages, microBatches: microBatches) + 1)
+  }
+
   /// How many forward passes of each chunk a stage does before its first backward pass.
   package func passesBeforeBackward(stage: Int, stages: Int, microBatches: Int) -> [Int] {
-    let count = min(microBatches * chunks, warmUp(stage: stage, stages: stages, microBatches: microBatches) + 1)
+    let count = countBeforeBackward(stage: stage, stages: stages, microBatches: microBatches)
     let (rounds, rest) = (count / (stages * chunks), count % (stages * chunks))
     if chunks == 1 { return [count] }
     return (0..<chunks).map { rounds * stages + min(stages, max(0, rest - $0 * stages)) }
@@ -95,7 +99,11 @@ extension Schedule {
   /// those that the schedule lets the stage do before it, the chain's own included. A GPipe chain goes through all of them, and a forward run has
   /// no way back.
   package func sparedPasses(stage: Int, stages: Int, microBatches: Int, mode: Mode) -> Int {
-    mode == .forward || self == .gpipe ? 1 : passesBeforeBackward(stage: stage, stages: stages, microBatches: microBatches)[0]
+    switch self {
+    case .gpipe: 1
+    case .oneForwardOneBackward: mode == .forward ? 1 : countBeforeBackward(stage: stage, stages: stages, microBatches: microBatches)
+    case .interleaved: mode == .forward ? 1 : passesBeforeBackward(stage: stage, stages: stages, microBatches: microBatches)[0]
+    }
   }
 
   /// For each chunk, of how many micro-batches a stage holds the activations at once, at each time at which it may hold most: at all other times

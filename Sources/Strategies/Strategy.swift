@@ -32,6 +32,7 @@ package struct Strategy: Hashable, Sendable {
       self.gradient = gradient
     }
 
+    @inlinable package static func == (a: Use, b: Use) -> Bool { a.forward == b.forward && a.gradient == b.gradient }
     package static func < (a: Use, b: Use) -> Bool { (a.forward, a.gradient) < (b.forward, b.gradient) }
   }
 
