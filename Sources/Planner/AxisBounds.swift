@@ -37,7 +37,7 @@ struct AxisBounds {
     let model: FoldedModel
     let minimum: BlockMinimum
 
-    fileprivate init(size: Int, _ model: FoldedModel, _ structures: BlockStructures) {
+    fileprivate init(size: Int, _ model: FoldedModel, _ structures: KnownStructures) {
       (self.size, self.model, minimum) = (size, model, BlockMinimum(model, structures: structures))
     }
   }
@@ -48,7 +48,7 @@ struct AxisBounds {
   private let model: Pricing.Model
   private let rates: DeviceRates
   private let link: Link?
-  private let structures: BlockStructures
+  private let structures: KnownStructures
   private let ties: Ties
   private let size: Int
   /// For each schedule.
@@ -63,7 +63,7 @@ struct AxisBounds {
   private var excesses: [Axis: [[Int64]]] = [:]
 
   init(
-    _ space: Space, stages: Int, size: Int, microBatches: Int, model: Pricing.Model, rates: DeviceRates, link: Link?, structures: BlockStructures
+    _ space: Space, stages: Int, size: Int, microBatches: Int, model: Pricing.Model, rates: DeviceRates, link: Link?, structures: KnownStructures
   ) throws {
     self.space = space
     self.structures = structures
@@ -80,7 +80,7 @@ struct AxisBounds {
     let pricing = Pricing(
       model: model, mesh: [1], rates: rates, job: space.job(microBatches: microBatches), placements: [alone, alone], tick: space.tick, sharers: size)
     let base = FoldedModel(
-      pricing: pricing, strategies: pricing.rules.map { Strategy.all(for: $0, mesh: [1]) }, ties: ties,
+      pricing: pricing, strategies: structures.strategies(pricing.rules, mesh: [1]), ties: ties,
       recompute: space.recompute(Space.Frame(stages: stages, mesh: [1], microBatches: microBatches)), link: link)
     self.chains = chains
     self.schedules = schedules
@@ -141,7 +141,7 @@ struct AxisBounds {
       tick: space.tick, sharers: size / axis.size)
     let frame = Space.Frame(stages: stages, mesh: [axis.size], microBatches: microBatches, recompute: recompute)
     let folded = FoldedModel(
-      pricing: pricing, strategies: pricing.rules.map { Strategy.all(for: $0, mesh: [axis.size]) }, ties: ties, recompute: space.recompute(frame),
+      pricing: pricing, strategies: structures.strategies(pricing.rules, mesh: [axis.size]), ties: ties, recompute: space.recompute(frame),
       link: link)
     let problem = Problem(size: axis.size, folded, structures)
     problems[key] = problem

@@ -18,7 +18,7 @@ struct BlockMinimum {
   /// - Parameters:
   ///   - model: not connected.
   ///   - structures: those that are known of the model's graph.
-  init(_ model: FoldedModel, variants: Range<SegmentID>? = nil, structures: BlockStructures? = nil) {
+  init(_ model: FoldedModel, variants: Range<SegmentID>? = nil, structures: KnownStructures? = nil) {
     if let tables = BlockTables(model, variants: variants, structures: structures) {
       form = .tables(tables)
     } else {

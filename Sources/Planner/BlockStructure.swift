@@ -69,8 +69,26 @@ final class BlockStructure {
   }
 }
 
-/// The structures that a search has met.
-final class BlockStructures {
+/// What a search's frames have in common, whatever they cost.
+final class KnownStructures {
+  /// By mesh, and by each operator's extents as far as they matter.
+  private var strategies: [[Int32]: [[Strategy]]] = [:]
+
+  /// Every operator's strategies on a mesh. Those of two numbers of micro-batches differ only where an extent is too short for the mesh.
+  func strategies(_ rules: [OperatorRule], mesh: [Int]) -> [[Strategy]] {
+    let size = mesh.reduce(1, *)
+    var key = mesh.map(Int32.init)
+    for rule in rules {
+      key.append(-1)
+      for axis in rule.iteration { key.append(Int32(min(axis.extent, size))) }
+    }
+    if let known = strategies[key] { return known }
+    let all = rules.map { Strategy.all(for: $0, mesh: mesh) }
+    if strategies.count == Self.most { strategies.removeAll() }
+    strategies[key] = all
+    return all
+  }
+
   private struct Key: Hashable {
     /// For all operators the codes of their strategies, one operator after the other.
     let strategies: [UInt32]

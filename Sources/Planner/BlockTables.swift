@@ -87,7 +87,7 @@ struct BlockTables {
   ///   - variants: segments that are kinds of one layer.
   ///   - structures: those that are known, of models of one graph (with these variants).
   /// - Returns: nil where the tables would be too large.
-  init?(_ model: FoldedModel, variants: Range<SegmentID>? = nil, structures: BlockStructures? = nil) {
+  init?(_ model: FoldedModel, variants: Range<SegmentID>? = nil, structures: KnownStructures? = nil) {
     guard let structure = structures.map({ $0.structure(model, variants) }) ?? BlockStructure(model, variants) else { return nil }
     self.model = model
     minimum = structure.minimum

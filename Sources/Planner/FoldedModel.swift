@@ -40,6 +40,20 @@ struct FoldedModel {
     var sendBackward: [Int64]
 
     var count: Int { forward.count }
+
+    /// Makes room for so many strategies.
+    fileprivate mutating func reserve(_ count: Int) {
+      forward.reserveCapacity(count)
+      backward.reserveCapacity(count)
+      once.reserveCapacity(count)
+      resident.reserveCapacity(count)
+      kept.reserveCapacity(count)
+      leastKept.reserveCapacity(count)
+      revived.reserveCapacity(count)
+      transient.reserveCapacity(count)
+      sendForward.reserveCapacity(count)
+      sendBackward.reserveCapacity(count)
+    }
   }
 
   /// Where an edge's conversions are paid: within each copy of a segment, or where a copy follows a copy of another (or the same) segment.
@@ -225,6 +239,7 @@ struct FoldedModel {
       return isKept(tensor, by: op, operand: position) && isShared(tensor) && !isRevived(tensor)
         && graph.consumers[tensor].first { isKept(tensor, by: $0.op, operand: $0.operand) } == Graph.OperandSite(op: op, operand: position)
     }
+    node.reserve(strategies[op].count)
     for strategy in strategies[op] {
       let cost = pricing.cost(op, strategy)
       node.forward.append(pricing.ticks(cost.forward))

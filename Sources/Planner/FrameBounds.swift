@@ -177,11 +177,8 @@ struct FrameBounds {
 
   private mutating func facts(_ schedule: Schedule) -> Facts {
     if let known = facts[schedule] { return known }
-    // The first of the times at which a stage may hold most.
-    let held = (0..<frame.stages).map { stage in
-      space.request.mode == .forward
-        ? schedule.fullest(stage: stage, stages: frame.stages, microBatches: frame.microBatches, mode: .forward)[0]
-        : schedule.passesBeforeBackward(stage: stage, stages: frame.stages, microBatches: frame.microBatches)
+    let held = (0..<frame.stages).map {
+      schedule.full(stage: $0, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode)
     }
     var memory: [Int64] = []
     var rows: [Int: Int] = [:]

@@ -84,7 +84,7 @@ private struct CopyCosts {
       for segment in load.copies.indices { sum += Int64(load.copies[segment]) * resident[segment] + Int64(load.kept[segment]) * kept[segment] }
       return sum
     }
-    let loads = (0..<configuration.stages).map { configuration.loads(ofStage: $0)[0] }
+    let loads = (0..<configuration.stages).map { configuration.load(ofStage: $0) }
     let sizes = loads.map(bytes)
     return loads[sizes.firstIndex(of: sizes.max() ?? 0) ?? 0]
   }

@@ -19,7 +19,7 @@ struct MixedBounds {
 
   /// - Parameter model: its operators, not connected.
   /// - Returns: nil where all stages are of one kind.
-  init?(_ model: FoldedModel, space: Space, frame: Space.Frame, structures: BlockStructures) throws {
+  init?(_ model: FoldedModel, space: Space, frame: Space.Frame, structures: KnownStructures) throws {
     if model.kinds.isEmpty { return nil }
     (self.space, self.frame) = (space, frame)
     kindOfStage = space.kinds(frame).ofStage

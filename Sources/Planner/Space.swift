@@ -484,7 +484,12 @@ package struct Space: Sendable {
   }
 
   /// The strategies that the constraints leave to each operator.
-  func strategies(_ pricing: Pricing, _ frame: Frame) -> [[Strategy]] {
+  ///
+  /// - Parameter structures: those that are known.
+  func strategies(_ pricing: Pricing, _ frame: Frame, _ structures: KnownStructures = KnownStructures()) -> [[Strategy]] {
+    if frame.runs.isEmpty, request.microBatchSize == nil, request.form == nil, request.constraints.isEmpty, request.alikeAxis == nil {
+      return structures.strategies(pricing.rules, mesh: frame.mesh)
+    }
     let degree = dataDegree(microBatches: frame.microBatches)
     let carried = MegatronForm.carried(request.graph)
     let runs = frame.runs.isEmpty ? [] : runOfSegment(frame)

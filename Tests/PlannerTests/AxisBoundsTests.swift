@@ -33,7 +33,7 @@ import Testing
           space, stages: stages, size: size, microBatches: microBatches,
           model: space.model(.init(stages: stages, mesh: [], microBatches: microBatches)),
           rates: space.slowestRates(),
-          link: space.placed(stages: stages, mesh: [size]).stageLink, structures: BlockStructures())
+          link: space.placed(stages: stages, mesh: [size]).stageLink, structures: KnownStructures())
         for frame in space.frames(stages: stages, size: size, microBatches: microBatches) {
           var fixed = request
           (fixed.pipelineDegree, fixed.mesh, fixed.microBatches, fixed.ignoresMemoryLimit) = (stages, frame.mesh, microBatches, true)

@@ -84,7 +84,7 @@ extension PlanSearch {
       let configuration = Configuration(frame, schedule, cut, first: first, space: space)
       var objective = BlockTables.Objective(configuration, path, segments: model.operators.pricing.graph.segments.count)
       if let price {
-        objective.price = .init(row: configuration.loads(ofStage: price.stage)[0].row(), limit: limit, ticksPerByte: price.ticksPerByte)
+        objective.price = .init(row: configuration.load(ofStage: price.stage).row(), limit: limit, ticksPerByte: price.ticksPerByte)
       }
       return objective
     }

@@ -315,7 +315,7 @@ extension PlanSearch {
     if !frame.runs.isEmpty { return try space.operators(frame, ties) }
     let placed = placed(stages: frame.stages, mesh: frame.mesh)
     let prices = try meshPrices(frame)
-    let strategies = strategiesLeft(space.strategies(prices.pricings[0], frame), frame)
+    let strategies = strategiesLeft(space.strategies(prices.pricings[0], frame, structures), frame)
     if strategies.contains(where: \.isEmpty) { return nil }
     return FoldedModel(
       pricings: prices.pricings, strategies: strategies, ties: ties, zero: space.request.zero, recompute: space.recompute(frame),
@@ -354,7 +354,7 @@ extension PlanSearch {
     /// Not connected.
     let operators: FoldedModel
     let variants: Range<SegmentID>?
-    private let structures: BlockStructures
+    private let structures: KnownStructures
     /// By segment, what one copy's passes take where every operator has its least.
     private(set) lazy var leastForward = FrameBounds.least(operators.nodes, operators.pricing.graph) { $0.forward[$1] }
     private(set) lazy var leastBackward = FrameBounds.least(operators.nodes, operators.pricing.graph) { $0.backward[$1] }
@@ -367,7 +367,7 @@ extension PlanSearch {
       return model
     }()
 
-    init(frame: Space.Frame, ties: Ties, operators: FoldedModel, variants: Range<SegmentID>?, structures: BlockStructures) {
+    init(frame: Space.Frame, ties: Ties, operators: FoldedModel, variants: Range<SegmentID>?, structures: KnownStructures) {
       (self.frame, self.ties, self.operators, self.variants, self.structures) = (frame, ties, operators, variants, structures)
     }
   }

@@ -28,7 +28,7 @@ extension PlanSearch {
 
   private mutating func strategiesLeft(by bounds: StrategyBounds, _ frame: Space.Frame, _ placed: Space.Placed) throws -> [[UInt16]] {
     let pricing = try space.pricing(frame, on: placed, model: model(frame))
-    return space.strategies(pricing, frame).enumerated().map { op, strategies in
+    return space.strategies(pricing, frame, structures).enumerated().map { op, strategies in
       strategies.indices.filter { bounds.isLeft(op, strategies[$0]) }.map(UInt16.init)
     }
   }
