@@ -61,6 +61,12 @@ package final class Resharder {
     return guide == nil ? table(tensor).time(from: from, to: to) : path(tensor, from: from, to: to)?.time
   }
 
+  /// The times of the cheapest ways from each of some layouts to each of others, one source after the other; infinite where there is none.
+  package func times(_ tensor: TensorID, from: [Layout], to: [Layout]) -> [Double] {
+    if guide == nil, others.isEmpty { return table(tensor).times(from: from, to: to) }
+    return from.flatMap { source in to.map { time(tensor, from: source, to: $0)?.value ?? .infinity } }
+  }
+
   /// The time of one step on a tensor.
   package func time(_ step: ReshardingStep, shape: [Int], bytesPerElement: Int, from: Layout) -> Seconds {
     func bytes(_ layout: Layout) -> Bytes { Bytes(pricing.largestCount(shape, layout) * Double(bytesPerElement)) }
@@ -139,6 +145,18 @@ package final class Resharder {
       if !isExplored[source] { explore(source) }
       let time = times[source * count + Self.index(to, base: base)]
       return time.isFinite ? Seconds(time) : nil
+    }
+
+    func times(from: [Layout], to: [Layout]) -> [Double] {
+      let targets = to.map { Self.index($0, base: base) }
+      var all: [Double] = []
+      all.reserveCapacity(from.count * to.count)
+      for layout in from {
+        let source = Self.index(layout, base: base)
+        if !isExplored[source] { explore(source) }
+        for target in targets { all.append(times[source * count + target]) }
+      }
+      return all
     }
 
     func path(from: Layout, to: Layout) -> Path? {

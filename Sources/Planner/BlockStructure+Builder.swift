@@ -263,8 +263,7 @@ extension BlockStructure {
       walk(0, Demand(), producerClass: 0, produced: nil)
       let conversions = Conversions(
         tensor: tensor, layouts: numbering.layouts, produced: producers, carriesGradient: model.trains && model.pricing.needsGradient[tensor],
-        isRevived: model.isRevived(tensor), holds: keeps && model.isShared(tensor), pairs: pairs, pairOfEntry: pairOfEntry,
-        askedForward: pairs.reduce(0) { $0 | $1.forward }, askedGradient: pairs.reduce(0) { $0 | $1.gradient })
+        isRevived: model.isRevived(tensor), holds: keeps && model.isShared(tensor), pairs: pairs, pairOfEntry: pairOfEntry)
       pieces.append(Piece(table: table, place: place, content: .conversions(conversions)))
       return true
     }

@@ -38,9 +38,6 @@ final class BlockStructure {
     let pairs: [Pair]
     /// For each entry its pair.
     let pairOfEntry: [Int32]
-    /// The layouts that some pair asks for, forward and backward.
-    let askedForward: UInt128
-    let askedGradient: UInt128
   }
 
   /// A producer's class, and the layouts that its readers take forward, give gradients in, and keep: a bit for each of `Conversions.layouts`.

@@ -33,6 +33,25 @@ struct BlockTables {
     /// Kept for backward per micro-batch in flight, or, where it is computed again, alive during one copy's backward pass; else empty.
     var kept: [Int64] = []
     let isRevived: Bool
+    /// Of what is not forbidden.
+    var mostForward: Int64 = 0
+    var mostBackward: Int64 = 0
+
+    /// For each entry its pair's weighted times, with what `charge` adds to those that are not forbidden.
+    func weighted(_ ofForward: Int64, _ ofBackward: Int64, _ charge: (UnsafeMutableBufferPointer<Int64>) -> Void) -> [Int64] {
+      withUnsafeTemporaryAllocation(of: Int64.self, capacity: forward.count) { costs in
+        for pair in 0..<forward.count {
+          let isForbidden = forward[pair] == Problem.forbidden
+          costs.initializeElement(
+            at: pair, to: isForbidden ? Problem.forbidden : ofForward &* forward[pair] &+ ofBackward &* backward[pair])
+        }
+        charge(costs)
+        return [Int64](unsafeUninitializedCapacity: pairOfEntry.count) { entries, count in
+          count = pairOfEntry.count
+          for entry in 0..<count { entries.initializeElement(at: entry, to: costs[Int(pairOfEntry[entry])]) }
+        }
+      }
+    }
   }
 
   /// What a weighted sum counts, and how often.
@@ -81,6 +100,8 @@ struct BlockTables {
   private let minimum: TableMinimum
   /// For each operator's node, and that of its weights, where its strategies begin among the costs of all nodes.
   private let starts: [Int]
+  /// For each of these nodes, the largest of each of its times.
+  private let largest: [Configuration.Weights]
 
   /// - Parameters:
   ///   - model: its operators; it need not be connected.
@@ -93,6 +114,11 @@ struct BlockTables {
     minimum = structure.minimum
     held = structure.holders.reduce(0, +)
     starts = model.operatorNodes.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1.count) }
+    largest = model.operatorNodes.map { node in
+      .init(
+        forward: node.forward.max() ?? 0, backward: node.backward.max() ?? 0, once: node.once.max() ?? 0, sendForward: node.sendForward.max() ?? 0,
+        sendBackward: node.sendBackward.max() ?? 0)
+    }
     pieces = structure.pieces.map { piece in
       switch piece.content {
       case .match(let entries): Piece(table: piece.table, place: piece.place, costs: .match(entries))
@@ -157,17 +183,18 @@ struct BlockTables {
   }
 
   private func weighted(_ objective: Objective) throws -> (nodeCosts: [Int64], tables: [[Int64]]) {
-    var nodeCosts: [Int64] = []
     let memory = objective.price.map { RowWeights($0.row, model) }
-    for (index, node) in model.operatorNodes.enumerated() {
-      let w = objective.segments[node.segment]
-      for s in 0..<node.count {
-        var cost = try w.sum(node, s)
-        if let price = objective.price, let memory { cost += price.ticks(memory.bytes(node, index, s)) }
-        nodeCosts.append(cost)
+    let ticksPerByte = objective.price?.ticksPerByte ?? 0
+    for (index, node) in model.operatorNodes.enumerated() { try objective.segments[node.segment].check(largest[index]) }
+    let nodeCosts = [Int64](unsafeUninitializedCapacity: starts[starts.count - 1] + held) { costs, filled in
+      filled = starts[starts.count - 1] + held
+      costs.initialize(repeating: 0)
+      for (index, node) in model.operatorNodes.enumerated() {
+        let own = costs.baseAddress! + starts[index]
+        objective.segments[node.segment].add(node, to: own)
+        if let memory { memory.forEach(node, index) { own[$0] += BlockTables.Price.ticks(ticksPerByte, $1) } }
       }
     }
-    nodeCosts += [Int64](repeating: 0, count: held)
     let tables = try pieces.map { piece in
       switch piece.costs {
       case .match(let entries): return entries
@@ -176,18 +203,13 @@ struct BlockTables {
         return try times.map { try Configuration.Weights.checked(weight, $0) }
       case .conversions(let conversions):
         let w = objective.place(piece.place)
-        let ofPairs = try conversions.forward.indices.map { pair in
-          if conversions.forward[pair] == Problem.forbidden { return Problem.forbidden }
-          var cost =
-            try Configuration.Weights.checked(w.forward, conversions.forward[pair])
-            + Configuration.Weights.checked(w.backward, conversions.backward[pair])
-          if !conversions.kept.isEmpty, let price = objective.price, let memory { cost += price.ticks(memory.bytes(conversions, pair, piece.place)) }
-          return cost
-        }
-        return ofPairs.withUnsafeBufferPointer { ofPairs in
-          [Int64](unsafeUninitializedCapacity: conversions.pairOfEntry.count) { entries, count in
-            count = conversions.pairOfEntry.count
-            for (entry, pair) in conversions.pairOfEntry.enumerated() { entries.initializeElement(at: entry, to: ofPairs[Int(pair)]) }
+        try w.check((conversions.mostForward, conversions.mostBackward))
+        return conversions.weighted(w.forward, w.backward) { costs in
+          guard let memory, !conversions.kept.isEmpty else { return }
+          let weight = memory.weight(conversions, piece.place)
+          if weight == 0 { return }
+          for pair in costs.indices where costs[pair] < Problem.forbidden {
+            costs[pair] += BlockTables.Price.ticks(ticksPerByte, weight * conversions.kept[pair])
           }
         }
       }
@@ -226,7 +248,7 @@ struct BlockTables {
     let nodes = model.operatorNodes.enumerated().reduce(row.reserved) { $0 + weights.bytes($1.element, $1.offset, choice[$1.offset]) }
     return pieces.reduce(nodes) { sum, piece in
       guard case .conversions(let conversions) = piece.costs, !conversions.kept.isEmpty else { return sum }
-      return sum + weights.bytes(conversions, Int(conversions.pairOfEntry[piece.table.index(choice)]), piece.place)
+      return sum + weights.weight(conversions, piece.place) * conversions.kept[Int(conversions.pairOfEntry[piece.table.index(choice)])]
     }
   }
 
@@ -247,9 +269,22 @@ struct BlockTables {
         + (running.contains(index) ? node.transient[s] : 0) + (node.segment == segment ? node.revived[s] : 0)
     }
 
-    func bytes(_ conversions: Conversions, _ pair: Int, _ place: FoldedModel.Place) -> Int64 {
+    /// The bytes of each of a node's strategies.
+    func forEach(_ node: FoldedModel.Node, _ index: Int, _ body: (_ s: Int, _ bytes: Int64) -> Void) {
+      let (copies, kept) = (Int64(row.copies[node.segment]), Int64(row.kept[node.segment]))
+      let (isRunning, isRevived) = (running.contains(index), node.segment == segment)
+      for s in 0..<node.count {
+        var bytes = copies * node.resident[s] + kept * node.kept[s]
+        if isRunning { bytes += node.transient[s] }
+        if isRevived { bytes += node.revived[s] }
+        body(s, bytes)
+      }
+    }
+
+    /// How often what conversions keep counts.
+    func weight(_ conversions: Conversions, _ place: FoldedModel.Place) -> Int64 {
       guard case .inside(let own) = place else { return 0 }
-      return conversions.isRevived ? (own == segment ? conversions.kept[pair] : 0) : Int64(row.kept[own]) * conversions.kept[pair]
+      return conversions.isRevived ? (own == segment ? 1 : 0) : Int64(row.kept[own])
     }
   }
 
@@ -262,28 +297,20 @@ struct BlockTables {
 
   private static func price(_ structure: BlockStructure.Conversions, _ model: FoldedModel, at place: FoldedModel.Place) -> Conversions {
     let (tensor, layouts) = (structure.tensor, structure.layouts)
-    func ticks(_ time: Seconds?) -> Int64 { time.map(model.pricing.ticks) ?? Problem.forbidden }
     // For each of the producer's classes, and each layout that is asked for: the conversions.
-    var there: [Int64] = []
-    var back: [Int64] = []
-    for produced in structure.produced {
-      for (number, layout) in layouts.enumerated() {
-        let isAsked = structure.askedForward >> number & 1 == 1
-        there.append(isAsked ? ticks(model.conversion(tensor, from: produced.result, to: layout, at: place, isForward: true)) : 0)
-        let givesBack = structure.carriesGradient && structure.askedGradient >> number & 1 == 1
-        back.append(givesBack ? ticks(model.conversion(tensor, from: layout, to: produced.gradient, at: place, isForward: false)) : 0)
-      }
-    }
+    let there = model.conversions(tensor, from: structure.produced.map(\.result), to: layouts, at: place, isForward: true)
+    let back =
+      structure.carriesGradient ? model.conversions(tensor, from: layouts, to: structure.produced.map(\.gradient), at: place, isForward: false) : []
     let pricing = model.graph.segment(ofActivation: tensor).map { model.pricing($0) } ?? model.pricing
     var bytes = structure.holds ? layouts.map { pricing.keptBytes(tensor, $0).whole } : []
     // In a lower bound from axes by themselves, a copy that two layouts of the mesh have in common must not count on every axis anew: of all but the
     // first, what a layout takes more than a perfectly shared one.
     let once = pricing.sharers == nil ? 0 : bytes.min() ?? 0
     for index in bytes.indices { bytes[index] -= once }
-    func sum(_ costs: [Int64], _ first: Int, _ bits: UInt128) -> Int64 {
+    func sum(_ costs: [Int64], _ first: Int, by step: Int = 1, _ bits: UInt128) -> Int64 {
       var (sum, rest) = (Int64(0), bits)
       while rest != 0 {
-        sum = min(Problem.forbidden, sum + costs[first + rest.trailingZeroBitCount])
+        sum = min(Problem.forbidden, sum + costs[first + step * rest.trailingZeroBitCount])
         rest &= rest - 1
       }
       return sum
@@ -296,14 +323,19 @@ struct BlockTables {
       if pair.isForbidden {
         forward = Problem.forbidden
       } else if !structure.produced.isEmpty {
-        let first = Int(pair.producer) * layouts.count
-        (forward, backward) = (sum(there, first, pair.forward), sum(back, first, pair.gradient))
+        let producer = Int(pair.producer)
+        forward = sum(there, producer * layouts.count, pair.forward)
+        backward = back.isEmpty ? 0 : sum(back, producer, by: structure.produced.count, pair.gradient)
         if structure.isRevived { backward += forward }
         if forward >= Problem.forbidden || backward >= Problem.forbidden { (forward, backward) = (Problem.forbidden, 0) }
       }
       costs.forward.append(forward)
       costs.backward.append(backward)
       if structure.holds { costs.kept.append(pair.kept == 0 ? 0 : once + sum(bytes, 0, pair.kept)) }
+      if forward < Problem.forbidden {
+        costs.mostForward = max(costs.mostForward, forward)
+        costs.mostBackward = max(costs.mostBackward, backward)
+      }
     }
     return costs
   }
@@ -324,7 +356,7 @@ extension BlockTables.Piece {
 
 extension BlockTables.Price {
   /// Rounded down, as for a lower bound.
-  fileprivate func ticks(_ bytes: Int64) -> Int64 { Int64((ticksPerByte * Double(bytes)).rounded(.down)) }
+  fileprivate static func ticks(_ ticksPerByte: Double, _ bytes: Int64) -> Int64 { Int64((ticksPerByte * Double(bytes)).rounded(.down)) }
 }
 
 extension BlockTables.Objective {
@@ -351,8 +383,29 @@ extension Configuration.Weights {
     return product
   }
 
-  fileprivate func sum(_ node: FoldedModel.Node, _ s: Int) throws -> Int64 {
-    try Self.checked(forward, node.forward[s]) + Self.checked(backward, node.backward[s]) + Self.checked(once, node.once[s])
-      + Self.checked(sendForward, node.sendForward[s]) + Self.checked(sendBackward, node.sendBackward[s])
+  /// Throws where these weights of such times are more than a sum may hold.
+  fileprivate func check(_ largest: Self) throws {
+    try check((largest.forward, largest.backward))
+    _ = try Self.checked(once, largest.once)
+    _ = try Self.checked(sendForward, largest.sendForward)
+    _ = try Self.checked(sendBackward, largest.sendBackward)
+  }
+
+  fileprivate func check(_ largest: (forward: Int64, backward: Int64)) throws {
+    _ = try Self.checked(forward, largest.forward)
+    _ = try Self.checked(backward, largest.backward)
+  }
+
+  /// Adds the weighted times of each of a node's strategies.
+  fileprivate func add(_ node: FoldedModel.Node, to costs: UnsafeMutablePointer<Int64>) {
+    func add(_ weight: Int64, _ times: [Int64]) {
+      if weight == 0 { return }
+      for s in times.indices { costs[s] &+= weight &* times[s] }
+    }
+    add(forward, node.forward)
+    add(backward, node.backward)
+    add(once, node.once)
+    add(sendForward, node.sendForward)
+    add(sendBackward, node.sendBackward)
   }
 }

@@ -191,6 +191,16 @@ struct FoldedModel {
     }
   }
 
+  /// The times of the ways from each of some layouts to each of others, one source after the other; `Problem.forbidden` where there is none.
+  func conversions(_ tensor: TensorID, from: [Layout], to: [Layout], at place: Place, isForward: Bool) -> [Int64] {
+    if runs == nil {
+      return resharder.times(tensor, from: from, to: to).map { $0.isFinite ? pricing.ticks(Seconds($0)) : Problem.forbidden }
+    }
+    return from.flatMap { source in
+      to.map { conversion(tensor, from: source, to: $0, at: place, isForward: isForward).map(pricing.ticks) ?? Problem.forbidden }
+    }
+  }
+
   /// The prices of every kind of device.
   var pricings: [Pricing] { kinds.isEmpty ? [pricing] : kinds.map(\.pricing) }
 

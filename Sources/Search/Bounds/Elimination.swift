@@ -46,18 +46,25 @@ struct Elimination {
   /// A choice of least sum; of equal strategies the lowest number is taken, node by node in the order of elimination.
   func minimiser() -> [Int] {
     var choice = [Int](repeating: 0, count: plan.strategyStarts.count - 1)
+    var sums: [Int64] = []
     for bucket in plan.buckets.reversed() {
-      let classes = zip(bucket.scope, bucket.classes).map { Int($1.classes[choice[$0]]) }
-      let rows = bucket.factors.map { factor in
-        (source(of: factor), factor.ownOffsets, factor.outerStarts[zip(classes, factor.offsets).reduce(0) { $0 + ($1.1.isEmpty ? 0 : $1.1[$1.0]) }])
-      }
       let first = plan.strategyStarts[bucket.node]
-      var least = Int64.max
-      for q in 0..<plan.strategyStarts[bucket.node + 1] - first {
-        // Sums of a few forbidden entries stay within 64 bits; more are cut off on the way.
-        let sum = rows.reduce(nodeCosts[first + q]) { min($0 &+ $1.0[$1.2 + $1.1[q]], 2 * Problem.forbidden) }
-        if sum < least { (least, choice[bucket.node]) = (sum, q) }
+      let count = plan.strategyStarts[bucket.node + 1] - first
+      sums.removeAll(keepingCapacity: true)
+      sums.append(contentsOf: nodeCosts[first..<first + count])
+      for factor in bucket.factors {
+        var outer = 0
+        for (dimension, node) in bucket.scope.enumerated() where !factor.offsets[dimension].isEmpty {
+          outer += factor.offsets[dimension][Int(bucket.classes[dimension].classes[choice[node]])]
+        }
+        let start = factor.outerStarts[outer]
+        source(of: factor).withUnsafeBufferPointer { source in
+          // Sums of a few forbidden entries stay within 64 bits; more are cut off on the way.
+          for q in 0..<count { sums[q] = min(sums[q] &+ source[start + factor.ownOffsets[q]], 2 * Problem.forbidden) }
+        }
       }
+      var least = Int64.max
+      for q in 0..<count where sums[q] < least { (least, choice[bucket.node]) = (sums[q], q) }
     }
     return choice
   }

@@ -26,7 +26,7 @@ struct EliminationPlan: Sendable {
   }
 
   /// One node being taken out.
-  struct Bucket: Sendable {
+  final class Bucket: Sendable {
     let node: Int
     /// The neighbours at that time, and their classes in the message.
     let scope: [Int]

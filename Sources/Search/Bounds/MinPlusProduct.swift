@@ -11,7 +11,7 @@ struct MinPlusProduct {
   private static let lanes = 4
 
   /// What a product needs beside the costs.
-  struct Layout: Sendable {
+  final class Layout: Sendable {
     /// The node's strategies.
     fileprivate let count: Int
     /// The classes of the last neighbour, and the same rounded up to whole vectors.
