@@ -19,7 +19,7 @@ import Strategies
 /// max(nu, nx) ≥ nu + max(0, x − u).
 ///
 /// A collective over two axes of one level starts once, so each of them has half of that (`AxisPlacement.relaxed`).
-struct AxisBounds {
+final class AxisBounds {
   private struct Axis: Hashable {
     let size: Int
     let placement: AxisPlacement
@@ -99,7 +99,7 @@ struct AxisBounds {
   /// A lower bound of the step on a mesh, whatever the schedule and the cut.
   ///
   /// - Parameter cutoff: where some axes reach it, the others are not looked at.
-  mutating func bound(_ placed: Space.Placed, mesh: [Int], cutoff: Int64 = .max) throws -> Int64 {
+  func bound(_ placed: Space.Placed, mesh: [Int], cutoff: Int64 = .max) throws -> Int64 {
     var total = [[Int64]](repeating: [], count: chains.count)
     for number in chains.indices { total[number] = bases[number].indices.map { bases[number][$0] - slacks[number][$0] } }
     for axis in mesh.indices where mesh[axis] > 1 {
@@ -128,12 +128,12 @@ struct AxisBounds {
   }
 
   /// The mesh axes of several devices, each by itself, where layers compute so much again; and the operators where nothing is idle and nothing is sent.
-  mutating func problems(_ placed: Space.Placed, mesh: [Int], _ recompute: Recompute) -> (axes: [Problem], base: Problem) {
+  func problems(_ placed: Space.Placed, mesh: [Int], _ recompute: Recompute) -> (axes: [Problem], base: Problem) {
     let axes = mesh.indices.filter { mesh[$0] > 1 }.map { problem(axis($0, of: mesh, placed), recompute) }
     return (axes, problem(Axis(size: 1, placement: .alone), recompute))
   }
 
-  private mutating func problem(_ axis: Axis, _ recompute: Recompute) -> Problem {
+  private func problem(_ axis: Axis, _ recompute: Recompute) -> Problem {
     let key = ProblemKey(axis: axis, recompute: recompute)
     if let known = problems[key] { return known }
     let pricing = Pricing(
@@ -149,7 +149,7 @@ struct AxisBounds {
   }
 
   /// What an axis costs over the base, for each schedule and chain.
-  private mutating func excess(_ axis: Axis) throws -> [[Int64]] {
+  private func excess(_ axis: Axis) throws -> [[Int64]] {
     if let known = excesses[axis] { return known }
     let minimum = problem(axis, .none).minimum
     let excess = try chains.indices.map { number in

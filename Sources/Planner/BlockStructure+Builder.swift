@@ -239,33 +239,54 @@ extension BlockStructure {
         }
       }
       let ownIsKept = producer != nil && model.producerKeeps(tensor)
-      var numbers: [Pair: Int32] = [:]
-      var pairs: [Pair] = []
-      var pairOfEntry: [Int32] = []
-      pairOfEntry.reserveCapacity(table.count)
-      func add(_ demand: Demand, producerClass: Int, produced: Int?) {
-        let isForbidden = demand.uses.nonzeroBitCount > FoldedModel.mostUses
-        let pair = Pair(
-          producer: Int32(producers.isEmpty ? 0 : producerClass), isForbidden: isForbidden, forward: isForbidden ? 0 : demand.forward,
-          gradient: isForbidden ? 0 : demand.gradient, kept: isForbidden ? 0 : demand.kept | (ownIsKept ? 1 << produced! : 0))
-        if let known = numbers[pair] { return pairOfEntry.append(known) }
-        numbers[pair] = Int32(pairs.count)
-        pairOfEntry.append(Int32(pairs.count))
-        pairs.append(pair)
-      }
-      func walk(_ dimension: Int, _ demand: Demand, producerClass: Int, produced: Int?) {
-        if dimension == classParts.count { return add(demand, producerClass: producerClass, produced: produced) }
-        for (number, part) in classParts[dimension].enumerated() {
-          walk(
-            dimension + 1, demand.joined(part.demand), producerClass: dimension == 0 ? number : producerClass, produced: part.produced ?? produced)
-        }
-      }
-      walk(0, Demand(), producerClass: 0, produced: nil)
+      let (pairs, pairOfEntry) = pairs(classParts, tellsProducers: !producers.isEmpty, ownIsKept: ownIsKept)
       let conversions = Conversions(
         tensor: tensor, layouts: numbering.layouts, produced: producers, carriesGradient: model.trains && model.pricing.needsGradient[tensor],
         isRevived: model.isRevived(tensor), holds: keeps && model.isShared(tensor), pairs: pairs, pairOfEntry: pairOfEntry)
       pieces.append(Piece(table: table, place: place, content: .conversions(conversions)))
       return true
+    }
+
+    /// What each entry of a table asks for. Most tables have the producer first, which asks for nothing, so that its classes repeat the same demands.
+    private func pairs(_ classParts: [[Part]], tellsProducers: Bool, ownIsKept: Bool) -> (pairs: [Pair], ofEntry: [Int32]) {
+      var numbers: [Demand: Int32] = [:]
+      var demands: [Demand] = []
+      var numberOfEntry: [Int32] = []
+      func walk(_ dimension: Int, _ demand: Demand) {
+        if dimension == classParts.count {
+          let number = numbers[demand] ?? Int32(demands.count)
+          if Int(number) == demands.count {
+            numbers[demand] = number
+            demands.append(demand)
+          }
+          return numberOfEntry.append(number)
+        }
+        for part in classParts[dimension] { walk(dimension + 1, demand.joined(part.demand)) }
+      }
+      var pairs: [Pair] = []
+      var ofEntry: [Int32] = []
+      for (producer, part) in classParts[0].enumerated() {
+        let isRepeated = producer > 0 && part.demand == classParts[0][producer - 1].demand
+        if !isRepeated {
+          (numbers, demands, numberOfEntry) = ([:], [], [])
+          walk(1, part.demand)
+        }
+        if isRepeated && !tellsProducers && !ownIsKept {
+          ofEntry += ofEntry.suffix(numberOfEntry.count)
+          continue
+        }
+        let first = Int32(pairs.count)
+        for demand in demands {
+          let isForbidden = demand.uses.nonzeroBitCount > FoldedModel.mostUses
+          let own: UInt128 = if ownIsKept, let produced = part.produced { 1 << UInt128(produced) } else { 0 }
+          pairs.append(
+            Pair(
+              producer: Int32(tellsProducers ? producer : 0), isForbidden: isForbidden, forward: isForbidden ? 0 : demand.forward,
+              gradient: isForbidden ? 0 : demand.gradient, kept: isForbidden ? 0 : demand.kept | own))
+        }
+        for number in numberOfEntry { ofEntry.append(first + number) }
+      }
+      return (pairs, ofEntry)
     }
   }
 }

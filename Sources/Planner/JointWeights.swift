@@ -72,10 +72,8 @@ private struct CopyCosts {
       PipelineTimeline.StageTimes(
         forward: sum($0, forward), backward: sum($0, backward), once: sum($0, once), sendForward: 0, sendBackward: 0)
     }
-    let paths = PipelineTimeline.bounds(
-      stages: configuration.stages, schedule: configuration.schedule, microBatches: configuration.microBatches, mode: configuration.mode)
-    let lengths = paths.map { $0.length(times) }
-    return paths[lengths.firstIndex(of: lengths.max() ?? 0) ?? 0]
+    return PipelineTimeline.longestBound(
+      times, stages: configuration.stages, schedule: configuration.schedule, microBatches: configuration.microBatches, mode: configuration.mode)
   }
 
   func fullestLoad(_ configuration: Configuration) -> Configuration.Load {

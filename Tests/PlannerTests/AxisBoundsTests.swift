@@ -29,7 +29,7 @@ import Testing
         let count = CountBounds(
           space, microBatches: microBatches, model: space.model(.init(stages: 1, mesh: [], microBatches: microBatches)),
           rates: try space.slowestRates())
-        var bounds = try AxisBounds(
+        let bounds = try AxisBounds(
           space, stages: stages, size: size, microBatches: microBatches,
           model: space.model(.init(stages: stages, mesh: [], microBatches: microBatches)),
           rates: space.slowestRates(),

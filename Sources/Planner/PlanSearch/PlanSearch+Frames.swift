@@ -84,8 +84,7 @@ extension PlanSearch {
   /// The frames of a pipeline degree, a size of its stages and a number of micro-batches, with lower bounds: those of meshes with more axes than two,
   /// or the others.
   mutating func boundedFrames(stages: Int, size: Int, microBatches: Int, areFine: Bool) throws -> [(frame: Space.Frame, bound: Int64)] {
-    var bounds = try axisBounds(stages, size, microBatches)
-    defer { axes[[stages, size, microBatches]] = bounds }
+    let bounds = try axisBounds(stages, size, microBatches)
     let frames = space.frames(stages: stages, size: size, microBatches: microBatches).filter { Space.isFine($0.mesh) == areFine }
     return try frames.map { frame in
       (frame, try bounds.bound(placed(stages: stages, mesh: frame.mesh), mesh: frame.mesh, cutoff: cutoff ?? .max))
