@@ -101,16 +101,9 @@ struct FoldedModel {
   /// For each operator the node of its weights, if these have a choice of their own.
   private(set) var nodeOfWeights: [Int?] = []
   /// For each operator, what its weights may choose from.
-  private var weightsOptions: [[WeightsOption]] = []
+  private var weightsOptions: [[OperatorPrices.WeightsOption]] = []
   /// For each shared tensor's node, what its strategies hold.
   private var shared: [(node: Int, readers: [Graph.OperandSite], uses: [KeptUse], holdings: [Holding])] = []
-
-  /// How the weights of an operator may be held.
-  private struct WeightsOption {
-    /// The uses of the operator's parameters, in order.
-    let uses: [Strategy.Use]
-    let zero: ZeROStage
-  }
 
   /// One set of uses that a shared tensor is held in at once.
   private struct Holding {
@@ -137,13 +130,14 @@ struct FoldedModel {
   /// - Parameters:
   ///   - strategies: the strategies allowed for each operator (pins and forbids applied).
   ///   - ties: which readers of tied parameters hold a copy of their own.
+  ///   - prices: of models with the same operators, strategies and prices, which differ at most in what is computed again.
   ///   - send: the time to send so many bytes to another stage; zero with one stage.
   ///   - zero: the ZeRO stage of all weights that can have it; nil leaves it to the search.
   ///   - recompute: for each segment; nil is none.
   ///   - resharder: with these prices; nil makes one.
   init(
     pricing: Pricing, strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil, resharder: Resharder? = nil,
-    runs: RunPrices? = nil, send: (Bytes) -> Seconds
+    runs: RunPrices? = nil, prices: OperatorPrices = OperatorPrices(), send: (Bytes) -> Seconds
   ) {
     self.pricing = pricing
     self.runs = runs
@@ -155,9 +149,9 @@ struct FoldedModel {
     self.graph = graph
     for op in graph.operators.indices {
       if let runs {
-        addOperator(op, ties: ties, zero: zero) { runs.send($0, from: graph.segmentOfOperator[op]) }
+        addOperator(op, ties: ties, zero: zero, prices) { runs.send($0, from: graph.segmentOfOperator[op]) }
       } else {
-        addOperator(op, ties: ties, zero: zero, send: send)
+        addOperator(op, ties: ties, zero: zero, prices, send: send)
       }
     }
     operatorNodeCount = nodes.count
@@ -232,7 +226,7 @@ struct FoldedModel {
 
   // MARK: - Nodes
 
-  private mutating func addOperator(_ op: OperatorID, ties: Ties, zero: ZeROStage?, send: (Bytes) -> Seconds) {
+  private mutating func addOperator(_ op: OperatorID, ties: Ties, zero: ZeROStage?, _ prices: OperatorPrices, send: (Bytes) -> Seconds) {
     let segment = graph.segmentOfOperator[op]
     let operands = graph.operators[op].operands
     let leaves = graph.segments[segment].exits.contains(graph.operators[op].result)
@@ -250,8 +244,8 @@ struct FoldedModel {
         && graph.consumers[tensor].first { isKept(tensor, by: $0.op, operand: $0.operand) } == Graph.OperandSite(op: op, operand: position)
     }
     node.reserve(strategies[op].count)
-    for strategy in strategies[op] {
-      let cost = pricing.cost(op, strategy)
+    let costs = prices.costs(op) { strategies[op].map { pricing.cost(op, $0) } }
+    for (strategy, cost) in zip(strategies[op], costs) {
       node.forward.append(pricing.ticks(cost.forward))
       node.backward.append(pricing.ticks(cost.backward) + (repeats ? pricing.ticks(cost.forward) : 0))
       node.once.append(0)
@@ -277,11 +271,11 @@ struct FoldedModel {
     }
     nodeOfOperator.append(nodes.count)
     nodes.append(node)
-    addWeights(of: op, ties: ties, zero: zero, send: send)
+    addWeights(of: op, ties: ties, zero: zero, prices, send: send)
   }
 
   /// Adds a node for the weights of an operator, or, where they have no choice, their costs to the operator's node.
-  private mutating func addWeights(of op: OperatorID, ties: Ties, zero: ZeROStage?, send: (Bytes) -> Seconds) {
+  private mutating func addWeights(of op: OperatorID, ties: Ties, zero: ZeROStage?, _ prices: OperatorPrices, send: (Bytes) -> Seconds) {
     let operands = graph.operators[op].operands
     let owns = operands.indices.map { ties.owns(operands[$0], Graph.OperandSite(op: op, operand: $0), graph) }
     let repeats = isRecomputed(op)
@@ -302,35 +296,46 @@ struct FoldedModel {
       let possible = pricing.zeroStages(op, strategy)
       return zero.map { zero in [possible.last { $0 <= zero } ?? .none] } ?? possible
     }
-    if strategies[op].allSatisfy({ stages($0).count == 1 }) {
+    let weights = prices.weights(op, ties) {
+      if strategies[op].allSatisfy({ stages($0).count == 1 }) {
+        return .init(
+          hasChoice: false,
+          options: strategies[op].map { strategy in
+            let stage = stages(strategy)[0]
+            return .init(uses: [], zero: stage, cost: cost(strategy, stage))
+          })
+      }
+      var options: [OperatorPrices.WeightsOption] = []
+      for strategy in strategies[op] {
+        let uses = parameterUses(of: op, strategy)
+        if options.contains(where: { $0.uses == uses }) { continue }
+        for stage in stages(strategy) { options.append(.init(uses: uses, zero: stage, cost: cost(strategy, stage))) }
+      }
+      return .init(hasChoice: true, options: options)
+    }
+    weightsOptions[op] = weights.options
+    if !weights.hasChoice {
       let node = nodeOfOperator[op]
-      for (s, strategy) in strategies[op].enumerated() {
-        let stage = stages(strategy)[0]
-        let cost = cost(strategy, stage)
+      for (s, option) in weights.options.enumerated() {
+        let cost = option.cost
         nodes[node].forward[s] += pricing.ticks(cost.forward)
         nodes[node].backward[s] += pricing.ticks(cost.backward) + (repeats ? pricing.ticks(cost.forward) : 0)
         nodes[node].once[s] += pricing.ticks(cost.gradientSync + cost.update)
         nodes[node].resident[s] += cost.resident.whole
         nodes[node].transient[s] += cost.transient.whole
-        weightsOptions[op].append(WeightsOption(uses: [], zero: stage))
       }
       return
     }
     var node = Node(
       subject: .weights(op), segment: graph.segmentOfOperator[op], forward: [], backward: [], once: [], resident: [], kept: [], leastKept: [],
       revived: [], transient: [], sendForward: [], sendBackward: [])
-    for strategy in strategies[op] {
-      let uses = parameterUses(of: op, strategy)
-      if weightsOptions[op].contains(where: { $0.uses == uses }) { continue }
-      for stage in stages(strategy) {
-        let cost = cost(strategy, stage)
-        weightsOptions[op].append(WeightsOption(uses: uses, zero: stage))
-        node.forward.append(pricing.ticks(cost.forward))
-        node.backward.append(pricing.ticks(cost.backward) + (repeats ? pricing.ticks(cost.forward) : 0))
-        node.once.append(pricing.ticks(cost.gradientSync + cost.update))
-        node.resident.append(cost.resident.whole)
-        node.transient.append(cost.transient.whole)
-      }
+    for option in weights.options {
+      let cost = option.cost
+      node.forward.append(pricing.ticks(cost.forward))
+      node.backward.append(pricing.ticks(cost.backward) + (repeats ? pricing.ticks(cost.forward) : 0))
+      node.once.append(pricing.ticks(cost.gradientSync + cost.update))
+      node.resident.append(cost.resident.whole)
+      node.transient.append(cost.transient.whole)
     }
     let zeros = [Int64](repeating: 0, count: node.count)
     (node.kept, node.leastKept, node.revived, node.sendForward, node.sendBackward) = (zeros, zeros, zeros, zeros, zeros)

@@ -59,14 +59,18 @@ struct FrameBounds {
   private let backward: Parts
   /// What the bounds of all cuts under one schedule share, for the schedules that were asked for.
   private var facts: [Schedule: Facts] = [:]
+  /// Of the schedule that was asked for last: cuts come schedule by schedule.
+  private var latest: (schedule: Schedule, facts: Facts)?
 
-  private struct Facts {
+  private final class Facts {
     /// For each stage, the forward passes that a chain spares which comes back to it.
     let warm: [Int64]
     /// For each virtual stage, where what it holds begins in `memory`.
     let starts: [Int]
     /// By the number of micro-batches in flight: the bytes of the layers before layer 0, 1, …, and what stands before and after all layers.
     let memory: [Int64]
+
+    init(warm: [Int64], starts: [Int], memory: [Int64]) { (self.warm, self.starts, self.memory) = (warm, starts, memory) }
   }
   /// The frame's operators, not connected.
   let operators: FoldedModel
@@ -176,7 +180,11 @@ struct FrameBounds {
   }
 
   private mutating func facts(_ schedule: Schedule) -> Facts {
-    if let known = facts[schedule] { return known }
+    if let latest, latest.schedule == schedule { return latest.facts }
+    if let known = facts[schedule] {
+      latest = (schedule, known)
+      return known
+    }
     let held = (0..<frame.stages).map {
       schedule.full(stage: $0, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode)
     }
@@ -193,6 +201,7 @@ struct FrameBounds {
     let facts = Facts(
       warm: schedule.kind == .interleaved ? [] : (0..<frame.stages).map { warm(schedule, stage: $0) }, starts: starts, memory: memory)
     self.facts[schedule] = facts
+    latest = (schedule, facts)
     return facts
   }
 }

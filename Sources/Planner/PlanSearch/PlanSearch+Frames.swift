@@ -318,7 +318,8 @@ extension PlanSearch {
     if strategies.contains(where: \.isEmpty) { return nil }
     return FoldedModel(
       pricings: prices.pricings, strategies: strategies, ties: ties, zero: space.request.zero, recompute: space.recompute(frame),
-      resharder: prices.resharder, link: placed.stageLink, wrapLink: placed.wrapLink)
+      resharder: prices.resharder, link: placed.stageLink, wrapLink: placed.wrapLink,
+      prices: frame.first == nil && left[frame.recomputing(.none)] != nil ? nil : prices.operators)
   }
 
   /// What frames that differ only in what their layers compute again have in common.
@@ -326,6 +327,8 @@ extension PlanSearch {
     let pricings: [Pricing]
     /// Of the first.
     let resharder: Resharder
+    /// For each pricing, with all strategies that the constraints leave.
+    let operators: [OperatorPrices]
   }
 
   mutating func meshPrices(_ frame: Space.Frame) throws -> MeshPrices {
@@ -333,7 +336,7 @@ extension PlanSearch {
     if let known = meshPrices[key] { return known }
     let pricings = try space.pricings(frame, on: placed(stages: frame.stages, mesh: frame.mesh), model: model(frame))
     if meshPrices.count == Self.mostRecentModels { meshPrices.removeAll() }
-    let prices = MeshPrices(pricings: pricings, resharder: Resharder(pricings[0]))
+    let prices = MeshPrices(pricings: pricings, resharder: Resharder(pricings[0]), operators: pricings.map { _ in OperatorPrices() })
     meshPrices[key] = prices
     return prices
   }
