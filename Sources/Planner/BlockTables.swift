@@ -12,10 +12,12 @@ import Strategies
 /// paid once, and what is kept for backward.
 struct BlockTables {
   /// What a table's entries cost.
-  fileprivate struct Piece {
+  fileprivate final class Piece {
     let table: TableMinimum.Table
     let place: FoldedModel.Place
     let costs: Costs
+
+    init(table: TableMinimum.Table, place: FoldedModel.Place, costs: Costs) { (self.table, self.place, self.costs) = (table, place, costs) }
   }
 
   fileprivate enum Costs {
@@ -26,7 +28,7 @@ struct BlockTables {
   }
 
   /// By pair of a structure's conversions; `Problem.forbidden` in `forward` marks what must not be.
-  fileprivate struct Conversions {
+  fileprivate final class Conversions {
     let pairOfEntry: [Int32]
     var forward: [Int64] = []
     var backward: [Int64] = []
@@ -36,6 +38,8 @@ struct BlockTables {
     /// Of what is not forbidden.
     var mostForward: Int64 = 0
     var mostBackward: Int64 = 0
+
+    init(pairOfEntry: [Int32], isRevived: Bool) { (self.pairOfEntry, self.isRevived) = (pairOfEntry, isRevived) }
 
     /// For each entry its pair's weighted times, with what `charge` adds to those that are not forbidden.
     func weighted(_ ofForward: Int64, _ ofBackward: Int64, _ charge: (UnsafeMutableBufferPointer<Int64>) -> Void) -> [Int64] {
@@ -100,8 +104,8 @@ struct BlockTables {
   private let minimum: TableMinimum
   /// For each operator's node, and that of its weights, where its strategies begin among the costs of all nodes.
   private let starts: [Int]
-  /// For each of these nodes, the largest of each of its times.
-  private let largest: [Configuration.Weights]
+  /// Of all these nodes, one after the other.
+  private let times: NodeTimes
 
   /// - Parameters:
   ///   - model: its operators; it need not be connected.
@@ -114,11 +118,7 @@ struct BlockTables {
     minimum = structure.minimum
     held = structure.holders.reduce(0, +)
     starts = model.operatorNodes.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1.count) }
-    largest = model.operatorNodes.map { node in
-      .init(
-        forward: node.forward.max() ?? 0, backward: node.backward.max() ?? 0, once: node.once.max() ?? 0, sendForward: node.sendForward.max() ?? 0,
-        sendBackward: node.sendBackward.max() ?? 0)
-    }
+    times = NodeTimes(model.operatorNodes, starts)
     pieces = structure.pieces.map { piece in
       switch piece.content {
       case .match(let entries): Piece(table: piece.table, place: piece.place, costs: .match(entries))
@@ -185,14 +185,15 @@ struct BlockTables {
   private func weighted(_ objective: Objective) throws -> (nodeCosts: [Int64], tables: [[Int64]]) {
     let memory = objective.price.map { RowWeights($0.row, model) }
     let ticksPerByte = objective.price?.ticksPerByte ?? 0
-    for (index, node) in model.operatorNodes.enumerated() { try objective.segments[node.segment].check(largest[index]) }
+    for segment in objective.segments.indices where segment < times.largest.count { try objective.segments[segment].check(times.largest[segment]) }
     let nodeCosts = [Int64](unsafeUninitializedCapacity: starts[starts.count - 1] + held) { costs, filled in
       filled = starts[starts.count - 1] + held
       costs.initialize(repeating: 0)
+      times.add(objective.segments, to: costs.baseAddress!)
+      guard let memory else { return }
       for (index, node) in model.operatorNodes.enumerated() {
         let own = costs.baseAddress! + starts[index]
-        objective.segments[node.segment].add(node, to: own)
-        if let memory { memory.forEach(node, index) { own[$0] += BlockTables.Price.ticks(ticksPerByte, $1) } }
+        memory.forEach(node, index) { own[$0] += BlockTables.Price.ticks(ticksPerByte, $1) }
       }
     }
     let tables = try pieces.map { piece in
@@ -249,6 +250,60 @@ struct BlockTables {
     return pieces.reduce(nodes) { sum, piece in
       guard case .conversions(let conversions) = piece.costs, !conversions.kept.isEmpty else { return sum }
       return sum + weights.weight(conversions, piece.place) * conversions.kept[Int(conversions.pairOfEntry[piece.table.index(choice)])]
+    }
+  }
+
+  /// The times of operators' nodes.
+  private struct NodeTimes {
+    /// For each node its segment, and where its strategies begin; at the end their number.
+    private let segments: [SegmentID]
+    private let starts: [Int]
+    private var forward: [Int64] = []
+    private var backward: [Int64] = []
+    private var once: [Int64] = []
+    private var sendForward: [Int64] = []
+    private var sendBackward: [Int64] = []
+    /// For each segment the largest of each of its nodes' times.
+    private(set) var largest: [Configuration.Weights] = []
+
+    init(_ nodes: ArraySlice<FoldedModel.Node>, _ starts: [Int]) {
+      segments = nodes.map(\.segment)
+      self.starts = starts
+      for node in nodes {
+        forward += node.forward
+        backward += node.backward
+        once += node.once
+        sendForward += node.sendForward
+        sendBackward += node.sendBackward
+      }
+      largest = .init(repeating: .init(), count: (segments.max() ?? -1) + 1)
+      for (node, segment) in segments.enumerated() {
+        for s in starts[node]..<starts[node + 1] {
+          largest[segment].forward = max(largest[segment].forward, forward[s])
+          largest[segment].backward = max(largest[segment].backward, backward[s])
+          largest[segment].once = max(largest[segment].once, once[s])
+          largest[segment].sendForward = max(largest[segment].sendForward, sendForward[s])
+          largest[segment].sendBackward = max(largest[segment].sendBackward, sendBackward[s])
+        }
+      }
+    }
+
+    /// Adds every strategy's weighted times.
+    func add(_ weights: [Configuration.Weights], to costs: UnsafeMutablePointer<Int64>) {
+      func add(_ times: [Int64], _ weight: (Configuration.Weights) -> Int64) {
+        times.withUnsafeBufferPointer { times in
+          for node in segments.indices {
+            let weight = weight(weights[segments[node]])
+            if weight == 0 { continue }
+            for s in starts[node]..<starts[node + 1] { costs[s] &+= weight &* times[s] }
+          }
+        }
+      }
+      add(forward, \.forward)
+      add(backward, \.backward)
+      add(once, \.once)
+      add(sendForward, \.sendForward)
+      add(sendBackward, \.sendBackward)
     }
   }
 
@@ -315,7 +370,7 @@ struct BlockTables {
       }
       return sum
     }
-    var costs = Conversions(pairOfEntry: structure.pairOfEntry, isRevived: structure.isRevived)
+    let costs = Conversions(pairOfEntry: structure.pairOfEntry, isRevived: structure.isRevived)
     costs.forward.reserveCapacity(structure.pairs.count)
     costs.backward.reserveCapacity(structure.pairs.count)
     for pair in structure.pairs {
@@ -394,18 +449,5 @@ extension Configuration.Weights {
   fileprivate func check(_ largest: (forward: Int64, backward: Int64)) throws {
     _ = try Self.checked(forward, largest.forward)
     _ = try Self.checked(backward, largest.backward)
-  }
-
-  /// Adds the weighted times of each of a node's strategies.
-  fileprivate func add(_ node: FoldedModel.Node, to costs: UnsafeMutablePointer<Int64>) {
-    func add(_ weight: Int64, _ times: [Int64]) {
-      if weight == 0 { return }
-      for s in times.indices { costs[s] &+= weight &* times[s] }
-    }
-    add(forward, node.forward)
-    add(backward, node.backward)
-    add(once, node.once)
-    add(sendForward, node.sendForward)
-    add(sendBackward, node.sendBackward)
   }
 }
