@@ -139,12 +139,13 @@ struct BlockTables {
     return (sum - objective.allowance, choice)
   }
 
-  /// For each operator and each of its strategies, the least weighted sum of a choice that takes it.
+  /// For each operator and each of its strategies, the least weighted sum of a choice that takes it; where that reaches the cutoff perhaps
+  /// `Problem.forbidden`.
   ///
   /// - Throws: `SearchError.sumOutOfRange`.
-  func leastByStrategy(_ objective: Objective) throws -> [[Int64]] {
+  func leastByStrategy(_ objective: Objective, below cutoff: Int64) throws -> [[Int64]] {
     let (nodeCosts, tables) = try weighted(objective)
-    let all = try minimum.leastByStrategy(nodeCosts: nodeCosts, tables: tables)
+    let all = try minimum.leastByStrategy(nodeCosts: nodeCosts, tables: tables, below: cutoff + objective.allowance)
     var starts = [0]
     for node in model.operatorNodes { starts.append(starts[starts.count - 1] + node.count) }
     return model.nodeOfOperator.map { node in

@@ -94,7 +94,7 @@ extension PlanSearch {
     }
     var least: [[Int64]]?
     for objective in objectives {
-      guard let bounds = try model.minimum.leastByStrategy(objective) else { return .all }
+      guard let bounds = try model.minimum.leastByStrategy(objective, below: cutoff) else { return .all }
       least = least.map { zip($0, bounds).map { zip($0, $1).map { min($0, $1) } } } ?? bounds
     }
     guard let least else { return .all }

@@ -89,7 +89,7 @@ extension PlanSearch {
     var model = known.connected
     if let cutoff {
       let objective = BlockTables.Objective(configuration, paths[0], segments: known.operators.pricing.graph.segments.count)
-      if let bounds = try known.minimum.leastByStrategy(objective) {
+      if let bounds = try known.minimum.leastByStrategy(objective, below: cutoff) {
         model = restricted(known, bounds, cutoff)
         if model.isPossible { model.connect() }
       }
