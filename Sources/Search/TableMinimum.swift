@@ -43,7 +43,7 @@ package struct TableMinimum: Sendable {
         source: .table(number), scope: table.scope,
         classes: zip(table.classes, table.representatives).map { StrategyClasses(classes: $0.map(Int32.init), representatives: $1) })
     }
-    guard let plan = EliminationPlan(starts, planned, largestTable: largestTable, mostWork: mostWork) else { return nil }
+    guard let plan = EliminationPlan.best(starts, planned, largestTable: largestTable, mostWork: mostWork) else { return nil }
     self.plan = plan
   }
 

@@ -102,21 +102,52 @@ struct EliminationPlan: Sendable {
     let classes: [StrategyClasses]
   }
 
-  /// Plans by least table size first (ties: the lower node). Nil where all tables together would hold more than `largestTable` entries or
-  /// adding them up would take more than `mostWork` additions.
+  /// How many additions all tables take.
+  let work: Int
+
+  /// Which node is taken out next. Which order is best differs from problem to problem by orders of magnitude, and no rule tells it beforehand.
+  enum Order: CaseIterable {
+    /// The one that leaves the smallest table.
+    case smallestTable
+    /// The one whose table takes the fewest additions.
+    case leastWork
+    /// The one with the fewest neighbours, then the smallest table.
+    case fewestNeighbours
+  }
+
+  /// Plans by the first order whose tables are not too large. Nil where all tables together would hold more than `largestTable` entries or adding them
+  /// up would take more than `mostWork` additions.
   init?(_ problem: Problem, largestTable: Int = 1 << 22, mostWork: Int = 1 << 28) {
     let tails = problem.edges.indices.map { StrategyClasses(problem, edge: $0, ofTail: true) }
     let heads = problem.edges.indices.map { StrategyClasses(problem, edge: $0, ofTail: false) }
     let tables = problem.edges.enumerated().map { number, edge in
       Table(source: .table(number), scope: [edge.tail, edge.head], classes: [tails[number], heads[number]])
     }
-    self.init(problem.strategyStarts, tables, tailClasses: tails, headClasses: heads, largestTable: largestTable, mostWork: mostWork)
+    for order in Order.allCases {
+      if let plan = EliminationPlan(
+        problem.strategyStarts, tables, order: order, tailClasses: tails, headClasses: heads, largestTable: largestTable, mostWork: mostWork)
+      {
+        self = plan
+        return
+      }
+    }
+    return nil
+  }
+
+  /// The plan of the order that takes the fewest additions, for tables that are asked for again and again.
+  static func best(_ strategyStarts: [Int], _ tables: [Table], largestTable: Int, mostWork: Int) -> EliminationPlan? {
+    var best: EliminationPlan?
+    for order in Order.allCases {
+      let most = best.map { $0.work - 1 } ?? mostWork
+      best = EliminationPlan(strategyStarts, tables, order: order, largestTable: largestTable, mostWork: most) ?? best
+    }
+    return best
   }
 
   /// - Parameter tables: each over different nodes.
   init?(
-    _ strategyStarts: [Int], _ original: [Table], tailClasses: [StrategyClasses] = [], headClasses: [StrategyClasses] = [], largestTable: Int,
-    mostWork: Int
+    _ strategyStarts: [Int], _ original: [Table], order: Order, tailClasses: [StrategyClasses] = [], headClasses: [StrategyClasses] = [],
+    largestTable: Int, mostWork: Int
   ) {
     (self.strategyStarts, self.tailClasses, self.headClasses) = (strategyStarts, tailClasses, headClasses)
     let count = strategyStarts.count - 1
@@ -138,13 +169,25 @@ struct EliminationPlan: Sendable {
       }
       return classCounts.reduce(1) { $0 * min($1.count, Double(strategyCount($1.node))) }
     }
+    /// What the next node has least of (ties: the lower node).
+    func rank(_ node: Int) -> (Double, Double) {
+      let size = size(node)
+      switch order {
+      case .smallestTable: return (size, 0)
+      case .leastWork: return (size * Double(strategyCount(node)), 0)
+      case .fewestNeighbours:
+        let scopes = tablesAt[node].compactMap { tables[$0]?.scope }
+        return (Double(scopes.reduce(into: Set<Int>()) { $0.formUnion($1) }.count), size)
+      }
+    }
     var sizes = (0..<count).map(size)
+    var ranks = (0..<count).map(rank)
     var isDone = [Bool](repeating: false, count: count)
     var buckets: [Bucket] = []
     var (entries, work) = (0, 0)
     for _ in 0..<count {
       var next = -1
-      for node in 0..<count where !isDone[node] && (next < 0 || sizes[node] < sizes[next]) { next = node }
+      for node in 0..<count where !isDone[node] && (next < 0 || ranks[node] < ranks[next]) { next = node }
       guard sizes[next] <= Double(largestTable) * 16 else { return nil }
       let gathered = tablesAt[next].compactMap { tables[$0] }
       let bucket = EliminationPlan.bucket(next, gathered, strategyCount: strategyCount(next))
@@ -164,9 +207,10 @@ struct EliminationPlan: Sendable {
       buckets.append(bucket)
       var affected = Set(bucket.scope)
       for node in bucket.scope { for table in tablesAt[node].compactMap({ tables[$0] }) { affected.formUnion(table.scope) } }
-      for node in affected { sizes[node] = size(node) }
+      for node in affected { (sizes[node], ranks[node]) = (size(node), rank(node)) }
     }
     self.buckets = buckets
+    self.work = work
   }
 
   /// Lays out the tables of one node over the joint classes of its neighbours.
