@@ -145,17 +145,52 @@ extension BlockStructure {
       }
     }
 
+    /// All that read a tensor, and what they ask for.
+    private struct Readers {
+      var numbering = Numbering()
+      var ops: [OperatorID] = []
+      /// For each operator and strategy.
+      var demands: [[Demand]] = []
+      /// Every demand of one use.
+      var atoms: [Demand] = []
+      /// Where what is held has a node of its own: the node, and for each of its strategies a set of uses.
+      var holder: (node: Int, sets: [Part])?
+    }
+
+    /// Nil where they ask for more than a demand has bits.
+    private func readers(of tensor: TensorID) -> Readers? {
+      var readers = Readers()
+      let sites = graph.consumers[tensor]
+      for site in sites where !readers.ops.contains(site.op) { readers.ops.append(site.op) }
+      for op in readers.ops {
+        let own = sites.filter { $0.op == op }
+        var list: [Demand] = []
+        for strategy in model.strategies[op] {
+          var all = Demand()
+          for site in own {
+            guard let demand = readers.numbering.demand(model.keptUse(strategy, site)) else { return nil }
+            if !readers.atoms.contains(demand) { readers.atoms.append(demand) }
+            all = all.joined(demand)
+          }
+          list.append(all)
+        }
+        readers.demands.append(list)
+      }
+      return readers
+    }
+
     private mutating func addActivation(_ tensor: TensorID) -> Bool {
-      let readers = graph.consumers[tensor]
       let sources = model.sources(of: tensor)
-      guard !readers.isEmpty, !sources.isEmpty else { return true }
+      guard !graph.consumers[tensor].isEmpty, !sources.isEmpty else { return true }
+      guard var readers = readers(of: tensor) else { return false }
       for (number, source) in sources.enumerated() {
-        guard addPieces(tensor, readers, source.op, place: source.place, prices: true, keeps: number == 0 && graph.producer[tensor] != nil)
+        guard addPieces(tensor, &readers, source.op, place: source.place, prices: true, keeps: number == 0 && graph.producer[tensor] != nil)
         else { return false }
       }
       // What comes in is kept once, whatever it comes from.
       if graph.producer[tensor] == nil, model.isShared(tensor) {
-        return addPieces(tensor, readers, nil, place: .inside(graph.segmentOfOperator[readers[0].op]), prices: false, keeps: true)
+        let place = FoldedModel.Place.inside(graph.segmentOfOperator[readers.ops[0]])
+        return addPieces(tensor, &readers, nil, place: place, prices: false, keeps: true)
       }
       return true
     }
@@ -170,19 +205,19 @@ extension BlockStructure {
     }
 
     /// Readers that ask for a tensor in many ways each: a table over all of them would be large. What is held becomes a node of its own, with
-    /// a table for its conversions and one for each reader.
-    private mutating func holding(
-      _ ops: [OperatorID], _ parts: [[Part]], _ producer: OperatorID?, _ atoms: [Demand], entries: Int, place: FoldedModel.Place
-    ) -> [(node: Int, parts: [Part])]? {
-      let sets = holdings(atoms)
-      let readers = zip(ops, parts).filter { $0.1.contains { $0.demand.uses != 0 } }
-      let sizes = readers.map { sets.count * Set($0.1.map(\.demand)).count }
-      let made = producer == nil ? 1 : Set(parts[0].map(\.produced)).count
-      guard readers.count > 2, sizes.reduce(sets.count * made, +) < entries / 2 else { return nil }
+    /// a table for its conversions from each source and one for each reader.
+    ///
+    /// - Parameters:
+    ///   - made: how many layouts the source gives.
+    ///   - entries: of a table over all of them.
+    private mutating func hold(_ readers: inout Readers, made: Int, entries: Double, place: FoldedModel.Place) {
+      guard readers.holder == nil, readers.ops.count > 2 else { return }
+      let sets = holdings(readers.atoms)
+      let sizes = readers.demands.map { sets.count * Set($0).count }
+      guard Double(sizes.reduce(sets.count * made, +)) < entries / 2 else { return }
       let node = model.operatorNodes.count + holders.count
       holders.append(sets.count)
-      for (op, list) in readers {
-        let asked = list.map(\.demand)
+      for (op, asked) in zip(readers.ops, readers.demands) {
         let table = TableMinimum.Table(scope: [model.nodeOfOperator[op], node], classes: [classes(asked), Array(sets.indices)])
         var entries: [Int64] = []
         entries.reserveCapacity(table.count)
@@ -193,40 +228,35 @@ extension BlockStructure {
         }
         pieces.append(Piece(table: table, place: place, content: .match(entries)))
       }
-      let makers = producer.map { [(node: model.nodeOfOperator[$0], parts: parts[0].map { Part(produced: $0.produced) })] } ?? []
-      return makers + [(node, sets)]
+      readers.holder = (node, sets)
     }
 
     private mutating func addPieces(
-      _ tensor: TensorID, _ readers: [Graph.OperandSite], _ producer: OperatorID?, place: FoldedModel.Place, prices: Bool, keeps: Bool
+      _ tensor: TensorID, _ readers: inout Readers, _ producer: OperatorID?, place: FoldedModel.Place, prices: Bool, keeps: Bool
     ) -> Bool {
-      var ops: [OperatorID] = []
-      if let producer { ops.append(producer) }
-      for site in readers where !ops.contains(site.op) { ops.append(site.op) }
-      var numbering = Numbering()
-      var parts: [[Part]] = []
-      var atoms: [Demand] = []
-      for op in ops {
-        let own = readers.filter { $0.op == op }
-        var list: [Part] = []
-        for strategy in model.strategies[op] {
-          var part = Part()
-          if op == producer {
-            guard let number = numbering.number(strategy.result) else { return false }
-            part.produced = number
-          }
-          for site in own {
-            guard let demand = numbering.demand(model.keptUse(strategy, site)) else { return false }
-            if !atoms.contains(demand) { atoms.append(demand) }
-            part.demand = part.demand.joined(demand)
-          }
-          list.append(part)
+      var made: [Int] = []
+      if let producer {
+        for strategy in model.strategies[producer] {
+          guard let number = readers.numbering.number(strategy.result) else { return false }
+          made.append(number)
         }
-        parts.append(list)
       }
-      var factors = zip(ops, parts).map { (node: model.nodeOfOperator[$0], parts: $1) }
-      let entries = parts.reduce(1.0) { $0 * Double(Set($1).count) }
-      if let held = holding(ops, parts, producer, atoms, entries: Int(min(entries, 1e15)), place: place) { factors = held }
+      let asked = readers.demands.map { $0.map { Part(produced: nil, demand: $0) } }
+      let entries = readers.demands.reduce(Double(max(1, Set(made).count))) { $0 * Double(Set($1).count) }
+      hold(&readers, made: max(1, Set(made).count), entries: entries, place: place)
+      var factors: [(node: Int, parts: [Part])] = []
+      if let holder = readers.holder {
+        if let producer { factors.append((model.nodeOfOperator[producer], made.map { Part(produced: $0) })) }
+        factors.append((holder.node, holder.sets))
+      } else {
+        // A producer that reads its own result's next copy is one node with both.
+        if let producer {
+          let own = readers.ops.firstIndex(of: producer)
+          factors.append(
+            (model.nodeOfOperator[producer], made.enumerated().map { Part(produced: $1, demand: own.map { readers.demands[$0] }?[$0] ?? Demand()) }))
+        }
+        for (op, parts) in zip(readers.ops, asked) where op != producer { factors.append((model.nodeOfOperator[op], parts)) }
+      }
       let table = TableMinimum.Table(scope: factors.map(\.node), classes: factors.map { classes($0.parts) })
       guard table.count <= Self.largestPiece else { return false }
       let classParts = zip(factors.map(\.parts), table.representatives).map { parts, representatives in representatives.map { parts[$0] } }
@@ -241,7 +271,7 @@ extension BlockStructure {
       let ownIsKept = producer != nil && model.producerKeeps(tensor)
       let (pairs, pairOfEntry) = pairs(classParts, tellsProducers: !producers.isEmpty, ownIsKept: ownIsKept)
       let conversions = Conversions(
-        tensor: tensor, layouts: numbering.layouts, produced: producers, carriesGradient: model.trains && model.pricing.needsGradient[tensor],
+        tensor: tensor, layouts: readers.numbering.layouts, produced: producers, carriesGradient: model.trains && model.pricing.needsGradient[tensor],
         isRevived: model.isRevived(tensor), holds: keeps && model.isShared(tensor), pairs: pairs, pairOfEntry: pairOfEntry)
       pieces.append(Piece(table: table, place: place, content: .conversions(conversions)))
       return true

@@ -92,6 +92,7 @@ final class KnownStructures {
     /// The mesh axes that split anything: weights can be shared out over these alone.
     let meshAxes: Int
     let ties: Ties
+    let zero: ZeROStage?
     let recompute: [Recompute]
     let variants: Range<SegmentID>?
   }
@@ -112,7 +113,7 @@ final class KnownStructures {
     }
     let mesh = model.pricing.mesh
     let key = Key(
-      strategies: codes, meshAxes: mesh.indices.reduce(mesh.count << 8) { mesh[$1] > 1 ? $0 | 1 << $1 : $0 }, ties: model.ties,
+      strategies: codes, meshAxes: mesh.indices.reduce(mesh.count << 8) { mesh[$1] > 1 ? $0 | 1 << $1 : $0 }, ties: model.ties, zero: model.zero,
       recompute: model.recompute, variants: variants)
     if let found = known[key] { return found }
     if known.count == Self.most { known.removeAll() }

@@ -89,6 +89,8 @@ struct FoldedModel {
   let recompute: [Recompute]
   /// Which readers of tied parameters hold a copy of their own.
   let ties: Ties
+  /// The ZeRO stage of all weights that can have it; nil where each has a choice.
+  let zero: ZeROStage?
   /// Where stages are on devices of several kinds, the same choices at the prices of each; the nodes' and edges' own are then the least of them.
   private(set) var kinds: [FoldedModel] = []
   /// The link from the last stage to the first, where it is another than the one between neighbours.
@@ -141,7 +143,7 @@ struct FoldedModel {
   ) {
     self.pricing = pricing
     self.runs = runs
-    self.ties = ties
+    (self.ties, self.zero) = (ties, zero)
     self.recompute = recompute ?? pricing.graph.segments.map { _ in .none }
     self.strategies = strategies
     self.resharder = resharder ?? Resharder(pricing)

@@ -188,12 +188,17 @@ struct FrameBounds {
     let held = (0..<frame.stages).map {
       schedule.full(stage: $0, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode)
     }
+    let most = (Int64.max >> 2) / Int64((space.layerCount + 2) * max(1, operators.nodes.count))
     var memory: [Int64] = []
     var rows: [Int: Int] = [:]
     let starts = (0..<frame.stages * schedule.chunks).map { k in
       let inFlight = held[k % frame.stages][k / frame.stages]
       if let known = rows[inFlight] { return known }
-      let parts = Parts(Self.least(operators.nodes, space.request.graph) { $0.resident[$1] + Int64(inFlight) * $0.leastKept[$1] }, space)
+      let parts = Parts(Self.least(operators.nodes, space.request.graph) { node, s in
+          // No more than fits into a sum over all nodes and layers; no device has so much.
+          let (kept, isTooLarge) = node.leastKept[s].multipliedReportingOverflow(by: Int64(inFlight))
+          return min(isTooLarge ? most : kept, most) + node.resident[s]
+        }, space)
       rows[inFlight] = memory.count
       memory += parts.prefix + [parts.before, parts.after]
       return memory.count - parts.count - 3
