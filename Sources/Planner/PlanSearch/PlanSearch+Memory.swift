@@ -32,6 +32,16 @@ extension PlanSearch {
 
   private static let mostRows = 8
 
+  /// The least that the fullest stage of a frame holds, whatever the cut and whatever its layers compute again; less than `known` may be a bound of
+  /// some kinds only.
+  mutating func leastMemoryOfFullest(_ bounds: FrameBounds, _ frame: Space.Frame, atLeast known: Int64) throws -> Int64 {
+    var least = bounds.leastMemoryOfFullest
+    for recompute in space.recomputes.dropFirst() where least >= known {
+      if let other = try self.bounds(frame.recomputing(recompute)) { least = min(least, other.leastMemoryOfFullest) }
+    }
+    return least
+  }
+
   /// The least that a row can hold, and a choice with which it does; nil without a choice, or where sums would be out of range.
   private static func least(_ tables: BlockTables, _ row: BlockTables.MemoryRow, limit: Int64) throws -> (bytes: Int64, choice: [Int])? {
     var objective = BlockTables.Objective(segments: row.copies.map { _ in Configuration.Weights() }) { _ in Configuration.Weights() }
