@@ -128,7 +128,7 @@ package enum Planner {
     guard objective == candidate.objective else {
       throw PlannerError.inconsistent("the search says \(candidate.objective) ticks, pricing its plan from scratch gives \(objective)")
     }
-    guard prediction.memory <= prediction.memoryLimit || space.request.ignoresMemoryLimit else {
+    guard prediction.memory <= space.request.memoryLimit ?? prediction.memoryLimit || space.request.ignoresMemoryLimit else {
       throw PlannerError.inconsistent("the plan needs \(prediction.memory), more than the \(prediction.memoryLimit) that the search allowed")
     }
     return (decision, prediction)

@@ -83,9 +83,11 @@ struct EstimateCommand: ParsableCommand {
       if output != "-", format == .json { summary.json(output: output).printLine() }
       return
     }
-    let infeasibility = Infeasibility(degrees, request, memory)
+    var infeasibility = Infeasibility(degrees, request, memory)
+    infeasibility.explain()
+    if output != nil { note("no plan was written") }
     if output != "-", format == .json { summary.json(output: nil).adding(infeasibility.json).printLine() }
-    throw Failure(code: Failure.nothingFits, infeasibility.text + (output == nil ? "" : "\nno plan was written"))
+    throw ExitCode(Failure.nothingFits)
   }
 
   /// The degrees that the options name.
