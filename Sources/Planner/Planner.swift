@@ -44,7 +44,8 @@ package enum Planner {
   /// - Throws: `PlannerError`, `HardwareError` for an impossible request; `SearchError` where the solver failed.
   package static func search(_ request: SearchRequest, _ monitor: SearchMonitor? = nil) throws -> PlanOutcome {
     let monitor = monitor ?? SearchMonitor(stop: StopCondition(after: request.timeLimit.map { .seconds($0) }))
-    if request.reversed != nil, request.top == 1 { return try searchOrders(request, monitor) }
+    if request.top > 1 { return try searchDistinct(request, monitor) }
+    if request.reversed != nil { return try searchOrders(request, monitor) }
     return try outcome(explore(request, monitor))
   }
 
