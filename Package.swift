@@ -15,6 +15,10 @@ import PackageDescription
   let kernelSettings: [SwiftSetting] = [.unsafeFlags(["-Ounchecked"], .when(configuration: .release))]
 #endif
 
+// Searches ask millions of times for what their objects hold. That no two accesses to one overlap is checked where the tests run, in debug
+// builds.
+let searchSettings: [SwiftSetting] = [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]
+
 let package = Package(
   name: "tpplan",
   products: [
@@ -35,9 +39,9 @@ let package = Package(
     .target(name: "Documents"),
     .target(name: "ModelGraph", dependencies: ["Quantities", "Documents"]),
     .target(name: "Hardware", dependencies: ["Quantities", "Documents"]),
-    .target(name: "Strategies", dependencies: ["Quantities", "ModelGraph", "Hardware"]),
-    .target(name: "CostModel", dependencies: ["Quantities", "ModelGraph", "Hardware", "Strategies"]),
-    .target(name: "Search", dependencies: ["Quantities", "CGLPK"], swiftSettings: vectorSettings),
+    .target(name: "Strategies", dependencies: ["Quantities", "ModelGraph", "Hardware"], swiftSettings: searchSettings),
+    .target(name: "CostModel", dependencies: ["Quantities", "ModelGraph", "Hardware", "Strategies"], swiftSettings: searchSettings),
+    .target(name: "Search", dependencies: ["Quantities", "CGLPK"], swiftSettings: vectorSettings + searchSettings),
     .target(name: "ShardingProblems", dependencies: ["Documents", "Search", "CZlib"]),
     .target(name: "Plans", dependencies: ["Quantities", "Documents", "ModelGraph", "Hardware", "Strategies"]),
     .target(name: "Lowering", dependencies: ["Quantities", "ModelGraph", "Hardware", "Strategies", "Plans"]),
@@ -46,7 +50,7 @@ let package = Package(
       dependencies: [
         "Quantities", "Documents", "ModelGraph", "Hardware", "Strategies", "CostModel", "Search", "Plans", "Lowering",
         .product(name: "HeapModule", package: "swift-collections"),
-      ]),
+      ], swiftSettings: searchSettings),
     .target(name: "Kernels", dependencies: ["COpenBLAS"], swiftSettings: kernelSettings),
     .target(
       name: "Execution",

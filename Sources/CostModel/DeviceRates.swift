@@ -47,7 +47,12 @@ extension Precision {
   package static let forPlans: [Precision] = [.bf16, .fp16, .fp32]
 
   /// Bytes of an activation, and of a weight as kernels read it.
-  package var elementBytes: Int { self == .fp32 ? 4 : 2 }
+  package var elementBytes: Int {
+    switch self {
+    case .fp32: 4
+    case .tf32, .bf16, .fp16, .fp8: 2
+    }
+  }
   /// Whether fp32 master weights are kept beside the ones that kernels read.
   package var isMixed: Bool { elementBytes < 4 }
   /// Gradients are accumulated in fp32.

@@ -19,6 +19,65 @@ extension PipelineTimeline {
     return plain(at: stage, of: stages, schedule: schedule, microBatches: microBatches, mode: mode)
   }
 
+  /// Of these chains the first of the longest, for given durations of the virtual stages; only that one is made.
+  package static func longestBound(_ times: [StageTimes], stages: Int, schedule: Schedule, microBatches: Int, mode: Mode) -> Path {
+    let lengths = lengths(times, stages: stages, schedule: schedule, microBatches: Int64(microBatches), mode: mode)
+    var longest = lengths[0]
+    for length in lengths where length.length > longest.length { longest = length }
+    return bounds(at: longest.stage, of: stages, schedule: schedule, microBatches: microBatches, mode: mode)[longest.number]
+  }
+
+  /// What the chains through each stage take, in their order.
+  private static func lengths(
+    _ t: [StageTimes], stages p: Int, schedule: Schedule, microBatches m: Int64, mode: Mode
+  ) -> [(stage: Int, number: Int, length: Int64)] {
+    var lengths: [(stage: Int, number: Int, length: Int64)] = []
+    lengths.reserveCapacity(4 * p)
+    let count = t.count
+    let once = stride(from: 0, to: count, by: p).reduce(Int64(0)) { $0 + t[$1].once }
+    /// All forward passes with their messages, and from the last chunk of s on, the way back to it.
+    let forward = (0..<count).reduce(Int64(0)) { $0 + t[$1].forward + ($1 < count - 1 ? t[$1].sendForward : 0) }
+    var returning = (count - p + 1..<max(count, count - p + 1)).reduce(Int64(0)) { $0 + t[$1].backward + t[$1 - 1].sendBackward }
+    // What comes before stage s: its first micro-batch's way there, and its last one's way back.
+    var (filled, drained): (Int64, Int64) = (0, 0)
+    for s in 0..<p {
+      var (ownForward, ownBackward, ownOnce, spared): (Int64, Int64, Int64, Int64) = (0, 0, 0, 0)
+      for k in stride(from: s, to: count, by: p) {
+        ownForward += t[k].forward
+        ownBackward += t[k].backward
+        ownOnce += t[k].once
+      }
+      var number = 0
+      func add(_ length: Int64) {
+        lengths.append((s, number, length))
+        number += 1
+      }
+      func addEnds(_ length: Int64) {
+        add(length + drained + once)
+        if s > 0 { add(length + ownOnce) }
+      }
+      if case .interleaved = schedule {
+        if mode == .forward {
+          let left = (count - p + s..<count - 1).reduce(Int64(0)) { $0 + t[$1 + 1].forward + t[$1].sendForward }
+          add(filled + m * ownForward + left)
+        } else {
+          addEnds(filled + m * (ownForward + ownBackward))
+          schedule.forEachChunkBeforeBackward(stage: s, stages: p, microBatches: Int(m)) { spared += Int64($1) * t[$0 * p + s].forward }
+          addEnds(forward + returning + m * (ownForward + ownBackward) - spared)
+        }
+      } else if mode == .forward {
+        add(forward + (m - 1) * ownForward)
+      } else {
+        let spared = Int64(schedule.sparedPasses(stage: s, stages: p, microBatches: Int(m), mode: mode))
+        addEnds(forward + (m - spared) * ownForward + m * ownBackward + returning)
+      }
+      filled += t[s].forward + t[s].sendForward
+      drained += t[s].backward + t[s].sendBackward
+      if s + 1 < p { returning -= t[count - p + s + 1].backward + t[count - p + s].sendBackward }
+    }
+    return lengths
+  }
+
   /// For each stage s: fill the pipeline, come back to s with the first backward pass, and do there what is left, m backward passes and m−w_s
   /// forward passes, where w_s is how many the schedule lets s do before its first backward pass. One chain then drains the pipeline:
   /// Σ_r (f_r + b_r) + (m−1)·b_s + (m−w_s)·f_s + o_0; the other ends with what s does once per step:

@@ -7,34 +7,66 @@ import Strategies
 /// Prices operators, conversions and boundaries for one graph, mesh and device.
 package final class Pricing: Sendable {
   /// A graph at its sizes, with what its operators' rules say.
-  package struct Model: Sendable {
+  package final class Model: Sendable {
     package let graph: Graph
     package let rules: [OperatorRule]
     package let needsGradient: [Bool]
     /// The axes along which positions may stand in any order.
     package let reorderable: [Bool]
     /// Of each tensor, at hand for thousands of questions.
-    fileprivate let isParameter: [Bool]
-    fileprivate let isActivation: [Bool]
-    fileprivate let shapes: [[Int]]
-    fileprivate let isInteger: [Bool]
+    fileprivate let tensors: [TensorFacts]
+    fileprivate let operators: [OperatorFacts]
 
     package init(_ graph: Graph, _ mode: Mode) {
       self.graph = graph
+      let rules = graph.operators.indices.map { OperatorRules.rule(for: $0, in: graph) }
+      let needsGradient = mode == .train ? graph.reachesLoss() : [Bool](repeating: false, count: graph.tensors.count)
       reorderable = SequenceOrder.reorderable(in: graph)
-      isParameter = graph.tensors.map(\.isParameter)
-      isActivation = graph.tensors.map(\.isActivation)
-      shapes = graph.tensors.indices.map { graph.shape($0) }
-      isInteger = graph.tensors.map { if case .input(let kind) = $0.kind { kind.isInteger } else { false } }
-      rules = graph.operators.indices.map { OperatorRules.rule(for: $0, in: graph) }
-      needsGradient = mode == .train ? graph.reachesLoss() : [Bool](repeating: false, count: graph.tensors.count)
+      let operators = graph.operators.enumerated().map { op, own in
+        // The backward pass runs an operator whose result's gradient is there, and that of an operand is wanted.
+        let hasBackward = mode == .train && needsGradient[own.result] && own.operands.contains { needsGradient[$0] }
+        let wanted = own.operands.map { needsGradient[$0] }
+        return OperatorFacts(
+          operands: own.operands, result: own.result, hasBackward: hasBackward, wanted: wanted,
+          keeps: own.operands.enumerated().map { position, tensor in
+            hasBackward && graph.tensors[tensor].isActivation && rules[op].keeps(position, forGradientsOf: wanted)
+          })
+      }
+      tensors = graph.tensors.indices.map { tensor in
+        let isInteger = if case .input(let kind) = graph.tensors[tensor].kind { kind.isInteger } else { false }
+        return TensorFacts(
+          shape: graph.shape(tensor), isParameter: graph.tensors[tensor].isParameter, isActivation: graph.tensors[tensor].isActivation,
+          isInteger: isInteger,
+          isKeptAsLogits: graph.consumers[tensor].contains { site in
+            operators[site.op].keeps[site.operand] && rules[site.op].interior.contains { rules[site.op].isReduced($0.axis) }
+          })
+      }
+      (self.rules, self.needsGradient, self.operators) = (rules, needsGradient, operators)
     }
   }
 
+  fileprivate struct TensorFacts {
+    let shape: [Int]
+    let isParameter: Bool
+    let isActivation: Bool
+    let isInteger: Bool
+    /// Whether a cross-entropy keeps it for backward.
+    let isKeptAsLogits: Bool
+  }
+
+  fileprivate struct OperatorFacts {
+    let operands: [TensorID]
+    let result: TensorID
+    let hasBackward: Bool
+    /// For each operand whether its gradient is wanted, and whether backward reads its values, so that they are kept.
+    let wanted: [Bool]
+    let keeps: [Bool]
+  }
+
   private let model: Model
-  package var graph: Graph { model.graph }
-  package var rules: [OperatorRule] { model.rules }
-  package var needsGradient: [Bool] { model.needsGradient }
+  package let graph: Graph
+  package let rules: [OperatorRule]
+  package let needsGradient: [Bool]
   package let mesh: [Int]
   package let rates: DeviceRates
   package let job: Job
@@ -54,6 +86,7 @@ package final class Pricing: Sendable {
   ) {
     precondition(placements.count == 1 << mesh.count)
     self.model = model
+    (graph, rules, needsGradient) = (model.graph, model.rules, model.needsGradient)
     self.mesh = mesh
     self.rates = rates
     self.job = job
@@ -75,7 +108,12 @@ package final class Pricing: Sendable {
 
   /// The time of a collective over some mesh axes.
   package func collective(_ kind: CollectiveKind, bytes: Bytes, axes: [Int]) -> Seconds {
-    CollectiveCost.time(kind, bytes: bytes, on: placements[axes.reduce(0) { $0 | 1 << $1 }])
+    collective(kind, bytes: bytes, over: axes.reduce(0) { $0 | 1 << $1 })
+  }
+
+  /// The same over a set of mesh axes: bit a is axis a.
+  package func collective(_ kind: CollectiveKind, bytes: Bytes, over set: Int) -> Seconds {
+    CollectiveCost.time(kind, bytes: bytes, on: placements[set])
   }
 
   /// The time in which every rank sends its neighbour on the ring over some mesh axes so many bytes.
@@ -87,7 +125,7 @@ package final class Pricing: Sendable {
 
   /// The bytes of a tensor's largest shard.
   package func bytes(_ tensor: TensorID, _ layout: Layout, bytesPerElement: Int? = nil) -> Bytes {
-    Bytes(largestCount(model.shapes[tensor], layout) * Double(bytesPerElement ?? elementBytes(tensor)))
+    Bytes(largestCount(model.tensors[tensor].shape, layout) * Double(bytesPerElement ?? elementBytes(tensor)))
   }
 
   /// The number of elements of a tensor's largest shard.
@@ -98,70 +136,65 @@ package final class Pricing: Sendable {
     return count
   }
 
-  package func isParameter(_ tensor: TensorID) -> Bool { model.isParameter[tensor] }
-  package func isActivation(_ tensor: TensorID) -> Bool { model.isActivation[tensor] }
-  package func shape(_ tensor: TensorID) -> [Int] { model.shapes[tensor] }
+  package func isParameter(_ tensor: TensorID) -> Bool { model.tensors[tensor].isParameter }
+  package func isActivation(_ tensor: TensorID) -> Bool { model.tensors[tensor].isActivation }
+  package func shape(_ tensor: TensorID) -> [Int] { model.tensors[tensor].shape }
 
   /// Whole numbers take 4 bytes, everything else what the precision says.
   package func elementBytes(_ tensor: TensorID) -> Int {
-    model.isInteger[tensor] ? 4 : precision.elementBytes
+    model.tensors[tensor].isInteger ? 4 : precision.elementBytes
   }
 
   /// Whether the backward pass of `op` reads this operand's values, so that they are kept; parameters and inputs are at hand anyway.
-  package func keeps(_ op: OperatorID, operand: Int) -> Bool {
-    let operands = graph.operators[op].operands
-    return hasBackward(op) && isActivation(operands[operand])
-      && rules[op].keeps(operand, forGradientsOf: operands.map { needsGradient[$0] })
-  }
+  package func keeps(_ op: OperatorID, operand: Int) -> Bool { model.operators[op].keeps[operand] }
 
   /// Whether the backward pass of `op` reads its own result's values.
   package func keepsResult(_ op: OperatorID) -> Bool { hasBackward(op) && rules[op].keepsResult }
 
   /// Whether the backward pass runs `op`: its result's gradient is there, and that of an operand is wanted.
-  package func hasBackward(_ op: OperatorID) -> Bool {
-    let op = graph.operators[op]
-    return job.mode == .train && needsGradient[op.result] && op.operands.contains { needsGradient[$0] }
-  }
+  package func hasBackward(_ op: OperatorID) -> Bool { model.operators[op].hasBackward }
 
   /// The bytes of a tensor that is kept in a layout. The logits of a cross-entropy are kept in fp32, whatever the precision (Megatron-LM and
   /// PyTorch both do).
   package func keptBytes(_ tensor: TensorID, _ layout: Layout) -> Bytes {
-    let isLogits = graph.consumers[tensor].contains { site in
-      keeps(site.op, operand: site.operand) && rules[site.op].interior.contains { rules[site.op].isReduced($0.axis) }
-    }
-    return bytes(tensor, layout, bytesPerElement: isLogits ? 4 : nil)
+    bytes(tensor, layout, bytesPerElement: model.tensors[tensor].isKeptAsLogits ? 4 : nil)
   }
 
   /// What one strategy of an operator costs, without its weights.
   package func cost(_ op: OperatorID, _ strategy: Strategy) -> OperatorCost {
+    withUnsafeTemporaryAllocation(of: Double.self, capacity: rules[op].iteration.count) { local in
+      measure(rules[op], strategy, into: local)
+      return cost(op, strategy, local)
+    }
+  }
+
+  /// - Parameter local: the extents of the largest local iteration space.
+  private func cost(_ op: OperatorID, _ strategy: Strategy, _ local: UnsafeMutableBufferPointer<Double>) -> OperatorCost {
     let rule = rules[op]
-    let operands = graph.operators[op].operands
-    let result = graph.operators[op].result
-    let local = localExtents(rule, strategy)
+    let own = model.operators[op]
     let share = 1 / Double(sharers ?? 1)
-    let trains = hasBackward(op)
+    let trains = own.hasBackward
     var cost = OperatorCost(
       forward: .zero, backward: .zero, interior: .zero, extras: .zero, transient: .zero)
 
-    let operandBytes = zip(operands, strategy.operands).map { bytes($0, $1.forward) }
-    let resultBytes = bytes(result, strategy.result)
-    let moved = operandBytes.reduce(resultBytes, +)
+    func operandBytes(_ position: Int) -> Bytes { bytes(own.operands[position], strategy.operands[position].forward) }
+    let resultBytes = bytes(own.result, strategy.result)
+    let moved = own.operands.indices.reduce(resultBytes) { $0 + operandBytes($1) }
+    func product(_ axes: [Int], _ first: Double) -> Double { axes.reduce(first) { $0 * local[$1] } }
 
     switch rule.work {
     case .product(let batch, let m, let n, let k):
-      let work = FLOPs(2 * (batch + m + n + k).reduce(share) { $0 * local[$1] })
-      let inner = depth(k, rule, local)
-      cost.forward = rates.product(work, depth: inner, moving: moved)
+      let work = FLOPs(2 * product(k, product(n, product(m, product(batch, share)))))
+      cost.forward = rates.product(work, depth: depth(k, rule, local), moving: moved)
       if trains {
         // dX contracts what forward produced, dW what it spread over.
-        for (position, extents) in [n, m].enumerated() where needsGradient[operands[position]] {
-          cost.backward += rates.product(work, depth: depth(extents, rule, local), moving: moved)
-        }
+        if own.wanted[0] { cost.backward += rates.product(work, depth: depth(n, rule, local), moving: moved) }
+        if own.wanted[1] { cost.backward += rates.product(work, depth: depth(m, rule, local), moving: moved) }
       }
     case .attention(let causal, let samples, let queries, let keys, let depth):
-      let work = FLOPs(4 * (samples + [queries, keys, depth]).reduce(share) { $0 * local[$1] })
+      let work = FLOPs(4 * product(samples, share) * local[queries] * local[keys] * local[depth])
       let block = AttentionBlock(work: work, moving: moved, result: resultBytes)
-      if let ring = rule.ring, !strategy.meshAxes(on: ring.axis).isEmpty {
+      if let ring = rule.ring, strategy.meshSet(on: ring.axis) != 0 {
         price(ring, of: op, strategy, block, isCausal: causal, queries: queries, into: &cost)
       } else {
         let share = causal ? causalShare(of: op, queries: queries, strategy) : 1
@@ -171,9 +204,14 @@ package final class Pricing: Sendable {
     case .stream(let readings):
       let read = moved - resultBytes
       cost.forward = rates.stream(read * Double(readings) + resultBytes)
-      let keptBytes = zip(operandBytes, rule.keepsOperand).reduce(resultBytes) { $1.1 ? $0 + $1.0 : $0 }
-      let written = zip(operands, operandBytes).reduce(Bytes.zero) { needsGradient[$1.0] ? $0 + $1.1 : $0 }
-      if trains { cost.backward = rates.stream(keptBytes * Double(readings) + written) }
+      if trains {
+        var (kept, written) = (resultBytes, Bytes.zero)
+        for position in own.operands.indices {
+          if rule.keepsOperand[position] { kept += operandBytes(position) }
+          if own.wanted[position] { written += operandBytes(position) }
+        }
+        cost.backward = rates.stream(kept * Double(readings) + written)
+      }
     case .gather:
       cost.forward = rates.stream(resultBytes * 2)
       if trains { cost.backward = rates.stream(resultBytes * 3) }
@@ -181,10 +219,9 @@ package final class Pricing: Sendable {
     }
 
     for interior in rule.interior {
-      let axes = strategy.meshAxes(on: interior.axis)
-      if axes.isEmpty { continue }
-      let size = Bytes(interior.spans.reduce(4 * share) { $0 * local[$1] })
-      let time = collective(.allReduce, bytes: size, axes: axes)
+      let axes = strategy.meshSet(on: interior.axis)
+      if axes == 0 { continue }
+      let time = collective(.allReduce, bytes: Bytes(product(interior.spans, 4 * share)), over: axes)
       cost.interior += time * interior.count
       cost.forward += time * interior.count
       if trains {
@@ -193,12 +230,12 @@ package final class Pricing: Sendable {
       }
     }
     if trains {
-      for extra in rule.keepsExtra { cost.extras += Bytes(extra.spans.reduce(share * Double(extra.bytesPerElement)) { $0 * local[$1] }) }
+      for extra in rule.keepsExtra { cost.extras += Bytes(product(extra.spans, share * Double(extra.bytesPerElement))) }
     }
     cost.transient += resultBytes
     if trains {
       cost.transient += resultBytes
-      for (position, tensor) in operands.enumerated() where needsGradient[tensor] && !isParameter(tensor) {
+      for (position, tensor) in own.operands.enumerated() where own.wanted[position] && !isParameter(tensor) {
         cost.transient += bytes(tensor, strategy.operands[position].gradient)
       }
     }
@@ -206,15 +243,20 @@ package final class Pricing: Sendable {
   }
 
   /// The extents of the largest local iteration space.
-  private func localExtents(_ rule: OperatorRule, _ strategy: Strategy) -> [Double] {
-    guard sharers != nil else { return strategy.localExtents(rule, mesh: mesh).map(Double.init) }
-    var extents = rule.iteration.map { Double($0.extent) }
-    for (loop, parts) in strategy.parts(rule, mesh: mesh).enumerated() { extents[loop] /= min(Double(parts), extents[loop]) }
-    return extents
+  private func measure(_ rule: OperatorRule, _ strategy: Strategy, into local: UnsafeMutableBufferPointer<Double>) {
+    for (loop, axis) in rule.iteration.enumerated() { local.initializeElement(at: loop, to: Double(axis.extent)) }
+    for (meshAxis, iterationAxis) in strategy.assignment.enumerated() {
+      guard let iterationAxis else { continue }
+      let parts = Double(mesh[meshAxis])
+      for loop in rule.iteration[iterationAxis].splits {
+        // Extents and parts are whole numbers far below 2^53, so that quotients are rounded up exactly.
+        local[loop] = sharers == nil ? (local[loop] / parts).rounded(.up) : local[loop] / min(parts, Double(rule.iteration[loop].extent))
+      }
+    }
   }
 
   /// The inner extent of a product, on which its efficiency depends; whole in a lower bound.
-  private func depth(_ axes: [Int], _ rule: OperatorRule, _ local: [Double]) -> Double {
+  private func depth(_ axes: [Int], _ rule: OperatorRule, _ local: UnsafeMutableBufferPointer<Double>) -> Double {
     axes.reduce(1) { $0 * (sharers == nil ? local[$1] : Double(rule.iteration[$1].extent)) }
   }
 

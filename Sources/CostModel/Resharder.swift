@@ -61,6 +61,12 @@ package final class Resharder {
     return guide == nil ? table(tensor).time(from: from, to: to) : path(tensor, from: from, to: to)?.time
   }
 
+  /// The times of the cheapest ways from each of some layouts to each of others, one source after the other; infinite where there is none.
+  package func times(_ tensor: TensorID, from: [Layout], to: [Layout]) -> [Double] {
+    if guide == nil, others.isEmpty { return table(tensor).times(from: from, to: to) }
+    return from.flatMap { source in to.map { time(tensor, from: source, to: $0)?.value ?? .infinity } }
+  }
+
   /// The time of one step on a tensor.
   package func time(_ step: ReshardingStep, shape: [Int], bytesPerElement: Int, from: Layout) -> Seconds {
     func bytes(_ layout: Layout) -> Bytes { Bytes(pricing.largestCount(shape, layout) * Double(bytesPerElement)) }
@@ -87,17 +93,22 @@ package final class Resharder {
   private final class Table {
     private let axes: Int
     private let base: Int
+    private let count: Int
     private var steps: [[(step: ReshardingStep, to: Int, time: Double)]]
-    /// For each explored source, the time to every layout and the last step's origin and number.
-    private var explored: [(time: [Double], origin: [(layout: Int, step: Int)])?]
+    /// By source and target, once the source is explored: the time, and the last step's origin and number.
+    private var times: [Double]
+    private var origins: [(layout: Int32, step: Int32)]
+    private var isExplored: [Bool]
 
     init(shape: [Int], mesh: [Int], price: (ReshardingStep, Layout) -> Seconds) {
       axes = mesh.count
       base = shape.count + 2
-      let count = (0..<mesh.count).reduce(1) { total, _ in total * (shape.count + 2) }
+      count = (0..<mesh.count).reduce(1) { total, _ in total * (shape.count + 2) }
       steps = []
       steps.reserveCapacity(count)
-      explored = .init(repeating: nil, count: count)
+      times = .init(repeating: .infinity, count: count * count)
+      origins = .init(repeating: (-1, -1), count: count * count)
+      isExplored = .init(repeating: false, count: count)
       for index in 0..<count {
         let layout = Self.layout(index, axes: axes, base: base)
         steps.append(
@@ -130,51 +141,69 @@ package final class Resharder {
     }
 
     func time(from: Layout, to: Layout) -> Seconds? {
-      let time = explore(Self.index(from, base: base)).time[Self.index(to, base: base)]
+      let source = Self.index(from, base: base)
+      if !isExplored[source] { explore(source) }
+      let time = times[source * count + Self.index(to, base: base)]
       return time.isFinite ? Seconds(time) : nil
+    }
+
+    func times(from: [Layout], to: [Layout]) -> [Double] {
+      let targets = to.map { Self.index($0, base: base) }
+      var all: [Double] = []
+      all.reserveCapacity(from.count * to.count)
+      for layout in from {
+        let source = Self.index(layout, base: base)
+        if !isExplored[source] { explore(source) }
+        for target in targets { all.append(times[source * count + target]) }
+      }
+      return all
     }
 
     func path(from: Layout, to: Layout) -> Path? {
       let source = Self.index(from, base: base)
-      let (time, origin) = explore(source)
+      if !isExplored[source] { explore(source) }
       var place = Self.index(to, base: base)
-      guard time[place].isFinite else { return nil }
-      let total = time[place]
+      let total = times[source * count + place]
+      guard total.isFinite else { return nil }
       var way: [ReshardingStep] = []
       while place != source {
-        let last = origin[place]
-        way.append(steps[last.layout][last.step].step)
-        place = last.layout
+        let last = origins[source * count + place]
+        way.append(steps[Int(last.layout)][Int(last.step)].step)
+        place = Int(last.layout)
       }
       return Path(steps: way.reversed(), time: Seconds(total))
     }
 
     /// Ties go to fewer steps, then to the layout of the lower number.
-    private func explore(_ source: Int) -> (time: [Double], origin: [(layout: Int, step: Int)]) {
-      if let known = explored[source] { return known }
-      let count = steps.count
-      var time = [Double](repeating: .infinity, count: count)
-      var length = [Int](repeating: .max, count: count)
-      var origin = [(layout: Int, step: Int)](repeating: (-1, -1), count: count)
-      var settled = [Bool](repeating: false, count: count)
-      (time[source], length[source]) = (0, 0)
-      while true {
-        var next = -1
-        for layout in 0..<count where !settled[layout] && time[layout].isFinite {
-          if next < 0 || (time[layout], length[layout]) < (time[next], length[next]) { next = layout }
-        }
-        if next < 0 { break }
-        settled[next] = true
-        for (number, step) in steps[next].enumerated() where !settled[step.to] {
-          let candidate = (time[next] + step.time, length[next] + 1)
-          if candidate < (time[step.to], length[step.to]) {
-            (time[step.to], length[step.to]) = candidate
-            origin[step.to] = (next, number)
+    private func explore(_ source: Int) {
+      isExplored[source] = true
+      let (count, first) = (count, source * count)
+      times.withUnsafeMutableBufferPointer { times in
+        withUnsafeTemporaryAllocation(of: Int.self, capacity: count) { length in
+          withUnsafeTemporaryAllocation(of: Bool.self, capacity: count) { settled in
+            length.initialize(repeating: .max)
+            settled.initialize(repeating: false)
+            (times[first + source], length[source]) = (0, 0)
+            while true {
+              var next = -1
+              for layout in 0..<count where !settled[layout] && times[first + layout].isFinite {
+                if next < 0 || (times[first + layout], length[layout]) < (times[first + next], length[next]) { next = layout }
+              }
+              if next < 0 { break }
+              settled[next] = true
+              let own = steps[next]
+              for number in own.indices where !settled[own[number].to] {
+                let to = own[number].to
+                let candidate = (times[first + next] + own[number].time, length[next] + 1)
+                if candidate < (times[first + to], length[to]) {
+                  (times[first + to], length[to]) = candidate
+                  origins[first + to] = (Int32(next), Int32(number))
+                }
+              }
+            }
           }
         }
       }
-      explored[source] = (time, origin)
-      return (time, origin)
     }
   }
 }

@@ -48,9 +48,14 @@ extension Pricing {
     ZeROStage.possible(op, strategy, in: graph, mesh: mesh, needsGradient: needsGradient)
   }
 
-  /// What the weights of an operator cost under a strategy. `ownsParameter[k]` is false for a parameter that another operator's cost already
-  /// counts (a tie).
-  package func weights(_ op: OperatorID, _ strategy: Strategy, _ zero: ZeROStage, ownsParameter: [Bool]) -> WeightsCost {
+  /// What the weights of an operator cost under a strategy.
+  ///
+  /// - Parameters:
+  ///   - ownsParameter: for each operand; false for a parameter that another operator's cost already counts (a tie).
+  ///   - listsCollectives: whether they are wanted one by one.
+  package func weights(
+    _ op: OperatorID, _ strategy: Strategy, _ zero: ZeROStage, ownsParameter: [Bool], listsCollectives: Bool = true
+  ) -> WeightsCost {
     var cost = WeightsCost()
     let operands = graph.operators[op].operands
     let trains = job.mode == .train && needsGradient[graph.operators[op].result]
@@ -61,8 +66,8 @@ extension Pricing {
         cost.weights += Bytes(count * Double(precision.elementBytes))
         continue
       }
-      let axes = use.sharingAxes(mesh: mesh)
-      let sharers = axes.reduce(1) { $0 * mesh[$1] }
+      let axes = use.sharingSet(mesh: mesh)
+      let sharers = placements[axes].size
       let shard = self.sharers == nil ? (count / Double(sharers)).rounded(.up) : count / Double(sharers)
       func held(_ level: ZeROStage) -> Double { zero >= level ? shard : count }
       let state = precision.masterBytes + (job.optimizer == .adamw ? 8 : 0)
@@ -71,17 +76,20 @@ extension Pricing {
       cost.optimizerState += Bytes(held(.optimizer) * Double(state))
       // The optimizer reads the gradient and its state, and writes state and weight.
       cost.update += rates.stream(Bytes(held(.optimizer) * Double(precision.gradientBytes + 2 * state + 2 * precision.elementBytes)))
-      guard !axes.isEmpty else { continue }
+      guard axes != 0 else { continue }
       let whole = Bytes(count * Double(precision.elementBytes))
       let gradient = Bytes(count * Double(precision.gradientBytes))
       func add(_ kind: CollectiveKind, _ bytes: Bytes, _ occasion: WeightsCost.Occasion) {
-        let time = collective(kind, bytes: bytes, axes: axes)
+        let time = collective(kind, bytes: bytes, over: axes)
         switch occasion {
         case .forward: cost.forward += time
         case .backward: cost.backward += time
         case .beforeUpdate, .afterUpdate: cost.gradientSync += time
         }
-        cost.collectives.append(.init(operand: position, kind: kind, axes: axes, bytes: bytes, time: time, occasion: occasion))
+        if listsCollectives {
+          cost.collectives.append(
+            .init(operand: position, kind: kind, axes: use.sharingAxes(mesh: mesh), bytes: bytes, time: time, occasion: occasion))
+        }
       }
       switch zero {
       case .none: add(.allReduce, gradient, .beforeUpdate)

@@ -19,7 +19,7 @@ import Strategies
 /// max(nu, nx) ≥ nu + max(0, x − u).
 ///
 /// A collective over two axes of one level starts once, so each of them has half of that (`AxisPlacement.relaxed`).
-struct AxisBounds {
+final class AxisBounds {
   private struct Axis: Hashable {
     let size: Int
     let placement: AxisPlacement
@@ -37,8 +37,8 @@ struct AxisBounds {
     let model: FoldedModel
     let minimum: BlockMinimum
 
-    fileprivate init(size: Int, _ model: FoldedModel) {
-      (self.size, self.model, minimum) = (size, model, BlockMinimum(model))
+    fileprivate init(size: Int, _ model: FoldedModel, _ structures: KnownStructures) {
+      (self.size, self.model, minimum) = (size, model, BlockMinimum(model, structures: structures))
     }
   }
 
@@ -48,6 +48,7 @@ struct AxisBounds {
   private let model: Pricing.Model
   private let rates: DeviceRates
   private let link: Link?
+  private let structures: KnownStructures
   private let ties: Ties
   private let size: Int
   /// For each schedule.
@@ -61,8 +62,11 @@ struct AxisBounds {
   private var problems: [ProblemKey: Problem] = [:]
   private var excesses: [Axis: [[Int64]]] = [:]
 
-  init(_ space: Space, stages: Int, size: Int, microBatches: Int, model: Pricing.Model, rates: DeviceRates, link: Link?) throws {
+  init(
+    _ space: Space, stages: Int, size: Int, microBatches: Int, model: Pricing.Model, rates: DeviceRates, link: Link?, structures: KnownStructures
+  ) throws {
     self.space = space
+    self.structures = structures
     self.stages = stages
     self.microBatches = microBatches
     self.model = model
@@ -76,7 +80,7 @@ struct AxisBounds {
     let pricing = Pricing(
       model: model, mesh: [1], rates: rates, job: space.job(microBatches: microBatches), placements: [alone, alone], tick: space.tick, sharers: size)
     let base = FoldedModel(
-      pricing: pricing, strategies: pricing.rules.map { Strategy.all(for: $0, mesh: [1]) }, ties: ties,
+      pricing: pricing, strategies: structures.strategies(pricing.rules, mesh: [1]), ties: ties,
       recompute: space.recompute(Space.Frame(stages: stages, mesh: [1], microBatches: microBatches)), link: link)
     self.chains = chains
     self.schedules = schedules
@@ -95,7 +99,7 @@ struct AxisBounds {
   /// A lower bound of the step on a mesh, whatever the schedule and the cut.
   ///
   /// - Parameter cutoff: where some axes reach it, the others are not looked at.
-  mutating func bound(_ placed: Space.Placed, mesh: [Int], cutoff: Int64 = .max) throws -> Int64 {
+  func bound(_ placed: Space.Placed, mesh: [Int], cutoff: Int64 = .max) throws -> Int64 {
     var total = [[Int64]](repeating: [], count: chains.count)
     for number in chains.indices { total[number] = bases[number].indices.map { bases[number][$0] - slacks[number][$0] } }
     for axis in mesh.indices where mesh[axis] > 1 {
@@ -124,12 +128,12 @@ struct AxisBounds {
   }
 
   /// The mesh axes of several devices, each by itself, where layers compute so much again; and the operators where nothing is idle and nothing is sent.
-  mutating func problems(_ placed: Space.Placed, mesh: [Int], _ recompute: Recompute) -> (axes: [Problem], base: Problem) {
+  func problems(_ placed: Space.Placed, mesh: [Int], _ recompute: Recompute) -> (axes: [Problem], base: Problem) {
     let axes = mesh.indices.filter { mesh[$0] > 1 }.map { problem(axis($0, of: mesh, placed), recompute) }
     return (axes, problem(Axis(size: 1, placement: .alone), recompute))
   }
 
-  private mutating func problem(_ axis: Axis, _ recompute: Recompute) -> Problem {
+  private func problem(_ axis: Axis, _ recompute: Recompute) -> Problem {
     let key = ProblemKey(axis: axis, recompute: recompute)
     if let known = problems[key] { return known }
     let pricing = Pricing(
@@ -137,15 +141,15 @@ struct AxisBounds {
       tick: space.tick, sharers: size / axis.size)
     let frame = Space.Frame(stages: stages, mesh: [axis.size], microBatches: microBatches, recompute: recompute)
     let folded = FoldedModel(
-      pricing: pricing, strategies: pricing.rules.map { Strategy.all(for: $0, mesh: [axis.size]) }, ties: ties, recompute: space.recompute(frame),
+      pricing: pricing, strategies: structures.strategies(pricing.rules, mesh: [axis.size]), ties: ties, recompute: space.recompute(frame),
       link: link)
-    let problem = Problem(size: axis.size, folded)
+    let problem = Problem(size: axis.size, folded, structures)
     problems[key] = problem
     return problem
   }
 
   /// What an axis costs over the base, for each schedule and chain.
-  private mutating func excess(_ axis: Axis) throws -> [[Int64]] {
+  private func excess(_ axis: Axis) throws -> [[Int64]] {
     if let known = excesses[axis] { return known }
     let minimum = problem(axis, .none).minimum
     let excess = try chains.indices.map { number in

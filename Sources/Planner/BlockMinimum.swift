@@ -15,9 +15,11 @@ struct BlockMinimum {
 
   private let form: Form
 
-  /// - Parameter model: not connected.
-  init(_ model: FoldedModel, variants: Range<SegmentID>? = nil) {
-    if let tables = BlockTables(model, variants: variants) {
+  /// - Parameters:
+  ///   - model: not connected.
+  ///   - structures: those that are known of the model's graph.
+  init(_ model: FoldedModel, variants: Range<SegmentID>? = nil, structures: KnownStructures? = nil) {
+    if let tables = BlockTables(model, variants: variants, structures: structures) {
       form = .tables(tables)
     } else {
       var model = model
@@ -43,10 +45,11 @@ struct BlockMinimum {
     }
   }
 
-  /// For each operator and each of its strategies, the least sum of a choice that takes it; nil where that is not known.
-  func leastByStrategy(_ objective: BlockTables.Objective) throws -> [[Int64]]? {
+  /// For each operator and each of its strategies, the least sum of a choice that takes it, or where that reaches the cutoff perhaps
+  /// `Problem.forbidden`; nil where it is not known.
+  func leastByStrategy(_ objective: BlockTables.Objective, below cutoff: Int64) throws -> [[Int64]]? {
     guard case .tables(let tables) = form else { return nil }
-    return try tables.leastByStrategy(objective)
+    return try tables.leastByStrategy(objective, below: cutoff)
   }
 
   /// A choice's weighted sum of times, without a price on memory.

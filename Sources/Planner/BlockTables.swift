@@ -11,15 +11,51 @@ import Strategies
 /// A table joins a tensor's producer and all of its readers by the layouts that they give and take; its entries price the conversions, each
 /// paid once, and what is kept for backward.
 struct BlockTables {
-  private struct Piece {
+  /// What a table's entries cost.
+  fileprivate final class Piece {
     let table: TableMinimum.Table
     let place: FoldedModel.Place
-    /// By entry; `Problem.forbidden` in `forward` marks what must not be.
+    let costs: Costs
+
+    init(table: TableMinimum.Table, place: FoldedModel.Place, costs: Costs) { (self.table, self.place, self.costs) = (table, place, costs) }
+  }
+
+  fileprivate enum Costs {
+    /// Whatever is weighted: 0, or `Problem.forbidden`.
+    case match([Int64])
+    case exchange([Int64])
+    case conversions(Conversions)
+  }
+
+  /// By pair of a structure's conversions; `Problem.forbidden` in `forward` marks what must not be.
+  fileprivate final class Conversions {
+    let pairOfEntry: [Int32]
     var forward: [Int64] = []
     var backward: [Int64] = []
     /// Kept for backward per micro-batch in flight, or, where it is computed again, alive during one copy's backward pass; else empty.
     var kept: [Int64] = []
-    var isRevived = false
+    let isRevived: Bool
+    /// Of what is not forbidden.
+    var mostForward: Int64 = 0
+    var mostBackward: Int64 = 0
+
+    init(pairOfEntry: [Int32], isRevived: Bool) { (self.pairOfEntry, self.isRevived) = (pairOfEntry, isRevived) }
+
+    /// For each entry its pair's weighted times, with what `charge` adds to those that are not forbidden.
+    func weighted(_ ofForward: Int64, _ ofBackward: Int64, _ charge: (UnsafeMutableBufferPointer<Int64>) -> Void) -> [Int64] {
+      withUnsafeTemporaryAllocation(of: Int64.self, capacity: forward.count) { costs in
+        for pair in 0..<forward.count {
+          let isForbidden = forward[pair] == Problem.forbidden
+          costs.initializeElement(
+            at: pair, to: isForbidden ? Problem.forbidden : ofForward &* forward[pair] &+ ofBackward &* backward[pair])
+        }
+        charge(costs)
+        return [Int64](unsafeUninitializedCapacity: pairOfEntry.count) { entries, count in
+          count = pairOfEntry.count
+          for entry in 0..<count { entries.initializeElement(at: entry, to: costs[Int(pairOfEntry[entry])]) }
+        }
+      }
+    }
   }
 
   /// What a weighted sum counts, and how often.
@@ -63,25 +99,35 @@ struct BlockTables {
 
   private let model: FoldedModel
   private let pieces: [Piece]
-  /// The numbers of strategies of the nodes after the operators'.
-  private let holders: [Int]
+  /// The number of strategies of all nodes after the operators'.
+  private let held: Int
   private let minimum: TableMinimum
   /// For each operator's node, and that of its weights, where its strategies begin among the costs of all nodes.
   private let starts: [Int]
+  /// Of all these nodes, one after the other.
+  private let times: NodeTimes
 
   /// - Parameters:
   ///   - model: its operators; it need not be connected.
   ///   - variants: segments that are kinds of one layer.
+  ///   - structures: those that are known, of models of one graph (with these variants).
   /// - Returns: nil where the tables would be too large.
-  init?(_ model: FoldedModel, variants: Range<SegmentID>? = nil) {
+  init?(_ model: FoldedModel, variants: Range<SegmentID>? = nil, structures: KnownStructures? = nil) {
+    guard let structure = structures.map({ $0.structure(model, variants) }) ?? BlockStructure(model, variants) else { return nil }
     self.model = model
-    var builder = Builder(model: model)
-    guard builder.addAll(variants) else { return nil }
-    pieces = builder.pieces
-    holders = builder.holders
-    guard let minimum = TableMinimum(strategyCounts: model.operatorNodes.map(\.count) + holders, tables: pieces.map(\.table)) else { return nil }
-    self.minimum = minimum
+    minimum = structure.minimum
+    held = structure.holders.reduce(0, +)
     starts = model.operatorNodes.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1.count) }
+    times = NodeTimes(model.operatorNodes, starts)
+    pieces = structure.pieces.map { piece in
+      switch piece.content {
+      case .match(let entries): Piece(table: piece.table, place: piece.place, costs: .match(entries))
+      case .exchange(let tensor, let first, let second):
+        Piece(table: piece.table, place: piece.place, costs: .exchange(Self.exchange(model, tensor, first, second)))
+      case .conversions(let conversions):
+        Piece(table: piece.table, place: piece.place, costs: .conversions(Self.price(conversions, model, at: piece.place)))
+      }
+    }
   }
 
   /// The least weighted sum over all choices of operators' strategies, and a choice that has it; nil where there is no choice.
@@ -93,12 +139,13 @@ struct BlockTables {
     return (sum - objective.allowance, choice)
   }
 
-  /// For each operator and each of its strategies, the least weighted sum of a choice that takes it.
+  /// For each operator and each of its strategies, the least weighted sum of a choice that takes it; where that reaches the cutoff perhaps
+  /// `Problem.forbidden`.
   ///
   /// - Throws: `SearchError.sumOutOfRange`.
-  func leastByStrategy(_ objective: Objective) throws -> [[Int64]] {
+  func leastByStrategy(_ objective: Objective, below cutoff: Int64) throws -> [[Int64]] {
     let (nodeCosts, tables) = try weighted(objective)
-    let all = try minimum.leastByStrategy(nodeCosts: nodeCosts, tables: tables)
+    let all = try minimum.leastByStrategy(nodeCosts: nodeCosts, tables: tables, below: cutoff + objective.allowance)
     var starts = [0]
     for node in model.operatorNodes { starts.append(starts[starts.count - 1] + node.count) }
     return model.nodeOfOperator.map { node in
@@ -137,25 +184,36 @@ struct BlockTables {
   }
 
   private func weighted(_ objective: Objective) throws -> (nodeCosts: [Int64], tables: [[Int64]]) {
-    var nodeCosts: [Int64] = []
     let memory = objective.price.map { RowWeights($0.row, model) }
-    for (index, node) in model.operatorNodes.enumerated() {
-      let w = objective.segments[node.segment]
-      for s in 0..<node.count {
-        var cost = try w.sum(node, s)
-        if let price = objective.price, let memory { cost += price.ticks(memory.bytes(node, index, s)) }
-        nodeCosts.append(cost)
+    let ticksPerByte = objective.price?.ticksPerByte ?? 0
+    for segment in objective.segments.indices where segment < times.largest.count { try objective.segments[segment].check(times.largest[segment]) }
+    let nodeCosts = [Int64](unsafeUninitializedCapacity: starts[starts.count - 1] + held) { costs, filled in
+      filled = starts[starts.count - 1] + held
+      costs.initialize(repeating: 0)
+      times.add(objective.segments, to: costs.baseAddress!)
+      guard let memory else { return }
+      for (index, node) in model.operatorNodes.enumerated() {
+        let own = costs.baseAddress! + starts[index]
+        memory.forEach(node, index) { own[$0] += BlockTables.Price.ticks(ticksPerByte, $1) }
       }
     }
-    nodeCosts += [Int64](repeating: 0, count: holders.reduce(0, +))
     let tables = try pieces.map { piece in
-      let w = objective.place(piece.place)
-      return try piece.forward.indices.map { entry in
-        if piece.forward[entry] == Problem.forbidden { return Problem.forbidden }
-        var cost =
-          try Configuration.Weights.checked(w.forward, piece.forward[entry]) + Configuration.Weights.checked(w.backward, piece.backward[entry])
-        if !piece.kept.isEmpty, let price = objective.price, let memory { cost += price.ticks(memory.bytes(piece, entry)) }
-        return cost
+      switch piece.costs {
+      case .match(let entries): return entries
+      case .exchange(let times):
+        let weight = objective.place(piece.place).forward
+        return try times.map { try Configuration.Weights.checked(weight, $0) }
+      case .conversions(let conversions):
+        let w = objective.place(piece.place)
+        try w.check((conversions.mostForward, conversions.mostBackward))
+        return conversions.weighted(w.forward, w.backward) { costs in
+          guard let memory, !conversions.kept.isEmpty else { return }
+          let weight = memory.weight(conversions, piece.place)
+          if weight == 0 { return }
+          for pair in costs.indices where costs[pair] < Problem.forbidden {
+            costs[pair] += BlockTables.Price.ticks(ticksPerByte, weight * conversions.kept[pair])
+          }
+        }
       }
     }
     return (nodeCosts, tables)
@@ -169,8 +227,8 @@ struct BlockTables {
         + w.sendForward * node.element.sendForward[s] + w.sendBackward * node.element.sendBackward[s]
     }
     return pieces.reduce(nodes) { sum, piece in
-      let (w, entry) = (objective.place(piece.place), piece.table.index(choice))
-      return sum + w.forward * piece.forward[entry] + w.backward * piece.backward[entry]
+      let (w, times) = (objective.place(piece.place), piece.times(choice))
+      return sum + w.forward * times.forward + w.backward * times.backward
     }
   }
 
@@ -179,9 +237,10 @@ struct BlockTables {
     guard model.kinds.isEmpty else { return nil }
     return configuration.stageTimes(
       model, choice, nodes: model.operatorNodes.indices,
-      conversions: pieces.map { piece in
-        let entry = piece.table.index(choice)
-        return (piece.place, piece.forward[entry], piece.backward[entry])
+      conversions: pieces.compactMap { piece in
+        if case .match = piece.costs { return nil }
+        let times = piece.times(choice)
+        return (piece.place, times.forward, times.backward)
       })
   }
 
@@ -189,7 +248,64 @@ struct BlockTables {
   func memory(_ choice: [Int], _ row: MemoryRow) -> Int64 {
     let weights = RowWeights(row, model)
     let nodes = model.operatorNodes.enumerated().reduce(row.reserved) { $0 + weights.bytes($1.element, $1.offset, choice[$1.offset]) }
-    return pieces.reduce(nodes) { $1.kept.isEmpty ? $0 : $0 + weights.bytes($1, $1.table.index(choice)) }
+    return pieces.reduce(nodes) { sum, piece in
+      guard case .conversions(let conversions) = piece.costs, !conversions.kept.isEmpty else { return sum }
+      return sum + weights.weight(conversions, piece.place) * conversions.kept[Int(conversions.pairOfEntry[piece.table.index(choice)])]
+    }
+  }
+
+  /// The times of operators' nodes.
+  private struct NodeTimes {
+    /// For each node its segment, and where its strategies begin; at the end their number.
+    private let segments: [SegmentID]
+    private let starts: [Int]
+    private var forward: [Int64] = []
+    private var backward: [Int64] = []
+    private var once: [Int64] = []
+    private var sendForward: [Int64] = []
+    private var sendBackward: [Int64] = []
+    /// For each segment the largest of each of its nodes' times.
+    private(set) var largest: [Configuration.Weights] = []
+
+    init(_ nodes: ArraySlice<FoldedModel.Node>, _ starts: [Int]) {
+      segments = nodes.map(\.segment)
+      self.starts = starts
+      for node in nodes {
+        forward += node.forward
+        backward += node.backward
+        once += node.once
+        sendForward += node.sendForward
+        sendBackward += node.sendBackward
+      }
+      largest = .init(repeating: .init(), count: (segments.max() ?? -1) + 1)
+      for (node, segment) in segments.enumerated() {
+        for s in starts[node]..<starts[node + 1] {
+          largest[segment].forward = max(largest[segment].forward, forward[s])
+          largest[segment].backward = max(largest[segment].backward, backward[s])
+          largest[segment].once = max(largest[segment].once, once[s])
+          largest[segment].sendForward = max(largest[segment].sendForward, sendForward[s])
+          largest[segment].sendBackward = max(largest[segment].sendBackward, sendBackward[s])
+        }
+      }
+    }
+
+    /// Adds every strategy's weighted times.
+    func add(_ weights: [Configuration.Weights], to costs: UnsafeMutablePointer<Int64>) {
+      func add(_ times: [Int64], _ weight: (Configuration.Weights) -> Int64) {
+        times.withUnsafeBufferPointer { times in
+          for node in segments.indices {
+            let weight = weight(weights[segments[node]])
+            if weight == 0 { continue }
+            for s in starts[node]..<starts[node + 1] { costs[s] &+= weight &* times[s] }
+          }
+        }
+      }
+      add(forward, \.forward)
+      add(backward, \.backward)
+      add(once, \.once)
+      add(sendForward, \.sendForward)
+      add(sendBackward, \.sendBackward)
+    }
   }
 
   /// How a memory row counts each part.
@@ -209,321 +325,94 @@ struct BlockTables {
         + (running.contains(index) ? node.transient[s] : 0) + (node.segment == segment ? node.revived[s] : 0)
     }
 
-    func bytes(_ piece: Piece, _ entry: Int) -> Int64 {
-      guard case .inside(let own) = piece.place else { return 0 }
-      return piece.isRevived ? (own == segment ? piece.kept[entry] : 0) : Int64(row.kept[own]) * piece.kept[entry]
+    /// The bytes of each of a node's strategies.
+    func forEach(_ node: FoldedModel.Node, _ index: Int, _ body: (_ s: Int, _ bytes: Int64) -> Void) {
+      let (copies, kept) = (Int64(row.copies[node.segment]), Int64(row.kept[node.segment]))
+      let (isRunning, isRevived) = (running.contains(index), node.segment == segment)
+      for s in 0..<node.count {
+        var bytes = copies * node.resident[s] + kept * node.kept[s]
+        if isRunning { bytes += node.transient[s] }
+        if isRevived { bytes += node.revived[s] }
+        body(s, bytes)
+      }
+    }
+
+    /// How often what conversions keep counts.
+    func weight(_ conversions: Conversions, _ place: FoldedModel.Place) -> Int64 {
+      guard case .inside(let own) = place else { return 0 }
+      return conversions.isRevived ? (own == segment ? 1 : 0) : Int64(row.kept[own])
     }
   }
 
-  // MARK: - Building
+  // MARK: - Pricing
 
-  private struct Builder {
-    let model: FoldedModel
-    var pieces: [Piece] = []
-    /// For each node of what is held of a tensor, which come after the operators' nodes, its number of strategies.
-    var holders: [Int] = []
+  private static func exchange(_ model: FoldedModel, _ tensor: TensorID, _ first: [Layout], _ second: [Layout]) -> [Int64] {
+    guard let runs = model.runs else { preconditionFailure("stages with one mesh exchange no gradients of tied weights") }
+    return first.flatMap { a in second.map { model.pricing.ticks(runs.exchange(tensor, a, $0)) } }
+  }
 
-    /// Tables with more entries are left to a `Problem`.
-    static let largestPiece = 1 << 17
-
-    private var graph: Graph { model.graph }
-
-    mutating func addAll(_ variants: Range<SegmentID>?) -> Bool {
-      for op in graph.operators.indices { addWeights(of: op) }
-      for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation {
-        guard addActivation(tensor) else { return false }
+  private static func price(_ structure: BlockStructure.Conversions, _ model: FoldedModel, at place: FoldedModel.Place) -> Conversions {
+    let (tensor, layouts) = (structure.tensor, structure.layouts)
+    // For each of the producer's classes, and each layout that is asked for: the conversions.
+    let there = model.conversions(tensor, from: structure.produced.map(\.result), to: layouts, at: place, isForward: true)
+    let back =
+      structure.carriesGradient ? model.conversions(tensor, from: layouts, to: structure.produced.map(\.gradient), at: place, isForward: false) : []
+    let pricing = model.graph.segment(ofActivation: tensor).map { model.pricing($0) } ?? model.pricing
+    var bytes = structure.holds ? layouts.map { pricing.keptBytes(tensor, $0).whole } : []
+    // In a lower bound from axes by themselves, a copy that two layouts of the mesh have in common must not count on every axis anew: of all but the
+    // first, what a layout takes more than a perfectly shared one.
+    let once = pricing.sharers == nil ? 0 : bytes.min() ?? 0
+    for index in bytes.indices { bytes[index] -= once }
+    func sum(_ costs: [Int64], _ first: Int, by step: Int = 1, _ bits: UInt128) -> Int64 {
+      var (sum, rest) = (Int64(0), bits)
+      while rest != 0 {
+        sum = min(Problem.forbidden, sum + costs[first + step * rest.trailingZeroBitCount])
+        rest &= rest - 1
       }
-      for tensor in graph.tensors.indices where graph.tensors[tensor].isParameter { addTie(tensor) }
-      for segment in (variants ?? 0..<0).dropFirst() { addMatches(of: segment - 1, and: segment) }
-      return true
+      return sum
     }
-
-    /// Classes by equal keys, numbered by first appearance.
-    private func classes<Key: Hashable>(_ keys: [Key]) -> [Int] {
-      var numbers: [Key: Int] = [:]
-      return keys.map { key in
-        if let known = numbers[key] { return known }
-        numbers[key] = numbers.count
-        return numbers.count - 1
+    let costs = Conversions(pairOfEntry: structure.pairOfEntry, isRevived: structure.isRevived)
+    costs.forward.reserveCapacity(structure.pairs.count)
+    costs.backward.reserveCapacity(structure.pairs.count)
+    for pair in structure.pairs {
+      var (forward, backward): (Int64, Int64) = (0, 0)
+      if pair.isForbidden {
+        forward = Problem.forbidden
+      } else if !structure.produced.isEmpty {
+        let producer = Int(pair.producer)
+        forward = sum(there, producer * layouts.count, pair.forward)
+        backward = back.isEmpty ? 0 : sum(back, producer, by: structure.produced.count, pair.gradient)
+        if structure.isRevived { backward += forward }
+        if forward >= Problem.forbidden || backward >= Problem.forbidden { (forward, backward) = (Problem.forbidden, 0) }
       }
-    }
-
-    private mutating func addWeights(of op: OperatorID) {
-      guard let (node, uses) = model.weightsUses(of: op) else { return }
-      addMatch(model.nodeOfOperator[op], model.strategies[op].map { model.parameterUses(of: op, $0) }, node, uses, in: graph.segmentOfOperator[op])
-    }
-
-    /// Two operators agree in one respect.
-    private mutating func addMatch<Key: Hashable>(_ x: OperatorID, _ a: [Key], _ y: OperatorID, _ b: [Key]) {
-      addMatch(model.nodeOfOperator[x], a, model.nodeOfOperator[y], b, in: graph.segmentOfOperator[x])
-    }
-
-    /// Two nodes agree in one respect.
-    private mutating func addMatch<Key: Hashable>(_ x: Int, _ a: [Key], _ y: Int, _ b: [Key], in segment: SegmentID) {
-      // Classes numbered over both alike.
-      let all = classes(a + b)
-      let (first, second) = (Array(all[..<a.count]), Array(all[a.count...]))
-      let table = TableMinimum.Table(scope: [x, y], classes: [classes(first), classes(second)])
-      var piece = Piece(table: table, place: .inside(segment))
-      piece.forward.reserveCapacity(table.count)
-      for s in table.representatives[0] {
-        for t in table.representatives[1] { piece.forward.append(first[s] == second[t] ? 0 : Problem.forbidden) }
-      }
-      piece.backward = [Int64](repeating: 0, count: table.count)
-      pieces.append(piece)
-    }
-
-    private func uses(_ site: Graph.OperandSite) -> [Strategy.Use] { model.strategies[site.op].map { $0.operands[site.operand] } }
-
-    /// As in `FoldedModel.matchLayouts`.
-    private mutating func addMatches(of first: SegmentID, and second: SegmentID) {
-      let (a, b) = (graph.segments[first], graph.segments[second])
-      for (entry, other) in zip(a.entries, b.entries) {
-        for (site, counterpart) in zip(graph.consumers[entry], graph.consumers[other]) {
-          addMatch(site.op, uses(site), counterpart.op, uses(counterpart))
-        }
-      }
-      for (exit, other) in zip(a.exits, b.exits) {
-        if let x = graph.producer[exit], let y = graph.producer[other] {
-          addMatch(x, model.strategies[x].map(\.result), y, model.strategies[y].map(\.result))
-        }
+      costs.forward.append(forward)
+      costs.backward.append(backward)
+      if structure.holds { costs.kept.append(pair.kept == 0 ? 0 : once + sum(bytes, 0, pair.kept)) }
+      if forward < Problem.forbidden {
+        costs.mostForward = max(costs.mostForward, forward)
+        costs.mostBackward = max(costs.mostBackward, backward)
       }
     }
+    return costs
+  }
+}
 
-    private mutating func addTie(_ tensor: TensorID) {
-      let readers = graph.consumers[tensor]
-      if let runs = model.runs, let (first, second) = model.holders(tensor) {
-        for (side, own) in runs.sides(readers, graph) {
-          for other in own.dropFirst() where other.op != side.op { addMatch(side.op, uses(side), other.op, uses(other)) }
-        }
-        if model.trains, model.pricing.needsGradient[tensor] { addExchange(tensor, first, second, runs) }
-        return
-      }
-      for other in readers.dropFirst() where other.op != readers[0].op {
-        let first = readers[0]
-        addMatch(first.op, uses(first), other.op, uses(other))
-      }
+extension BlockTables.Piece {
+  /// What a choice's conversions take.
+  fileprivate func times(_ choice: [Int]) -> (forward: Int64, backward: Int64) {
+    switch costs {
+    case .match: return (0, 0)
+    case .exchange(let times): return (times[table.index(choice)], 0)
+    case .conversions(let conversions):
+      let pair = Int(conversions.pairOfEntry[table.index(choice)])
+      return (conversions.forward[pair], conversions.backward[pair])
     }
-
-    /// As in `FoldedModel.exchange`.
-    private mutating func addExchange(
-      _ tensor: TensorID, _ first: Graph.OperandSite, _ second: Graph.OperandSite, _ runs: FoldedModel.RunPrices
-    ) {
-      let (a, b) = (uses(first).map(\.forward), uses(second).map(\.forward))
-      let table = TableMinimum.Table(
-        scope: [model.nodeOfOperator[first.op], model.nodeOfOperator[second.op]], classes: [classes(a), classes(b)])
-      var piece = Piece(
-        table: table, place: .exchange(graph.segmentOfOperator[first.op], graph.segmentOfOperator[second.op]))
-      for s in table.representatives[0] {
-        for t in table.representatives[1] { piece.forward.append(ticks(runs.exchange(tensor, a[s], b[t]))) }
-      }
-      piece.backward = [Int64](repeating: 0, count: piece.forward.count)
-      pieces.append(piece)
-    }
-
-    /// What an operator's strategy has to do with a tensor: the layout in which it makes it, and the uses in which it reads it.
-    private struct Part: Hashable {
-      var produced: Int?
-      var demand = Demand()
-    }
-
-    /// Which of a tensor's uses are asked for, and in which layouts forward, backward, and kept: a bit for each.
-    private struct Demand: Hashable {
-      var uses: UInt128 = 0
-      var forward: UInt128 = 0
-      var gradient: UInt128 = 0
-      var kept: UInt128 = 0
-
-      func joined(_ other: Demand) -> Demand {
-        Demand(uses: uses | other.uses, forward: forward | other.forward, gradient: gradient | other.gradient, kept: kept | other.kept)
-      }
-    }
-
-    /// The different uses and layouts of one tensor, numbered.
-    private struct Numbering {
-      var uses: [Strategy.Use] = []
-      var layouts: [Layout] = []
-      static let most = 128
-
-      /// Nil where there are more than a demand has bits.
-      mutating func number(_ layout: Layout) -> Int? {
-        if let known = layouts.firstIndex(of: layout) { return known }
-        layouts.append(layout)
-        return layouts.count <= Self.most ? layouts.count - 1 : nil
-      }
-
-      mutating func demand(_ kept: FoldedModel.KeptUse) -> Demand? {
-        guard let forward = number(kept.use.forward), let gradient = number(kept.use.gradient) else { return nil }
-        let use = uses.firstIndex(of: kept.use) ?? uses.count
-        if use == uses.count { uses.append(kept.use) }
-        guard uses.count <= Self.most else { return nil }
-        return Demand(uses: 1 << use, forward: 1 << forward, gradient: 1 << gradient, kept: kept.isKept ? 1 << forward : 0)
-      }
-    }
-
-    private mutating func addActivation(_ tensor: TensorID) -> Bool {
-      let readers = graph.consumers[tensor]
-      let sources = model.sources(of: tensor)
-      guard !readers.isEmpty, !sources.isEmpty else { return true }
-      for (number, source) in sources.enumerated() {
-        guard addPieces(tensor, readers, source.op, place: source.place, prices: true, keeps: number == 0 && graph.producer[tensor] != nil)
-        else { return false }
-      }
-      // What comes in is kept once, whatever it comes from.
-      if graph.producer[tensor] == nil, model.isShared(tensor) {
-        return addPieces(tensor, readers, nil, place: .inside(graph.segmentOfOperator[readers[0].op]), prices: false, keeps: true)
-      }
-      return true
-    }
-
-    /// The sets of uses that may be held at once, as demands: each use that some reader asks for by itself, and each pair.
-    private func holdings(_ atoms: [Demand]) -> [Part] {
-      var sets = atoms
-      for (number, first) in atoms.enumerated() {
-        for second in atoms[(number + 1)...] where second.uses != first.uses { sets.append(first.joined(second)) }
-      }
-      return sets.map { Part(produced: nil, demand: $0) }
-    }
-
-    /// Readers that ask for a tensor in many ways each: a table over all of them would be large. What is held becomes a node of its own, with
-    /// a table for its conversions and one for each reader.
-    private mutating func holding(
-      _ ops: [OperatorID], _ parts: [[Part]], _ producer: OperatorID?, _ atoms: [Demand], entries: Int, place: FoldedModel.Place
-    ) -> [(node: Int, parts: [Part])]? {
-      let sets = holdings(atoms)
-      let readers = zip(ops, parts).filter { $0.1.contains { $0.demand.uses != 0 } }
-      let sizes = readers.map { sets.count * Set($0.1.map(\.demand)).count }
-      let made = producer == nil ? 1 : Set(parts[0].map(\.produced)).count
-      guard readers.count > 2, sizes.reduce(sets.count * made, +) < entries / 2 else { return nil }
-      let node = model.operatorNodes.count + holders.count
-      holders.append(sets.count)
-      for (op, list) in readers {
-        let asked = list.map(\.demand)
-        let table = TableMinimum.Table(scope: [model.nodeOfOperator[op], node], classes: [classes(asked), Array(sets.indices)])
-        var piece = Piece(table: table, place: place)
-        piece.forward.reserveCapacity(table.count)
-        for wanted in table.representatives[0].map({ asked[$0] }) {
-          for held in sets {
-            piece.forward.append(wanted.uses & ~held.demand.uses == 0 && wanted.kept & ~held.demand.kept == 0 ? 0 : Problem.forbidden)
-          }
-        }
-        piece.backward = [Int64](repeating: 0, count: piece.forward.count)
-        pieces.append(piece)
-      }
-      let makers = producer.map { [(node: model.nodeOfOperator[$0], parts: parts[0].map { Part(produced: $0.produced) })] } ?? []
-      return makers + [(node, sets)]
-    }
-
-    private mutating func addPieces(
-      _ tensor: TensorID, _ readers: [Graph.OperandSite], _ producer: OperatorID?, place: FoldedModel.Place, prices: Bool, keeps: Bool
-    ) -> Bool {
-      var ops: [OperatorID] = []
-      if let producer { ops.append(producer) }
-      for site in readers where !ops.contains(site.op) { ops.append(site.op) }
-      var numbering = Numbering()
-      var parts: [[Part]] = []
-      var atoms: [Demand] = []
-      for op in ops {
-        let own = readers.filter { $0.op == op }
-        var list: [Part] = []
-        for strategy in model.strategies[op] {
-          var part = Part()
-          if op == producer {
-            guard let number = numbering.number(strategy.result) else { return false }
-            part.produced = number
-          }
-          for site in own {
-            guard let demand = numbering.demand(model.keptUse(strategy, site)) else { return false }
-            if !atoms.contains(demand) { atoms.append(demand) }
-            part.demand = part.demand.joined(demand)
-          }
-          list.append(part)
-        }
-        parts.append(list)
-      }
-      var factors = zip(ops, parts).map { (node: model.nodeOfOperator[$0], parts: $1) }
-      let entries = parts.reduce(1.0) { $0 * Double(Set($1).count) }
-      if let held = holding(ops, parts, producer, atoms, entries: Int(min(entries, 1e15)), place: place) { factors = held }
-      let table = TableMinimum.Table(scope: factors.map(\.node), classes: factors.map { classes($0.parts) })
-      guard table.count <= Self.largestPiece else { return false }
-      let classParts = zip(factors.map(\.parts), table.representatives).map { parts, representatives in representatives.map { parts[$0] } }
-
-      let layouts = numbering.layouts
-      let repeats = model.isRevived(tensor)
-      let holds = keeps && model.isShared(tensor)
-      let pricing = graph.segment(ofActivation: tensor).map { model.pricing($0) } ?? model.pricing
-      var bytes = holds ? layouts.map { pricing.keptBytes(tensor, $0).whole } : []
-      // In a lower bound from axes by themselves, a copy that two layouts of the mesh have in common must not count on every axis anew: of all but the
-      // first, what a layout takes more than a perfectly shared one.
-      let once = pricing.sharers == nil ? 0 : bytes.min() ?? 0
-      for index in bytes.indices { bytes[index] -= once }
-      let ownIsKept = producer != nil && model.producerKeeps(tensor)
-      let carriesGradient = model.trains && model.pricing.needsGradient[tensor]
-      let asked = parts.joined().reduce(Demand()) { $0.joined($1.demand) }
-      // For each of the producer's classes, and each layout that is asked for: the conversions.
-      var there: [[Int64]] = []
-      var back: [[Int64]] = []
-      if let producer, prices {
-        for representative in table.representatives[0] {
-          let strategy = model.strategies[producer][representative]
-          there.append(
-            layouts.indices.map {
-              asked.forward >> $0 & 1 == 0 ? 0 : ticks(model.conversion(tensor, from: strategy.result, to: layouts[$0], at: place, isForward: true))
-            })
-          back.append(
-            layouts.indices.map {
-              carriesGradient && asked.gradient >> $0 & 1 == 1
-                ? ticks(model.conversion(tensor, from: layouts[$0], to: strategy.resultGradient, at: place, isForward: false)) : 0
-            })
-        }
-      }
-      func sum(_ costs: [Int64], _ bits: UInt128) -> Int64 {
-        var (sum, rest) = (Int64(0), bits)
-        while rest != 0 {
-          sum = min(Problem.forbidden, sum + costs[rest.trailingZeroBitCount])
-          rest &= rest - 1
-        }
-        return sum
-      }
-      var piece = Piece(table: table, place: place)
-      piece.isRevived = repeats
-      piece.forward.reserveCapacity(table.count)
-      piece.backward.reserveCapacity(table.count)
-      func add(_ demand: Demand, producerClass: Int, produced: Int?) {
-        var (forward, backward): (Int64, Int64) = (0, 0)
-        if demand.uses.nonzeroBitCount > FoldedModel.mostUses {
-          forward = Problem.forbidden
-        } else if producer != nil, prices {
-          (forward, backward) = (sum(there[producerClass], demand.forward), sum(back[producerClass], demand.gradient))
-          if repeats { backward += forward }
-          if forward >= Problem.forbidden || backward >= Problem.forbidden { (forward, backward) = (Problem.forbidden, 0) }
-        }
-        piece.forward.append(forward)
-        piece.backward.append(backward)
-        if holds {
-          let layouts = demand.kept | (ownIsKept ? 1 << produced! : 0)
-          piece.kept.append(layouts == 0 ? 0 : once + sum(bytes, layouts))
-        }
-      }
-      func walk(_ dimension: Int, _ demand: Demand, producerClass: Int, produced: Int?) {
-        if dimension == classParts.count { return add(demand, producerClass: producerClass, produced: produced) }
-        for (number, part) in classParts[dimension].enumerated() {
-          walk(
-            dimension + 1, demand.joined(part.demand), producerClass: dimension == 0 ? number : producerClass, produced: part.produced ?? produced)
-        }
-      }
-      walk(0, Demand(), producerClass: 0, produced: nil)
-      pieces.append(piece)
-      return true
-    }
-
-    private func ticks(_ time: Seconds?) -> Int64 { time.map(model.pricing.ticks) ?? Problem.forbidden }
   }
 }
 
 extension BlockTables.Price {
   /// Rounded down, as for a lower bound.
-  fileprivate func ticks(_ bytes: Int64) -> Int64 { Int64((ticksPerByte * Double(bytes)).rounded(.down)) }
+  fileprivate static func ticks(_ ticksPerByte: Double, _ bytes: Int64) -> Int64 { Int64((ticksPerByte * Double(bytes)).rounded(.down)) }
 }
 
 extension BlockTables.Objective {
@@ -550,8 +439,16 @@ extension Configuration.Weights {
     return product
   }
 
-  fileprivate func sum(_ node: FoldedModel.Node, _ s: Int) throws -> Int64 {
-    try Self.checked(forward, node.forward[s]) + Self.checked(backward, node.backward[s]) + Self.checked(once, node.once[s])
-      + Self.checked(sendForward, node.sendForward[s]) + Self.checked(sendBackward, node.sendBackward[s])
+  /// Throws where these weights of such times are more than a sum may hold.
+  fileprivate func check(_ largest: Self) throws {
+    try check((largest.forward, largest.backward))
+    _ = try Self.checked(once, largest.once)
+    _ = try Self.checked(sendForward, largest.sendForward)
+    _ = try Self.checked(sendBackward, largest.sendBackward)
+  }
+
+  fileprivate func check(_ largest: (forward: Int64, backward: Int64)) throws {
+    _ = try Self.checked(forward, largest.forward)
+    _ = try Self.checked(backward, largest.backward)
   }
 }

@@ -11,6 +11,9 @@ struct ChunkTimes {
   /// - Parameters: what a chunk of some layers takes.
   init(_ cut: [Int], both: (Range<Int>) -> Int64, forward: (Range<Int>) -> Int64, backward: (Range<Int>) -> Int64) {
     var start = 0
+    self.both.reserveCapacity(cut.count)
+    self.forward.reserveCapacity(cut.count)
+    self.backward.reserveCapacity(cut.count)
     for count in cut {
       let layers = start..<start + count
       self.both.append(both(layers))
@@ -29,12 +32,12 @@ struct ChunkTimes {
     var (filled, drained): (Int64, Int64) = (0, 0)
     var returning = backward.suffix(stages).reduce(0, +)
     for s in 0..<stages {
-      let before = schedule.passesBeforeBackward(stage: s, stages: stages, microBatches: microBatches)
       returning -= backward[count - stages + s]
       var (through, left): (Int64, Int64) = (0, 0)
-      for k in stride(from: s, to: count, by: stages) {
+      schedule.forEachChunkBeforeBackward(stage: s, stages: stages, microBatches: microBatches) { chunk, before in
+        let k = chunk * stages + s
         through += m * both[k]
-        left += (m - Int64(before[k / stages])) * forward[k] + m * backward[k]
+        left += (m - Int64(before)) * forward[k] + m * backward[k]
       }
       most = max(most, filled + through, wholeForward + returning + left + drained)
       filled += both[s]

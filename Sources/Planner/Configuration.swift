@@ -252,13 +252,26 @@ struct Configuration {
 
   /// A stage's loads at the times when it may hold most.
   func loads(ofStage stage: Int) -> [Load] {
-    let chunks = stride(from: stage, to: copies.count, by: stages).map { copies[$0] }
-    let held = chunks.reduce([Int](repeating: 0, count: copies[0].count)) { zip($0, $1).map { $0 + $1 } }
-    return schedule.fullest(stage: stage, stages: stages, microBatches: microBatches, mode: mode).map { inFlight in
-      Load(
-        stage: stage, copies: held, kept: held.indices.map { segment in zip(chunks, inFlight).reduce(0) { $0 + $1.0[segment] * $1.1 } },
-        reserved: reserved[stage])
+    schedule.fullest(stage: stage, stages: stages, microBatches: microBatches, mode: mode).map { load(ofStage: stage, inFlight: $0) }
+  }
+
+  /// The first of them.
+  func load(ofStage stage: Int) -> Load {
+    load(ofStage: stage, inFlight: schedule.full(stage: stage, stages: stages, microBatches: microBatches, mode: mode))
+  }
+
+  /// - Parameter inFlight: for each chunk.
+  private func load(ofStage stage: Int, inFlight: [Int]) -> Load {
+    var held = [Int](repeating: 0, count: copies[0].count)
+    var kept = held
+    for (chunk, inFlight) in inFlight.enumerated() {
+      let own = copies[chunk * stages + stage]
+      for segment in held.indices {
+        held[segment] += own[segment]
+        kept[segment] += own[segment] * inFlight
+      }
     }
+    return Load(stage: stage, copies: held, kept: kept, reserved: reserved[stage])
   }
 
   /// The memory rows: every load that no other one covers, while each of its operators runs.

@@ -8,9 +8,11 @@ extension FoldedModel {
   /// The folded model of a frame of the space.
   init(
     pricing: Pricing, strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil, resharder: Resharder? = nil,
-    link: Link?, wrapLink: Link? = nil
+    link: Link?, wrapLink: Link? = nil, prices: OperatorPrices = OperatorPrices()
   ) {
-    self.init(pricing: pricing, strategies: strategies, ties: ties, zero: zero, recompute: recompute, resharder: resharder) { bytes in
+    self.init(
+      pricing: pricing, strategies: strategies, ties: ties, zero: zero, recompute: recompute, resharder: resharder, prices: prices
+    ) { bytes in
       link?.time(bytes) ?? .zero
     }
     self.wrapLink = wrapLink == link ? nil : wrapLink
@@ -18,18 +20,20 @@ extension FoldedModel {
 
   /// The same at the prices of every kind of device; tensors are converted in the ways that are cheapest on the first.
   ///
-  /// - Parameter resharder: with the first kind's prices; nil makes one.
+  /// - Parameters:
+  ///   - resharder: with the first kind's prices; nil makes one.
+  ///   - prices: for each kind; nil makes them.
   init(
     pricings: [Pricing], strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil,
-    resharder: Resharder? = nil, link: Link?, wrapLink: Link? = nil
+    resharder: Resharder? = nil, link: Link?, wrapLink: Link? = nil, prices: [OperatorPrices]? = nil
   ) {
-    func folded(_ pricing: Pricing, _ resharder: Resharder?) -> FoldedModel {
+    func folded(_ kind: Int, _ resharder: Resharder?) -> FoldedModel {
       FoldedModel(
-        pricing: pricing, strategies: strategies, ties: ties, zero: zero, recompute: recompute, resharder: resharder, link: link,
-        wrapLink: wrapLink)
+        pricing: pricings[kind], strategies: strategies, ties: ties, zero: zero, recompute: recompute, resharder: resharder, link: link,
+        wrapLink: wrapLink, prices: prices?[kind] ?? OperatorPrices())
     }
-    let first = folded(pricings[0], resharder)
-    let others = pricings.dropFirst().map { folded($0, Resharder($0, along: first.resharder)) }
+    let first = folded(0, resharder)
+    let others = pricings.indices.dropFirst().map { folded($0, Resharder(pricings[$0], along: first.resharder)) }
     self = others.isEmpty ? first : FoldedModel(leastOf: [first] + others)
   }
 

@@ -40,6 +40,20 @@ struct FoldedModel {
     var sendBackward: [Int64]
 
     var count: Int { forward.count }
+
+    /// Makes room for so many strategies.
+    fileprivate mutating func reserve(_ count: Int) {
+      forward.reserveCapacity(count)
+      backward.reserveCapacity(count)
+      once.reserveCapacity(count)
+      resident.reserveCapacity(count)
+      kept.reserveCapacity(count)
+      leastKept.reserveCapacity(count)
+      revived.reserveCapacity(count)
+      transient.reserveCapacity(count)
+      sendForward.reserveCapacity(count)
+      sendBackward.reserveCapacity(count)
+    }
   }
 
   /// Where an edge's conversions are paid: within each copy of a segment, or where a copy follows a copy of another (or the same) segment.
@@ -73,6 +87,8 @@ struct FoldedModel {
   let strategies: [[Strategy]]
   /// For each segment.
   let recompute: [Recompute]
+  /// Which readers of tied parameters hold a copy of their own.
+  let ties: Ties
   /// Where stages are on devices of several kinds, the same choices at the prices of each; the nodes' and edges' own are then the least of them.
   private(set) var kinds: [FoldedModel] = []
   /// The link from the last stage to the first, where it is another than the one between neighbours.
@@ -85,16 +101,9 @@ struct FoldedModel {
   /// For each operator the node of its weights, if these have a choice of their own.
   private(set) var nodeOfWeights: [Int?] = []
   /// For each operator, what its weights may choose from.
-  private var weightsOptions: [[WeightsOption]] = []
+  private var weightsOptions: [[OperatorPrices.WeightsOption]] = []
   /// For each shared tensor's node, what its strategies hold.
   private var shared: [(node: Int, readers: [Graph.OperandSite], uses: [KeptUse], holdings: [Holding])] = []
-
-  /// How the weights of an operator may be held.
-  private struct WeightsOption {
-    /// The uses of the operator's parameters, in order.
-    let uses: [Strategy.Use]
-    let zero: ZeROStage
-  }
 
   /// One set of uses that a shared tensor is held in at once.
   private struct Holding {
@@ -121,16 +130,18 @@ struct FoldedModel {
   /// - Parameters:
   ///   - strategies: the strategies allowed for each operator (pins and forbids applied).
   ///   - ties: which readers of tied parameters hold a copy of their own.
+  ///   - prices: of models with the same operators, strategies and prices, which differ at most in what is computed again.
   ///   - send: the time to send so many bytes to another stage; zero with one stage.
   ///   - zero: the ZeRO stage of all weights that can have it; nil leaves it to the search.
   ///   - recompute: for each segment; nil is none.
   ///   - resharder: with these prices; nil makes one.
   init(
     pricing: Pricing, strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil, resharder: Resharder? = nil,
-    runs: RunPrices? = nil, send: (Bytes) -> Seconds
+    runs: RunPrices? = nil, prices: OperatorPrices = OperatorPrices(), send: (Bytes) -> Seconds
   ) {
     self.pricing = pricing
     self.runs = runs
+    self.ties = ties
     self.recompute = recompute ?? pricing.graph.segments.map { _ in .none }
     self.strategies = strategies
     self.resharder = resharder ?? Resharder(pricing)
@@ -138,9 +149,9 @@ struct FoldedModel {
     self.graph = graph
     for op in graph.operators.indices {
       if let runs {
-        addOperator(op, ties: ties, zero: zero) { runs.send($0, from: graph.segmentOfOperator[op]) }
+        addOperator(op, ties: ties, zero: zero, prices) { runs.send($0, from: graph.segmentOfOperator[op]) }
       } else {
-        addOperator(op, ties: ties, zero: zero, send: send)
+        addOperator(op, ties: ties, zero: zero, prices, send: send)
       }
     }
     operatorNodeCount = nodes.count
@@ -171,6 +182,16 @@ struct FoldedModel {
     case .inside(let segment), .seam(_, let segment): return runs.resharder(segment).time(tensor, from: from, to: to)
     case .crossing(_, let segment): return runs.crossing(into: segment, tensor, from: from, to: to, isForward: isForward)
     case .exchange: preconditionFailure("nothing is converted between a tied weight's holders")
+    }
+  }
+
+  /// The times of the ways from each of some layouts to each of others, one source after the other; `Problem.forbidden` where there is none.
+  func conversions(_ tensor: TensorID, from: [Layout], to: [Layout], at place: Place, isForward: Bool) -> [Int64] {
+    if runs == nil {
+      return resharder.times(tensor, from: from, to: to).map { $0.isFinite ? pricing.ticks(Seconds($0)) : Problem.forbidden }
+    }
+    return from.flatMap { source in
+      to.map { conversion(tensor, from: source, to: $0, at: place, isForward: isForward).map(pricing.ticks) ?? Problem.forbidden }
     }
   }
 
@@ -205,7 +226,7 @@ struct FoldedModel {
 
   // MARK: - Nodes
 
-  private mutating func addOperator(_ op: OperatorID, ties: Ties, zero: ZeROStage?, send: (Bytes) -> Seconds) {
+  private mutating func addOperator(_ op: OperatorID, ties: Ties, zero: ZeROStage?, _ prices: OperatorPrices, send: (Bytes) -> Seconds) {
     let segment = graph.segmentOfOperator[op]
     let operands = graph.operators[op].operands
     let leaves = graph.segments[segment].exits.contains(graph.operators[op].result)
@@ -222,8 +243,9 @@ struct FoldedModel {
       return isKept(tensor, by: op, operand: position) && isShared(tensor) && !isRevived(tensor)
         && graph.consumers[tensor].first { isKept(tensor, by: $0.op, operand: $0.operand) } == Graph.OperandSite(op: op, operand: position)
     }
-    for strategy in strategies[op] {
-      let cost = pricing.cost(op, strategy)
+    node.reserve(strategies[op].count)
+    let costs = prices.costs(op) { strategies[op].map { pricing.cost(op, $0) } }
+    for (strategy, cost) in zip(strategies[op], costs) {
       node.forward.append(pricing.ticks(cost.forward))
       node.backward.append(pricing.ticks(cost.backward) + (repeats ? pricing.ticks(cost.forward) : 0))
       node.once.append(0)
@@ -249,11 +271,11 @@ struct FoldedModel {
     }
     nodeOfOperator.append(nodes.count)
     nodes.append(node)
-    addWeights(of: op, ties: ties, zero: zero, send: send)
+    addWeights(of: op, ties: ties, zero: zero, prices, send: send)
   }
 
   /// Adds a node for the weights of an operator, or, where they have no choice, their costs to the operator's node.
-  private mutating func addWeights(of op: OperatorID, ties: Ties, zero: ZeROStage?, send: (Bytes) -> Seconds) {
+  private mutating func addWeights(of op: OperatorID, ties: Ties, zero: ZeROStage?, _ prices: OperatorPrices, send: (Bytes) -> Seconds) {
     let operands = graph.operators[op].operands
     let owns = operands.indices.map { ties.owns(operands[$0], Graph.OperandSite(op: op, operand: $0), graph) }
     let repeats = isRecomputed(op)
@@ -262,7 +284,7 @@ struct FoldedModel {
     weightsOptions.append([])
     guard operands.indices.contains(where: { owns[$0] && pricing.isParameter(operands[$0]) }) else { return }
     func cost(_ strategy: Strategy, _ stage: ZeROStage) -> WeightsCost {
-      var cost = pricing.weights(op, strategy, stage, ownsParameter: owns)
+      var cost = pricing.weights(op, strategy, stage, ownsParameter: owns, listsCollectives: false)
       for (position, tensor) in operands.enumerated() where owns[position] && ties.isSplit(tensor) && pricing.needsGradient[tensor] {
         if crossesRuns(tensor) { continue }
         let bytes = pricing.bytes(tensor, strategy.operands[position].forward, bytesPerElement: pricing.precision.gradientBytes)
@@ -274,35 +296,46 @@ struct FoldedModel {
       let possible = pricing.zeroStages(op, strategy)
       return zero.map { zero in [possible.last { $0 <= zero } ?? .none] } ?? possible
     }
-    if strategies[op].allSatisfy({ stages($0).count == 1 }) {
+    let weights = prices.weights(op, ties) {
+      if strategies[op].allSatisfy({ stages($0).count == 1 }) {
+        return .init(
+          hasChoice: false,
+          options: strategies[op].map { strategy in
+            let stage = stages(strategy)[0]
+            return .init(uses: [], zero: stage, cost: cost(strategy, stage))
+          })
+      }
+      var options: [OperatorPrices.WeightsOption] = []
+      for strategy in strategies[op] {
+        let uses = parameterUses(of: op, strategy)
+        if options.contains(where: { $0.uses == uses }) { continue }
+        for stage in stages(strategy) { options.append(.init(uses: uses, zero: stage, cost: cost(strategy, stage))) }
+      }
+      return .init(hasChoice: true, options: options)
+    }
+    weightsOptions[op] = weights.options
+    if !weights.hasChoice {
       let node = nodeOfOperator[op]
-      for (s, strategy) in strategies[op].enumerated() {
-        let stage = stages(strategy)[0]
-        let cost = cost(strategy, stage)
+      for (s, option) in weights.options.enumerated() {
+        let cost = option.cost
         nodes[node].forward[s] += pricing.ticks(cost.forward)
         nodes[node].backward[s] += pricing.ticks(cost.backward) + (repeats ? pricing.ticks(cost.forward) : 0)
         nodes[node].once[s] += pricing.ticks(cost.gradientSync + cost.update)
         nodes[node].resident[s] += cost.resident.whole
         nodes[node].transient[s] += cost.transient.whole
-        weightsOptions[op].append(WeightsOption(uses: [], zero: stage))
       }
       return
     }
     var node = Node(
       subject: .weights(op), segment: graph.segmentOfOperator[op], forward: [], backward: [], once: [], resident: [], kept: [], leastKept: [],
       revived: [], transient: [], sendForward: [], sendBackward: [])
-    for strategy in strategies[op] {
-      let uses = parameterUses(of: op, strategy)
-      if weightsOptions[op].contains(where: { $0.uses == uses }) { continue }
-      for stage in stages(strategy) {
-        let cost = cost(strategy, stage)
-        weightsOptions[op].append(WeightsOption(uses: uses, zero: stage))
-        node.forward.append(pricing.ticks(cost.forward))
-        node.backward.append(pricing.ticks(cost.backward) + (repeats ? pricing.ticks(cost.forward) : 0))
-        node.once.append(pricing.ticks(cost.gradientSync + cost.update))
-        node.resident.append(cost.resident.whole)
-        node.transient.append(cost.transient.whole)
-      }
+    for option in weights.options {
+      let cost = option.cost
+      node.forward.append(pricing.ticks(cost.forward))
+      node.backward.append(pricing.ticks(cost.backward) + (repeats ? pricing.ticks(cost.forward) : 0))
+      node.once.append(pricing.ticks(cost.gradientSync + cost.update))
+      node.resident.append(cost.resident.whole)
+      node.transient.append(cost.transient.whole)
     }
     let zeros = [Int64](repeating: 0, count: node.count)
     (node.kept, node.leastKept, node.revived, node.sendForward, node.sendBackward) = (zeros, zeros, zeros, zeros, zeros)

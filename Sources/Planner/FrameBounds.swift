@@ -26,6 +26,9 @@ struct FrameBounds {
       }
     }
 
+    /// The number of layers.
+    var count: Int { prefix.count - 1 }
+
     /// These layers alone.
     func layers(_ range: Range<Int>) -> Int64 { prefix[range.upperBound] - prefix[range.lowerBound] }
 
@@ -54,10 +57,21 @@ struct FrameBounds {
   private let both: Parts
   private let forward: Parts
   private let backward: Parts
-  /// By the number of micro-batches in flight, as they are asked for.
-  private var memory: [Int: Parts] = [:]
-  /// For each stage and chunk, the micro-batches in flight at one of the times when the stage holds most.
-  private var held: [Schedule: [[Int]]] = [:]
+  /// What the bounds of all cuts under one schedule share, for the schedules that were asked for.
+  private var facts: [Schedule: Facts] = [:]
+  /// Of the schedule that was asked for last: cuts come schedule by schedule.
+  private var latest: (schedule: Schedule, facts: Facts)?
+
+  private final class Facts {
+    /// For each stage, the forward passes that a chain spares which comes back to it.
+    let warm: [Int64]
+    /// For each virtual stage, where what it holds begins in `memory`.
+    let starts: [Int]
+    /// By the number of micro-batches in flight: the bytes of the layers before layer 0, 1, …, and what stands before and after all layers.
+    let memory: [Int64]
+
+    init(warm: [Int64], starts: [Int], memory: [Int64]) { (self.warm, self.starts, self.memory) = (warm, starts, memory) }
+  }
   /// The frame's operators, not connected.
   let operators: FoldedModel
   private let space: Space
@@ -116,12 +130,13 @@ struct FrameBounds {
   }
 
   /// A lower bound of the step under a cut.
-  func bound(_ schedule: Schedule, cut: [Int]) -> Int64 {
+  mutating func bound(_ schedule: Schedule, cut: [Int]) -> Int64 {
     if frame.stages == 1 { return whole }
     if schedule.kind == .interleaved {
       let chunks = ChunkTimes(cut, both: both.chunk, forward: forward.chunk, backward: backward.chunk)
       return max(whole, chunks.bound(schedule, stages: frame.stages, microBatches: frame.microBatches))
     }
+    let warm = facts(schedule).warm
     var most: Int64 = 0
     var start = 0
     for (s, count) in cut.enumerated() {
@@ -130,7 +145,7 @@ struct FrameBounds {
       if space.request.mode == .forward {
         most = max(most, Int64(frame.microBatches - 1) * forward.stage(layers))
       } else {
-        most = max(most, added(both.stage(layers), backward.stage(layers), warm: warm(schedule, stage: s)))
+        most = max(most, added(both.stage(layers), backward.stage(layers), warm: warm[s]))
       }
     }
     return whole + most
@@ -145,25 +160,48 @@ struct FrameBounds {
 
   /// The least that the fullest stage can hold under a cut, each operator at its own least.
   mutating func leastMemory(_ schedule: Schedule, cut: [Int]) -> Int64 {
-    if held[schedule] == nil {
-      held[schedule] = (0..<frame.stages).map {
-        schedule.fullest(stage: $0, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode)[0]
+    let facts = facts(schedule)
+    let layers = both.count
+    return withUnsafeTemporaryAllocation(of: Int64.self, capacity: frame.stages) { stages in
+      for s in stages.indices { stages.initializeElement(at: s, to: reserved.isEmpty ? 0 : reserved[s]) }
+      facts.memory.withUnsafeBufferPointer { memory in
+        var (start, stage) = (0, 0)
+        for (k, count) in cut.enumerated() {
+          let row = facts.starts[k]
+          stages[stage] += memory[row + start + count] - memory[row + start]
+          if start == 0 { stages[stage] += memory[row + layers + 1] }
+          start += count
+          if start == layers { stages[stage] += memory[row + layers + 2] }
+          stage = stage + 1 == frame.stages ? 0 : stage + 1
+        }
       }
+      return stages.max() ?? 0
     }
-    var stages = reserved.isEmpty ? [Int64](repeating: 0, count: frame.stages) : reserved
-    var start = 0
-    for (k, count) in cut.enumerated() {
-      let inFlight = held[schedule]?[k % frame.stages][k / frame.stages] ?? 0
-      let parts: Parts
-      if let known = memory[inFlight] {
-        parts = known
-      } else {
-        parts = Parts(Self.least(operators.nodes, space.request.graph) { $0.resident[$1] + Int64(inFlight) * $0.leastKept[$1] }, space)
-        memory[inFlight] = parts
-      }
-      stages[k % frame.stages] += parts.stage(start..<start + count)
-      start += count
+  }
+
+  private mutating func facts(_ schedule: Schedule) -> Facts {
+    if let latest, latest.schedule == schedule { return latest.facts }
+    if let known = facts[schedule] {
+      latest = (schedule, known)
+      return known
     }
-    return stages.max() ?? 0
+    let held = (0..<frame.stages).map {
+      schedule.full(stage: $0, stages: frame.stages, microBatches: frame.microBatches, mode: space.request.mode)
+    }
+    var memory: [Int64] = []
+    var rows: [Int: Int] = [:]
+    let starts = (0..<frame.stages * schedule.chunks).map { k in
+      let inFlight = held[k % frame.stages][k / frame.stages]
+      if let known = rows[inFlight] { return known }
+      let parts = Parts(Self.least(operators.nodes, space.request.graph) { $0.resident[$1] + Int64(inFlight) * $0.leastKept[$1] }, space)
+      rows[inFlight] = memory.count
+      memory += parts.prefix + [parts.before, parts.after]
+      return memory.count - parts.count - 3
+    }
+    let facts = Facts(
+      warm: schedule.kind == .interleaved ? [] : (0..<frame.stages).map { warm(schedule, stage: $0) }, starts: starts, memory: memory)
+    self.facts[schedule] = facts
+    latest = (schedule, facts)
+    return facts
   }
 }

@@ -72,10 +72,8 @@ private struct CopyCosts {
       PipelineTimeline.StageTimes(
         forward: sum($0, forward), backward: sum($0, backward), once: sum($0, once), sendForward: 0, sendBackward: 0)
     }
-    let paths = PipelineTimeline.bounds(
-      stages: configuration.stages, schedule: configuration.schedule, microBatches: configuration.microBatches, mode: configuration.mode)
-    let lengths = paths.map { $0.length(times) }
-    return paths[lengths.firstIndex(of: lengths.max() ?? 0) ?? 0]
+    return PipelineTimeline.longestBound(
+      times, stages: configuration.stages, schedule: configuration.schedule, microBatches: configuration.microBatches, mode: configuration.mode)
   }
 
   func fullestLoad(_ configuration: Configuration) -> Configuration.Load {
@@ -84,7 +82,7 @@ private struct CopyCosts {
       for segment in load.copies.indices { sum += Int64(load.copies[segment]) * resident[segment] + Int64(load.kept[segment]) * kept[segment] }
       return sum
     }
-    let loads = (0..<configuration.stages).map { configuration.loads(ofStage: $0)[0] }
+    let loads = (0..<configuration.stages).map { configuration.load(ofStage: $0) }
     let sizes = loads.map(bytes)
     return loads[sizes.firstIndex(of: sizes.max() ?? 0) ?? 0]
   }

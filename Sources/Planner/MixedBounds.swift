@@ -19,12 +19,12 @@ struct MixedBounds {
 
   /// - Parameter model: its operators, not connected.
   /// - Returns: nil where all stages are of one kind.
-  init?(_ model: FoldedModel, space: Space, frame: Space.Frame) throws {
+  init?(_ model: FoldedModel, space: Space, frame: Space.Frame, structures: KnownStructures) throws {
     if model.kinds.isEmpty { return nil }
     (self.space, self.frame) = (space, frame)
     kindOfStage = space.kinds(frame).ofStage
     models = model.kinds
-    minima = models.map { BlockMinimum($0) }
+    minima = models.map { BlockMinimum($0, structures: structures) }
     parts = try zip(models, minima).map { kind, minimum in
       (
         both: try Self.part(kind, minimum, .init(forward: 1, backward: 1), space),

@@ -54,7 +54,7 @@ struct PricedCuts {
     self.fill = fill
     allowance = Int64((price * Double(limit)).rounded(.up))
     lacking = try space.reserved(frame).map { Int64((price * Double($0)).rounded(.down)) }
-    let inFlight = (0..<p).map { schedule.fullest(stage: $0, stages: p, microBatches: m, mode: mode)[0][0] }
+    let inFlight = (0..<p).map { schedule.full(stage: $0, stages: p, microBatches: m, mode: mode)[0] }
     func parts(stage: Int) throws -> FrameBounds.Parts? {
       let spared = schedule.sparedPasses(stage: stage, stages: p, microBatches: m, mode: mode)
       var weights = Configuration.Weights(forward: Int64(m - spared + 1))

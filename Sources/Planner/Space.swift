@@ -379,6 +379,15 @@ package struct Space: Sendable {
 
   /// The units on each virtual stage of a cut.
   func stages(cut: [Int]) -> [[UnitCount]] {
+    if layerSegments.count == 1, let layer = layerSegments.first {
+      return cut.indices.map { index in
+        var units: [UnitCount] = []
+        if index == 0 { for segment in 0..<layer { units.append(UnitCount(segment, 1)) } }
+        if cut[index] > 0 { units.append(UnitCount(layer, cut[index])) }
+        if index == cut.count - 1 { for segment in layer + 1..<request.graph.segments.count { units.append(UnitCount(segment, 1)) } }
+        return units
+      }
+    }
     var layers: [SegmentID] = layerSegments.flatMap { [SegmentID](repeating: $0, count: request.graph.segments[$0].repeats) }
     layers.reverse()
     return cut.enumerated().map { index, count in
@@ -484,7 +493,12 @@ package struct Space: Sendable {
   }
 
   /// The strategies that the constraints leave to each operator.
-  func strategies(_ pricing: Pricing, _ frame: Frame) -> [[Strategy]] {
+  ///
+  /// - Parameter structures: those that are known.
+  func strategies(_ pricing: Pricing, _ frame: Frame, _ structures: KnownStructures = KnownStructures()) -> [[Strategy]] {
+    if frame.runs.isEmpty, request.microBatchSize == nil, request.form == nil, request.constraints.isEmpty, request.alikeAxis == nil {
+      return structures.strategies(pricing.rules, mesh: frame.mesh)
+    }
     let degree = dataDegree(microBatches: frame.microBatches)
     let carried = MegatronForm.carried(request.graph)
     let runs = frame.runs.isEmpty ? [] : runOfSegment(frame)

@@ -124,7 +124,7 @@ struct StrategyBounds {
 
   /// - Parameter limit: what a stage may hold on the largest device.
   /// - Returns: nil where of some axis nothing but its least sums is known.
-  init?(_ bounds: inout AxisBounds, _ placed: Space.Placed, _ frame: Space.Frame, _ space: Space, limit: Int64) {
+  init?(_ bounds: AxisBounds, _ placed: Space.Placed, _ frame: Space.Frame, _ space: Space, limit: Int64) {
     (self.space, self.frame, self.limit) = (space, frame, limit)
     var kinds: [Kind] = []
     for recompute in space.recomputes {

@@ -11,12 +11,12 @@
 /// `ProblemBuilder`, which validates.
 package struct Problem: Equatable, Sendable {
   /// The cost of an entry that must not be used.
-  package static let forbidden: Int64 = 1_000_000_000_000_000_000
+  @inlinable package static var forbidden: Int64 { 1_000_000_000_000_000_000 }
   /// The largest value that the magnitudes of one objective or memory row may add up to (the largest of each node and edge): so far below
   /// `forbidden` that no sum or difference of two such sums can be mistaken for a forbidden entry.
-  package static let largestSum: Int64 = 200_000_000_000_000_000
+  @inlinable package static var largestSum: Int64 { 200_000_000_000_000_000 }
   /// A sum that holds a forbidden entry is at least this, and one that holds none is less.
-  static let blocked: Int64 = 500_000_000_000_000_000
+  static var blocked: Int64 { 500_000_000_000_000_000 }
 
   package struct Edge: Equatable, Sendable {
     package let tail: Int

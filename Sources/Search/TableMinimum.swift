@@ -60,9 +60,12 @@ package struct TableMinimum: Sendable {
 
   /// For every strategy, node by node, the least sum of a choice that takes it; `Problem.forbidden` where there is none.
   ///
+  /// - Parameter cutoff: larger sums, and this one, may stand as `Problem.forbidden`, which is much quicker where few are less.
   /// - Throws: `SearchError.sumOutOfRange`.
-  package func leastByStrategy(nodeCosts: [Int64], tables: [[Int64]]) throws(SearchError) -> [Int64] {
-    try elimination(nodeCosts: nodeCosts, tables: tables).secondPass().byStrategy.map { $0 < Problem.blocked ? $0 : Problem.forbidden }
+  package func leastByStrategy(nodeCosts: [Int64], tables: [[Int64]], below cutoff: Int64? = nil) throws(SearchError) -> [Int64] {
+    try elimination(nodeCosts: nodeCosts, tables: tables).secondPass(below: min(cutoff ?? Problem.blocked, Problem.blocked)).byStrategy.map {
+      $0 < Problem.blocked ? $0 : Problem.forbidden
+    }
   }
 
   private func elimination(nodeCosts: [Int64], tables: [[Int64]]) throws(SearchError) -> Elimination {

@@ -15,7 +15,7 @@ package enum Placement: Hashable, Sendable {
 /// Several mesh axes that split one dimension nest in mesh order: the outermost cuts first. Held in 32 bits, four per mesh axis, so that
 /// layouts are cheap to compare, hash and count.
 package struct Layout: Hashable, Sendable, Comparable {
-  private var bits: UInt32
+  @usableFromInline var bits: UInt32
 
   /// The most mesh axes, and one less than the most dimensions, that a layout can hold.
   package static let maximumAxes = 6
@@ -34,10 +34,10 @@ package struct Layout: Hashable, Sendable, Comparable {
   }
 
   /// The number of mesh axes.
-  package var axes: Int { Int(bits >> 28) }
+  @inlinable package var axes: Int { Int(bits >> 28) }
 
   package subscript(axis: Int) -> Placement {
-    get {
+    @inlinable get {
       switch bits >> UInt32(4 * axis) & 15 {
       case 0: .replicated
       case 1: .partial
@@ -55,15 +55,19 @@ package struct Layout: Hashable, Sendable, Comparable {
     }
   }
 
+  /// Whether a mesh axis splits a dimension.
+  @inlinable package func splits(_ dimension: Int, on axis: Int) -> Bool { bits >> UInt32(4 * axis) & 15 == UInt32(dimension) + 2 }
+
   package var placements: [Placement] { (0..<axes).map { self[$0] } }
   package var isReplicated: Bool { bits & 0x0FFF_FFFF == 0 }
-  package var hasPartial: Bool { (0..<axes).contains { self[$0] == .partial } }
+  package var hasPartial: Bool { (0..<axes).contains { isPartial(on: $0) } }
+  @inlinable package func isPartial(on axis: Int) -> Bool { bits >> UInt32(4 * axis) & 15 == 1 }
 
   /// The mesh axes that split a dimension, in mesh order.
-  package func axesSplitting(_ dimension: Int) -> [Int] { (0..<axes).filter { self[$0] == .split(dimension) } }
+  package func axesSplitting(_ dimension: Int) -> [Int] { (0..<axes).filter { splits(dimension, on: $0) } }
 
   /// The mesh axes on which the tensor is partial.
-  package var partialAxes: [Int] { (0..<axes).filter { self[$0] == .partial } }
+  package var partialAxes: [Int] { (0..<axes).filter { isPartial(on: $0) } }
 
   package func with(_ placement: Placement, on axis: Int) -> Layout {
     var copy = self
@@ -71,5 +75,6 @@ package struct Layout: Hashable, Sendable, Comparable {
     return copy
   }
 
-  package static func < (a: Layout, b: Layout) -> Bool { a.bits < b.bits }
+  @inlinable package static func < (a: Layout, b: Layout) -> Bool { a.bits < b.bits }
+  @inlinable package static func == (a: Layout, b: Layout) -> Bool { a.bits == b.bits }
 }

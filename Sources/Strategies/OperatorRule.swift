@@ -4,8 +4,8 @@ import ModelGraph
 /// What splitting means for one operator: its iteration axes, and the dimension of each operand and of the result that each maps to.
 ///
 /// Everything else is read off: the layouts of a strategy, the collectives its result needs, its gradients' layouts, the size of its local
-/// work. A rule is the row that `OperatorRules` gives for an operator.
-package struct OperatorRule: Sendable {
+/// work. A rule is the row that `OperatorRules` gives for an operator; it is shared, as it is asked for thousands of times.
+package final class OperatorRule: Sendable {
   /// One axis of the operator's loop nest.
   package struct IterationAxis: Sendable {
     package let name: String
@@ -89,6 +89,21 @@ package struct OperatorRule: Sendable {
   /// The ring in which operands travel when a mesh axis goes to its axis.
   package let ring: Ring?
   package let work: Work
+
+  init(
+    iteration: [IterationAxis], operands: [[Int]], result: [Int], keepsOperand: [Bool], keepsResult: Bool,
+    keepsExtra: [(spans: [Int], bytesPerElement: Int)], interior: [InteriorCollective], ring: Ring?, work: Work
+  ) {
+    self.iteration = iteration
+    self.operands = operands
+    self.result = result
+    self.keepsOperand = keepsOperand
+    self.keepsResult = keepsResult
+    self.keepsExtra = keepsExtra
+    self.interior = interior
+    self.ring = ring
+    self.work = work
+  }
 
   /// Whether the operator works on tokens that were dispatched to experts: the data that a rank holds is then not its own replica's.
   package var worksOnSlots: Bool { iteration.contains { $0.role == .slots } }

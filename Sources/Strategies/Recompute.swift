@@ -12,8 +12,14 @@ package enum Recompute: String, Hashable, Sendable, CaseIterable, Comparable {
   case full
 
   /// By how much is computed again.
-  package static func < (a: Recompute, b: Recompute) -> Bool {
-    Self.allCases.firstIndex(of: a)! < Self.allCases.firstIndex(of: b)!
+  package static func < (a: Recompute, b: Recompute) -> Bool { a.rank < b.rank }
+
+  private var rank: Int {
+    switch self {
+    case .none: 0
+    case .selective: 1
+    case .full: 2
+    }
   }
 
   /// Whether an operator's forward pass is carried out again before its segment's backward pass.

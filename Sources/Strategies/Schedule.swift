@@ -83,19 +83,39 @@ extension Schedule {
     }
   }
 
+  private func countBeforeBackward(stage: Int, stages: Int, microBatches: Int) -> Int {
+    min(microBatches * chunks, warmUp(stage: stage, stages: stages, microBatches: microBatches) + 1)
+  }
+
   /// How many forward passes of each chunk a stage does before its first backward pass.
   package func passesBeforeBackward(stage: Int, stages: Int, microBatches: Int) -> [Int] {
-    let count = min(microBatches * chunks, warmUp(stage: stage, stages: stages, microBatches: microBatches) + 1)
-    let (rounds, rest) = (count / (stages * chunks), count % (stages * chunks))
-    if chunks == 1 { return [count] }
-    return (0..<chunks).map { rounds * stages + min(stages, max(0, rest - $0 * stages)) }
+    let count = countBeforeBackward(stage: stage, stages: stages, microBatches: microBatches)
+    return (0..<chunks).map { passes(ofChunk: $0, amongst: count, stages: stages) }
+  }
+
+  /// The same for each chunk of a stage, without an array: for bounds of thousands of cuts.
+  package func forEachChunkBeforeBackward(stage: Int, stages: Int, microBatches: Int, _ body: (_ chunk: Int, _ passes: Int) -> Void) {
+    let count = countBeforeBackward(stage: stage, stages: stages, microBatches: microBatches)
+    for chunk in 0..<chunks { body(chunk, passes(ofChunk: chunk, amongst: count, stages: stages)) }
+  }
+
+  /// Of a stage's first so many forward passes, those of one chunk.
+  private func passes(ofChunk chunk: Int, amongst count: Int, stages: Int) -> Int {
+    if chunks == 1 { return count }
+    return count / (stages * chunks) * stages + min(stages, max(0, count % (stages * chunks) - chunk * stages))
   }
 
   /// How many forward passes a chain of passes spares that comes back to a stage with the first backward pass, where each stage holds one chunk:
   /// those that the schedule lets the stage do before it, the chain's own included. A GPipe chain goes through all of them, and a forward run has
   /// no way back.
   package func sparedPasses(stage: Int, stages: Int, microBatches: Int, mode: Mode) -> Int {
-    mode == .forward || self == .gpipe ? 1 : passesBeforeBackward(stage: stage, stages: stages, microBatches: microBatches)[0]
+    switch self {
+    case .gpipe: 1
+    case .oneForwardOneBackward: mode == .forward ? 1 : countBeforeBackward(stage: stage, stages: stages, microBatches: microBatches)
+    case .interleaved:
+      mode == .forward
+        ? 1 : passes(ofChunk: 0, amongst: countBeforeBackward(stage: stage, stages: stages, microBatches: microBatches), stages: stages)
+    }
   }
 
   /// For each chunk, of how many micro-batches a stage holds the activations at once, at each time at which it may hold most: at all other times
@@ -107,7 +127,7 @@ extension Schedule {
   /// p·v times are all.
   package func fullest(stage: Int, stages: Int, microBatches: Int, mode: Mode) -> [[Int]] {
     if mode == .forward { return (0..<chunks).map { chunk in (0..<chunks).map { $0 == chunk ? 1 : 0 } } }
-    var held = passesBeforeBackward(stage: stage, stages: stages, microBatches: microBatches)
+    var held = full(stage: stage, stages: stages, microBatches: microBatches, mode: mode)
     if chunks == 1 { return [held] }
     let warmUp = warmUp(stage: stage, stages: stages, microBatches: microBatches)
     var known = [held]
@@ -118,5 +138,11 @@ extension Schedule {
       if !known.contains(held) { known.append(held) }
     }
     return known
+  }
+
+  /// The first of these times.
+  package func full(stage: Int, stages: Int, microBatches: Int, mode: Mode) -> [Int] {
+    mode == .forward
+      ? (0..<chunks).map { $0 == 0 ? 1 : 0 } : passesBeforeBackward(stage: stage, stages: stages, microBatches: microBatches)
   }
 }

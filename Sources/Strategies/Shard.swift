@@ -35,6 +35,13 @@ package enum Shard {
 
   /// The number of elements of a tensor's largest shard.
   package static func largestCount(_ shape: [Int], layout: Layout, mesh: [Int]) -> Int {
-    largestShape(shape, layout: layout, mesh: mesh).reduce(1, *)
+    var count = 1
+    for (dimension, extent) in shape.enumerated() {
+      // Cut by one after the other as by their product: ⌈⌈n/p⌉/q⌉ = ⌈n/(p·q)⌉.
+      var parts = 1
+      for axis in 0..<layout.axes where layout.splits(dimension, on: axis) { parts *= mesh[axis] }
+      count *= (extent + parts - 1) / parts
+    }
+    return count
   }
 }

@@ -14,6 +14,8 @@ import ModelGraph
 package struct Strategy: Hashable, Sendable {
   /// For each mesh axis, an iteration axis of the operator's rule, or nil.
   package let assignment: [Int?]
+  /// The assignment in five bits for each mesh axis: strategies of one operator with equal codes are equal.
+  package let code: UInt32
   /// How each operand is used.
   package let operands: [Use]
   package let result: Layout
@@ -30,11 +32,14 @@ package struct Strategy: Hashable, Sendable {
       self.gradient = gradient
     }
 
+    @inlinable package static func == (a: Use, b: Use) -> Bool { a.forward == b.forward && a.gradient == b.gradient }
     package static func < (a: Use, b: Use) -> Bool { (a.forward, a.gradient) < (b.forward, b.gradient) }
   }
 
   package init(assignment: [Int?], rule: OperatorRule) {
+    precondition(rule.iteration.count < 31, "an operator has fewer iteration axes")
     self.assignment = assignment
+    code = assignment.reduce(0) { $0 << 5 | UInt32(($1 ?? -1) + 1) }
     let replicated = Layout(replicatedOn: assignment.count)
     var uses: [Use] = []
     for dimensions in rule.operands {
@@ -87,6 +92,9 @@ package struct Strategy: Hashable, Sendable {
 
   /// The mesh axes that go to an iteration axis.
   package func meshAxes(on iterationAxis: Int) -> [Int] { assignment.indices.filter { assignment[$0] == iterationAxis } }
+
+  /// The same as a set: bit a is axis a.
+  package func meshSet(on iterationAxis: Int) -> Int { assignment.indices.reduce(0) { assignment[$1] == iterationAxis ? $0 | 1 << $1 : $0 } }
 
   /// One word per mesh axis: `data`, `row`, `column`, `sequence`, `heads`, `vocab`, `replicate` …
   package func words(_ rule: OperatorRule) -> [String] {

@@ -23,7 +23,7 @@ package enum ZeROStage: Int, Hashable, Sendable, Comparable, CaseIterable {
     var canShare = false
     for (position, tensor) in graph.operators[op].operands.enumerated() where graph.tensors[tensor].isParameter && needsGradient[tensor] {
       if graph.consumers[tensor].count > 1 { return [.none] }
-      if !strategy.operands[position].sharingAxes(mesh: mesh).isEmpty { canShare = true }
+      if strategy.operands[position].sharingSet(mesh: mesh) != 0 { canShare = true }
     }
     return canShare ? ZeROStage.allCases : [.none]
   }
@@ -33,4 +33,7 @@ extension Strategy.Use {
   /// The mesh axes over which the state of a weight that is used so can be shared out: ranks along them hold the same weight, and see different
   /// data.
   package func sharingAxes(mesh: [Int]) -> [Int] { gradient.partialAxes.filter { mesh[$0] > 1 } }
+
+  /// The same as a set: bit a is axis a.
+  package func sharingSet(mesh: [Int]) -> Int { mesh.indices.reduce(0) { mesh[$1] > 1 && gradient.isPartial(on: $1) ? $0 | 1 << $1 : $0 } }
 }

@@ -29,11 +29,11 @@ import Testing
         let count = CountBounds(
           space, microBatches: microBatches, model: space.model(.init(stages: 1, mesh: [], microBatches: microBatches)),
           rates: try space.slowestRates())
-        var bounds = try AxisBounds(
+        let bounds = try AxisBounds(
           space, stages: stages, size: size, microBatches: microBatches,
           model: space.model(.init(stages: stages, mesh: [], microBatches: microBatches)),
           rates: space.slowestRates(),
-          link: space.placed(stages: stages, mesh: [size]).stageLink)
+          link: space.placed(stages: stages, mesh: [size]).stageLink, structures: KnownStructures())
         for frame in space.frames(stages: stages, size: size, microBatches: microBatches) {
           var fixed = request
           (fixed.pipelineDegree, fixed.mesh, fixed.microBatches, fixed.ignoresMemoryLimit) = (stages, frame.mesh, microBatches, true)

@@ -70,8 +70,8 @@ import Testing
       let step = Int64((plan.prediction.step / space.tick).rounded())
       let cutoff = step + 2 * Outcome.tolerance(of: step)
       let placed = space.placed(stages: frame.stages, mesh: frame.mesh)
-      var axes = try search.axisBounds(frame.stages, frame.size, frame.microBatches)
-      var bounds = try #require(StrategyBounds(&axes, placed, frame, space, limit: search.limit))
+      let axes = try search.axisBounds(frame.stages, frame.size, frame.microBatches)
+      var bounds = try #require(StrategyBounds(axes, placed, frame, space, limit: search.limit))
       // Layers of two kinds have no one strategy.
       let isAlike = plan.decision.graph.operators.count == request.graph.operators.count
       let pricing = try space.pricing(frame, on: placed)

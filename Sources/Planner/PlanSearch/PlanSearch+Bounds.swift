@@ -32,7 +32,7 @@ extension PlanSearch {
       return (min(alike.bound, max(mixes.least(alike: relaxed.sum), free)), nil)
     }
     let mixes = MixBound(cut, path, reference: price.stage, forward: forward, backward: backward)
-    let row = configuration.loads(ofStage: price.stage)[0].row()
+    let row = configuration.load(ofStage: price.stage).row()
     let allowance = BlockTables.Price(row: row, limit: limit, ticksPerByte: price.ticksPerByte).allowance
     let closer = max(
       mixes.least(alike: alike.bound + allowance) - allowance, try pricedCuts(kinds, frame, schedule, price)?.bound(cut: cut) ?? 0)
@@ -84,7 +84,7 @@ extension PlanSearch {
     let path = configuration.promisingPath(base.operators)
     let objective = BlockTables.Objective(configuration, path, segments: base.operators.pricing.graph.segments.count)
     let key = RelaxedKey(frame: least, ties: ties, weights: configuration.weights(base.operators, path))
-    let rows = (0..<frame.stages).map { configuration.loads(ofStage: $0)[0].row() }
+    let rows = (0..<frame.stages).map { configuration.load(ofStage: $0).row() }
     let group = CutGroup(frame: least, ties: ties, kinds: kinds)
     if let known = excluded[group]?.first(where: { $0.bound >= cutoff && $0.isCovered(by: key.weights, rows) }) {
       return (known.bound, known.price(rows))

@@ -84,7 +84,7 @@ extension PlanSearch {
       let configuration = Configuration(frame, schedule, cut, first: first, space: space)
       var objective = BlockTables.Objective(configuration, path, segments: model.operators.pricing.graph.segments.count)
       if let price {
-        objective.price = .init(row: configuration.loads(ofStage: price.stage)[0].row(), limit: limit, ticksPerByte: price.ticksPerByte)
+        objective.price = .init(row: configuration.load(ofStage: price.stage).row(), limit: limit, ticksPerByte: price.ticksPerByte)
       }
       return objective
     }
@@ -94,12 +94,13 @@ extension PlanSearch {
     }
     var least: [[Int64]]?
     for objective in objectives {
-      guard let bounds = try model.minimum.leastByStrategy(objective) else { return .all }
+      guard let bounds = try model.minimum.leastByStrategy(objective, below: cutoff) else { return .all }
       least = least.map { zip($0, bounds).map { zip($0, $1).map { min($0, $1) } } } ?? bounds
     }
     guard let least else { return .all }
     let operators = restricted(model, least, cutoff)
-    return operators.isPossible ? .left(FrameModel(frame: frame, ties: ties, operators: operators, variants: model.variants)) : .excluded
+    return operators.isPossible
+      ? .left(FrameModel(frame: frame, ties: ties, operators: operators, variants: model.variants, structures: structures)) : .excluded
   }
 
   /// Solves a cut for a range of numbers of layers of the first kind. The least weighted sum under one price is concave in the number: where it reaches the

@@ -55,7 +55,7 @@ extension PlanSearch {
     let link = placed(stages: stages, mesh: [size]).stageLink
     let bounds = try AxisBounds(
       space, stages: stages, size: size, microBatches: microBatches,
-      model: model(Space.Frame(stages: stages, mesh: [], microBatches: microBatches)), rates: rates, link: link)
+      model: model(Space.Frame(stages: stages, mesh: [], microBatches: microBatches)), rates: rates, link: link, structures: structures)
     axes[key] = bounds
     return bounds
   }
@@ -84,8 +84,7 @@ extension PlanSearch {
   /// The frames of a pipeline degree, a size of its stages and a number of micro-batches, with lower bounds: those of meshes with more axes than two,
   /// or the others.
   mutating func boundedFrames(stages: Int, size: Int, microBatches: Int, areFine: Bool) throws -> [(frame: Space.Frame, bound: Int64)] {
-    var bounds = try axisBounds(stages, size, microBatches)
-    defer { axes[[stages, size, microBatches]] = bounds }
+    let bounds = try axisBounds(stages, size, microBatches)
     let frames = space.frames(stages: stages, size: size, microBatches: microBatches).filter { Space.isFine($0.mesh) == areFine }
     return try frames.map { frame in
       (frame, try bounds.bound(placed(stages: stages, mesh: frame.mesh), mesh: frame.mesh, cutoff: cutoff ?? .max))
@@ -145,7 +144,7 @@ extension PlanSearch {
       infeasible += space.schedules(frame).reduce(0) { $0 + cuts(frame, $1).count }
       return
     }
-    var mixed = try MixedBounds(bounds.operators, space: space, frame: frame)
+    var mixed = try MixedBounds(bounds.operators, space: space, frame: frame, structures: structures)
     var interleaved: [BoundedCut] = []
     var left: [BoundedCut] = []
     for schedule in space.schedules(frame) {
@@ -320,11 +319,12 @@ extension PlanSearch {
     if !frame.runs.isEmpty { return try space.operators(frame, ties) }
     let placed = placed(stages: frame.stages, mesh: frame.mesh)
     let prices = try meshPrices(frame)
-    let strategies = strategiesLeft(space.strategies(prices.pricings[0], frame), frame)
+    let strategies = strategiesLeft(space.strategies(prices.pricings[0], frame, structures), frame)
     if strategies.contains(where: \.isEmpty) { return nil }
     return FoldedModel(
       pricings: prices.pricings, strategies: strategies, ties: ties, zero: space.request.zero, recompute: space.recompute(frame),
-      resharder: prices.resharder, link: placed.stageLink, wrapLink: placed.wrapLink)
+      resharder: prices.resharder, link: placed.stageLink, wrapLink: placed.wrapLink,
+      prices: frame.first == nil && left[frame.recomputing(.none)] != nil ? nil : prices.operators)
   }
 
   /// What frames that differ only in what their layers compute again have in common.
@@ -332,6 +332,8 @@ extension PlanSearch {
     let pricings: [Pricing]
     /// Of the first.
     let resharder: Resharder
+    /// For each pricing, with all strategies that the constraints leave.
+    let operators: [OperatorPrices]
   }
 
   mutating func meshPrices(_ frame: Space.Frame) throws -> MeshPrices {
@@ -339,7 +341,7 @@ extension PlanSearch {
     if let known = meshPrices[key] { return known }
     let pricings = try space.pricings(frame, on: placed(stages: frame.stages, mesh: frame.mesh), model: model(frame))
     if meshPrices.count == Self.mostRecentModels { meshPrices.removeAll() }
-    let prices = MeshPrices(pricings: pricings, resharder: Resharder(pricings[0]))
+    let prices = MeshPrices(pricings: pricings, resharder: Resharder(pricings[0]), operators: pricings.map { _ in OperatorPrices() })
     meshPrices[key] = prices
     return prices
   }
@@ -359,11 +361,12 @@ extension PlanSearch {
     /// Not connected.
     let operators: FoldedModel
     let variants: Range<SegmentID>?
+    private let structures: KnownStructures
     /// By segment, what one copy's passes take where every operator has its least.
     private(set) lazy var leastForward = FrameBounds.least(operators.nodes, operators.pricing.graph) { $0.forward[$1] }
     private(set) lazy var leastBackward = FrameBounds.least(operators.nodes, operators.pricing.graph) { $0.backward[$1] }
     /// For least weighted sums.
-    private(set) lazy var minimum = BlockMinimum(operators, variants: variants)
+    private(set) lazy var minimum = BlockMinimum(operators, variants: variants, structures: structures)
     /// For complete problems.
     private(set) lazy var connected: FoldedModel = {
       var model = operators
@@ -371,8 +374,8 @@ extension PlanSearch {
       return model
     }()
 
-    init(frame: Space.Frame, ties: Ties, operators: FoldedModel, variants: Range<SegmentID>?) {
-      (self.frame, self.ties, self.operators, self.variants) = (frame, ties, operators, variants)
+    init(frame: Space.Frame, ties: Ties, operators: FoldedModel, variants: Range<SegmentID>?, structures: KnownStructures) {
+      (self.frame, self.ties, self.operators, self.variants, self.structures) = (frame, ties, operators, variants, structures)
     }
   }
 
@@ -385,7 +388,9 @@ extension PlanSearch {
     }
     guard let operators = try known ?? operators(frame, ties) else { return nil }
     if recentModels.count == Self.mostRecentModels { recentModels.removeFirst() }
-    let model = FrameModel(frame: frame, ties: ties, operators: operators, variants: frame.first == nil ? nil : space.variants?.segments)
+    let model = FrameModel(
+      frame: frame, ties: ties, operators: operators, variants: frame.first == nil ? nil : space.variants?.segments,
+      structures: structures)
     recentModels.append(model)
     return model
   }

@@ -89,7 +89,7 @@ extension PlanSearch {
     var model = known.connected
     if let cutoff {
       let objective = BlockTables.Objective(configuration, paths[0], segments: known.operators.pricing.graph.segments.count)
-      if let bounds = try known.minimum.leastByStrategy(objective) {
+      if let bounds = try known.minimum.leastByStrategy(objective, below: cutoff) {
         model = restricted(known, bounds, cutoff)
         if model.isPossible { model.connect() }
       }
@@ -136,7 +136,7 @@ extension PlanSearch {
     let key = RelaxedKey(frame: frame, ties: ties, weights: configuration.weights(model.operators, path))
     guard let relaxed = try relaxed(model, objective, key, cutoff) else { return nil }
     guard relaxed.sum < cutoff, let choice = relaxed.choice else { return relaxed.sum }
-    let rows = (0..<frame.stages).map { configuration.loads(ofStage: $0)[0].row() }
+    let rows = (0..<frame.stages).map { configuration.load(ofStage: $0).row() }
     let used = rows.map { model.minimum.memory(choice, $0) }
     guard let stage = used.indices.max(by: { (used[$0], $1) < (used[$1], $0) }), used[stage] > limit else { return relaxed.sum }
     let run = space.runOfStage(frame)[stage]

@@ -29,7 +29,7 @@ extension PlanSearch {
     var reduced: FoldedModel?
     if isSeed, best != nil { return nil }
     // What no plan of interest can take is left out of the complete problem.
-    if let cutoff, let bounds = try frameModel.minimum.leastByStrategy(objective) {
+    if let cutoff, let bounds = try frameModel.minimum.leastByStrategy(objective, below: cutoff) {
       reduced = restricted(frameModel, bounds, cutoff)
       if reduced!.isPossible { reduced!.connect(variants: frameModel.variants) }
     }

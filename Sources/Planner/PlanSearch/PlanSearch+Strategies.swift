@@ -8,12 +8,9 @@ extension PlanSearch {
   /// take.
   mutating func isExcludedByStrategies(_ frame: Space.Frame) throws -> Bool {
     guard let cutoff, space.request.leavesOutStrategies, Space.isFine(frame.mesh), left[frame] == nil else { return false }
-    let key = [frame.stages, frame.size, frame.microBatches]
-    var axisBounds = try axisBounds(frame.stages, frame.size, frame.microBatches)
+    let axisBounds = try axisBounds(frame.stages, frame.size, frame.microBatches)
     let placed = placed(stages: frame.stages, mesh: frame.mesh)
-    let made = StrategyBounds(&axisBounds, placed, frame, space, limit: limit)
-    axes[key] = axisBounds
-    guard var bounds = made else { return false }
+    guard var bounds = StrategyBounds(axisBounds, placed, frame, space, limit: limit) else { return false }
     guard try bounds.bound(below: cutoff) < cutoff else { return true }
     left[frame] = try strategiesLeft(by: bounds, frame, placed)
     // What they take on the mesh is known only once they are priced, which is quick for few of them.
@@ -28,7 +25,7 @@ extension PlanSearch {
 
   private mutating func strategiesLeft(by bounds: StrategyBounds, _ frame: Space.Frame, _ placed: Space.Placed) throws -> [[UInt16]] {
     let pricing = try space.pricing(frame, on: placed, model: model(frame))
-    return space.strategies(pricing, frame).enumerated().map { op, strategies in
+    return space.strategies(pricing, frame, structures).enumerated().map { op, strategies in
       strategies.indices.filter { bounds.isLeft(op, strategies[$0]) }.map(UInt16.init)
     }
   }

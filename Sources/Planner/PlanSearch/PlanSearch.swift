@@ -33,6 +33,8 @@ struct PlanSearch {
   }
 
   let space: Space
+  /// Of tables over the model's choices.
+  let structures = KnownStructures()
   let monitor: SearchMonitor
   /// The best plan of each of the best configurations (a frame and a schedule), best first; at most as many as are asked for.
   var found: [Candidate] = []

@@ -46,29 +46,38 @@ struct Elimination {
   /// A choice of least sum; of equal strategies the lowest number is taken, node by node in the order of elimination.
   func minimiser() -> [Int] {
     var choice = [Int](repeating: 0, count: plan.strategyStarts.count - 1)
+    var sums: [Int64] = []
     for bucket in plan.buckets.reversed() {
-      let classes = zip(bucket.scope, bucket.classes).map { Int($1.classes[choice[$0]]) }
-      let rows = bucket.factors.map { factor in
-        (source(of: factor), factor.ownOffsets, factor.outerStarts[zip(classes, factor.offsets).reduce(0) { $0 + ($1.1.isEmpty ? 0 : $1.1[$1.0]) }])
-      }
       let first = plan.strategyStarts[bucket.node]
-      var least = Int64.max
-      for q in 0..<plan.strategyStarts[bucket.node + 1] - first {
-        // Sums of a few forbidden entries stay within 64 bits; more are cut off on the way.
-        let sum = rows.reduce(nodeCosts[first + q]) { min($0 &+ $1.0[$1.2 + $1.1[q]], 2 * Problem.forbidden) }
-        if sum < least { (least, choice[bucket.node]) = (sum, q) }
+      let count = plan.strategyStarts[bucket.node + 1] - first
+      sums.removeAll(keepingCapacity: true)
+      sums.append(contentsOf: nodeCosts[first..<first + count])
+      for factor in bucket.factors {
+        var outer = 0
+        for (dimension, node) in bucket.scope.enumerated() where !factor.offsets[dimension].isEmpty {
+          outer += factor.offsets[dimension][Int(bucket.classes[dimension].classes[choice[node]])]
+        }
+        let start = factor.outerStarts[outer]
+        source(of: factor).withUnsafeBufferPointer { source in
+          // Sums of a few forbidden entries stay within 64 bits; more are cut off on the way.
+          for q in 0..<count { sums[q] = min(sums[q] &+ source[start + factor.ownOffsets[q]], 2 * Problem.forbidden) }
+        }
       }
+      var least = Int64.max
+      for q in 0..<count where sums[q] < least { (least, choice[bucket.node]) = (sums[q], q) }
     }
     return choice
   }
 
   /// A second pass, from the last node taken out to the first: for each strategy the least sum over all choices that take it, and for each entry
   /// of each message the least that everything outside the message's own subtree adds to it.
-  func secondPass() -> (byStrategy: [Int64], outside: [[Int64]]) {
+  ///
+  /// - Parameter cutoff: sums that reach it may be left out, which stands as `Problem.forbidden`.
+  func secondPass(below cutoff: Int64 = Problem.blocked) -> (byStrategy: [Int64], outside: [[Int64]]) {
     var byStrategy = [Int64](repeating: Problem.forbidden, count: plan.strategyStarts.last ?? 0)
     var outside = plan.buckets.map { [Int64](repeating: Problem.forbidden, count: $0.combinations) }
     for (position, bucket) in plan.buckets.enumerated().reversed() {
-      let start = plan.strategyStarts[bucket.node]
+      let (start, end) = (plan.strategyStarts[bucket.node], plan.strategyStarts[bucket.node + 1])
       if bucket.scope.isEmpty, minimum < Problem.blocked {
         // The last node of a component: the other components add their own minima.
         outside[position][0] = minimum - messages[position][0]
@@ -76,15 +85,29 @@ struct Elimination {
       let children: [(factor: Int, message: Int)] = bucket.factors.enumerated().compactMap { index, factor in
         if case .message(let child) = factor.source { (index, child) } else { nil }
       }
-      forEachCombination(of: bucket) { combination, costs, outer in
-        let rest = outside[position][combination]
-        guard rest < Problem.blocked else { return }
-        for q in costs.indices where costs[q] < Problem.blocked {
-          let total = costs[q] + rest
-          byStrategy[start + q] = min(byStrategy[start + q], total)
-          for (factor, child) in children {
-            let index = bucket.factors[factor].outerStarts[outer[factor]] + bucket.factors[factor].ownOffsets[q]
-            outside[child][index] = min(outside[child][index], total)
+      let tables = bucket.factors.map(source)
+      let (rest, message) = (outside[position], messages[position])
+      withUnsafeTemporaryAllocation(of: Int64.self, capacity: end - start) { costs in
+        bucket.forEachCombination { combination, outer in
+          // The message is the least of the node's costs here: most combinations hold nothing of interest.
+          guard rest[combination] < Problem.blocked, message[combination] < Problem.blocked, rest[combination] + message[combination] < cutoff
+          else { return }
+          for q in 0..<end - start { costs[q] = nodeCosts[start + q] }
+          for (index, factor) in bucket.factors.enumerated() {
+            let first = factor.outerStarts[outer[index]]
+            tables[index].withUnsafeBufferPointer { table in
+              // Sums of a few forbidden entries stay within 64 bits; more are cut off on the way.
+              for q in 0..<end - start { costs[q] = min(costs[q] &+ table[first + factor.ownOffsets[q]], 2 * Problem.forbidden) }
+            }
+          }
+          for q in costs.indices where costs[q] < Problem.blocked {
+            let total = costs[q] + rest[combination]
+            if total >= cutoff { continue }
+            byStrategy[start + q] = min(byStrategy[start + q], total)
+            for (factor, child) in children {
+              let index = bucket.factors[factor].outerStarts[outer[factor]] + bucket.factors[factor].ownOffsets[q]
+              outside[child][index] = min(outside[child][index], total)
+            }
           }
         }
       }

@@ -26,41 +26,53 @@ struct EliminationPlan: Sendable {
   }
 
   /// One node being taken out.
-  struct Bucket: Sendable {
+  final class Bucket: Sendable {
     let node: Int
     /// The neighbours at that time, and their classes in the message.
     let scope: [Int]
     let classes: [StrategyClasses]
     let factors: [Factor]
-    var combinations: Int { classes.reduce(1) { $0 * $1.count } }
+    let combinations: Int
+    /// The numbers of the neighbours' classes, and for each neighbour the factors that have it.
+    private let dimensions: [Int]
+    private let concerned: [[Int]]
+    /// For each factor its outer index where all neighbours are in their first classes.
+    private let firstOuter: [Int]
+    let product: MinPlusProduct.Layout
+
+    init(node: Int, scope: [Int], classes: [StrategyClasses], factors: [Factor], strategyCount: Int) {
+      (self.node, self.scope, self.classes, self.factors) = (node, scope, classes, factors)
+      dimensions = classes.map(\.count)
+      combinations = dimensions.reduce(1, *)
+      concerned = dimensions.indices.map { dimension in factors.indices.filter { !factors[$0].offsets[dimension].isEmpty } }
+      firstOuter = factors.map { $0.offsets.reduce(0) { $0 + ($1.first ?? 0) } }
+      product = MinPlusProduct.Layout(factors, inner: dimensions.last ?? 1, count: strategyCount)
+    }
 
     /// Calls `body` for each combination of the neighbours' classes, row-major, with the outer index of each factor.
     @inline(__always)
     func forEachCombination(_ body: (_ combination: Int, _ outer: UnsafePointer<Int>) -> Void) {
-      forEachCombination(ofFirst: classes.count, body)
+      forEachCombination(ofFirst: dimensions.count, body)
     }
 
     /// Calls `body` for each combination of all but the last neighbour's classes, with the outer index of each factor at the last one's first class.
     @inline(__always)
     func forEachLeadingCombination(_ body: (_ combination: Int, _ outer: UnsafePointer<Int>) -> Void) {
-      forEachCombination(ofFirst: max(0, classes.count - 1), body)
+      forEachCombination(ofFirst: max(0, dimensions.count - 1), body)
     }
 
     @inline(__always)
     private func forEachCombination(ofFirst count: Int, _ body: (_ combination: Int, _ outer: UnsafePointer<Int>) -> Void) {
-      let dimensions = classes[..<count].map(\.count)
-      // For each dimension the factors that have it.
-      let concerned = dimensions.indices.map { dimension in factors.indices.filter { !factors[$0].offsets[dimension].isEmpty } }
-      var position = [Int](repeating: 0, count: dimensions.count)
-      let combinations = dimensions.reduce(1, *)
-      withUnsafeTemporaryAllocation(of: Int.self, capacity: max(1, factors.count)) { outer in
-        outer.initialize(repeating: 0)
-        for (index, factor) in factors.enumerated() {
-          outer[index] = factor.offsets.reduce(0) { $0 + ($1.first ?? 0) }
-        }
+      var combinations = 1
+      for dimension in 0..<count { combinations *= dimensions[dimension] }
+      withUnsafeTemporaryAllocation(of: Int.self, capacity: factors.count + count + 1) { buffer in
+        let outer = buffer.baseAddress!
+        let position = outer + factors.count
+        for index in factors.indices { (outer + index).initialize(to: firstOuter[index]) }
+        position.initialize(repeating: 0, count: count + 1)
         for combination in 0..<combinations {
-          body(combination, UnsafePointer(outer.baseAddress!))
-          var dimension = dimensions.count - 1
+          body(combination, UnsafePointer(outer))
+          var dimension = count - 1
           while dimension >= 0 {
             let from = position[dimension]
             let to = from + 1 < dimensions[dimension] ? from + 1 : 0
@@ -197,6 +209,6 @@ struct EliminationPlan: Sendable {
       }
       return Factor(source: table.source, offsets: offsets, ownOffsets: ownOffsets, outerCount: outerStarts.count, outerStarts: outerStarts)
     }
-    return Bucket(node: node, scope: scope, classes: joint, factors: factors)
+    return Bucket(node: node, scope: scope, classes: joint, factors: factors, strategyCount: strategyCount)
   }
 }

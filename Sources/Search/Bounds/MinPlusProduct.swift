@@ -10,64 +10,111 @@ struct MinPlusProduct {
   private typealias Lanes = SIMD4<Int64>
   private static let lanes = 4
 
+  /// What a product needs beside the costs.
+  final class Layout: Sendable {
+    /// The node's strategies.
+    fileprivate let count: Int
+    /// The classes of the last neighbour, and the same rounded up to whole vectors.
+    fileprivate let inner: Int
+    fileprivate let width: Int
+    /// The factors with the last neighbour, and those without it.
+    fileprivate let along: [Int]
+    fileprivate let across: [Int]
+    /// Where the rows of each factor without it begin, and their end.
+    fileprivate let rowStarts: [Int]
+    /// Of these factors the smallest: the node's own costs are added to it.
+    fileprivate let smallest: Int?
+    /// For each factor with it, the way from the last neighbour's first class to each in the outer index.
+    fileprivate let steps: [[Int]]
+    /// Where the blocks of each factor with it begin among all blocks, and their end.
+    fileprivate let blockStarts: [Int]
+    /// Where the outer indices of each factor with it begin among all of them, and their end.
+    fileprivate let outerStarts: [Int]
+
+    init(_ factors: [EliminationPlan.Factor], inner: Int, count: Int) {
+      (self.inner, self.count) = (inner, count)
+      let width = (inner + MinPlusProduct.lanes - 1) / MinPlusProduct.lanes * MinPlusProduct.lanes
+      self.width = width
+      along = factors.indices.filter { !(factors[$0].offsets.last ?? []).isEmpty }
+      across = factors.indices.filter { (factors[$0].offsets.last ?? []).isEmpty }
+      let rows = across.map { factors[$0].outerCount * count }
+      rowStarts = rows.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1) }
+      smallest = rows.indices.min { rows[$0] < rows[$1] }
+      let offsets = along.map { factors[$0].offsets[factors[$0].offsets.count - 1] }
+      steps = offsets.map { offsets in offsets.map { $0 - offsets[0] } }
+      let blocks = zip(along, offsets).map { factors[$0].outerCount / Set($1).count * count * width }
+      blockStarts = blocks.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1) }
+      outerStarts = along.reduce(into: [0]) { $0.append($0[$0.count - 1] + factors[$1].outerCount) }
+    }
+
+    /// The room that a product takes.
+    fileprivate var scratch: Int { max(rowStarts[rowStarts.count - 1], count) + count + count * width + width + blockStarts[blockStarts.count - 1] }
+    fileprivate var outerCount: Int { outerStarts[outerStarts.count - 1] }
+  }
+
   private let bucket: EliminationPlan.Bucket
   private let nodeCosts: ArraySlice<Int64>
   /// For each factor, its table.
   private let sources: [[Int64]]
-  /// The node's strategies.
-  private let count: Int
-  /// The classes of the last neighbour, and the same rounded up to whole vectors.
-  private let inner: Int
-  private let width: Int
 
   /// - Parameter bucket: with so few factors that as many forbidden entries add up within 64 bits.
   init(_ bucket: EliminationPlan.Bucket, nodeCosts: ArraySlice<Int64>, sources: [[Int64]]) {
     (self.bucket, self.nodeCosts, self.sources) = (bucket, nodeCosts, sources)
-    count = nodeCosts.count
-    inner = bucket.classes.last?.count ?? 1
-    width = (inner + Self.lanes - 1) / Self.lanes * Self.lanes
   }
 
   /// One entry for each combination of the neighbours' classes.
   func message() -> [Int64] {
-    let (count, inner, width) = (count, inner, width)
-    let along = bucket.factors.indices.filter { !(bucket.factors[$0].offsets.last ?? []).isEmpty }
-    let across = bucket.factors.indices.filter { (bucket.factors[$0].offsets.last ?? []).isEmpty }
-    let rowCounts = across.map { bucket.factors[$0].outerCount * count }
-    let rowStarts = rowCounts.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1) }
-    // The node's own costs are added to the smallest table.
-    let smallest = rowCounts.indices.min { rowCounts[$0] < rowCounts[$1] }
-    let blocks = along.map { Blocks(bucket.factors[$0], sources[$0], count: count, width: width) }
+    let layout = bucket.product
+    let (count, inner, width) = (layout.count, layout.inner, layout.width)
+    let (along, across, rowStarts) = (layout.along, layout.across, layout.rowStarts)
     return [Int64](unsafeUninitializedCapacity: bucket.combinations) { message, filled in
       filled = bucket.combinations
-      withUnsafeTemporaryAllocation(of: Int64.self, capacity: max(rowStarts[across.count], count) + count + count * width + width) { buffer in
-        let rows = buffer.baseAddress!
-        let sums = rows + max(rowStarts[across.count], count)
-        let table = sums + count
-        let least = table + count * width
-        nodeCosts.withUnsafeBufferPointer { own in
-          for (number, factor) in across.enumerated() { writeRows(factor, adding: number == smallest ? own : nil, to: rows + rowStarts[number]) }
-          if across.isEmpty { rows.update(from: own.baseAddress!, count: count) }
-        }
-        bucket.forEachLeadingCombination { combination, outer in
-          sums.update(from: rows + (across.isEmpty ? 0 : outer[across[0]] * count), count: count)
-          for number in 1..<max(1, across.count) {
-            let row = rows + rowStarts[number] + outer[across[number]] * count
-            for q in 0..<count { sums[q] &+= row[q] }
-          }
-          switch along.count {
-          case 0: least.update(repeating: UnsafeBufferPointer(start: sums, count: count).min() ?? Problem.forbidden, count: width)
-          case 1: Self.minimise(sums, blocks[0].block(outer[along[0]]), count, width, least)
-          default:
-            table.update(from: blocks[0].block(outer[along[0]]), count: count * width)
-            for number in 1..<along.count {
-              let next = blocks[number].block(outer[along[number]])
-              for entry in 0..<count * width { table[entry] &+= next[entry] }
+      withUnsafeTemporaryAllocation(of: Int64.self, capacity: layout.scratch) { buffer in
+        // Where a block starts, by the outer index with the last neighbour's first class; −1 where it is not yet laid out.
+        withUnsafeTemporaryAllocation(of: Int.self, capacity: layout.outerCount + along.count + 1) { laidOut in
+          let rows = buffer.baseAddress!
+          let sums = rows + max(rowStarts[across.count], count)
+          let table = sums + count
+          let least = table + count * width
+          let blocks = least + width
+          let starts = laidOut.baseAddress!
+          let used = starts + layout.outerCount
+          starts.initialize(repeating: -1, count: layout.outerCount)
+          for number in along.indices { (used + number).initialize(to: layout.blockStarts[number]) }
+          nodeCosts.withUnsafeBufferPointer { own in
+            for (number, factor) in across.enumerated() {
+              writeRows(factor, adding: number == layout.smallest ? own : nil, to: rows + rowStarts[number])
             }
-            Self.minimise(sums, table, count, width, least)
+            if across.isEmpty { rows.update(from: own.baseAddress!, count: count) }
           }
-          for index in 0..<inner {
-            (message.baseAddress! + combination * inner + index).initialize(to: least[index] < Problem.blocked ? least[index] : Problem.forbidden)
+          func block(_ number: Int, _ outer: Int) -> UnsafePointer<Int64> {
+            let place = layout.outerStarts[number] + outer
+            if starts[place] < 0 {
+              starts[place] = used[number]
+              layOut(along[number], layout.steps[number], outer, width, to: blocks + used[number])
+              used[number] += count * width
+            }
+            return UnsafePointer(blocks + starts[place])
+          }
+          bucket.forEachLeadingCombination { combination, outer in
+            sums.update(from: rows + (across.isEmpty ? 0 : outer[across[0]] * count), count: count)
+            for number in 1..<max(1, across.count) {
+              let row = rows + rowStarts[number] + outer[across[number]] * count
+              for q in 0..<count { sums[q] &+= row[q] }
+            }
+            switch along.count {
+            case 0: least.update(repeating: UnsafeBufferPointer(start: sums, count: count).min() ?? Problem.forbidden, count: width)
+            case 1: Self.minimise(sums, block(0, outer[along[0]]), count, width, least)
+            default:
+              table.update(from: block(0, outer[along[0]]), count: count * width)
+              for number in 1..<along.count {
+                let next = block(number, outer[along[number]])
+                for entry in 0..<count * width { table[entry] &+= next[entry] }
+              }
+              Self.minimise(sums, table, count, width, least)
+            }
+            let target = message.baseAddress! + combination * inner
+            for index in 0..<inner { (target + index).initialize(to: least[index] < Problem.blocked ? least[index] : Problem.forbidden) }
           }
         }
       }
@@ -134,46 +181,17 @@ struct MinPlusProduct {
     }
   }
 
-  /// A table with the last neighbour, laid out by the node's strategies and then the last neighbour's classes, for one combination of the others
-  /// after the other as they are asked for.
-  private final class Blocks {
-    private let factor: EliminationPlan.Factor
-    private let source: [Int64]
-    private let count: Int
-    private let steps: [Int]
-    private let width: Int
-    /// By the outer index with the last neighbour's first class, where a block starts; −1 where it is not yet laid out.
-    private var starts: [Int]
-    private let entries: UnsafeMutablePointer<Int64>
-    private var used = 0
-
-    init(_ factor: EliminationPlan.Factor, _ source: [Int64], count: Int, width: Int) {
-      (self.factor, self.source, self.count, self.width) = (factor, source, count, width)
-      let offsets = factor.offsets[factor.offsets.count - 1]
-      steps = offsets.map { $0 - offsets[0] }
-      starts = [Int](repeating: -1, count: factor.outerCount)
-      entries = .allocate(capacity: factor.outerCount / Set(offsets).count * count * width)
-    }
-
-    deinit { entries.deallocate() }
-
-    func block(_ outer: Int) -> UnsafePointer<Int64> {
-      if starts[outer] < 0 { layOut(outer) }
-      return UnsafePointer(entries + starts[outer])
-    }
-
-    private func layOut(_ outer: Int) {
-      starts[outer] = used
-      var entry = entries + used
-      used += count * width
-      let columns = steps.map { factor.outerStarts[outer + $0] }
-      source.withUnsafeBufferPointer { source in
-        columns.withUnsafeBufferPointer { columns in
-          for offset in factor.ownOffsets {
-            for j in 0..<columns.count { entry[j] = source[columns[j] + offset] }
-            for j in columns.count..<width { entry[j] = Problem.forbidden }
-            entry += width
-          }
+  /// A table with the last neighbour for one combination of the others, by the node's strategies and then the last neighbour's classes.
+  private func layOut(_ number: Int, _ steps: [Int], _ outer: Int, _ width: Int, to block: UnsafeMutablePointer<Int64>) {
+    let factor = bucket.factors[number]
+    withUnsafeTemporaryAllocation(of: Int.self, capacity: steps.count) { columns in
+      for (j, step) in steps.enumerated() { columns[j] = factor.outerStarts[outer + step] }
+      sources[number].withUnsafeBufferPointer { source in
+        var entry = block
+        for offset in factor.ownOffsets {
+          for j in 0..<columns.count { entry[j] = source[columns[j] + offset] }
+          for j in columns.count..<width { entry[j] = Problem.forbidden }
+          entry += width
         }
       }
     }
