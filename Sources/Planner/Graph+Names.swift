@@ -11,10 +11,11 @@ extension Graph {
     return (parts.joined(separator: "."), copy)
   }
 
-  /// The operators that may be meant by a name that none has: the one that is spelt alike, else some whose names end so.
+  /// The operators that may be meant by a name, or a pattern, that none has: those whose paths differ least from it, three at most.
   package func operatorNames(like name: String) -> [String] {
-    let names = operators.map(\.name)
-    if let near = nearestSpelling(to: name, among: names) { return [near] }
-    return Array(names.filter { $0.hasSuffix("." + name) }.prefix(3))
+    let typed = PathSpelling(name)
+    let scored = operators.map(\.name).compactMap { name in typed.distance(to: name).map { (name: name, distance: $0) } }
+    guard let least = scored.map(\.distance).min() else { return [] }
+    return scored.filter { $0.distance <= least + 1e-9 }.prefix(3).map(\.name)
   }
 }

@@ -95,3 +95,13 @@ package struct MegatronForm: Hashable, Sendable {
     return assigned == rule.iteration.firstIndex { ($0.role.isPosition || $0.role == .slots) && $0.isSplittable }
   }
 }
+
+extension OperatorRule {
+  /// What a mesh axis that shares out sequences may go to; of attention, as its way says (nil: any).
+  func axesOfContext(_ way: ContextWay?) -> [IterationAxis] {
+    if case .attention = work, iteration.contains(where: { $0.role.isPosition && $0.isSplittable }) {
+      return iteration.indices.filter { axis in ContextWay.allCases.contains { (way ?? $0) == $0 && $0.isMeant(axis, self) } }.map { iteration[$0] }
+    }
+    return iteration.filter { ($0.role.isPosition || $0.role == .slots) && $0.isSplittable }.prefix(1).map { $0 }
+  }
+}

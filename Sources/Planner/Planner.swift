@@ -44,7 +44,8 @@ package enum Planner {
   /// - Throws: `PlannerError`, `HardwareError` for an impossible request; `SearchError` where the solver failed.
   package static func search(_ request: SearchRequest, _ monitor: SearchMonitor? = nil) throws -> PlanOutcome {
     let monitor = monitor ?? SearchMonitor(stop: StopCondition(after: request.timeLimit.map { .seconds($0) }))
-    if request.reversed != nil, request.top == 1 { return try searchOrders(request, monitor) }
+    if request.top > 1 { return try searchDistinct(request, monitor) }
+    if request.reversed != nil { return try searchOrders(request, monitor) }
     return try outcome(explore(request, monitor))
   }
 
@@ -128,7 +129,7 @@ package enum Planner {
     guard objective == candidate.objective else {
       throw PlannerError.inconsistent("the search says \(candidate.objective) ticks, pricing its plan from scratch gives \(objective)")
     }
-    guard prediction.memory <= prediction.memoryLimit || space.request.ignoresMemoryLimit else {
+    guard prediction.memory <= space.request.memoryLimit ?? prediction.memoryLimit || space.request.ignoresMemoryLimit else {
       throw PlannerError.inconsistent("the plan needs \(prediction.memory), more than the \(prediction.memoryLimit) that the search allowed")
     }
     return (decision, prediction)

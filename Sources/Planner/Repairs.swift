@@ -1,148 +1,134 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Hardware
 import Quantities
+import Search
 import Strategies
 
 extension Planner {
-  /// A change of a request that makes some plan fit, in the command line's words, and what it leads to.
-  package struct Repair: Sendable {
-    package let change: String
-    package let step: Seconds
-    package let devices: Int
-    /// Whether something else is computed: another batch, optimizer or data type.
-    package let isOtherJob: Bool
-    /// Device-seconds per sequence: what makes one change cheaper than another.
-    package let price: Double
+  /// Wall-clock seconds for changes where no time limit is given.
+  package static let usualRepairSeconds = 5.0
 
-    init(_ change: String, _ planned: PlanOutcome.Planned, isOtherJob: Bool) {
-      self.change = change
-      self.isOtherJob = isOtherJob
-      step = planned.prediction.step
-      devices = planned.decision.ranks
-      price = step.value * Double(devices) / Double(planned.decision.job.batch)
-    }
-
-    /// The same job before another one, the cheaper first.
-    fileprivate static func precedes(_ a: Repair, _ b: Repair) -> Bool { (a.isOtherJob ? 1 : 0, a.price) < (b.isOtherJob ? 1 : 0, b.price) }
-  }
-
-  /// Wall-clock seconds for the search of one change.
-  private static let repairTimeLimit = 5.0
-
-  /// Changes that make an infeasible request feasible, the cheapest first. Each is searched for at most a few seconds.
-  package static func repairs(_ request: SearchRequest) -> [Repair] {
-    var repairs: [Repair] = []
-    func attempt(_ change: String, isOtherJob: Bool = false, _ modify: (inout SearchRequest) -> Void) -> Bool {
-      guard let planned = planned(request, modify) else { return false }
-      repairs.append(Repair(change, planned, isOtherJob: isOtherJob))
-      return true
-    }
-    for factor in [2, 4, 8, 16] {
-      guard let larger = request.larger?(request.cluster.deviceCount * factor) else { break }
-      if attempt("--devices \(larger.deviceCount)", { $0.cluster = larger }) { break }
-    }
-    for choice in request.choices where choice.constraint == nil { _ = attempt("without \(choice.option)", choice.drop) }
-    if !request.constraints.isEmpty { _ = attempt("without --pin and --forbid") { $0.constraints = [] } }
-    var batch = request.batch / 2
-    while batch >= 1 {
-      if request.microBatches.map({ batch % $0 == 0 }) ?? true, attempt("--batch \(batch)", isOtherJob: true, { $0.batch = batch }) { break }
-      batch /= 2
-    }
-    for job in otherJobs(request) { _ = attempt(job.change, isOtherJob: true, job.modify) }
-    return repairs.sorted(by: Repair.precedes)
-  }
-
-  /// Changes of given degrees, and of what is computed, that make the configuration fit, the cheapest first.
+  /// Changes that make an infeasible request feasible: more devices (the smallest machine that does, and the first of twice, four times, … as many),
+  /// leaving out one choice, halves of the batch, another optimizer or data type, or more memory on each device.
   ///
-  /// Of each degree the least change that is enough; where none is enough by itself, on top of the smallest micro-batches and a split sequence,
-  /// which take no more devices.
-  package static func repairs(_ degrees: MegatronDegrees, _ request: SearchRequest) -> [Repair] {
-    var repairs: [Repair] = []
-    func attempt(_ changed: MegatronDegrees, _ change: String = "", isOtherJob: Bool = false, _ modify: (inout SearchRequest) -> Void = { _ in })
-      -> Bool
-    {
-      var base = request
-      modify(&base)
-      if changed.devices != base.cluster.deviceCount {
-        guard let cluster = base.larger?(changed.devices) else { return false }
-        base.cluster = cluster
-      }
-      guard let fixed = try? changed.fix(base), let planned = planned(fixed, { _ in }) else { return false }
-      let options = [changed.options(changedFrom: degrees), change].filter { !$0.isEmpty }
-      repairs.append(Repair(options.joined(separator: " "), planned, isOtherJob: isOtherJob))
-      return true
+  /// - Parameters:
+  ///   - least: nothing fits with less memory on each device; nil where that is not known.
+  ///   - seconds: wall-clock time for all of them.
+  ///   - progress: hears of each change that is looked at.
+  package static func repairs(
+    _ request: SearchRequest, least: Bytes? = nil, seconds: Double = usualRepairSeconds, stop: StopCondition = StopCondition(),
+    progress: @escaping @Sendable (String) -> Void = { _ in }
+  ) -> Repairs {
+    var search = RepairSearch(seconds: seconds, stop: stop, progress: progress)
+    let fewest = moreDevices(request, &search)
+    for choice in request.choices where choice.constraint == nil && search.hasTime {
+      _ = search.attempt("without \(choice.option)", changed(request, choice.drop))
     }
-    let perReplica = request.batch / degrees.data
-    let smaller = (1..<degrees.microBatchSize(batch: request.batch)).reversed().filter { perReplica % $0 == 0 }
-    var smallest = degrees
-    if !smaller.isEmpty { smallest.microBatchSize = 1 }
-    for size in smaller {
-      var changed = degrees
-      changed.microBatchSize = size
-      if attempt(changed) { break }
+    if !request.constraints.isEmpty { _ = search.attempt("without --pin and --forbid", changed(request) { $0.constraints = [] }) }
+    if let least { search.findMemory(request, least: least) }
+    for job in otherJobs(request) where search.hasTime { _ = search.attempt(job.change, isOtherJob: true, changed(request, job.modify)) }
+    smallerBatch(request, &search)
+    if let fewest { proveFewest(fewest, request, &search) }
+    search.complete()
+    return search.repairs
+  }
+
+  private static func changed(_ request: SearchRequest, _ modify: (inout SearchRequest) -> Void) -> SearchRequest {
+    var changed = request
+    modify(&changed)
+    return changed
+  }
+
+  private static func on(_ devices: Int, _ request: SearchRequest) -> SearchRequest? {
+    request.larger?(devices).map { cluster in changed(request) { $0.cluster = cluster } }
+  }
+
+  private static func option(devices: Int) -> String { "--devices \(devices)" }
+
+  /// Attempts twice, four times, … as many devices until they are enough, then fewer by bisection: where devices may be idle, more are hardly worse.
+  ///
+  /// - Returns: the fewest that were found to be enough; nil where none were.
+  private static func moreDevices(_ request: SearchRequest, _ search: inout RepairSearch) -> Int? {
+    guard let larger = request.larger else { return nil }
+    var few = request.cluster.deviceCount
+    var enough: Int?
+    for factor in [2, 4, 8, 16] where enough == nil && search.hasTime {
+      let wanted = request.cluster.deviceCount * factor
+      // As many as there are, at most.
+      let count = larger(wanted) == nil ? mostDevices(larger, from: few, below: wanted) : wanted
+      guard count > few, let wider = on(count, request) else { break }
+      // What was too few needs no other look.
+      search.drop { change, _ in change.hasPrefix("--devices ") }
+      if search.attempt(option(devices: count), wider) { enough = count } else { few = count }
     }
-    for recompute in Recompute.allCases where recompute > degrees.recompute {
-      var changed = degrees
-      (changed.recompute, changed.recomputedLayers) = (recompute, nil)
-      guard request.mode == .train, let fixed = try? changed.fix(request), planned(fixed, { _ in }) != nil else { continue }
-      // The fewest layers that are enough.
-      var (low, high) = (0, fixed.stageLayers?.max() ?? 1)
-      while high - low > 1 {
-        changed.recomputedLayers = (low + high) / 2
-        if let fixed = try? changed.fix(request), planned(fixed, { _ in }) != nil { high = (low + high) / 2 } else { low = (low + high) / 2 }
-      }
-      changed.recomputedLayers = high < fixed.stageLayers?.max() ?? 1 ? high : nil
-      _ = attempt(changed)
+    guard let doubled = enough, request.mayLeaveIdle else { return nil }
+    var least = doubled
+    while least - few > 1, search.spent < 0.4, let between = on((few + least) / 2, request) {
+      let count = (few + least) / 2
+      if search.attempt(option(devices: count), between) { least = count } else { few = count }
+      search.drop { change, _ in change.hasPrefix("--devices ") && ![least, doubled].map(option).contains(change) }
     }
-    var split = degrees
-    split.isSequenceParallel = degrees.tensor > 1
-    if split != degrees { _ = attempt(split) }
-    smallest.isSequenceParallel = split.isSequenceParallel
-    // Stages' own meshes leave no degrees to change.
-    let starts = degrees.stageMeshes != nil ? [] : smallest == degrees ? [degrees] : [degrees, smallest]
-    for start in starts where start == degrees || repairs.isEmpty {
-      if start != degrees, attempt(start) { continue }
-      for factor in [2, 4, 8, 16] {
-        var changed = start
-        changed.expert *= factor
-        if attempt(changed) { break }
+    return least
+  }
+
+  /// Proves that a device less is not enough, or goes on with so many.
+  private static func proveFewest(_ count: Int, _ request: SearchRequest, _ search: inout RepairSearch) {
+    var fewest = count
+    while fewest - 1 > request.cluster.deviceCount, search.hasTime, let smaller = on(fewest - 1, request) {
+      let result = search.anyPlan(smaller)
+      if result.planned == nil {
+        if result.isComplete { search.note(option(devices: fewest), tooFewDevices: fewest - 1) }
+        return
       }
-      for degree in [\MegatronDegrees.tensor, \.context, \.pipeline, \.data] as [WritableKeyPath<MegatronDegrees, Int>] {
-        for takesFromReplicas in [true, false] where degree != \.data || !takesFromReplicas {
-          for factor in [2, 4, 8, 16] {
-            var changed = start
-            changed[keyPath: degree] *= factor
-            if degree == \.pipeline { changed.stageLayers = nil }
-            if takesFromReplicas {
-              guard changed.data % factor == 0 else { break }
-              changed.data /= factor
-            }
-            if attempt(changed) { break }
-          }
-        }
-      }
+      fewest -= 1
+      search.add(option(devices: fewest), smaller, RepairSearch.Result(planned: result.planned, isComplete: false), isOtherJob: false)
     }
-    for job in otherJobs(request) { _ = attempt(degrees, job.change, isOtherJob: true, job.modify) }
-    return repairs.sorted(by: Repair.precedes)
+    // That the given ones are not enough is why changes are looked for.
+    if fewest - 1 == request.cluster.deviceCount { search.note(option(devices: fewest), tooFewDevices: fewest - 1) }
+  }
+
+  /// The most devices of which there is a cluster, at least `low` and below `high`.
+  private static func mostDevices(_ larger: (Int) -> Cluster?, from low: Int, below high: Int) -> Int {
+    var (low, high) = (low, high)
+    while high - low > 1 {
+      let middle = (low + high) / 2
+      if larger(middle) == nil { high = middle } else { low = middle }
+    }
+    return low
+  }
+
+  /// Attempts the half, the quarter, the sixteenth, … of the batch until it is enough, then larger ones by bisection.
+  private static func smallerBatch(_ request: SearchRequest, _ search: inout RepairSearch) {
+    let batches = sequence(first: request.batch / 2) { $0 / 2 }.prefix { $0 >= 1 }.filter { batch in
+      request.microBatches.map { batch % $0 == 0 } ?? true
+    }
+    func change(_ index: Int) -> String { "--batch \(batches[index])" }
+    func isEnough(_ index: Int) -> Bool {
+      let isEnough = search.attempt(change(index), isOtherJob: true, changed(request) { $0.batch = batches[index] })
+      search.drop { change, isEnough in change.hasPrefix("--batch ") && !isEnough }
+      return isEnough
+    }
+    var (large, step) = (-1, 1)
+    var small: Int?
+    while small == nil, large + 1 < batches.count, search.hasTime {
+      let index = min(large + step, batches.count - 1)
+      if isEnough(index) { small = index } else { large = index }
+      step *= 2
+    }
+    guard var small else { return }
+    while small - large > 1, search.hasTime {
+      let middle = (small + large) / 2
+      if isEnough(middle) { small = middle } else { large = middle }
+    }
+    search.drop { other, _ in other.hasPrefix("--batch ") && other != change(small) }
   }
 
   /// Another optimizer or data type, where it takes less memory.
-  private static func otherJobs(_ request: SearchRequest) -> [(change: String, modify: (inout SearchRequest) -> Void)] {
+  static func otherJobs(_ request: SearchRequest) -> [(change: String, modify: (inout SearchRequest) -> Void)] {
     var jobs: [(String, (inout SearchRequest) -> Void)] = []
     if request.mode == .train, request.optimizer == .adamw { jobs.append(("--optimizer sgd", { $0.optimizer = .sgd })) }
     if request.precision == .fp32, (try? request.cluster.kind(of: 0).peak(.bf16)) != nil { jobs.append(("--dtype bf16", { $0.precision = .bf16 })) }
     return jobs
-  }
-
-  /// The plan of a changed request; nil where none fits, or none is found in time.
-  private static func planned(_ request: SearchRequest, _ modify: (inout SearchRequest) -> Void) -> PlanOutcome.Planned? {
-    var changed = request
-    modify(&changed)
-    changed.timeLimit = repairTimeLimit
-    changed.ignoresMemoryLimit = false
-    changed.reversed = nil
-    guard case .planned(let planned) = try? search(changed) else { return nil }
-    return planned
   }
 
   /// The evenest cut of a model's layers.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Hardware
 import ModelGraph
+import Quantities
 import Strategies
 
 /// What to plan, for what, and which choices are already made.
@@ -56,6 +57,8 @@ package struct SearchRequest: Sendable {
   package var form: MegatronForm?
   /// Whether plans that do not fit a device's memory are priced all the same.
   package var ignoresMemoryLimit = false
+  /// Memory to plan for, in place of what the devices (the largest, where they are of several kinds) have.
+  var memoryLimit: Bytes?
   /// A larger part of the same hardware, where there is one, to suggest when nothing fits.
   package var larger: (@Sendable (_ devices: Int) -> Cluster?)?
   /// Wall-clock seconds after which the best plan so far is returned with its true gap.

@@ -83,9 +83,11 @@ struct EstimateCommand: ParsableCommand {
       if output != "-", format == .json { summary.json(output: output).printLine() }
       return
     }
-    let infeasibility = Infeasibility(degrees, request, memory)
+    var infeasibility = Infeasibility(degrees, request, memory)
+    infeasibility.explain()
+    if output != nil { note("no plan was written") }
     if output != "-", format == .json { summary.json(output: nil).adding(infeasibility.json).printLine() }
-    throw Failure(code: Failure.nothingFits, infeasibility.text + (output == nil ? "" : "\nno plan was written"))
+    throw ExitCode(Failure.nothingFits)
   }
 
   /// The degrees that the options name.
@@ -140,13 +142,8 @@ struct EstimateCommand: ParsableCommand {
       fixed.ignoresMemoryLimit = ignoresMemoryLimit
       if case .planned(let planned) = try Planner.search(fixed) { return planned }
     }
-    throw Failure(
-      code: Failure.nothingFits,
-      stageMeshes.map {
-        "no such split exists: of --stage-meshes \($0) no tensor-parallel degree must exceed the heads, the MLP's width or the vocabulary, and no "
-          + "data-parallel one the sequences of a micro-batch, which are --micro-batch for each replica of the first stage"
-      }
-        ?? "no such split exists: --tp \(tp) must not exceed the heads, the MLP's width or the vocabulary\(sp ? ", nor the sequence" : ""),\(cp > 1 ? " --cp not the sequence\(cpWay == .ulysses ? ", nor with --tp the heads" : "")," : "") and --dp \(dp) not the sequences of a micro-batch"
-    )
+    throw UsageError(
+      try degrees.obstacle(request)
+        ?? "no split of all operators has these degrees: what neighbours need of one another's results does not go together")
   }
 }

@@ -7,8 +7,12 @@ import Strategies
 /// Why nothing fits, by how much, and what would help.
 struct Infeasibility {
   let memory: (least: Bytes, limit: Bytes)?
-  let repairs: [Planner.Repair]
-  let text: String
+  /// What is known before changes are looked for.
+  let problem: String
+  private(set) var repairs = Repairs()
+  /// Finds changes that help, within so many seconds.
+  private let lookForRepairs: (@Sendable (Double, ProgressWatch) -> Repairs)?
+  private var secondsForRepairs = 0.0
 
   /// Of a search.
   ///
@@ -16,36 +20,74 @@ struct Infeasibility {
   init(_ request: SearchRequest, _ shortfall: PlanOutcome.Infeasible) throws {
     guard let memory = shortfall.memory else {
       if let contradiction = try Planner.contradiction(request) { throw UsageError(contradiction.text(devices: request.cluster.deviceCount)) }
-      self.init("no plan is possible: the choices made leave some operator without a split on any mesh")
+      (self.memory, lookForRepairs) = (nil, nil)
+      problem = "no plan is possible: the choices made leave some operator without a split on any mesh"
       return
     }
-    self.init(
-      "no plan fits: the closest needs at least \(memory.least) on a device that has \(memory.limit), \(memory.least - memory.limit) too much",
-      memory, Planner.repairs(request))
+    self.memory = memory
+    problem =
+      "no plan fits: the closest needs at least \(memory.least) on a device that has \(memory.limit), \(memory.least - memory.limit) too much"
+    lookForRepairs = { seconds, watch in
+      Planner.repairs(request, least: memory.least, seconds: seconds, stop: watch.stop) { watch.show(Self.progress($0)) }
+    }
   }
 
   /// Of given degrees.
   init(_ degrees: MegatronDegrees, _ request: SearchRequest, _ memory: (least: Bytes, limit: Bytes)) {
-    self.init(
-      "the configuration does not fit: it needs \(memory.least) on a device that has \(memory.limit), \(memory.least - memory.limit) too much",
-      memory, Planner.repairs(degrees, request))
+    self.memory = memory
+    problem = "the configuration does not fit: it needs \(memory.least) on a device that has \(memory.limit), \(memory.least - memory.limit) too much"
+    lookForRepairs = { seconds, watch in Planner.repairs(degrees, request, seconds: seconds, stop: watch.stop) { watch.show(Self.progress($0)) } }
   }
 
-  private init(_ problem: String) { (memory, repairs, text) = (nil, [], problem) }
+  private static func progress(_ change: String) -> String { "looking for changes that make it fit: \(change) (Ctrl-C: those found so far)" }
 
-  private init(_ problem: String, _ memory: (least: Bytes, limit: Bytes), _ repairs: [Planner.Repair]) {
-    self.memory = memory
-    self.repairs = repairs
-    var lines = [problem]
-    let (same, other) = (repairs.filter { !$0.isOtherJob }, repairs.filter(\.isOtherJob))
-    func said(_ repair: Planner.Repair) -> String { "\(repair.change) (step \(repair.step) on \(counted(repair.devices, "device")))" }
-    if let best = same.first { lines.append("the cheapest change that makes it fit: \(said(best))") }
+  /// Says on standard error what is known, then looks for changes that help and says what was found.
+  ///
+  /// - Parameter seconds: wall-clock time for the changes.
+  mutating func explain(seconds: Double = Planner.usualRepairSeconds) {
+    Failure(code: Failure.nothingFits, problem).report()
+    findRepairs(seconds: seconds)
+    if !lines.isEmpty { note(lines.joined(separator: "\n")) }
+  }
+
+  mutating func findRepairs(seconds: Double = Planner.usualRepairSeconds) {
+    guard let lookForRepairs else { return }
+    secondsForRepairs = seconds
+    guard seconds > 0 else { return }
+    let watch = ProgressWatch()
+    repairs = lookForRepairs(seconds, watch)
+    watch.end()
+  }
+
+  /// What would help, in a line each.
+  var lines: [String] {
+    guard let memory, lookForRepairs != nil else { return [] }
+    if secondsForRepairs <= 0 { return ["the time limit leaves no time to look for changes that make it fit"] }
+    var lines: [String] = []
+    if let enough = repairs.memory {
+      lines.append(
+        "devices with \(enough.bytes) would do (step \(enough.step) or less); nothing fits with less\(enough.isLeast ? "" : " than \(memory.least)")")
+    }
+    let (same, other) = (repairs.changes.filter { !$0.isOtherJob }, repairs.changes.filter(\.isOtherJob))
+    if let best = same.first {
+      let isCheapest = same.count > 1 && repairs.isFirstProvenCheapest
+      lines.append("\(isCheapest ? "the cheapest change of \(same.count) that make it fit" : "a change that makes it fit"): \(said(best))")
+    }
     lines += same.dropFirst().map { "also: \(said($0))" }
     lines += other.map { "with another job: \(said($0))" }
-    if repairs.isEmpty {
+    if repairs.changes.isEmpty {
       lines.append("no change of one choice was found that makes it fit; try fewer sequences, a smaller model or devices with more memory")
     }
-    text = lines.joined(separator: "\n")
+    if !repairs.undecided.isEmpty {
+      lines.append("not known after \(Seconds(secondsForRepairs)): whether it fits \(repairs.undecided.map { "with " + $0 }.joined(separator: ", "))")
+    }
+    return lines
+  }
+
+  private func said(_ repair: Repair) -> String {
+    let step = "step \(repair.step)\(repair.isProven ? "" : " or less") on \(counted(repair.devices, "device"))"
+    let details = [step, repair.remark, repair.tooFewDevices.map { "with \($0) nothing fits" }].compactMap { $0 }
+    return "\(repair.change) (\(details.joined(separator: "; ")))"
   }
 
   var json: JSON {
@@ -54,12 +96,18 @@ struct Infeasibility {
       object["least_memory_bytes"] = .double(memory.least.value)
       object["memory_limit_bytes"] = .double(memory.limit.value)
     }
+    object["sufficient_memory_bytes"] = repairs.memory.map { .double($0.bytes.value) }
     object["repairs"] = .array(
-      repairs.map {
-        [
-          "change": .string($0.change), "step_seconds": .double($0.step.value), "devices": .int($0.devices), "is_other_job": .bool($0.isOtherJob),
-        ]
+      repairs.changes.map {
+        var repair: JSON.Object = .init([
+          ("change", .string($0.change)), ("step_seconds", .double($0.step.value)), ("devices", .int($0.devices)),
+          ("is_other_job", .bool($0.isOtherJob)), ("is_proven", .bool($0.isProven)),
+        ])
+        repair["remark"] = $0.remark.map { .string($0) }
+        repair["too_few_devices"] = $0.tooFewDevices.map { .int($0) }
+        return .object(repair)
       })
+    object["undecided_repairs"] = .array(repairs.undecided.map { .string($0) })
     return .object(object)
   }
 }

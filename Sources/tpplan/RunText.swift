@@ -66,7 +66,9 @@ struct RunText {
     let ratio = predicted.step.value > 0 ? medianSeconds / predicted.step : 0
     lines.append("  step time    predicted \(predicted.step)   \(measured)   ratio \(rounded(ratio))")
     let resident = report.peakResidentBytes.map { Bytes($0).description }.joined(separator: ", ")
-    lines.append("  memory       predicted \(predicted.memory) of tensors   measured \(resident) resident per rank")
+    let tensors = report.peakBufferBytes.max().map { "at most \(Bytes($0)) of tensors; " } ?? ""
+    let kept = report.verification == nil ? "" : " (all results of step 0 kept)"
+    lines.append("  memory       predicted \(predicted.memory) of tensors   measured \(tensors)\(resident) resident per rank\(kept)")
     for (kind, amount, expected) in total {
       let isEqual = amount == expected
       lines.append(
@@ -109,6 +111,7 @@ struct RunText {
     // A run ends at a loss that is not finite; without a loss, or a label that counts, the list is empty.
     object["losses"] = (.array(report.losses.compactMap { $0.map { .double($0) } }))
     object["peak_rss_bytes"] = (.array(report.peakResidentBytes.map { .int($0) }))
+    object["peak_tensor_bytes"] = (.array(report.peakBufferBytes.map { .int($0) }))
     object["predicted_memory_bytes"] = (.double(predicted.memory.value))
     object["blas_kernel"] = (.string(kernel))
     object["collectives"] = (.object(collectives))

@@ -174,9 +174,10 @@ struct SearchCommand: ParsableCommand {
         throw Failure(code: Failure.interrupted, "interrupted: the plan written is the best so far, and not proven optimal")
       }
     case .infeasible(let shortfall):
-      let infeasibility = try Infeasibility(request, shortfall)
+      var infeasibility = try Infeasibility(request, shortfall)
+      infeasibility.explain(seconds: request.timeLimit.map { $0 - (ContinuousClock.now - start) / .seconds(1) } ?? Planner.usualRepairSeconds)
       if format == .json, output != "-" { infeasibility.json.printLine() }
-      throw Failure(code: Failure.nothingFits, infeasibility.text)
+      throw ExitCode(Failure.nothingFits)
     case .timeLimit(let bound):
       if format == .json, output != "-" {
         (["status": "time_limit", "lower_bound_seconds": .double(bound.value), "search_seconds": .double(elapsed / .seconds(1))] as JSON).printLine()

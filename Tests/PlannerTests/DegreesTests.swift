@@ -24,7 +24,7 @@ import Testing
   func repairs() throws {
     let (request, given) = (try request(), degrees(tensor: 4, data: 2))
     #expect(try Planner.search(try given.fix(request)).plan == nil)
-    let repairs = Planner.repairs(given, request)
+    let repairs = Planner.repairs(given, request, seconds: 60).changes
     let first = try #require(repairs.first)
     #expect(first.change == "--micro-batch 2" && first.devices == 8 && !first.isOtherJob)
     let priced = try #require(try Planner.search(try degrees(tensor: 4, data: 2, microBatch: 2).fix(request)).plan)
@@ -34,6 +34,7 @@ import Testing
     // More devices are priced on more devices.
     let wider = try #require(repairs.first { $0.change == "--pp 2" })
     #expect(wider.devices == 16)
+    #expect(wider.remark == "the default --micro-batch is then 1, not 8" && first.remark == nil)
   }
 
   @Test("Where no single change is enough, several are found together")
@@ -43,7 +44,7 @@ import Testing
     request.larger = { $0 <= 64 ? try? hardware.cluster(devices: $0) : nil }
     var given = degrees(tensor: 8, microBatch: 8)
     given.pipeline = 2
-    let repairs = Planner.repairs(given, request)
+    let repairs = Planner.repairs(given, request, seconds: 60).changes
     #expect(!repairs.isEmpty)
     for repair in repairs { #expect(repair.change.contains("--micro-batch 1") && repair.devices <= 64) }
   }

@@ -76,6 +76,28 @@ import Testing
     #expect(again.prediction.step == plan.prediction.step)
   }
 
+  @Test("Differential: what little time tells of a layer's strategies is what more time tells; the rest is said to be unknown")
+  func alternativesInTime() throws {
+    let plan = try mlp()
+    let all = try LayerReport(plan, layer: "mlp.fc_out").alternatives
+    for seconds in [0, 0.01, 0.05] {
+      let report = try LayerReport(plan, layer: "mlp.fc_out", seconds: seconds)
+      #expect(report.alternatives.count == all.count)
+      for item in report.alternatives {
+        let whole = try #require(all.first { $0.strategy.assignment == item.strategy.assignment })
+        guard case .step(let best, _) = whole.result else { continue }
+        switch item.result {
+        case .step(let time, let isProven): #expect(isProven ? time == best : time >= best)
+        case .atLeast(let bound): #expect(bound <= best)
+        case .tooMuchMemory, .noCommonLayout: Issue.record("\(item) has a step of \(best)")
+        }
+      }
+      let unknown = report.alternatives.count { !$0.result.isFinal }
+      #expect(report.lines(.plain).last?.hasPrefix("  \(unknown) of \(all.count) alternatives") == (unknown > 0) || all.count == 1)
+      #expect(seconds > 0 || unknown == all.count)
+    }
+  }
+
   @Test("Alternatives that do not fit say by how much")
   func impossible() throws {
     // 16.8 M parameters at 18 bytes (bf16, fp32 gradient, master and two moments) are 0.28 GiB: shared out over four devices they fit a device of

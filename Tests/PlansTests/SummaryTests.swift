@@ -98,9 +98,12 @@ import Testing
     let request = try options.request(deviceCount: 8).request
     var degrees = MegatronDegrees()
     (degrees.tensor, degrees.data) = (4, 2)
-    let infeasibility = Infeasibility(degrees, request, (Bytes.gibibytes(100), Bytes.gibibytes(79)))
-    #expect(infeasibility.text.contains("needs 100 GiB on a device that has 79.0 GiB, 21.0 GiB too much"))
-    #expect(infeasibility.text.contains("the cheapest change that makes it fit: --micro-batch 2 (step "))
+    var infeasibility = Infeasibility(degrees, request, (Bytes.gibibytes(100), Bytes.gibibytes(79)))
+    #expect(infeasibility.problem.contains("needs 100 GiB on a device that has 79.0 GiB, 21.0 GiB too much"))
+    infeasibility.findRepairs(seconds: 0)
+    #expect(infeasibility.lines == ["the time limit leaves no time to look for changes that make it fit"])
+    infeasibility.findRepairs(seconds: 60)
+    #expect(infeasibility.lines[0].contains(" that make it fit: --micro-batch 2 (step "))
     #expect(infeasibility.json.get(["repairs", 0, "change"]) == "--micro-batch 2")
     #expect(infeasibility.json["status"] == "infeasible")
   }

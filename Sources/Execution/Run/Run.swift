@@ -43,7 +43,7 @@ package struct RunReport: Sendable {
   /// The loss in each step, before its update; nil where the model has no loss or no label counts.
   package internal(set) var losses: [Double?] = []
   /// For each rank, the most memory that its process has had resident (VmHWM), and the most that its buffers, parameters and optimizer state
-  /// have taken.
+  /// have taken. In a run that is verified the former is that of the first step, whose results are all kept, before the reference is run.
   package internal(set) var peakResidentBytes: [Int] = []
   package internal(set) var peakBufferBytes: [Int] = []
   /// For each rank, what it sent in the first step, and what its program says that it sends.
@@ -104,11 +104,13 @@ package struct Run {
       own.losses.append(loss)
       if step == 0 {
         own.traffic = world.ledger.traffic.since(before)
+        // What rank 0 needs for the reference beside its part is no part of the plan.
+        if request.verification != nil { own.peakResidentBytes = ProcessMemory.peakResidentBytes }
         try collect(into: &report)
       }
     }
     own.peakBufferBytes = executor.peakBytes
-    own.peakResidentBytes = ProcessMemory.peakResidentBytes
+    if request.verification == nil { own.peakResidentBytes = ProcessMemory.peakResidentBytes }
     try merge(own, into: &report)
     return report
   }

@@ -139,6 +139,11 @@ extension PlanSearch {
         return note(.memory(row: 0, least: least, limit: limit))
       }
     }
+    // Nor do cuts matter where nothing fits so far and none comes closer.
+    if cutoff == nil, case .memory(let known, _) = shortfall, try leastMemoryOfFullest(bounds, frame, atLeast: known) >= known {
+      infeasible += space.schedules(frame).reduce(0) { $0 + cuts(frame, $1).count }
+      return
+    }
     var mixed = try MixedBounds(bounds.operators, space: space, frame: frame, structures: structures)
     var interleaved: [BoundedCut] = []
     var left: [BoundedCut] = []

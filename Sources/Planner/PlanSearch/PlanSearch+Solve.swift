@@ -78,6 +78,7 @@ extension PlanSearch {
     let rows = configuration.memoryRows(model.operators)
     let used = rows.map { model.minimum.memory(choice, $0.load.row($0.op)) }
     if let most = used.indices.max(by: { used[$0] < used[$1] }), used[most] > limit {
+      if best == nil, try exceedsMemory(model, rows, first: most) { return .excluded(nil) }
       let (load, op) = rows[most]
       let priced = try boundWithPrice([model], objective, load.row(op), load.stage, relaxed: choice, model.frame, atMost)
       if priced.bound > least { (least, objective.price, pricedRow) = (priced.bound, priced.price, rows[most]) }

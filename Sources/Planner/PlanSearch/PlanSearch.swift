@@ -213,7 +213,7 @@ struct PlanSearch {
     ceiling = below.map { Int64(min(($0 / space.tick).rounded(.up), Double(Problem.largestSum))) }
     self.space = space
     rates = try space.fastestRates()
-    limit = space.request.ignoresMemoryLimit ? Problem.largestSum : rates.usable.wholeWithin
+    limit = space.request.ignoresMemoryLimit ? Problem.largestSum : (space.request.memoryLimit ?? rates.usable).wholeWithin
     self.monitor = monitor
   }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import Documents
-import Foundation
 import Plans
 
 struct InspectCommand: ParsableCommand {
@@ -22,18 +21,31 @@ struct InspectCommand: ParsableCommand {
   @Option(parsing: .unconditional, help: "Print the program of this rank.")
   var rank: Int?
 
+  @Option(
+    parsing: .unconditional,
+    help: "With --layer: end the comparison after this time, for example 2m, and say which strategies it was too short for (default: 30s).")
+  var timeLimit: String?
+
   @Option(help: "text or json.")
   var format: OutputFormat = .text
 
   func validate() throws {
     if layer != nil && rank != nil { throw ValidationError("--layer and --rank ask for different things; give one of them") }
+    if timeLimit != nil && layer == nil { throw ValidationError("--time-limit is for the comparison that --layer asks for") }
   }
 
   func run() throws {
     let plan = try PlanFile.read(plan)
     let style = TextStyle.ofStandardOutput
     if let layer {
-      let report = try LayerReport(plan, layer: layer) { progress($0, of: $1) }
+      let seconds = try timeLimit.map(SearchCommand.seconds) ?? LayerReport.usualSeconds
+      let watch = ProgressWatch()
+      let start = ContinuousClock.now
+      let report = try LayerReport(plan, layer: layer, seconds: seconds, stop: watch.stop) { known, count in
+        let passed = Int((ContinuousClock.now - start) / .seconds(1))
+        watch.show("comparing strategies, \(passed) s: \(known) of \(count) known (Ctrl-C: those known so far)")
+      }
+      watch.end()
       emit(text: report.lines(style), json: report.json)
     } else if let rank {
       let report = try ProgramReport(plan, rank: rank)
@@ -49,12 +61,5 @@ struct InspectCommand: ParsableCommand {
     case .text: print(text().joined(separator: "\n"))
     case .json: json().printLine()
     }
-  }
-
-  /// Says on a terminal how far a comparison is.
-  private func progress(_ done: Int, of count: Int) {
-    guard isatty(2) == 1 else { return }
-    let text = done < count ? "\rpricing strategy \(done + 1) of \(count)" : "\r\u{1B}[K"
-    FileHandle.standardError.write(Data(text.utf8))
   }
 }

@@ -32,13 +32,19 @@ extension LayerReport {
       table.add(item.strategy.words(rule).joined(separator: ","), split(item.strategy), layouts(item.strategy), time, difference, note)
     }
     lines += table.lines()
+    let unfinished = alternatives.count { !$0.result.isFinal }
+    if unfinished > 0 {
+      lines.append(
+        "  \(unfinished) of \(counted(alternatives.count, "alternative")) \(unfinished == 1 ? "is" : "are") not known exactly: the time ended (--time-limit)"
+      )
+    }
     return lines
   }
 
   private func cells(_ result: Result) -> (step: String, difference: String, note: String) {
     switch result {
-    case .step(let time, let isProven): ("\(time)", signed(time - step), isProven ? signedPercent(time) : signedPercent(time) + "; perhaps less")
-    case .atLeast(let time): ("≥ \(time)", "", "no plan found in the time given")
+    case .step(let time, let isProven): ("\(time)", signed(time - step), isProven ? signedPercent(time) : signedPercent(time) + ", or less")
+    case .atLeast(let time): (time > .zero ? "≥ \(time)" : "", "", "not finished in the time given")
     case .tooMuchMemory(let least, let limit): ("-", "", "does not fit: \(least) of \(limit), \(least - limit) too much")
     case .noCommonLayout: ("-", "", "no layout in common with its neighbours")
     }

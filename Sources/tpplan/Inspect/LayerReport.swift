@@ -4,6 +4,7 @@ import ModelGraph
 import Planner
 import Plans
 import Quantities
+import Search
 import Strategies
 
 /// One operator of a plan, with what every other strategy of it would make of the whole step.
@@ -19,6 +20,15 @@ struct LayerReport {
     case tooMuchMemory(least: Bytes, limit: Bytes)
     /// Neighbours, or another reader of a tied parameter, have no strategy that goes with it.
     case noCommonLayout
+
+    /// Whether more time would tell no more.
+    var isFinal: Bool {
+      switch self {
+      case .step(_, let isProven): isProven
+      case .atLeast: false
+      case .tooMuchMemory, .noCommonLayout: true
+      }
+    }
   }
 
   struct Alternative {
@@ -36,8 +46,10 @@ struct LayerReport {
     }
   }
 
-  /// Wall-clock seconds for one alternative.
-  private static let timeLimit = 30.0
+  /// Wall-clock seconds for all alternatives, where nothing else is said.
+  static let usualSeconds = 30.0
+  /// The part of it in which each alternative has the same time; after that those that may be the best have what they need.
+  private static let shareForAll = 0.5
 
   let plan: Plan
   let op: OperatorID
@@ -48,9 +60,14 @@ struct LayerReport {
 
   /// - Parameters:
   ///   - layer: an operator's name, or that of one of its copies.
-  ///   - progress: called with the number of alternatives done and their whole number.
+  ///   - seconds: wall-clock time for all alternatives; what it does not suffice for is told apart.
+  ///   - stop: ends the comparison before that.
+  ///   - progress: called with the number of alternatives that are known and their whole number.
   /// - Throws: `UsageError` where no operator has the name; what the search throws.
-  init(_ plan: Plan, layer: String, progress: (Int, Int) -> Void = { _, _ in }) throws {
+  init(
+    _ plan: Plan, layer: String, seconds: Double = usualSeconds, stop: StopCondition = StopCondition(),
+    progress: @escaping @Sendable (Int, Int) -> Void = { _, _ in }
+  ) throws {
     self.plan = plan
     let decision = plan.decision
     let graph = decision.graph
@@ -59,25 +76,55 @@ struct LayerReport {
     let chosen = Strategy(assignment: decision.assignments[op], rule: rule)
     self.rule = rule
     self.chosen = chosen
-    var request = try plan.request()
-    request.timeLimit = Self.timeLimit
     let isProven = plan.certificate.status == .optimal
     let others = Strategy.all(for: rule, mesh: decision.mesh(ofOperator: op)).filter { !isProven || $0.assignment != chosen.assignment }
-    var priced: [Alternative] = []
-    for strategy in others {
-      progress(priced.count, others.count)
-      request.constraints = [StrategyConstraint(operator: graph.operators[op].name, strategy: strategy, rule: rule)]
-      priced.append(Alternative(strategy: strategy, result: try Self.price(request)))
-    }
-    progress(others.count, others.count)
+    let name = graph.operators[op].name
+    let priced = try Self.compare(
+      others, try plan.request(), { StrategyConstraint(operator: name, strategy: $0, rule: rule) }, seconds: seconds, stop: stop, progress: progress)
     alternatives = priced.enumerated().sorted { a, b in
       let (left, right) = (a.element.rank, b.element.rank)
       return left == right ? a.offset < b.offset : left < right
     }.map(\.element)
   }
 
-  private static func price(_ request: SearchRequest) throws -> Result {
-    switch try Planner.search(request) {
+  /// Searches with each strategy pinned: first with the same time for all, then with what is left, in the order of what is known.
+  private static func compare(
+    _ strategies: [Strategy], _ request: SearchRequest, _ pin: (Strategy) -> StrategyConstraint, seconds: Double, stop: StopCondition,
+    progress: @escaping @Sendable (Int, Int) -> Void
+  ) throws -> [Alternative] {
+    var priced = strategies.map { Alternative(strategy: $0, result: .atLeast(.zero)) }
+    let deadline = ContinuousClock.now + .seconds(seconds)
+    func left() -> Double { stop.isReached ? 0 : max(0, (deadline - .now) / .seconds(1)) }
+    func look(at index: Int, seconds: Double) throws {
+      var request = request
+      request.constraints = [pin(strategies[index])]
+      let inner = StopCondition(after: .seconds(seconds))
+      let (known, count) = (priced.count { $0.result.isFinal }, priced.count)
+      progress(known, count)
+      let result = try price(
+        request,
+        SearchMonitor(stop: inner) { _ in
+          if stop.isReached { inner.ask() }
+          progress(known, count)
+        })
+      // Of two searches that were cut short, the earlier may have the better bound.
+      if case .atLeast(let bound) = result, case .atLeast(let known) = priced[index].result, bound < known { return }
+      priced[index] = Alternative(strategy: strategies[index], result: result)
+    }
+    for index in priced.indices {
+      let shared = left() - seconds * (1 - shareForAll)
+      if shared > 0 { try look(at: index, seconds: shared / Double(priced.count - index)) }
+    }
+    let unfinished = priced.indices.filter { !priced[$0].result.isFinal }.sorted {
+      let (left, right) = (priced[$0].rank, priced[$1].rank)
+      return left == right ? $0 < $1 : left < right
+    }
+    for index in unfinished where left() > 0 { try look(at: index, seconds: left()) }
+    return priced
+  }
+
+  private static func price(_ request: SearchRequest, _ monitor: SearchMonitor) throws -> Result {
+    switch try Planner.search(request, monitor) {
     case .planned(let planned): .step(planned.prediction.step, isProven: planned.certificate.status == .optimal)
     case .timeLimit(let bound): .atLeast(bound)
     case .infeasible(let why): why.memory.map { .tooMuchMemory(least: $0.least, limit: $0.limit) } ?? .noCommonLayout

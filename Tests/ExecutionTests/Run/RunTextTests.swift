@@ -13,6 +13,7 @@ struct RunTextTests {
     let plan = try PlanFile.read(URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../../plans/mlp-dgx-a100-4.json").path)
     var report = RunReport()
     (report.stepSeconds, report.losses, report.peakResidentBytes) = (seconds, losses, [1 << 20])
+    report.peakBufferBytes = [1 << 10]
     var sent = Traffic()
     sent[.allReduce] = Traffic.Amount(count: 1, bytes: 2048)
     (report.traffic, report.expectedTraffic) = ([sent], [sent])
@@ -28,6 +29,17 @@ struct RunTextTests {
     #expect(lines[3].contains("   measured 500 ms   ratio "))
     #expect(lines[5] == "  all-reduce     1 call per step, 2.00 KiB over all ranks, as planned")
     #expect(lines.count { $0.contains("fp32") } == 1 && !lines.contains { $0.contains("median") })
+  }
+
+  @Test("golden: the memory of a run that is verified is that of the plan's own part")
+  func memory() throws {
+    let plain = try text([0.5], losses: [8.25])
+    #expect(plain.lines[4].hasSuffix("   measured at most 1.00 KiB of tensors; 1.00 MiB resident per rank"))
+    var report = plain.report
+    report.verification = VerificationReport()
+    let verified = RunText(decision: plain.decision, report: report, predicted: plain.predicted, kernel: "Zen", outputs: nil)
+    #expect(verified.lines[4] == plain.lines[4] + " (all results of step 0 kept)")
+    #expect(plain.json["peak_tensor_bytes"] == [1024])
   }
 
   @Test(
