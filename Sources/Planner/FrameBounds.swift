@@ -194,7 +194,8 @@ struct FrameBounds {
     let starts = (0..<frame.stages * schedule.chunks).map { k in
       let inFlight = held[k % frame.stages][k / frame.stages]
       if let known = rows[inFlight] { return known }
-      let parts = Parts(Self.least(operators.nodes, space.request.graph) { node, s in
+      let parts = Parts(
+        Self.least(operators.nodes, space.request.graph) { node, s in
           // No more than fits into a sum over all nodes and layers; no device has so much.
           let (kept, isTooLarge) = node.leastKept[s].multipliedReportingOverflow(by: Int64(inFlight))
           return min(isTooLarge ? most : kept, most) + node.resident[s]
