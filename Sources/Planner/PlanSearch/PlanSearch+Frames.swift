@@ -115,6 +115,7 @@ extension PlanSearch {
 
   /// Bounds the cuts of a mesh's frame. Its layers compute as little again as they may: more takes more time, and less memory.
   mutating func expand(_ frame: Space.Frame) throws {
+    try climbNowAndThen()
     if try isExcludedByStrategies(frame) {
       pruned += 1
       return

@@ -175,6 +175,10 @@ struct PlanSearch {
     }
   }
 
+  /// Frames that were opened; those that were looked at next to a best plan, and the objective of the plan that this led to.
+  var openedFrames = 0
+  var climbed: Set<Space.Frame> = []
+  var climbedTo: Int64?
   /// Of the first, second, fourth, … frame that is bounded so, the least cut is solved before its turn.
   var pricedFrames = 0
   var knownCuts: [PricedCutsKey: PricedCuts?] = [:]
