@@ -47,10 +47,12 @@ package final class Pricing: Sendable {
   /// For lower bounds: so many further devices share all work and all data perfectly, and every extent divides that is not smaller than the number
   /// of its parts. Nil for true prices.
   package let sharers: Int?
+  /// How ranks share the batch out, where not evenly.
+  package let uneven: UnevenBatch?
 
   package init(
     model: Model, mesh: [Int], rates: DeviceRates, job: Job, placements: [AxisPlacement], tick: Seconds = Seconds(picoseconds: 1),
-    isZigzag: Bool = true, sharers: Int? = nil, orders: [SequenceOrder]? = nil
+    isZigzag: Bool = true, sharers: Int? = nil, orders: [SequenceOrder]? = nil, uneven: UnevenBatch? = nil
   ) {
     precondition(placements.count == 1 << mesh.count)
     self.model = model
@@ -60,6 +62,7 @@ package final class Pricing: Sendable {
     self.placements = placements
     self.tick = tick
     self.sharers = sharers
+    self.uneven = uneven
     self.orders = orders ?? zip(model.graph.axes, model.reorderable).map { isZigzag && $1 ? .zigzag($0.extent, mesh: mesh) : .natural }
   }
 
@@ -87,7 +90,8 @@ package final class Pricing: Sendable {
 
   /// The bytes of a tensor's largest shard.
   package func bytes(_ tensor: TensorID, _ layout: Layout, bytesPerElement: Int? = nil) -> Bytes {
-    Bytes(largestCount(model.shapes[tensor], layout) * Double(bytesPerElement ?? elementBytes(tensor)))
+    Bytes(
+      largestCount(model.shapes[tensor], layout, unevenDimensions: unevenDimensions(of: tensor)) * Double(bytesPerElement ?? elementBytes(tensor)))
   }
 
   /// The number of elements of a tensor's largest shard.
@@ -134,10 +138,11 @@ package final class Pricing: Sendable {
 
   /// What one strategy of an operator costs, without its weights.
   package func cost(_ op: OperatorID, _ strategy: Strategy) -> OperatorCost {
+    if !kinds.isEmpty { return OperatorCost(slowest: kinds.map { $0.cost(op, strategy) }) }
     let rule = rules[op]
     let operands = graph.operators[op].operands
     let result = graph.operators[op].result
-    let local = localExtents(rule, strategy)
+    let local = localExtents(op, strategy)
     let share = 1 / Double(sharers ?? 1)
     let trains = hasBackward(op)
     var cost = OperatorCost(
@@ -206,8 +211,9 @@ package final class Pricing: Sendable {
   }
 
   /// The extents of the largest local iteration space.
-  private func localExtents(_ rule: OperatorRule, _ strategy: Strategy) -> [Double] {
-    guard sharers != nil else { return strategy.localExtents(rule, mesh: mesh).map(Double.init) }
+  private func localExtents(_ op: OperatorID, _ strategy: Strategy) -> [Double] {
+    guard sharers != nil else { return largestExtents(op, strategy).map(Double.init) }
+    let rule = rules[op]
     var extents = rule.iteration.map { Double($0.extent) }
     for (loop, parts) in strategy.parts(rule, mesh: mesh).enumerated() { extents[loop] /= min(Double(parts), extents[loop]) }
     return extents

@@ -28,7 +28,8 @@ extension FoldedModel {
         pricing: pricing, strategies: strategies, ties: ties, zero: zero, recompute: recompute, resharder: resharder, link: link,
         wrapLink: wrapLink)
     }
-    let first = folded(pricings[0], resharder)
+    var first = folded(pricings[0], resharder)
+    first.otherShares = pricings[0].kinds.dropFirst().map { folded($0, first.resharder) }
     let others = pricings.dropFirst().map { folded($0, Resharder($0, along: first.resharder)) }
     self = others.isEmpty ? first : FoldedModel(leastOf: [first] + others)
   }

@@ -59,6 +59,8 @@ package struct Decision: Hashable, Sendable {
   package var conversions: [Conversion]
   /// For each axis of the graph, the order in which its positions stand.
   package var orders: [SequenceOrder]
+  /// The samples of a micro-batch that each rank along a mesh axis has; nil where they are shared out evenly.
+  package var shares: BatchShares?
 
   package init(
     graph: Graph, job: Job, mesh: [Int], schedule: Schedule, stages: [Stage], assignments: [[Int?]], zero: [ZeROStage]? = nil,
