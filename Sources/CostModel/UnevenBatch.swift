@@ -61,8 +61,8 @@ extension Pricing {
     let rule = rules[op]
     guard let uneven else { return strategy.localExtents(rule, mesh: mesh) }
     return rule.iteration.indices.map { loop in
-      let axes = strategy.assignment.indices.filter { axis in strategy.assignment[axis].map { rule.iteration[$0].splits.contains(loop) } ?? false }
-      return uneven.largest(rule.iteration[loop].extent, isBatch: rule.iteration[loop].role == .batch, axes: axes, mesh: mesh)
+      uneven.largest(
+        rule.iteration[loop].extent, isBatch: rule.iteration[loop].role == .batch, axes: strategy.meshAxes(cutting: loop, rule), mesh: mesh)
     }
   }
 

@@ -448,7 +448,8 @@ struct DecisionPricing {
       stages.append(
         .init(
           forward: pricing.seconds(t.forward), backward: pricing.seconds(t.backward), gradientSync: sync, update: update,
-          communication: communication, memory: held.memory, memoryLimit: others.isEmpty || !decision.stageMeshes.isEmpty ? nil : own.pricing.rates.usable))
+          communication: communication, memory: held.memory,
+          memoryLimit: others.isEmpty || !decision.stageMeshes.isEmpty ? nil : own.pricing.rates.usable))
     }
     let timeline = PipelineTimeline(times, schedule: decision.schedule, microBatches: decision.job.microBatches, mode: decision.job.mode)
     takeSlowest()
@@ -459,7 +460,8 @@ struct DecisionPricing {
     return (prediction, timeline.end, timeline)
   }
 
-  /// What a device of a virtual stage holds, and what it may; of several kinds that share the batch out unevenly, the kind that needs most of what it has.
+  /// What a device of a virtual stage holds, and what it may; of several kinds that share the batch out unevenly, of the one that needs most of its
+  /// memory.
   private func fullest(_ stage: Stage, inFlight: Int) -> (memory: Prediction.MemoryPart, limit: Bytes) {
     let kinds = (ofShares.isEmpty ? [self] : ofShares).map { ($0.memory(stage, inFlight: inFlight), $0.pricing.rates.usable) }
     return kinds.max { $0.0.total.value * $1.1.value < $1.0.total.value * $0.1.value } ?? kinds[0]

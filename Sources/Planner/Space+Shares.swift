@@ -157,8 +157,10 @@ extension Space {
 
   /// The shares in words.
   var sharesInWords: String? {
-    if let given = request.shares { return given.isEmpty ? nil : "given: " + given.map(String.init).joined(separator: " ") }
-    guard request.form == nil, !timesOfKinds.isEmpty, pipelineDegrees.contains(1) else { return nil }
+    if let given = request.shares, !given.isEmpty { return "given: " + given.map(String.init).joined(separator: " ") }
+    guard !timesOfKinds.isEmpty, pipelineDegrees.contains(1) else { return nil }
+    if request.shares != nil { return "given: even" }
+    if request.form != nil { return nil }
     let least = timesOfKinds.filter { $0 > 0 }.min() ?? 1
     let rates = zip(request.cluster.kinds, timesOfKinds).filter { $0.1 > 0 }.map { kind, time in
       "\(kind.name) \((1000 * least / time).rounded() / 1000)"

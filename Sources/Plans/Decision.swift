@@ -96,6 +96,13 @@ extension Decision {
     return first..<first + size(mesh(ofGroup: group))
   }
 
+  /// Ranks of one group, cut where their shares of the batch change.
+  package func ranksAlike(_ ranks: Range<Int>) -> [Range<Int>] {
+    guard let shares else { return [ranks] }
+    let inner = mesh.reduce(1, *) / shares.samples.count
+    return shares.samples.indices.map { (inner * $0..<inner * ($0 + 1)).clamped(to: ranks) }.filter { !$0.isEmpty }
+  }
+
   package func group(ofRank rank: Int) -> Int {
     (0..<groups).first { rank < ranks(ofGroup: $0).upperBound } ?? groups
   }

@@ -45,8 +45,7 @@ package struct BatchShares: Hashable, Sendable {
   /// Whether every rank has a sample under a strategy.
   package func allow(_ strategy: Strategy, rule: OperatorRule, mesh: [Int]) -> Bool {
     rule.iteration.indices.allSatisfy { loop in
-      rule.iteration[loop].role != .batch
-        || allow(strategy.assignment.indices.filter { axis in strategy.assignment[axis].map { rule.iteration[$0].splits.contains(loop) } ?? false }, mesh: mesh)
+      rule.iteration[loop].role != .batch || allow(strategy.meshAxes(cutting: loop, rule), mesh: mesh)
     }
   }
 
@@ -55,6 +54,13 @@ package struct BatchShares: Hashable, Sendable {
     graph.tensors[tensor].dimensions.enumerated().allSatisfy { dimension, axis in
       graph.axes[axis].role != .batch || allow(layout.axesSplitting(dimension), mesh: mesh)
     }
+  }
+}
+
+extension Strategy {
+  /// The mesh axes that cut a loop, by itself or together with others.
+  package func meshAxes(cutting loop: Int, _ rule: OperatorRule) -> [Int] {
+    assignment.indices.filter { axis in assignment[axis].map { rule.iteration[$0].splits.contains(loop) } ?? false }
   }
 }
 

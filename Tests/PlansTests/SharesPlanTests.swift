@@ -9,14 +9,15 @@ import Testing
 
 /// Plans whose ranks have unequal numbers of samples.
 @Suite struct SharesPlanTests {
-  /// Two A100 and two V100 in two rows, of which the first has 5 of 8 samples.
+  /// 16 A100 and 16 V100 in a row each, of which the first has 10 of 16 samples.
   private func plan() throws -> Plan { try Self.once.get() }
 
   private static let once = Result {
     try PlansTests.plan(tinyGPT2, hardware: "mixed-a100-v100", devices: 32, batch: 32, sequence: 32) {
       ($0.mesh, $0.pipelineDegree, $0.shares, $0.precision) = ([2, 16], 1, [10, 6], .fp16)
       $0.constraints = [
-        .init(pattern: "*.mlp.c_fc", words: ["data", "column"], isForbidden: false), .init(pattern: "*.ln_2", words: ["data", "sequence"], isForbidden: false),
+        .init(pattern: "*.mlp.c_fc", words: ["data", "column"], isForbidden: false),
+        .init(pattern: "*.ln_2", words: ["data", "sequence"], isForbidden: false),
       ]
     }
   }
