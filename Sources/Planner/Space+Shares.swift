@@ -76,7 +76,7 @@ extension Space {
   func withShares(_ frame: Frame) -> [Frame] {
     if let given = request.shares, !given.isEmpty {
       let fits = BatchShares.axis(of: frame.mesh).map { frame.mesh[$0] == given.count } ?? false
-      return fits ? [frame.sharing(BatchShares(given, mesh: frame.mesh).areEven ? [] : given)] : []
+      return fits ? [frame.sharing(given)] : []
     }
     return [frame] + shares(frame).map(frame.sharing)
   }

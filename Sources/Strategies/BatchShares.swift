@@ -34,9 +34,6 @@ package struct BatchShares: Hashable, Sendable {
     return start..<start + samples[index]
   }
 
-  /// Whether they are what the samples would be cut in anyway.
-  package var areEven: Bool { samples.indices.allSatisfy { part($0) == Shard.part(of: 0..<total, index: $0, parts: samples.count) } }
-
   /// Whether every rank has a sample where these mesh axes split the batch.
   package func allow(_ axes: [Int], mesh: [Int]) -> Bool {
     !axes.contains(axis) || axes.reduce(1) { $1 == axis ? $0 : $0 * mesh[$1] } <= samples.min()!

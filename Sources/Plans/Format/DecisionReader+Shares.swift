@@ -24,7 +24,6 @@ extension DecisionReader {
     guard shares.total == batch else {
       throw node.invalid(expected: "the \(batch) samples of a micro-batch together, not \(shares.total)")
     }
-    if shares.areEven { throw node.invalid(expected: "uneven shares; leave them out where they are even") }
     return shares
   }
 
