@@ -46,7 +46,7 @@ check-lp: build  ## what --write-lp writes, solved by HiGHS (fetched from the pa
 SEEDS ?= 1000
 differential: dependencies  ## the search beside enumeration of the whole space on SEEDS=1000 small random models and clusters
 	TPPLAN_SEEDS=$(SEEDS) $(SWIFT) test --configuration release -Xswiftc -enable-testing --scratch-path .build/differential \
-	  --filter searchFindsTheCheapestDecisionOfTheWholeSpace
+	  --filter 'searchFindsTheCheapestDecisionOfTheWholeSpace|searchFindsTheCheapestShares'
 
 test-real: dependencies  ## sentence embeddings of a published BERT on 1, 2 and 4 ranks, against PyTorch's
 	$(SWIFT) build --build-tests $(FLAGS)

@@ -79,10 +79,12 @@ package final class Pricing: Sendable {
   /// For lower bounds: so many further devices share all work and all data perfectly, and every extent divides that is not smaller than the number
   /// of its parts. Nil for true prices.
   package let sharers: Int?
+  /// How ranks share the batch out, where not evenly.
+  package let uneven: UnevenBatch?
 
   package init(
     model: Model, mesh: [Int], rates: DeviceRates, job: Job, placements: [AxisPlacement], tick: Seconds = Seconds(picoseconds: 1),
-    isZigzag: Bool = true, sharers: Int? = nil, orders: [SequenceOrder]? = nil
+    isZigzag: Bool = true, sharers: Int? = nil, orders: [SequenceOrder]? = nil, uneven: UnevenBatch? = nil
   ) {
     precondition(placements.count == 1 << mesh.count)
     self.model = model
@@ -93,6 +95,7 @@ package final class Pricing: Sendable {
     self.placements = placements
     self.tick = tick
     self.sharers = sharers
+    self.uneven = uneven
     self.orders = orders ?? zip(model.graph.axes, model.reorderable).map { isZigzag && $1 ? .zigzag($0.extent, mesh: mesh) : .natural }
   }
 
@@ -125,7 +128,9 @@ package final class Pricing: Sendable {
 
   /// The bytes of a tensor's largest shard.
   package func bytes(_ tensor: TensorID, _ layout: Layout, bytesPerElement: Int? = nil) -> Bytes {
-    Bytes(largestCount(model.tensors[tensor].shape, layout) * Double(bytesPerElement ?? elementBytes(tensor)))
+    Bytes(
+      largestCount(model.tensors[tensor].shape, layout, unevenDimensions: unevenDimensions(of: tensor))
+        * Double(bytesPerElement ?? elementBytes(tensor)))
   }
 
   /// The number of elements of a tensor's largest shard.
@@ -162,8 +167,9 @@ package final class Pricing: Sendable {
 
   /// What one strategy of an operator costs, without its weights.
   package func cost(_ op: OperatorID, _ strategy: Strategy) -> OperatorCost {
-    withUnsafeTemporaryAllocation(of: Double.self, capacity: rules[op].iteration.count) { local in
-      measure(rules[op], strategy, into: local)
+    if uneven != nil, !kinds.isEmpty { return OperatorCost(slowest: kinds.map { $0.cost(op, strategy) }) }
+    return withUnsafeTemporaryAllocation(of: Double.self, capacity: rules[op].iteration.count) { local in
+      measure(op, strategy, into: local)
       return cost(op, strategy, local)
     }
   }
@@ -243,7 +249,12 @@ package final class Pricing: Sendable {
   }
 
   /// The extents of the largest local iteration space.
-  private func measure(_ rule: OperatorRule, _ strategy: Strategy, into local: UnsafeMutableBufferPointer<Double>) {
+  private func measure(_ op: OperatorID, _ strategy: Strategy, into local: UnsafeMutableBufferPointer<Double>) {
+    let rule = rules[op]
+    if uneven != nil {
+      for (loop, extent) in largestExtents(op, strategy).enumerated() { local.initializeElement(at: loop, to: Double(extent)) }
+      return
+    }
     for (loop, axis) in rule.iteration.enumerated() { local.initializeElement(at: loop, to: Double(axis.extent)) }
     for (meshAxis, iterationAxis) in strategy.assignment.enumerated() {
       guard let iterationAxis else { continue }

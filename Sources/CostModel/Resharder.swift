@@ -16,6 +16,7 @@ package final class Resharder {
   private struct Key: Hashable {
     let shape: [Int]
     let bytesPerElement: Int
+    let unevenDimensions: Int
   }
 
   private let pricing: Pricing
@@ -48,7 +49,7 @@ package final class Resharder {
     guard let way = guide.path(tensor, from: from, to: to) else { return nil }
     var (layout, total) = (from, Seconds.zero)
     for step in way.steps {
-      total += time(step, shape: pricing.graph.shape(tensor), bytesPerElement: pricing.elementBytes(tensor), from: layout)
+      total += time(step, of: tensor, from: layout)
       layout = step.result
     }
     return Path(steps: way.steps, time: total)
@@ -68,21 +69,34 @@ package final class Resharder {
   }
 
   /// The time of one step on a tensor.
-  package func time(_ step: ReshardingStep, shape: [Int], bytesPerElement: Int, from: Layout) -> Seconds {
-    func bytes(_ layout: Layout) -> Bytes { Bytes(pricing.largestCount(shape, layout) * Double(bytesPerElement)) }
+  package func time(_ step: ReshardingStep, of tensor: TensorID, from: Layout) -> Seconds {
+    time(step, key(tensor), from: from, pricing)
+  }
+
+  private func time(_ step: ReshardingStep, _ key: Key, from: Layout, _ pricing: Pricing) -> Seconds {
+    func bytes(_ layout: Layout) -> Bytes {
+      Bytes(pricing.largestCount(key.shape, layout, unevenDimensions: key.unevenDimensions) * Double(key.bytesPerElement))
+    }
+    if step.collective == nil, !pricing.kinds.isEmpty { return pricing.kinds.map { time(step, key, from: from, $0) }.max() ?? .zero }
     let (before, after) = (bytes(from), bytes(step.result))
     guard let kind = step.collective else { return pricing.rates.stream(after * 2) }
     // A collective's payload: the larger side; equal for all-reduce and all-to-all.
     return pricing.collective(kind, bytes: max(before, after), axes: step.axes)
   }
 
+  private func key(_ tensor: TensorID) -> Key {
+    Key(
+      shape: pricing.shape(tensor), bytesPerElement: pricing.elementBytes(tensor), unevenDimensions: pricing.unevenDimensions(of: tensor))
+  }
+
   private func table(_ tensor: TensorID) -> Table {
     if let known = tableOfTensor[tensor] { return known }
-    let key = Key(shape: pricing.shape(tensor), bytesPerElement: pricing.elementBytes(tensor))
+    let key = key(tensor)
     let table =
       tables[key]
       ?? Table(shape: key.shape, mesh: pricing.mesh) { step, from in
-        self.time(step, shape: key.shape, bytesPerElement: key.bytesPerElement, from: from)
+        self.pricing.leavesSomeEmpty(step.result, unevenDimensions: key.unevenDimensions)
+          ? Seconds(.infinity) : self.time(step, key, from: from, self.pricing)
       }
     tables[key] = table
     tableOfTensor[tensor] = table

@@ -76,7 +76,7 @@ package struct Lowering {
     let strategies = zip(decision.assignments, rules).map { Strategy(assignment: $0, rule: $1) }
     program = Program(
       rank: rank, stage: group, firstRank: first, coordinates: coordinates, mesh: mesh, graph: graph, rules: rules, strategies: strategies,
-      orders: decision.orders)
+      orders: decision.orders, shares: decision.shares)
     program.iterationRegions = graph.operators.indices.map { op in
       guard decision.mesh(ofOperator: op) == mesh else { return [] }
       let (rule, strategy) = (rules[op], strategies[op])
@@ -84,7 +84,8 @@ package struct Lowering {
       for (axis, iteration) in strategy.assignment.enumerated() {
         guard let iteration else { continue }
         for loop in rule.iteration[iteration].splits {
-          region[loop] = Shard.part(of: region[loop], index: coordinates[axis], parts: mesh[axis])
+          region[loop] = Shard.part(
+            of: region[loop], isBatch: rule.iteration[loop].role == .batch, on: axis, of: mesh, coordinates: coordinates, shares: decision.shares)
         }
       }
       return region
@@ -116,7 +117,7 @@ package struct Lowering {
   mutating func emit(_ instruction: Instruction) { program.instructions.append(instruction) }
 
   mutating func buffer(_ role: Buffer.Role, _ tensor: TensorID, _ layout: Layout, count: Int? = nil) -> BufferID {
-    let region = Shard.region(shape: graph.shape(tensor), layout: layout, mesh: program.mesh, coordinates: program.coordinates)
+    let region = program.region(of: tensor, in: layout)
     program.buffers.append(
       Buffer(role: role, tensor: tensor, layout: layout, region: region, count: count ?? region.reduce(1) { $0 * $1.count }))
     return program.buffers.count - 1
@@ -129,7 +130,7 @@ package struct Lowering {
         guard parameterIndex[key] == nil else { continue }
         let use = program.strategies[op].operands[position]
         let index = program.parameters.count
-        let region = Shard.region(shape: graph.shape(tensor), layout: use.forward, mesh: program.mesh, coordinates: program.coordinates)
+        let region = program.region(of: tensor, in: use.forward)
         let sharing = ParameterSharing(of: tensor, readBy: op, use, in: decision, isLearned: isLearned[tensor])
         let part = sharing.part(of: region.reduce(1) { $0 * $1.count }, mesh: program.mesh, coordinates: program.coordinates)
         func count(inPartsFrom stage: ZeROStage) -> Int? { sharing.stage >= stage ? part.count : nil }

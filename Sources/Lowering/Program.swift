@@ -133,6 +133,8 @@ package struct Program: Sendable {
   package let strategies: [Strategy]
   /// For each axis of the graph, the order in which its positions stand.
   package let orders: [SequenceOrder]
+  /// The samples of each rank along a mesh axis, where the batch is not shared out evenly.
+  package let shares: BatchShares?
   package internal(set) var buffers: [Buffer] = []
   package internal(set) var parameters: [LocalParameter] = []
   package internal(set) var instructions: [Instruction] = []
@@ -143,6 +145,11 @@ package struct Program: Sendable {
   /// The rank at other coordinates of the same stage's mesh.
   package func rank(at coordinates: [Int]) -> Int {
     firstRank + zip(mesh, coordinates).reduce(0) { $0 * $1.0 + $1.1 }
+  }
+
+  /// The ranges of a tensor's dimensions that this rank, or the one at other coordinates, holds in a layout.
+  package func region(of tensor: TensorID, in layout: Layout, at coordinates: [Int]? = nil) -> [Range<Int>] {
+    Shard.region(of: tensor, in: graph, layout: layout, mesh: mesh, coordinates: coordinates ?? self.coordinates, shares: shares)
   }
 
   /// The coordinates of every member of this rank's group over some mesh axes, in row-major order: the order of their ranks.

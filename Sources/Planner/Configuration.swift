@@ -24,6 +24,8 @@ struct Configuration {
   var kindOfStage: [Int]
   /// For each stage, how much less memory than the largest device its devices have.
   var reserved: [Int64]
+  /// Where devices of several kinds share the batch out unevenly, the same of each kind.
+  private(set) var reservedOfShares: [Int64] = []
 
   /// - Parameters:
   ///   - stages: for each virtual stage the units that it holds, consecutive over them.
@@ -62,6 +64,7 @@ struct Configuration {
     if !space.request.cluster.isUniform {
       kindOfStage = space.kinds(frame).ofStage
       if let lacking = try? space.reserved(frame), !lacking.isEmpty { reserved = lacking }
+      if !frame.shares.isEmpty { reservedOfShares = (try? space.reservedOfShares(frame)) ?? [] }
     }
   }
 
@@ -242,6 +245,8 @@ struct Configuration {
     let kept: [Int]
     /// How much less memory than the largest device the stage's devices have: it counts as used.
     let reserved: Int64
+    /// Of several kinds of devices that share the batch out unevenly, whose memory it is: the one with the most samples has number 0.
+    var share = 0
 
     /// Whether the stage never holds more at the other time, nor the other stage if it is another.
     func covers(_ other: Load) -> Bool { row().covers(other.row()) }
@@ -279,9 +284,10 @@ struct Configuration {
     let loads = (0..<stages).flatMap(loads)
     let decisive = loads.enumerated().filter { s, load in
       !loads.enumerated().contains { other, more in other != s && more.covers(load) && (!load.covers(more) || other < s) }
-    }
-    return decisive.flatMap { _, load in
-      model.nodes.indices.filter { node in
+    }.map(\.element)
+    return (decisive + loadsOfShares(decisive)).flatMap { load in
+      let model = model.ofShare(load.share)
+      return model.nodes.indices.filter { node in
         load.copies[model.nodes[node].segment] > 0 && model.runningWith(node).contains { (model.nodes[$0].transient.max() ?? 0) > 0 }
       }.map { (load, $0) }
     }
@@ -328,6 +334,7 @@ struct Configuration {
 
   /// What a stage needs under a choice while an operator runs.
   static func memory(_ model: FoldedModel, _ choice: [Int], row: (load: Load, op: Int)) -> Int64 {
+    let model = model.ofShare(row.load.share)
     let row = row.load.row(row.op)
     return model.nodes.indices.reduce(row.reserved) { $0 + model.memory(node: $1, row)[choice[$1]] }
   }
@@ -336,7 +343,7 @@ struct Configuration {
   func memoryProblem(_ model: FoldedModel, rows: [(load: Load, op: Int)]) throws -> Problem {
     var builder = try ProblemBuilder(offsets: rows.map(\.load.reserved))
     for (index, node) in model.nodes.enumerated() {
-      let parts = rows.map { model.memory(node: index, $0.load.row($0.op)) }
+      let parts = rows.map { model.ofShare($0.load.share).memory(node: index, $0.load.row($0.op)) }
       _ = try builder.addNode(costs: (0..<node.count).flatMap { s in parts.map { $0[s] } })
     }
     for edge in model.edges {
@@ -351,6 +358,7 @@ struct Configuration {
     var start = 0
     while start < rows.count {
       let load = rows[start].load
+      let model = model.ofShare(load.share)
       let end = rows[start...].firstIndex { $0.load != load } ?? rows.count
       for (index, node) in model.nodes.enumerated() {
         let (count, kept) = (Int64(load.copies[node.segment]), Int64(load.kept[node.segment]))

@@ -19,6 +19,8 @@ struct DecisionPricing {
   private let pricings: [Pricing]
   /// The same decision at the prices of the other kinds.
   private var others: [DecisionPricing] = []
+  /// Where devices of several kinds share the batch out unevenly, the same decision at the prices of each of them: what these hold.
+  private var ofShares: [DecisionPricing] = []
   private let strategies: [Strategy]
   private var operators: [Prediction.OperatorPart] = []
   private var collectives: [Prediction.CollectivePart] = []
@@ -66,6 +68,11 @@ struct DecisionPricing {
   ) {
     var pass = try DecisionPricing(decision, pricings, 0, kindOfStage, links)
     try pass.priceParts()
+    pass.ofShares = try pass.pricing.kinds.map { pricing in
+      var share = try DecisionPricing(decision, [pricing], 0, kindOfStage, links)
+      try share.priceParts()
+      return share
+    }
     pass.others = try pricings.indices.dropFirst().map { kind in
       var other = try DecisionPricing(decision, pricings, kind, kindOfStage, links)
       try other.priceParts()
@@ -147,7 +154,7 @@ struct DecisionPricing {
       kept[segment] += Bytes(Double(cost.extras.whole))
     }
     let rule = pricing.rules[op]
-    let local = strategies[op].localExtents(rule, mesh: pricing.mesh)
+    let local = pricing.largestExtents(op, strategies[op])
     for interior in rule.interior {
       let axes = strategies[op].meshAxes(on: interior.axis)
       if axes.isEmpty { continue }
@@ -279,7 +286,7 @@ struct DecisionPricing {
     var total = Seconds.zero
     var layout = from
     for step in conversion.steps {
-      let time = resharder.time(step, shape: graph.shape(tensor), bytesPerElement: pricing.elementBytes(tensor), from: layout)
+      let time = resharder.time(step, of: tensor, from: layout)
       total += time
       if let kind = step.collective {
         let bytes = max(pricing.bytes(tensor, layout), pricing.bytes(tensor, step.result))
@@ -385,11 +392,9 @@ struct DecisionPricing {
     var previous: SegmentID?
     let last = decision.stages.count - 1
     let inFlight = microBatchesInFlight()
+    var limit = pricing.rates.usable
     for (index, stage) in decision.stages.enumerated() {
       var t = PipelineTimeline.StageTimes(forward: 0, backward: 0, once: 0, sendForward: 0, sendBackward: 0)
-      let inFlight = inFlight[index]
-      var part = Prediction.MemoryPart(
-        weights: .zero, gradients: .zero, optimizerState: .zero, activations: .zero, microBatchesInFlight: inFlight, transient: .zero)
       var (sync, update, communication): (Seconds, Seconds, Seconds) = (.zero, .zero, .zero)
       let kind = kindOfStage[decision.group(ofStage: index)]
       let own = kind == 0 ? self : others[kind - 1]
@@ -407,12 +412,7 @@ struct DecisionPricing {
             sync += own.once[op].sync + own.exchanges[op]
             update += own.once[op].update
             communication += own.operators[op].communication
-            part.weights += own.memory[op].weights
-            part.gradients += own.memory[op].gradients
-            part.optimizerState += own.memory[op].state
-            part.transient = max(part.transient, own.memory[op].transient + own.revived[unit.segment])
           }
-          part.activations += own.kept[unit.segment] * inFlight
         }
       }
       if decision.changesMesh(before: index + 1) {
@@ -443,18 +443,43 @@ struct DecisionPricing {
         }
       }
       times.append(t)
+      let held = own.fullest(stage, inFlight: inFlight[index])
+      if !own.ofShares.isEmpty { limit = held.limit }
       stages.append(
         .init(
           forward: pricing.seconds(t.forward), backward: pricing.seconds(t.backward), gradientSync: sync, update: update,
-          communication: communication, memory: part, memoryLimit: others.isEmpty || !decision.stageMeshes.isEmpty ? nil : own.pricing.rates.usable))
+          communication: communication, memory: held.memory,
+          memoryLimit: others.isEmpty || !decision.stageMeshes.isEmpty ? nil : own.pricing.rates.usable))
     }
     let timeline = PipelineTimeline(times, schedule: decision.schedule, microBatches: decision.job.microBatches, mode: decision.job.mode)
     takeSlowest()
     var prediction = Prediction(
       step: pricing.seconds(timeline.end), bubble: timeline.bubble, stages: stages, groups: decision.groups, operators: operators,
-      collectives: collectives, memoryLimit: pricing.rates.usable)
+      collectives: collectives, memoryLimit: limit)
     prediction.memoryLimit = prediction.memoryLimit(ofGroup: prediction.fullest)
     return (prediction, timeline.end, timeline)
+  }
+
+  /// What a device of a virtual stage holds, and what it may; of several kinds that share the batch out unevenly, of the one that needs most of its
+  /// memory.
+  private func fullest(_ stage: Stage, inFlight: Int) -> (memory: Prediction.MemoryPart, limit: Bytes) {
+    let kinds = (ofShares.isEmpty ? [self] : ofShares).map { ($0.memory(stage, inFlight: inFlight), $0.pricing.rates.usable) }
+    return kinds.max { $0.0.total.value * $1.1.value < $1.0.total.value * $0.1.value } ?? kinds[0]
+  }
+
+  private func memory(_ stage: Stage, inFlight: Int) -> Prediction.MemoryPart {
+    var part = Prediction.MemoryPart(
+      weights: .zero, gradients: .zero, optimizerState: .zero, activations: .zero, microBatchesInFlight: inFlight, transient: .zero)
+    for unit in stage.units {
+      for op in graph.segments[unit.segment].operators {
+        part.weights += memory[op].weights * unit.copies.count
+        part.gradients += memory[op].gradients * unit.copies.count
+        part.optimizerState += memory[op].state * unit.copies.count
+        part.transient = max(part.transient, memory[op].transient + revived[unit.segment])
+      }
+      part.activations += kept[unit.segment] * inFlight * unit.copies.count
+    }
+    return part
   }
 
   /// Of a copy of a segment, per micro-batch.

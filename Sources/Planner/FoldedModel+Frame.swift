@@ -32,7 +32,11 @@ extension FoldedModel {
         pricing: pricings[kind], strategies: strategies, ties: ties, zero: zero, recompute: recompute, resharder: resharder, link: link,
         wrapLink: wrapLink, prices: prices?[kind] ?? OperatorPrices())
     }
-    let first = folded(0, resharder)
+    var first = folded(0, resharder)
+    first.otherShares = pricings[0].kinds.dropFirst().map {
+      FoldedModel(
+        pricing: $0, strategies: strategies, ties: ties, zero: zero, recompute: recompute, resharder: first.resharder, link: link, wrapLink: wrapLink)
+    }
     let others = pricings.indices.dropFirst().map { folded($0, Resharder(pricings[$0], along: first.resharder)) }
     self = others.isEmpty ? first : FoldedModel(leastOf: [first] + others)
   }

@@ -93,6 +93,8 @@ struct FoldedModel {
   let zero: ZeROStage?
   /// Where stages are on devices of several kinds, the same choices at the prices of each; the nodes' and edges' own are then the least of them.
   private(set) var kinds: [FoldedModel] = []
+  /// Where devices of several kinds share the batch out unevenly, the same choices for each other kind: what these hold.
+  var otherShares: [FoldedModel] = []
   /// The link from the last stage to the first, where it is another than the one between neighbours.
   var wrapLink: Link?
   private(set) var nodes: [Node] = []
@@ -211,6 +213,7 @@ struct FoldedModel {
     for tensor in graph.tensors.indices where graph.tensors[tensor].isParameter { tie(tensor) }
     for segment in (variants ?? 0..<0).dropFirst() { matchLayouts(of: segment - 1, and: segment) }
     for kind in kinds.indices { kinds[kind].connect(variants: variants) }
+    for share in otherShares.indices { otherShares[share].connect(variants: variants) }
   }
 
   /// For each node the name of its operator, or of the tensor whose layouts it holds.

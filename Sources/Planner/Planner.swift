@@ -149,9 +149,9 @@ package enum Planner {
     var request = SearchRequest(
       graph: decision.graph, cluster: cluster, batch: decision.job.batch, sequence: decision.job.sequence, precision: decision.job.precision,
       mode: decision.job.mode, optimizer: decision.job.optimizer)
-    request.isZigzag = decision.isZigzag
+    (request.isZigzag, request.shares) = (decision.isZigzag, decision.shares?.samples ?? [])
     var frame = Space.Frame(stages: decision.groups, mesh: decision.mesh, microBatches: decision.job.microBatches)
-    frame.runs = Space.runs(decision.stageMeshes)
+    (frame.runs, frame.shares) = (Space.runs(decision.stageMeshes), decision.shares?.samples ?? [])
     if frame.runs.isEmpty { (request.mesh, request.pipelineDegree) = (decision.mesh, decision.groups) }
     return try StagePrices(frame, Space(request), Pricing.Model(decision.graph, decision.job.mode)).predict(decision).prediction
   }
@@ -182,6 +182,7 @@ package enum Planner {
       graph: pricing.graph, job: pricing.job, mesh: best.frame.mesh, schedule: best.schedule, stages: written.stages,
       assignments: strategies.map(\.assignment), zero: written.origins.map { best.zero[$0] }, recompute: written.recompute, conversions: [])
     decision.stageMeshes = best.frame.runs.flatMap { [[Int]](repeating: $0.mesh, count: $0.stages) }
+    decision.shares = space.batchShares(best.frame)
     decision.conversions = conversions(of: strategies, decision, prices)
     decision.orders = pricing.graph.axes.indices.map { prices.order(ofAxis: $0, under: strategies, decision) }
     return decision
@@ -243,6 +244,7 @@ extension Space {
     add("meshes", givenRuns.isEmpty ? list(shapes) : "given: " + givenRuns.map(\.description).joined(separator: ", then "))
     if request.mayHaveSubMeshes { add("meshes of one pipeline", subMeshesInWords) }
     add("micro-batches", list(microBatchCounts))
+    if let sharesInWords { add("samples of a rank", sharesInWords) }
     add("schedules", list(schedules.map(\.rawValue)))
     add("chunks per stage", chunksInWords)
     add("cuts", request.stageLayers.map { "given: " + list($0) } ?? cutsInWords)

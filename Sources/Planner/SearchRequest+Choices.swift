@@ -25,6 +25,7 @@ extension SearchRequest {
     add(pipelineDegree.map { "--pp \($0)" }) { $0.pipelineDegree = nil }
     add(mesh.map { "--mesh " + list($0, "x") }) { $0.mesh = nil }
     add(stageMeshes.map { "--stage-meshes " + $0.map { list($0, "x") }.joined(separator: ",") }) { $0.stageMeshes = nil }
+    add(shares.flatMap { $0.isEmpty ? nil : "--shares " + list($0, ",") }) { $0.shares = nil }
     add(microBatches.map { "--micro-batches \($0)" }) { $0.microBatches = nil }
     add(microBatchSize.map { "--micro-batch \($0)" }) { $0.microBatchSize = nil }
     for constraint in constraints {

@@ -48,6 +48,9 @@ package struct SearchRequest: Sendable {
   package var layersMayDiffer = true
   /// Whether a sequence that a causal attention splits stands in zig-zag order, where it can; otherwise its parts are contiguous.
   package var isZigzag = true
+  /// The samples of a micro-batch that each rank along the outermost mesh axis of several devices has; none: they share it out evenly; nil leaves it to the
+  /// search.
+  package var shares: [Int]?
   /// A mesh axis that every operator treats as it does the next one, unless its constraints leave it no such split: a part of the space that is
   /// searched for a first plan.
   var alikeAxis: Int?

@@ -63,6 +63,7 @@ extension Space {
   /// For each stage, how much less memory than the largest device its devices have. Empty where all devices have as much, or memory is no limit.
   func reserved(_ frame: Frame) throws -> [Int64] {
     if request.cluster.isUniform || request.ignoresMemoryLimit { return [] }
+    if !frame.shares.isEmpty { return [try reservedOfShares(frame)[0]] }
     let kinds = kinds(frame)
     let most = try fastestRates().usable.wholeWithin
     let lacking = try kinds.sets.map { most - (try slowestRates(of: $0).usable.wholeWithin) }
@@ -72,6 +73,7 @@ extension Space {
   /// The prices of every kind of stage.
   func pricings(_ frame: Frame, on placed: Placed, model: Pricing.Model? = nil) throws -> [Pricing] {
     let model = model ?? self.model(frame)
+    if !frame.shares.isEmpty { return [try unevenPricing(frame, on: placed, model: model)] }
     return try placed.kinds.sets.indices.map { kind in
       Pricing(
         model: model, mesh: frame.mesh, rates: try slowestRates(of: placed.kinds.sets[kind]), job: job(microBatches: frame.microBatches),

@@ -18,6 +18,8 @@ package struct Space: Sendable {
     var first: Recompute?
     /// Where stages have several meshes, the runs of stages with one each; `mesh` is then the first one's.
     var runs: [Run] = []
+    /// The samples of each rank along the outermost mesh axis of several devices; empty where these share the batch out evenly.
+    var shares: [Int] = []
 
     /// How many devices each stage has.
     var size: Int { mesh.reduce(1, *) }
@@ -72,13 +74,16 @@ package struct Space: Sendable {
   private(set) var runGraphs: [Int: Variants] = [:]
   /// The runs of stages that are given; empty where none are.
   let givenRuns: [Run]
+  /// For each kind of devices what the model's operators take, where the batch may be shared out unevenly.
+  let timesOfKinds: [Double]
   /// Where the model's blocks are divided as these runs already, as in a plan: for each of its segments the run.
   private(set) var runOfDividedSegment: [Int] = []
 
   /// - Throws: `PlannerError.usage` where a fixed choice is impossible.
   init(_ request: SearchRequest, tick: Seconds? = nil) throws {
-    let request = try Self.withoutEqualMeshes(request)
+    let request = try Self.fixingShares(Self.withoutEqualMeshes(request))
     self.request = request
+    timesOfKinds = try Self.timesOfKinds(request)
     givenRuns = Self.runs(request.stageMeshes ?? [])
     self.tick = try tick ?? Self.tick(for: request)
     try Self.check(request)
@@ -179,6 +184,7 @@ package struct Space: Sendable {
           + "choose --devices of one kind")
     }
     try writeRuns()
+    if request.shares?.isEmpty == false, frames().isEmpty { throw Self.sharesWithoutMesh(request) }
   }
 
   /// Lays out the models of stages with several meshes.
@@ -315,8 +321,8 @@ package struct Space: Sendable {
   /// The frames of a pipeline degree, a size of its stages and a number of micro-batches: one for each mesh.
   func frames(stages: Int, size: Int, microBatches: Int) -> [Frame] {
     if schedules(stages: stages, size: size, microBatches: microBatches).isEmpty { return [] }
-    return meshes(size: size).filter { isPossible(mesh: $0, microBatches: microBatches) }.map {
-      Frame(stages: stages, mesh: $0, microBatches: microBatches)
+    return meshes(size: size).filter { isPossible(mesh: $0, microBatches: microBatches) }.flatMap {
+      withShares(Frame(stages: stages, mesh: $0, microBatches: microBatches))
     }
   }
 
@@ -496,12 +502,15 @@ package struct Space: Sendable {
   ///
   /// - Parameter structures: those that are known.
   func strategies(_ pricing: Pricing, _ frame: Frame, _ structures: KnownStructures = KnownStructures()) -> [[Strategy]] {
-    if frame.runs.isEmpty, request.microBatchSize == nil, request.form == nil, request.constraints.isEmpty, request.alikeAxis == nil {
+    if frame.runs.isEmpty, frame.shares.isEmpty, request.microBatchSize == nil, request.form == nil, request.constraints.isEmpty,
+      request.alikeAxis == nil
+    {
       return structures.strategies(pricing.rules, mesh: frame.mesh)
     }
     let degree = dataDegree(microBatches: frame.microBatches)
     let carried = MegatronForm.carried(request.graph)
     let runs = frame.runs.isEmpty ? [] : runOfSegment(frame)
+    let shares = batchShares(frame)
     // Otherwise a layer's name in a part of the model says with which copy it starts.
     let isWrittenOnce = frame.first == nil && (frame.runs.isEmpty || !runOfDividedSegment.isEmpty)
     return pricing.rules.enumerated().map { op, rule in
@@ -513,6 +522,7 @@ package struct Space: Sendable {
           let parts = strategy.assignment.enumerated().reduce(1) { $1.element == batch ? $0 * mesh[$1.offset] : $0 }
           if parts != degree { return false }
         }
+        if let shares, !shares.allow(strategy, rule: rule, mesh: mesh) { return false }
         if let form = request.form, !form.allows(strategy, rule: rule, carried: carried, mesh: mesh) { return false }
         return constraints.allSatisfy { $0.allows(strategy, rule: rule) }
       }

@@ -59,6 +59,8 @@ package struct Decision: Hashable, Sendable {
   package var conversions: [Conversion]
   /// For each axis of the graph, the order in which its positions stand.
   package var orders: [SequenceOrder]
+  /// The samples of a micro-batch that each rank along a mesh axis has; nil where they are shared out evenly.
+  package var shares: BatchShares?
 
   package init(
     graph: Graph, job: Job, mesh: [Int], schedule: Schedule, stages: [Stage], assignments: [[Int?]], zero: [ZeROStage]? = nil,
@@ -92,6 +94,13 @@ extension Decision {
     func size(_ mesh: [Int]) -> Int { mesh.reduce(1, *) }
     let first = stageMeshes.isEmpty ? group * size(mesh) : stageMeshes[..<group].reduce(0) { $0 + size($1) }
     return first..<first + size(mesh(ofGroup: group))
+  }
+
+  /// Ranks of one group, cut where their shares of the batch change.
+  package func ranksAlike(_ ranks: Range<Int>) -> [Range<Int>] {
+    guard let shares else { return [ranks] }
+    let inner = mesh.reduce(1, *) / shares.samples.count
+    return shares.samples.indices.map { (inner * $0..<inner * ($0 + 1)).clamped(to: ranks) }.filter { !$0.isEmpty }
   }
 
   package func group(ofRank rank: Int) -> Int {

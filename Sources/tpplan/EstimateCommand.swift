@@ -69,6 +69,9 @@ struct EstimateCommand: ParsableCommand {
     }
     if workload.batch == .max { throw UsageError("--batch max is searched for, by `tpplan search`; estimate prices one batch: give its sequences") }
     var (request, context) = try workload.request(deviceCount: degrees.devices)
+    if degrees.data == 1, let shares = workload.shares, shares != "even" {
+      throw UsageError("--shares \(shares): they are the samples of data replicas; add --dp")
+    }
     context.assumptions += degrees.assumptions(request)
     let start = ContinuousClock.now
     let planned = try price(degrees, request)

@@ -59,6 +59,7 @@ struct PlanSummary {
     let samples = "batch \(job.batch)" + (job.sequence.map { ", sequence \($0)" } ?? "")
     lines.append("  job          \(samples)\(job.microBatches > 1 ? ", \(job.microBatches) micro-batches" : "")")
     lines.append("  mesh         \(decision.meshText)" + (degree > 1 ? ", \(decision.pipelineText)" : ""))
+    if let shares = decision.shares { lines.append("  samples      \(shares.text) of a micro-batch for the ranks along mesh axis \(shares.axis)") }
     if let recompute = decision.recomputeText { lines.append("  recompute    \(recompute)") }
     if decision.layersDiffer { lines.append("  layers       two kinds on each stage; `tpplan inspect` prints them") }
     lines.append("  step         \(prediction.step)   \(rate)" + (degree > 1 ? "   bubble \(percent(prediction.bubble))" : ""))
@@ -111,6 +112,7 @@ struct PlanSummary {
     object["idle_devices"] = .int(plan.idleDevices)
     object["mesh"] = .array(decision.mesh.map { .int($0) })
     if !decision.stageMeshes.isEmpty { object["stage_meshes"] = .array(decision.stageMeshes.map { .array($0.map { .int($0) }) }) }
+    if let shares = decision.shares { object["batch_shares"] = .array(shares.samples.map { .int($0) }) }
     object["stages"] = .int(decision.groups)
     object["schedule"] = .string(decision.schedule.kind.rawValue)
     object["chunks"] = .int(decision.schedule.chunks)

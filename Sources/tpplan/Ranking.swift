@@ -32,6 +32,7 @@ struct Ranking {
     var parts = ["mesh " + decision.meshText.replacing(" x ", with: "x"), decision.pipelineText]
     if decision.groups > 1 { parts.append("layers " + stages(decision).map(String.init).joined(separator: " ")) }
     parts.append(counted(decision.job.microBatches, "micro-batch", plural: "micro-batches"))
+    if let shares = decision.shares { parts.append("samples \(shares.text)") }
     if let recompute = decision.recomputeText { parts.append("recompute \(recompute)") }
     return parts.joined(separator: ", ")
   }
@@ -39,13 +40,13 @@ struct Ranking {
   var json: JSON {
     .array(
       entries.map { entry in
-        [
+        (([
           "objective_seconds": .double(entry.prediction.step.value), "memory_bytes_per_device": .double(entry.prediction.memory.value),
           "mesh": .array(entry.decision.mesh.map { .int($0) }), "layers": .array(stages(entry.decision).map { .int($0) }),
           "stages": .int(entry.decision.groups), "schedule": .string(entry.decision.schedule.kind.rawValue),
           "chunks": .int(entry.decision.schedule.chunks),
           "micro_batches": .int(entry.decision.job.microBatches), "recompute": .string(entry.decision.recomputeText ?? Recompute.none.rawValue),
-        ]
+        ] as JSON).adding(entry.decision.shares?.json ?? [:]))
       })
   }
 }

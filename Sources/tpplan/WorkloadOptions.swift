@@ -39,6 +39,12 @@ struct WorkloadOptions: ParsableArguments {
   @Flag(help: "Split sequences under causal attention into contiguous parts, not zig-zag (chunks r and 2p - 1 - r on rank r of p).")
   var contiguous = false
 
+  @Option(
+    help:
+      "Samples of a micro-batch for each rank along the outermost mesh axis of several devices, for example 5,5,3,3, or even; for plans of one stage."
+  )
+  var shares: String?
+
   /// The request without any choice made, and what a plan needs besides.
   ///
   /// - Throws: `UsageError`, and the errors of reading the two files.
@@ -82,6 +88,12 @@ struct WorkloadOptions: ParsableArguments {
     var request = SearchRequest(
       graph: graph, cluster: cluster, batch: sequences, sequence: length, precision: precision, mode: mode, optimizer: optimizer)
     request.isZigzag = !contiguous
+    request.shares = try shares.map {
+      $0 == "even" ? [] : try SearchCommand.numbers($0, separator: ",", option: "--shares", example: "5,5,3,3, or even")
+    }
+    if batch == .max, let shares, shares != "even" {
+      throw UsageError("--shares \(shares): they are of one micro-batch; with --batch max leave them out, then give those of the batch")
+    }
     let reversed = file.reversed(devices: cluster.deviceCount)
     request.reversed = try reversed?.cluster(devices: cluster.deviceCount)
     request.larger = { try? file.cluster(devices: $0) }

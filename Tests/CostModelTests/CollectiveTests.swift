@@ -95,7 +95,7 @@ func cluster(devices: Int) throws -> Cluster {
         changed = false
         for (layout, time) in least {
           for step in ReshardingStep.steps(from: layout, shape: shape, mesh: mesh) {
-            let next = time + resharder.time(step, shape: shape, bytesPerElement: 4, from: layout).value
+            let next = time + resharder.time(step, of: tensor, from: layout).value
             if next < least[step.result] ?? .infinity { (least[step.result], changed) = (next, true) }
           }
         }

@@ -12,6 +12,8 @@ struct DecisionBuilder {
   private let stageMeshes: [[Int]]
   private let meshes: [[Int]]
   let rules: [OperatorRule]
+  /// The samples of each rank along the outermost mesh axis, where they are uneven.
+  var shares: BatchShares?
 
   /// - Parameter segmentsOfStages: where stages have several meshes, the segments that each holds, all their copies.
   init(graph: Graph, mesh: [Int], stageMeshes: [[Int]] = [], segmentsOfStages: [Range<SegmentID>] = []) {
@@ -46,7 +48,7 @@ struct DecisionBuilder {
         let order = SequenceOrder(pairs: zigzagPairs)
         return isReorderable && order.fits(axis.extent) ? order : .natural
       })
-    decision.stageMeshes = stageMeshes
+    (decision.stageMeshes, decision.shares) = (stageMeshes, shares)
     return decision
   }
 
@@ -113,7 +115,8 @@ struct DecisionBuilder {
       let (layout, steps) = queue[next]
       next += 1
       if layout == to { return steps }
-      for step in ReshardingStep.steps(from: layout, shape: shape, mesh: mesh) where seen.insert(step.result).inserted {
+      for step in ReshardingStep.steps(from: layout, shape: shape, mesh: mesh)
+      where shares?.allow(step.result, of: tensor, in: graph, mesh: mesh) ?? true && seen.insert(step.result).inserted {
         queue.append((step.result, steps + [step]))
       }
     }
@@ -172,7 +175,8 @@ extension DecisionBuilder {
   /// - Parameter word: what every operator that understands it does on all mesh axes.
   func random(using random: inout SplitMix64, around word: String? = nil) -> [[Int?]] {
     let choices = rules.enumerated().map { op, rule in
-      let (mesh, all) = (mesh(op), Strategy.all(for: rule, mesh: mesh(op)))
+      let mesh = mesh(op)
+      let all = Strategy.all(for: rule, mesh: mesh).filter { shares?.allow($0, rule: rule, mesh: mesh) ?? true }
       let wanted = all.filter { strategy in zip(mesh, strategy.words(rule)).allSatisfy { $0.0 == 1 || $0.1 == word } }
       return wanted.isEmpty ? all : wanted
     }

@@ -43,6 +43,10 @@ enum ExecutionProbe {
       guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
       let checks = DecisionChecks(world: process.world)
       try print(try checks.subMeshes(model, seed: UInt64(arguments[1]) ?? 0, count: Int(arguments[2]) ?? 1), process)
+    case "shares":
+      guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
+      let checks = DecisionChecks(world: process.world)
+      try print(try checks.shares(model, seed: UInt64(arguments[1]) ?? 0, count: Int(arguments[2]) ?? 1), process)
     case "ring":
       guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
       let checks = DecisionChecks(world: process.world)

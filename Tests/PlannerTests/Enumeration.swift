@@ -31,8 +31,10 @@ struct Enumeration {
         if let fixed = request.mesh, fixed != mesh { continue }
         for count in 1...request.batch where request.batch % count == 0 {
           if let fixed = request.microBatches, fixed != count { continue }
-          try enumerate(stages: degree, mesh: mesh, microBatches: count, copiesAlike: copiesAlike)
-          if request.layersMayDiffer { try enumerateMixes(stages: degree, mesh: mesh, microBatches: count) }
+          for shares in try shares(stages: degree, mesh: mesh, microBatches: count) {
+            try enumerate(stages: degree, mesh: mesh, microBatches: count, shares, copiesAlike: copiesAlike)
+            if request.layersMayDiffer { try enumerateMixes(stages: degree, mesh: mesh, microBatches: count, shares) }
+          }
         }
       }
     }
@@ -104,8 +106,8 @@ struct Enumeration {
       && cut[cut.count - 1] <= most
   }
 
-  private mutating func enumerate(stages: Int, mesh: [Int], microBatches: Int, copiesAlike: [OperatorID]?) throws {
-    let pricing = try pricing(stages: stages, mesh: mesh, microBatches: microBatches)
+  private mutating func enumerate(stages: Int, mesh: [Int], microBatches: Int, _ shares: BatchShares?, copiesAlike: [OperatorID]?) throws {
+    let pricing = try pricing(stages: stages, mesh: mesh, microBatches: microBatches, shares: shares)
     let graph = pricing.graph
     let choices = choices(pricing, mesh)
     // An operator that follows another has one choice of its own.
@@ -117,13 +119,16 @@ struct Enumeration {
     repeat {
       let assignments = choices.indices.map { choices[$0][picked[copiesAlike?[$0] ?? $0]] }
       let strategies = zip(assignments, pricing.rules).map { Strategy(assignment: $0, rule: $1) }
-      guard isInSpace(graph, strategies), let conversions = conversions(pricing, resharder, strategies) else { continue }
+      guard isInSpace(graph, strategies), leavesNoneEmpty(graph, strategies, mesh, shares),
+        let conversions = conversions(pricing, resharder, strategies)
+      else { continue }
       for zero in zeroes(pricing, strategies) {
         for recompute in recomputes {
           for (schedule, cut) in pipelines {
-            let decision = Decision(
+            var decision = Decision(
               graph: graph, job: pricing.job, mesh: mesh, schedule: schedule, stages: self.stages(cut, graph), assignments: assignments,
               zero: zero, recompute: recompute, conversions: conversions)
+            decision.shares = shares
             entries.append(try entry(decision, links))
           }
         }
@@ -132,7 +137,7 @@ struct Enumeration {
   }
 
   /// The first 1, 2, … layers of each stage differ from the rest: each such pattern written out as a model of its own.
-  private mutating func enumerateMixes(stages count: Int, mesh: [Int], microBatches: Int) throws {
+  private mutating func enumerateMixes(stages count: Int, mesh: [Int], microBatches: Int, _ shares: BatchShares?) throws {
     guard request.mode == .train, request.graph.segments.count == 3, layerCount > 1 else { return }
     let links = links(stages: count, size: mesh.reduce(1, *))
     let pipelines = pipelines(stages: count, size: mesh.reduce(1, *), microBatches: microBatches)
@@ -142,7 +147,7 @@ struct Enumeration {
         let runs = cut.map { [(min(first, $0), true), ($0 - min(first, $0), false)].filter { $0.0 > 0 } }
         let kinds = runs.joined().map(\.1)
         let (graph, origins) = request.graph.dividing(1, into: runs.joined().map(\.0))
-        let pricing = try pricing(stages: count, mesh: mesh, microBatches: microBatches, graph: graph)
+        let pricing = try pricing(stages: count, mesh: mesh, microBatches: microBatches, graph: graph, shares: shares)
         /// The first operator that stems from the same one and is of the same kind.
         let alike = origins.indices.map { op in
           origins.indices.first { origins[$0] == origins[op] && kind($0, pricing.graph, kinds) == kind(op, pricing.graph, kinds) }!
@@ -165,6 +170,7 @@ struct Enumeration {
           let assignments = choices.indices.map { choices[$0][picked[alike[$0]]] }
           let strategies = zip(assignments, pricing.rules).map { Strategy(assignment: $0, rule: $1) }
           guard isInSpace(pricing.graph, strategies), seamsAgree(pricing.graph, strategies),
+            leavesNoneEmpty(pricing.graph, strategies, mesh, shares),
             let conversions = conversions(pricing, resharder, strategies)
           else { continue }
           for zero in zeroes(pricing, strategies) where zero.indices.allSatisfy({ zero[$0] == zero[alike[$0]] }) {
@@ -173,9 +179,10 @@ struct Enumeration {
                 let recompute = [.none] + kinds.map { $0 ? more : less } + [.none]
                 for schedule in pipelines.filter({ $0.cut == cut }).map(\.schedule)
                 where schedule.kind != .interleaved || Set(cut).count == 1 {
-                  let decision = Decision(
+                  var decision = Decision(
                     graph: pricing.graph, job: pricing.job, mesh: mesh, schedule: schedule, stages: stages, assignments: assignments, zero: zero,
                     recompute: recompute, conversions: conversions)
+                  decision.shares = shares
                   entries.append(try entry(decision, links))
                 }
               }
@@ -319,7 +326,16 @@ struct Enumeration {
   }
 
   /// Prices as the frame's devices have it. The tiny clusters are uniform, but groups of later stages may lie worse: the slowest counts.
-  func pricing(stages: Int, mesh: [Int], microBatches: Int, graph: Graph? = nil, kind: DeviceKind? = nil, only: [Int]? = nil) throws -> Pricing {
+  func pricing(
+    stages: Int, mesh: [Int], microBatches: Int, graph: Graph? = nil, kind: DeviceKind? = nil, only: [Int]? = nil, shares: BatchShares? = nil,
+    uneven: UnevenBatch? = nil
+  ) throws -> Pricing {
+    if let shares, uneven == nil {
+      let kinds = try pricingsOfKinds(shares, mesh: mesh, microBatches: microBatches, graph: graph)
+      return try pricing(
+        stages: 1, mesh: mesh, microBatches: microBatches, graph: graph, shares: shares,
+        uneven: UnevenBatch(shares, samples: shares.samples.max()!, kinds: kinds))
+    }
     let cluster = request.cluster
     let size = mesh.reduce(1, *)
     let placements = (0..<1 << mesh.count).map { set in
@@ -332,12 +348,14 @@ struct Enumeration {
       batch: request.batch, microBatches: microBatches, sequence: request.sequence, mode: request.mode, optimizer: request.optimizer,
       precision: request.precision)
     return Pricing(
-      graph: (graph ?? request.graph).sized(batch: request.batch / microBatches, sequence: request.sequence), mesh: mesh,
-      rates: try DeviceRates(kind ?? cluster.kind(of: 0), request.precision), job: job, placements: placements)
+      model: .init((graph ?? request.graph).sized(batch: request.batch / microBatches, sequence: request.sequence), request.mode), mesh: mesh,
+      rates: try DeviceRates(kind ?? cluster.kind(of: 0), request.precision), job: job, placements: placements,
+      uneven: uneven)
   }
 
   /// A decision's price, each stage by its own kind of devices: the one with the lower peak where it has both.
   private func entry(_ decision: Decision, _ links: DecisionPricing.Links?) throws -> Entry {
+    if decision.shares != nil { return try unevenEntry(decision) }
     let (stages, size) = (decision.groups, decision.mesh.reduce(1, *))
     let cluster = request.cluster
     let sets = (0..<stages).map { stage in Set((stage * size..<(stage + 1) * size).map { cluster.kindOfDevice[$0] }) }

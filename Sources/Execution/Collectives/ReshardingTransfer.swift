@@ -21,11 +21,8 @@ struct ReshardingTransfer {
 
   init(_ step: ReshardingStep, from source: BufferID, to destination: BufferID, in program: Program) {
     let (own, target) = (program.buffers[source], program.buffers[destination])
-    let shape = program.graph.shape(own.tensor)
     let members = program.group(over: step.axes)
-    func regions(_ layout: Layout) -> [Region] {
-      members.map { Shard.region(shape: shape, layout: layout, mesh: program.mesh, coordinates: $0) }
-    }
+    func regions(_ layout: Layout) -> [Region] { members.map { program.region(of: own.tensor, in: layout, at: $0) } }
     /// Whether parts along a dimension follow one another in memory.
     func isOutermost(_ dimension: Int, in region: Region) -> Bool { region[..<dimension].allSatisfy { $0.count == 1 } }
     axes = step.axes

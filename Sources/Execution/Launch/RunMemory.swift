@@ -47,14 +47,16 @@ package struct RunMemory {
   }
 
   /// The bytes of these ranks' parts, and those of the comparison on rank 0. The ranks of a stage have equal programs, uneven shards apart, so
-  /// one of them is walked.
+  /// one of them is walked; where the batch is shared out unevenly, one of each share.
   package func bytes(ofRanks ranks: Range<Int>) -> (ranks: Int, verification: Int) {
     var total = 0
     for stage in 0..<decision.groups {
       let here = ranks.clamped(to: decision.ranks(ofGroup: stage))
-      guard let rank = here.first else { continue }
-      let (bytes, overflow) = peakBytes(of: decision, rank: rank).multipliedReportingOverflow(by: here.count)
-      total = overflow ? .max : total.addingReportingOverflow(bytes).overflow ? .max : total + bytes
+      for alike in decision.ranksAlike(here) {
+        guard let rank = alike.first else { continue }
+        let (bytes, overflow) = peakBytes(of: decision, rank: rank).multipliedReportingOverflow(by: alike.count)
+        total = overflow ? .max : total.addingReportingOverflow(bytes).overflow ? .max : total + bytes
+      }
     }
     guard let verification, ranks.contains(0) else { return (total, 0) }
     return (total, MemoryPlan.peakBytes(of: Lowering.program(for: verification, rank: 0), steps: 1, hyperparameters: hyperparameters) { _ in true })

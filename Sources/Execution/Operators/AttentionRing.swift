@@ -22,9 +22,7 @@ struct AttentionRing {
     let members = program.group(over: axes)
     if members.count == 1 { return nil }
     let keys = program.buffers[call.operands[1]]
-    blocks = members.map {
-      Shard.region(shape: program.graph.shape(keys.tensor), layout: keys.layout, mesh: program.mesh, coordinates: $0)[1]
-    }
+    blocks = members.map { program.region(of: keys.tensor, in: keys.layout, at: $0)[1] }
     own = members.firstIndex(of: program.coordinates) ?? 0
     elementsPerKey = keys.region[0].count * keys.region[2].count * keys.region[3].count
   }

@@ -161,7 +161,7 @@ struct TensorGathering {
       let coordinates = MeshPlace.coordinates(of: place, in: mesh)
       // Of equal copies, one is enough.
       guard coordinates.indices.allSatisfy({ coordinates[$0] == 0 || layout[$0] != .replicated || sharing.axes.contains($0) }) else { continue }
-      let region = Shard.region(shape: graph.shape(tensor), layout: layout, mesh: mesh, coordinates: coordinates)
+      let region = Shard.region(of: tensor, in: graph, layout: layout, mesh: mesh, coordinates: coordinates, shares: decision.shares)
       let elements = sharing.part(of: region.elementCount, mesh: mesh, coordinates: coordinates)
       if rank == world.rank {
         guard let own else { preconditionFailure("\(graph.tensors[tensor].name) was not kept on rank \(rank)") }

@@ -75,7 +75,7 @@ extension PlanSearch {
     }
     if least >= atMost { return excluded() }
     guard var choice = relaxed.choice else { return .open(objective, paths) }
-    let rows = configuration.memoryRows(model.operators)
+    let rows = configuration.memoryRows(model.operators).filter { $0.load.share == 0 }
     let used = rows.map { model.minimum.memory(choice, $0.load.row($0.op)) }
     if let most = used.indices.max(by: { used[$0] < used[$1] }), used[most] > limit {
       if best == nil, try exceedsMemory(model, rows, first: most) { return .excluded(nil) }

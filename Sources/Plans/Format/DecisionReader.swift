@@ -15,6 +15,8 @@ struct DecisionReader {
   let stageMeshes: [[Int]]
   /// For each segment that of its stages.
   private var meshes: [[Int]]
+  /// How ranks share the batch out; nil where evenly.
+  var shares: BatchShares?
 
   init(graph: Graph, job: Job, mesh: [Int], stageMeshes: [[Int]]) {
     (self.graph, self.job, self.mesh, self.stageMeshes) = (graph, job, mesh, stageMeshes)
@@ -35,6 +37,7 @@ struct DecisionReader {
       let rule = OperatorRules.rule(for: id, in: graph)
       let mesh = meshes[graph.segmentOfOperator[id]]
       let strategy = Strategy(assignment: try assignment(object.node("assignment"), rule, on: mesh), rule: rule)
+      try checkShares(of: strategy, rule, object.node("assignment"))
       try object.node("strategy").expectDerived(.string(strategy.words(rule).joined(separator: ",")), "what the assignment is called")
       try checkUses(object, graph.operators[id], strategy)
       let zero = try zeroStage(object, id, strategy)
@@ -243,6 +246,7 @@ struct DecisionReader {
     var steps: [ReshardingStep] = []
     for entry in try stepsNode.elements() {
       let step = try step(entry, from: layout, shape: shape, on: mesh)
+      try checkShares(of: tensor, step.result, entry)
       steps.append(step)
       layout = step.result
     }

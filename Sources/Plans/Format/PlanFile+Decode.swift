@@ -20,13 +20,14 @@ extension PlanFile {
       graph: graph, job: try job(root.node("job"), graph), mesh: mesh, stageMeshes: try stageMeshes(root.nodeIfPresent("stage_meshes"), first: mesh))
     let schedule = try reader.schedule(root)
     let stages = try reader.stages(root.node("stages"), schedule)
+    reader.shares = try reader.shares(root.nodeIfPresent("batch_shares"), stages)
     let operators = try reader.operators(root.node("operators"))
     var decision = Decision(
       graph: graph, job: reader.job, mesh: mesh, schedule: schedule, stages: stages, assignments: operators.map(\.assignment),
       zero: operators.map(\.zero),
       recompute: try reader.recompute(root.node("recompute")),
       conversions: try reader.conversions(root.node("conversions")), orders: try reader.orders(root.nodeIfPresent("zigzag_pairs")))
-    decision.stageMeshes = reader.stageMeshes
+    (decision.stageMeshes, decision.shares) = (reader.stageMeshes, reader.shares)
     try check(decision, hardware, root)
     let prediction = try Prediction(reading: root.node("predicted"), operators: operators.map(\.predicted), for: decision)
     let plan = Plan(

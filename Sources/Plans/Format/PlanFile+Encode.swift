@@ -32,6 +32,7 @@ extension PlanFile {
     if case .interleaved(let chunks) = decision.schedule { object["chunks"] = .int(chunks) }
     let zigzag = graph.axes.indices.filter { !decision.orders[$0].isNatural }
     if !zigzag.isEmpty { object["zigzag_pairs"] = .object(JSON.Object(zigzag.map { (graph.axes[$0].name, .int(decision.orders[$0].pairs)) })) }
+    if let shares = decision.shares { object["batch_shares"] = .array(shares.samples.map { .int($0) }) }
     if plan.idleDevices > 0 { object["idle"] = ["first_device": .int(decision.ranks), "devices": .int(plan.idleDevices)] }
     return .object(object)
   }

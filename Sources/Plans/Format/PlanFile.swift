@@ -32,6 +32,8 @@ import Documents
 ///   one that is gathered, scattered to or sliced; an all-to-all has `from_dimension` and `to_dimension`.
 /// - `model.document` is the model with the extents of one micro-batch. `sha256` is that of the canonical bytes of `document`;
 ///   `source_sha256` that of the file that it was read from.
+/// - `batch_shares`, where it is there, gives the samples of a micro-batch that each rank along the mesh's outermost axis of several devices has, `[5, 5, 3, 3]`:
+///   what is split along the batch there is cut so, and all else evenly. The plan has one stage.
 /// - `idle`, where it is there, names devices that were given too but stay idle: `{"first_device": 12, "devices": 1}`. They come after the plan's.
 /// - Keys end in their unit. Order matters in every array; keys are sorted and numbers have one spelling, so equal plans are equal bytes.
 ///   No wall-clock time is kept.

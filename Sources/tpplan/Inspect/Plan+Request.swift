@@ -22,6 +22,7 @@ extension Plan {
     request.recomputeOfSegments = decision.recompute
     request.layersMayDiffer = false
     request.isZigzag = decision.isZigzag
+    request.shares = decision.shares?.samples ?? []
     return request
   }
 }

@@ -22,6 +22,7 @@ extension PlanReport {
         return ["extent": .int(extent), "levels": .array(levels)]
       })
     object["stage_meshes"] = file["stage_meshes"]
+    object["batch_shares"] = file["batch_shares"]
     for key in ["job", "schedule", "stages", "operators", "certificate", "assumptions"] { object[key] = file[key] }
     object["chunks"] = .int(decision.schedule.chunks)
     object["predicted_stages"] = predicted["stages"]

@@ -45,6 +45,7 @@ extension PlanReport {
       lines += table.lines()
       first = end
     }
+    lines += sharesLines
     for axis in graph.axes.indices where !decision.orders[axis].isNatural {
       let pairs = decision.orders[axis].pairs
       lines.append("  \(graph.axes[axis].name) in zig-zag order: part r of \(pairs) holds chunks r and \(2 * pairs - 1) - r of \(2 * pairs)")
@@ -134,7 +135,8 @@ extension PlanReport {
         "\(part.transient)", "\(part.total)", limit > .zero ? percent(part.total / limit) : "")
     }
     let limits = Set(prediction.stages.map { $0.memoryLimit ?? prediction.memoryLimit }).sorted().map(\.description)
-    return [style.heading("Memory of a device") + ", \(limits.joined(separator: " or ")) at most"] + table.lines()
+    let whose = decision.shares == nil ? "" : " of the kind that has least left"
+    return [style.heading("Memory of a device") + "\(whose), \(limits.joined(separator: " or ")) at most"] + table.lines()
   }
 
   private func certificate(_ style: TextStyle) -> [String] {

@@ -48,6 +48,23 @@ struct PredictedTrafficTests {
     }
   }
 
+  @Test("differential: where ranks have unequal shares of the batch, what they need together is what each needs")
+  func unevenMemory() throws {
+    var degrees = MegatronDegrees()
+    (degrees.data, degrees.tensor) = (2, 2)
+    let decision = try plan(devices: 4) {
+      var request = try degrees.fix($0)
+      request.shares = [6, 2]
+      return request
+    }.decision
+    #expect(decision.shares?.samples == [6, 2])
+    let run = RunMemory(
+      decision: decision, hyperparameters: Hyperparameters(optimizer: .adamw), steps: 1, collectsOutputs: false, verification: nil)
+    let each = (0..<4).map { run.bytes(ofRanks: $0..<$0 + 1).ranks }
+    #expect(each[0] == each[1] && each[2] == each[3] && each[0] > each[2])
+    #expect(run.bytes(ofRanks: 0..<4).ranks == each.reduce(0, +) && run.bytes(ofRanks: 1..<4).ranks == each[1...].reduce(0, +))
+  }
+
   @Test(
     "differential: so have the messages around a ring, and what goes on beside them",
     arguments: [

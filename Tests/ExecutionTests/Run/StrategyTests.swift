@@ -42,6 +42,14 @@ extension MPIRuns {
     }
 
     @Test(
+      "differential: ranks with unequal numbers of samples compute what one rank computes, and send what their programs say",
+      arguments: ["gpt2", "llama", "bert", "vit", "gemma", "flamingo", "mixtral"],
+      [(ranks: 2, seed: 3), (ranks: 3, seed: 7), (ranks: 4, seed: 11), (ranks: 6, seed: 23)])
+    func unevenShares(model: String, run: (ranks: Int, seed: Int)) throws {
+      try expectNoDifference(ranks: run.ranks, ["shares", model, "\(run.seed)", "4"])
+    }
+
+    @Test(
       "oracle: five training steps, logits and gradients are PyTorch's under the strategies that have names", arguments: ["gpt2", "llama"],
       [
         (ranks: 1, strategies: ["replicate"]), (2, ["data", "megatron", "sequence-parallel", "pipeline"]),
