@@ -354,11 +354,25 @@ struct BlockTables {
   private static func price(_ structure: BlockStructure.Conversions, _ model: FoldedModel, at place: FoldedModel.Place) -> Conversions {
     let (tensor, layouts) = (structure.tensor, structure.layouts)
     // For each of the producer's classes, and each layout that is asked for: the conversions.
-    let there = model.conversions(tensor, from: structure.produced.map(\.result), to: layouts, at: place, isForward: true)
+    let asked = structure.pairs.reduce((forward: UInt128(0), gradient: UInt128(0))) { ($0.forward | $1.forward, $0.gradient | $1.gradient) }
+    let there = model.conversions(tensor, from: structure.produced.map(\.result), to: layouts, at: place, isForward: true) { _, to in
+      asked.forward >> UInt128(to) & 1 == 1
+    }
     let back =
-      structure.carriesGradient ? model.conversions(tensor, from: layouts, to: structure.produced.map(\.gradient), at: place, isForward: false) : []
+      !structure.carriesGradient
+      ? []
+      : model.conversions(tensor, from: layouts, to: structure.produced.map(\.gradient), at: place, isForward: false) { from, _ in
+        asked.gradient >> UInt128(from) & 1 == 1
+      }
     let pricing = model.graph.segment(ofActivation: tensor).map { model.pricing($0) } ?? model.pricing
-    var bytes = structure.holds ? layouts.map { pricing.keptBytes(tensor, $0).whole } : []
+    // Where stages have several meshes, some layouts are those of the mesh that a tensor comes from: it is not kept there.
+    let kept = structure.pairs.reduce(UInt128(0)) { $0 | $1.kept }
+    var bytes =
+      !structure.holds
+      ? []
+      : layouts.enumerated().map { number, layout in
+        model.runs == nil || kept >> UInt128(number) & 1 == 1 ? pricing.keptBytes(tensor, layout).whole : 0
+      }
     // In a lower bound from axes by themselves, a copy that two layouts of the mesh have in common must not count on every axis anew: of all but the
     // first, what a layout takes more than a perfectly shared one.
     let once = pricing.sharers == nil ? 0 : bytes.min() ?? 0

@@ -190,12 +190,19 @@ struct FoldedModel {
   }
 
   /// The times of the ways from each of some layouts to each of others, one source after the other; `Problem.forbidden` where there is none.
-  func conversions(_ tensor: TensorID, from: [Layout], to: [Layout], at place: Place, isForward: Bool) -> [Int64] {
+  ///
+  /// - Parameter isAsked: by the numbers of both; whatever is not asked for may be anything.
+  func conversions(
+    _ tensor: TensorID, from: [Layout], to: [Layout], at place: Place, isForward: Bool, isAsked: (_ from: Int, _ to: Int) -> Bool
+  ) -> [Int64] {
     if runs == nil {
       return resharder.times(tensor, from: from, to: to).map { $0.isFinite ? pricing.ticks(Seconds($0)) : Problem.forbidden }
     }
-    return from.flatMap { source in
-      to.map { conversion(tensor, from: source, to: $0, at: place, isForward: isForward).map(pricing.ticks) ?? Problem.forbidden }
+    return from.indices.flatMap { source in
+      to.indices.map { target in
+        guard isAsked(source, target) else { return 0 }
+        return conversion(tensor, from: from[source], to: to[target], at: place, isForward: isForward).map(pricing.ticks) ?? Problem.forbidden
+      }
     }
   }
 
