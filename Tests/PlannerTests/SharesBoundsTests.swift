@@ -37,7 +37,7 @@ struct SharesBoundsTests {
       (fixed.mesh, fixed.shares) = (frame.mesh, frame.shares)
       let plan = try #require(try Planner.search(fixed).plan)
       #expect(plan.decision.shares?.samples == frame.shares)
-      var axes = try search.axisBounds(1, frame.size, frame.microBatches)
+      let axes = try search.axisBounds(1, frame.size, frame.microBatches)
       let bound = try axes.bound(space.placed(stages: 1, mesh: frame.mesh), mesh: frame.mesh)
       #expect(space.tick * Double(bound) <= plan.prediction.step)
       #expect(space.tick * Double(try search.countBound(1, frame.size, frame.microBatches)) <= plan.prediction.step)
