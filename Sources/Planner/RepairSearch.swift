@@ -53,8 +53,8 @@ struct RepairSearch {
     guard left > 0 else { return Result(isComplete: false) }
     var request = request
     (request.ignoresMemoryLimit, request.reversed, request.top) = (false, nil, 1)
-    let (inner, outer) = (StopCondition(after: .seconds(left * share)), stop)
-    let monitor = SearchMonitor(stop: inner) { if outer.isReached || isFirstEnough && $0.objective != nil { inner.ask() } }
+    let inner = StopCondition(after: .seconds(left * share), within: stop)
+    let monitor = SearchMonitor(stop: inner) { if isFirstEnough && $0.objective != nil { inner.ask() } }
     do {
       let explored = try Planner.explore(request, monitor, below: below)
       guard case .planned(let planned) = try Planner.outcome(explored) else { return Result(isComplete: explored.0.isComplete) }

@@ -40,6 +40,9 @@ extension Space {
       guard request.mayLeaveIdle ? fixed <= devices : devices % fixed == 0 else { throw tooManyStages(fixed, request) }
     }
     let chunks = request.chunks ?? 2
+    guard chunks <= max(layers, 1 << 20) else {
+      throw PlannerError.usage("--vpp \(chunks): a chunk holds a layer or more, and the model has \(counted(layers, "layer"))")
+    }
     let remaining = degrees.filter { degree in
       guard degree > 1, request.pipelineDegree.map({ $0 == degree }) ?? true, degree * chunks <= layers else { return false }
       guard let parts = request.stageLayers?.count else { return true }

@@ -41,7 +41,7 @@ extension Space {
     guard let shares = request.shares, !shares.isEmpty else { return request }
     let text = "--shares \(shares.map(String.init).joined(separator: ","))"
     func usage(_ problem: String) -> PlannerError { PlannerError.usage("\(text): \(problem)") }
-    let total = shares.reduce(0) { min($0, 1 << 40) + $1 }
+    let total = shares.reduce(0) { min($0, 1 << 40) + min($1, 1 << 40) }
     guard shares.count > 1, shares.allSatisfy({ $0 > 0 }) else { throw usage("expected the samples of two ranks or more, one or more each") }
     guard BatchShares.isPossible(in: request.graph) else {
       throw usage("the model has an operator that makes one number of several samples, so its batch is shared out evenly")

@@ -121,7 +121,7 @@ package struct Space: Sendable {
       }
     }
     if let stages = request.stageLayers {
-      guard stages.allSatisfy({ $0 > 0 }), stages.reduce(0, +) == layers else {
+      guard stages.allSatisfy({ $0 > 0 && $0 <= layers }), stages.reduce(0, +) == layers else {
         throw PlannerError.usage(
           "--stages \(stages.map(String.init).joined(separator: ",")): the model has \(counted(layers, "layer")), each stage needs at least one")
       }

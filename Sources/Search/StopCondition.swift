@@ -7,15 +7,12 @@ package final class StopCondition: Sendable {
   private let isAsked = Atomic(false)
   private let parent: StopCondition?
 
-  /// - Parameter limit: the time from now on; nil: none.
-  package init(after limit: Duration? = nil) {
-    deadline = limit.map { ContinuousClock.now + $0 }
-    parent = nil
-  }
-
-  /// As soon as `parent` is reached, or before, when it is asked itself.
-  init(within parent: StopCondition) {
-    deadline = parent.deadline
+  /// - Parameters:
+  ///   - limit: the time from now on; nil: none.
+  ///   - parent: ends this search too, when it is reached.
+  package init(after limit: Duration? = nil, within parent: StopCondition? = nil) {
+    let own = limit.map { ContinuousClock.now + $0 }
+    deadline = [own, parent?.deadline].compactMap { $0 }.min()
     self.parent = parent
   }
 

@@ -52,7 +52,7 @@ struct RunCommand: ParsableCommand {
     if plan == "-" { throw UsageError("run reads the plan once on each rank, so it must be a file, not standard input") }
     if steps < 1 { throw UsageError("--steps \(steps): at least one step is needed") }
     if !lr.isFinite || lr < 0 { throw UsageError("--lr \(lr): a number of at least 0 is needed") }
-    if threads < 1 { throw UsageError("--threads \(threads): at least one thread is needed") }
+    guard 1...1024 ~= threads else { throw UsageError("--threads \(threads): expected 1 to 1024 threads") }
     if RankEnvironment.isRank {
       try RankEnvironment.prepare(kernel: BLAS.kernelName(), threads: threads)
       BLAS.setThreads(threads)

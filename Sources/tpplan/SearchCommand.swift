@@ -223,7 +223,10 @@ struct SearchCommand: ParsableCommand {
   static func seconds(_ text: String) throws -> Double {
     let units: [(suffix: String, scale: Double)] = [("ms", 1e-3), ("s", 1), ("m", 60), ("h", 3600), ("", 1)]
     for unit in units where text.hasSuffix(unit.suffix) {
-      if let value = Double(text.dropLast(unit.suffix.count)), value >= 0, value.isFinite { return value * unit.scale }
+      if let value = Double(text.dropLast(unit.suffix.count)), value >= 0, value.isFinite {
+        // Thirty years are no limit either, and fit into every clock.
+        return min(value * unit.scale, 1e9)
+      }
     }
     throw UsageError("--time-limit \(text): expected a time such as 30s, 500ms or 2m")
   }

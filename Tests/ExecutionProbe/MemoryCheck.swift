@@ -5,7 +5,7 @@ import Plans
 import Strategies
 
 extension DecisionChecks {
-  /// The memory that walking a program on paper gives for this rank, over what the run took: `planned measured`.
+  /// The memory that walking a program on paper gives for this rank, what the run took, and the bytes of a step's messages: `planned measured messages`.
   func memory(_ model: TinyModel, seed: UInt64) throws -> [String] {
     var random = SplitMix64(state: seed)
     let stages = world.size % 2 == 0 ? 2 : 1
@@ -28,7 +28,7 @@ extension DecisionChecks {
     let planned = RunMemory(
       decision: decision, hyperparameters: Hyperparameters(optimizer: .adamw), steps: steps, collectsOutputs: false, verification: nil
     ).bytes(ofRanks: world.rank..<world.rank + 1)
-    return "\(planned.ranks) \(report.peakBufferBytes[world.rank])"
+    return "\(planned.ranks) \(report.peakBufferBytes[world.rank]) \(report.expectedTraffic[world.rank][.sendReceive].bytes)"
   }
 
   /// The same with the batch split over all ranks: ZeRO 0 to 3, then recomputation of nothing, attention and everything.

@@ -195,6 +195,7 @@ extension PlanSearch {
   /// Bounds every pair of meshes of two runs, each run by its own mesh's least times.
   mutating func expandSubMeshes(_ runs: Space.RunSizes, microBatches: Int, bound: Int64) throws {
     for frame in space.frames(runs, microBatches: microBatches) {
+      if isLate { return leaveOpen(bound) }
       let placements = space.placed(frame.runs).placements
       guard let first = try parts(frame, 0, placements), let second = try parts(frame, 1, placements) else { continue }
       let closer = max(bound, RunParts.bound(first, second, runs, microBatches: microBatches, space))

@@ -98,15 +98,12 @@ struct LayerReport {
     func look(at index: Int, seconds: Double) throws {
       var request = request
       request.constraints = [pin(strategies[index])]
-      let inner = StopCondition(after: .seconds(seconds))
+      let inner = StopCondition(after: .seconds(seconds), within: stop)
       let (known, count) = (priced.count { $0.result.isFinal }, priced.count)
       progress(known, count)
       let result = try price(
         request,
-        SearchMonitor(stop: inner) { _ in
-          if stop.isReached { inner.ask() }
-          progress(known, count)
-        })
+        SearchMonitor(stop: inner) { _ in progress(known, count) })
       // Of two searches that were cut short, the earlier may have the better bound.
       if case .atLeast(let bound) = result, case .atLeast(let known) = priced[index].result, bound < known { return }
       priced[index] = Alternative(strategy: strategies[index], result: result)

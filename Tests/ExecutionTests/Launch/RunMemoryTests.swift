@@ -76,8 +76,9 @@ extension MPIRuns {
       let probe = try ProbeRun(ranks: run.ranks, ["memory", model, "\(run.seed)"])
       for line in try probe.ranks.flatMap({ $0 }) {
         let numbers = line.split(separator: " ").compactMap { Double($0) }
-        try #require(numbers.count == 2)
-        #expect(abs(numbers[0] / numbers[1] - 1) < 0.01, "\(line)")
+        try #require(numbers.count == 3)
+        // On paper a message has left when the next one is sent; a busy receiver may leave several under way.
+        #expect(numbers[1] > 0.99 * numbers[0] && numbers[1] < 1.01 * numbers[0] + numbers[2], "\(line)")
       }
       #expect(probe.diagnostics == [])
     }
@@ -87,7 +88,7 @@ extension MPIRuns {
       let probe = try ProbeRun(ranks: 2, ["lean-memory"])
       for rank in try probe.ranks {
         let runs = rank.map { $0.split(separator: " ").compactMap { Double($0) } }
-        try #require(runs.count == 7 && runs.allSatisfy { $0.count == 2 })
+        try #require(runs.count == 7 && runs.allSatisfy { $0.count == 3 })
         for run in runs { #expect(abs(run[0] / run[1] - 1) < 0.01, "\(rank)") }
         for family in [runs[..<4], runs[4...]] {
           for (more, less) in zip(family, family.dropFirst()) { #expect(less[0] < more[0] && less[1] < more[1], "\(rank)") }
