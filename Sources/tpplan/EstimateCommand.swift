@@ -75,6 +75,7 @@ struct EstimateCommand: ParsableCommand {
     context.assumptions += degrees.assumptions(request)
     let start = ContinuousClock.now
     let planned = try price(degrees, request)
+    try checkSplits(planned.decision)
     let plan = context.plan(planned)
     let summary = PlanSummary(plan: plan, seconds: (ContinuousClock.now - start) / .seconds(1))
     let memory = (least: planned.prediction.memory, limit: planned.prediction.memoryLimit)
@@ -136,6 +137,16 @@ struct EstimateCommand: ParsableCommand {
     }
     degrees.stageMeshes = meshes
     (degrees.pipeline, degrees.data, degrees.tensor) = (meshes.count, meshes[0][0], meshes[0][1])
+  }
+
+  /// - Throws: `UsageError` where a degree splits nothing, so that its devices all do the same.
+  private func checkSplits(_ decision: Decision) throws {
+    if stageMeshes != nil { return }
+    for (axis, size) in decision.mesh.enumerated() where size > 1 && decision.assignments.allSatisfy({ $0[axis] == nil }) {
+      let names = [("--tp", tp), ("--dp", dp), ("--cp", cp), ("--ep", ep)].filter { $0.1 == size }.map { "\($0.0) \(size)" }
+      throw UsageError(
+        "\(names.joined(separator: " or ")): no operator of the model can be split so, and all \(size) devices would do the same work; choose a smaller degree")
+    }
   }
 
   /// The configuration as it fits, else as if memory had no end.
