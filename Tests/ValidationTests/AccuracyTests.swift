@@ -56,6 +56,23 @@ import Testing
     #expect(MeasuredTime(table.rows[0], table.published[0], style: .llama) == nil)
   }
 
+  /// Korthikanti et al. 2022, table 4: one layer of the 22B model on 8 devices, in ms.
+  @Test(
+    "Oracle: a layer's time, forward and backward, as measured",
+    arguments: [
+      ("none", false, 7.7, 11.9), ("none", true, 7.2, 11.8), ("full", false, 7.7, 19.5), ("selective", false, 7.7, 13.2),
+      ("selective", true, 7.2, 13.1),
+    ])
+  func layerTimes(_ recompute: String, _ isSequenceParallel: Bool, _ forward: Double, _ backward: Double) throws {
+    let stages = try [3, 4].map { layers in
+      let row = Tables.row("r", ["layers": .int(layers), "recompute": .string(recompute), "sp": .bool(isSequenceParallel)])
+      return try #require(try Tables.price(row, name: "korthikanti2022").prediction).stages[0]
+    }
+    let (found, back) = ((stages[1].forward - stages[0].forward).value * 1e3, (stages[1].backward - stages[0].backward).value * 1e3)
+    let error = (found + back) / (forward + backward) - 1
+    #expect(abs(error) < 0.08, "forward \(found) for \(forward), backward \(back) for \(backward): \(error)")
+  }
+
   @Test("Groups, memory, failures and what is skipped are counted each by itself")
   func report() throws {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("tpplan-\(UUID().uuidString)")

@@ -21,15 +21,16 @@ import Testing
   /// - Parameters:
   ///   - peak: TFLOPS; arithmetic takes no time where it is huge.
   ///   - link: GB/s of a device; messages take no time where it is huge.
+  ///   - dispatch: µs in which the host hands over an operator.
   private func difference(
-    _ changes: KeyValuePairs<String, JSON?>, peak: Double = 1, link: Double = 1e12, _ figure: (Prediction) -> Double
+    _ changes: KeyValuePairs<String, JSON?>, peak: Double = 1, link: Double = 1e12, dispatch: Double = 0, _ figure: (Prediction) -> Double
   ) throws -> Double {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("tpplan-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: folder) }
     let hardware = """
       {"format": "tpplan/hardware/1", "name": "bare", "source": "none", "devices": {"d": {"peak_TFLOPS": {"bf16": \(peak)}, "memory_GiB": 1000,
-      "memory_bandwidth_GBps": 1e12, "default_dtype": "bf16"}}, "groups": [{"device": "d", "devices_per_node": 4, "nodes": 1}],
+      "memory_bandwidth_GBps": 1e12, "default_dtype": "bf16", "efficiency": {"gemm": 1, "memory": 1, "dispatch_us": \(dispatch)}}}, "groups": [{"device": "d", "devices_per_node": 4, "nodes": 1}],
       "levels": [{"name": "l", "joins": 4, "bandwidth_GBps": \(link), "bandwidth_is": "per device, one direction", "latency_us": 0}]}
       """
     try Data(hardware.utf8).write(to: folder.appendingPathComponent("bare.json"))
@@ -72,6 +73,17 @@ import Testing
     #expect(isClose(try difference(Self.llama) { $0.step.value * 1e12 }, (3 * products + 3.5 * attention) / t))
     let data: KeyValuePairs<String, JSON?> = ["style": "llama", "kv_heads": 4, "tp": 1, "dp": 4, "gbs": 8]
     #expect(isClose(try difference(data) { $0.step.value * 1e12 }, 3 * products + 3.5 * attention))
+  }
+
+  /// A GPT layer has 6 products, 6 biases, 2 norms, 2 residual sums, attention and GELU; backward each product is two.
+  @Test("Where kernels are short, a layer takes the host's time for each operator, forward and backward")
+  func dispatch() throws {
+    let step = try difference([:], peak: 1e9, dispatch: 10) { $0.step.value }
+    #expect(isClose(step, Double(18 + 18 + 6) * 10e-6, 1e-3), "\(step)")
+    // It is not added to the work: here all of it is longer.
+    let long = try difference([:], peak: 1e-3, dispatch: 10) { $0.stages[0].forward.value }
+    let none = try difference([:], peak: 1e-3) { $0.stages[0].forward.value }
+    #expect(isClose(long, none + 11 * 10e-6, 1e-6), "\(long - none)")
   }
 
   // MARK: messages
