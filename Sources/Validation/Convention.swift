@@ -27,9 +27,16 @@ package struct Convention: Hashable, Sendable {
 
   package init() {}
 
-  /// The convention of a table, by its name; of a table that is not known, what its title and caveats say of the models.
-  package static func of(name: String, words: [String]) -> Convention {
-    if let known = table.first(where: { name.hasPrefix($0.prefix) }) { return known.convention }
+  /// The convention of a row, by the name of its table, its own, or its cluster's; nil where none of them is known.
+  package static func known(_ names: String?...) -> Convention? {
+    for name in names.compactMap({ $0 }) {
+      if let known = sources.first(where: { $0.prefixes.contains(where: name.hasPrefix) }) { return known.convention }
+    }
+    return nil
+  }
+
+  /// What the title and caveats of a table say of its models.
+  package static func of(words: [String]) -> Convention {
     var convention = Convention()
     let text = words.joined(separator: " ").lowercased()
     if ["llama", "swiglu", "mistral", "qwen"].contains(where: text.contains) {
@@ -40,28 +47,28 @@ package struct Convention: Hashable, Sendable {
     return convention
   }
 
-  /// By the beginning of a table's name.
-  private static let table: [(prefix: String, convention: Convention)] = [
+  /// By the beginning of the name of a table, a row or a cluster.
+  private static let sources: [(prefixes: [String], convention: Convention)] = [
     // Megatron-LM: GPT with its training default of dropout 0.1, whose masks are in the activation memory of Korthikanti et al.; the head is the
     // embedding table; the vocabulary is padded to a multiple of 128 on every rank (--make-vocab-size-divisible-by).
-    ("korthikanti", megatron { _ in }),
+    (["korthikanti", "korth_", "dgx_a100", "dgx2_v100"], megatron { _ in }),
     // Full recompute: the rates that SC'21 and the READMEs print count a second forward pass. The README's text on GPT-3 names no precision.
     (
-      "megatron",
+      ["megatron", "sc21_", "readme_"],
       megatron {
         $0.recompute = .full
         $0.precision = "fp16-mixed"
       }
     ),
     // Megatron-DeepSpeed; the vocabulary is vTrain's default (the table's caveats).
-    ("vtrain", megatron { $0.vocabulary = 50257 }),
+    (["vtrain"], megatron { $0.vocabulary = 50257 }),
     // benchmark/alpa/benchmark_one_case_gpt_bert.py: an untied head, no dropout.
-    ("alpa", convention { ($0.style, $0.tiesHead) = (.gpt, false) }),
+    (["alpa", "aws_p3"], convention { ($0.style, $0.tiesHead) = (.gpt, false) }),
     // MPT: no dropout, the head is the embedding table.
-    ("llm_foundry", convention { $0.style = .gpt }),
+    (["llm_foundry", "mpt_", "mosaic_"], convention { $0.style = .gpt }),
     // nanotron: reduce-scatter mode of tensor parallelism is its default; the table's caveats say that the mode is not shown.
-    ("ultrascale", convention { ($0.style, $0.isSequenceParallel) = (.llama, true) }),
-    ("torchtitan", convention { $0.style = .llama }),
+    (["ultrascale", "us_", "hf_h100"], convention { ($0.style, $0.isSequenceParallel) = (.llama, true) }),
+    (["torchtitan", "tt_", "meta_h100"], convention { $0.style = .llama }),
   ]
 
   private static func convention(_ change: (inout Convention) -> Void) -> Convention {

@@ -5,8 +5,8 @@ import Documents
 package struct MeasurementTable: Sendable {
   package let name: String
   package let title: String?
-  /// What its source says of all runs, and no row repeats.
-  package let convention: Convention
+  /// What its title and caveats say of its models.
+  private let convention: Convention
   package let rows: [TableRow]
   /// For each row what was measured.
   package let published: [PublishedFigures]
@@ -32,7 +32,7 @@ package struct MeasurementTable: Sendable {
       words += [title].compactMap { $0 }
       for caveat in try o.elementsIfPresent("caveats") ?? [] { words.append(try caveat.string()) }
     }
-    convention = Convention.of(name: name, words: words)
+    convention = Convention.of(words: words)
     var seen: [String: String] = [:]
     var rows: [TableRow] = []
     var published: [PublishedFigures] = []
@@ -47,6 +47,9 @@ package struct MeasurementTable: Sendable {
     }
     (self.rows, self.published) = (rows, published)
   }
+
+  /// What a row's source says of all its runs, and no row repeats.
+  package func convention(of row: TableRow) -> Convention { Convention.known(name, row.id, row.hardware) ?? convention }
 
   private static func baseName(_ file: String) -> String {
     let name = file.split(separator: "/").last.map(String.init) ?? file

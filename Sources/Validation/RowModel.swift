@@ -68,16 +68,17 @@ package struct RowModel: Hashable, Sendable {
       style = known
     } else if row.keyValueHeads != nil || row.experts != nil {
       style = .llama
-    } else if let stated = convention.style {
-      style = stated
     } else if let billions = row.parameters {
-      let fit = ModelStyle.allCases.min { error(of: $0, billions) < error(of: $1, billions) }
-      style = fit ?? .gpt
-      assumptions.append("a \(style.rawValue)-style model, by its parameters")
+      // Where both are as near, its source's.
+      let stated = convention.style ?? .gpt
+      style = ModelStyle.allCases.first { $0 != stated && error(of: $0, billions) < error(of: stated, billions) } ?? stated
+      if error(of: stated, billions) <= Self.parameterTolerance { style = stated }
+      if style != convention.style { assumptions.append("a \(style.rawValue)-style model, by its parameters") }
     } else {
       // A gated MLP of 4 x hidden would be a third larger than all others are.
-      style = ffn == 4 * hidden ? .gpt : .llama
-      assumptions.append("a \(style.rawValue)-style model, by the MLP's width")
+      let likely = ffn == 4 * hidden ? ModelStyle.gpt : .llama
+      style = convention.style == .llama ? .llama : likely
+      if style != convention.style { assumptions.append("a \(style.rawValue)-style model, by the MLP's width") }
     }
     if experts != nil, style == .gpt { throw SkippedRow("a GPT-style mixture of experts: how its layers alternate is not published") }
     if style == .gpt, keyValueHeads != heads {
@@ -88,20 +89,22 @@ package struct RowModel: Hashable, Sendable {
   private func error(of style: ModelStyle, _ billions: Double) -> Double {
     var model = self
     model.style = style
-    return abs(model.parameterCount / 1e9 / billions - 1)
+    return model.possibleCounts.map { abs($0 / billions - 1) }.min()!
   }
 
   /// Where the row counts parameters, the dimensions have to give as many, with the embedding once, twice or not at all.
   private mutating func checkParameters(_ row: TableRow, _ assumptions: inout [String]) throws {
     guard let billions = row.parameters else { return }
-    let table = Double(vocabulary) * Double(hidden)
-    let counts = [0, 1, 2].map { (parameterCount + $0 * table) / 1e9 }
+    let counts = possibleCounts
     guard counts.contains(where: { abs($0 / billions - 1) <= Self.parameterTolerance }) else {
       throw SkippedRow(
         (experts == nil ? "a mixture of experts without its experts, or another kind of model" : "another kind of model")
           + ": the dimensions make \(rounded(counts[0])) to \(rounded(counts[2])) billion parameters, the row has \(rounded(billions))")
     }
   }
+
+  /// 10⁹ parameters, with the embedding not at all, once or twice.
+  private var possibleCounts: [Double] { [0, 1, 2].map { (parameterCount + $0 * Double(vocabulary) * Double(hidden)) / 1e9 } }
 
   /// Parameters of the products in the layers, without the embedding and the head.
   package var parameterCount: Double {

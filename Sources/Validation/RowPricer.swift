@@ -30,7 +30,7 @@ package struct RowPricer: Sendable {
             return next.row
           }
           guard row < rows.count else { return }
-          let result = Result { try price(rows[row], table.convention) }
+          let result = Result { try price(rows[row], table.convention(of: rows[row])) }
           results.withLock { $0[row] = result }
           let done = next.withLock { next in
             next.done += 1

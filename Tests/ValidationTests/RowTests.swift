@@ -10,6 +10,7 @@ import Strategies
 import Testing
 
 @testable import Validation
+@testable import tpplan
 
 /// `estimate --rows`: which rows get a price, which one, and why others get none.
 @Suite struct RowTests {
@@ -128,16 +129,26 @@ import Testing
   @Test("How a model is made: by its words, its key-value heads, its parameters, its width")
   func styles() throws {
     func style(_ changes: KeyValuePairs<String, JSON?>, name: String = "test") throws -> ModelStyle? {
-      try Tables.price(Tables.row("r", changes), name: name).style
+      var row = Tables.row("r", changes)
+      // The usual one's convention has a style.
+      if case .object(var object) = row {
+        object["hw"] = "DGX-H100"
+        row = .object(object)
+      }
+      return try Tables.price(row, name: name).style
     }
     #expect(try style([:]) == .gpt)
+    #expect(try Tables.price(Tables.row("us_1B"), name: "some rows").style == .llama)
     #expect(try style([:], name: "ultrascale") == .llama)
     #expect(try style(["style": "llama"]) == .llama)
     #expect(try style(["kv_heads": 8]) == .llama)
     #expect(try style(["ffn": 16384]) == .llama)
-    // 4 layers of 4h² + 3h · 24576, without a table.
-    #expect(try style(["params_B": 2.42]) == .llama)
+    // 4 layers of 4h² + 3h · 24576, and two tables.
+    #expect(try style(["params_B": 3.05]) == .llama)
     #expect(try style(["params_B": 1.81]) == .gpt)
+    // A source's style gives way to what the parameters, or the width, say.
+    #expect(try style(["params_B": 3.05], name: "megatron") == .llama && style(["params_B": 1.81], name: "megatron") == .gpt)
+    #expect(try style(["ffn": 16384], name: "megatron") == .llama)
     let experts = try Tables.price(
       Tables.row("r", ["experts": 8, "experts_per_token": 2, "ep": 4, "dp": 8, "tp": 1, "gbs": 8, "mbs": 1, "layers": 1]))
     #expect(experts.status == .priced && experts.style == .llama)
@@ -164,5 +175,59 @@ import Testing
     let error = #expect(throws: DocumentError.self) { _ = try Tables.table(text) }
     #expect("\(try #require(error))".contains(message), "\(error!)")
     #expect(error?.exitCode == 65)
+  }
+}
+
+/// The command line of `estimate --rows` and `validate`: exit codes that scripts rely on.
+@Suite struct RowCommandTests {
+  private func failure(_ run: () throws -> Void) -> Failure? {
+    do {
+      try run()
+    } catch { return error as? Failure ?? Failure(error) }
+    return nil
+  }
+
+  private let rows = "\(Tables.package)/validation/korthikanti2022.json"
+
+  @Test("What does not go together is a usage error, a bad table bad input")
+  func exitCodes() throws {
+    let model = "\(Tables.package)/models/gpt2.json"
+    #expect(failure { try EstimateCommand.parse([]).run() }?.code == Failure.usage)
+    #expect(failure { try EstimateCommand.parse([model]).run() }?.message.contains("the hardware file is missing") == true)
+    #expect(failure { try EstimateCommand.parse([model, "--rows", rows]).run() }?.code == Failure.usage)
+    #expect(failure { try EstimateCommand.parse(["--rows", rows, "-o", "plan.json"]).run() }?.code == Failure.usage)
+    #expect(failure { try EstimateCommand.parse(["--rows", rows, "--hardware-folder", "/nowhere"]).run() }?.code == Failure.usage)
+    #expect(failure { try EstimateCommand.parse(["--rows", "/nowhere.json"]).run() }?.code == Failure.badInput)
+    #expect(failure { try EstimateCommand.parse(["--rows", model]).run() }?.code == Failure.badInput)
+    #expect(failure { try ValidateCommand.parse(["/nowhere"]).run() }?.code == Failure.usage)
+  }
+
+  @Test("A malformed hardware file is bad input, not a skipped row")
+  func brokenHardware() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("tpplan-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try Data("{}".utf8).write(to: folder.appendingPathComponent("dgx_a100_80g_hdr200x8.json"))
+    let failure = failure { try EstimateCommand.parse(["--rows", rows, "--hardware-folder", folder.path]).run() }
+    #expect(failure?.code == Failure.badInput && failure?.message.contains("dgx_a100_80g_hdr200x8.json") == true)
+  }
+
+  @Test(
+    "The large sweeps are priced as the small tables: bars of the accuracy that was reached", .enabled(if: Tables.shared != nil, "needs ../shared"))
+  func sweeps() throws {
+    let folder = try #require(Tables.shared)
+    for (name, mean, spearman) in [("vtrain_single", 0.14, 0.85), ("ultrascale_h100_sweep", 0.15, 0.7)] {
+      // All splits of every twelfth job.
+      let all = try RankingGroup.read("\(folder)/ranking_groups.json").filter { $0.file == "\(name).json" }
+      let groups = all.enumerated().filter { $0.offset % 12 == 0 }.map(\.element)
+      let ids = Set(groups.flatMap(\.ids))
+      let document = try Document(readingFrom: "\(folder)/\(name).json")
+      guard case .object(var object) = document.value, case .array(let rows)? = object["rows"] else { continue }
+      object["rows"] = .array(rows.filter { row in row["id"].map { if case .string(let id) = $0 { ids.contains(id) } else { false } } ?? false })
+      let table = try MeasurementTable(decoding: Document(file: name, value: .object(object)))
+      let set = SetAccuracy(table, try Tables.pricer.price(table, threads: 2), groups: groups, peer: nil)
+      #expect(try #require(set.priced).model.mean <= mean)
+      #expect(try #require(AccuracyReport.mean(set.groups.compactMap(\.model.spearman))) >= spearman)
+    }
   }
 }
