@@ -51,6 +51,9 @@ let package = Package(
         "Quantities", "Documents", "ModelGraph", "Hardware", "Strategies", "CostModel", "Search", "Plans", "Lowering",
         .product(name: "HeapModule", package: "swift-collections"),
       ], swiftSettings: searchSettings),
+    .target(
+      name: "Validation",
+      dependencies: ["Quantities", "Documents", "ModelGraph", "Hardware", "Strategies", "Plans", "Planner"]),
     .target(name: "Kernels", dependencies: ["COpenBLAS"], swiftSettings: kernelSettings),
     .target(
       name: "Execution",
@@ -61,7 +64,7 @@ let package = Package(
       name: "tpplan",
       dependencies: [
         "Quantities", "Documents", "ModelGraph", "Hardware", "Strategies", "CostModel", "Search", "Plans", "Lowering",
-        "Planner", "Execution", "ShardingProblems", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Planner", "Execution", "ShardingProblems", "Validation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .executableTarget(name: "KernelBenchmark", dependencies: ["Kernels"], path: "Benchmarks/KernelBenchmark"),
 
@@ -85,6 +88,13 @@ let package = Package(
         "ShardingProblems", "Search", "Documents", "CZlib", "TestSupport", "tpplan",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
+    .testTarget(
+      name: "ValidationTests",
+      dependencies: [
+        "Validation", "Planner", "Plans", "CostModel", "Strategies", "ModelGraph", "Hardware", "Documents", "Quantities", "TestSupport", "tpplan",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      exclude: ["Golden"]),
     .testTarget(name: "KernelsTests", dependencies: ["Kernels", "TestSupport"]),
     .testTarget(
       name: "PlansTests",

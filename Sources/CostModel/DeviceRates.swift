@@ -30,16 +30,22 @@ package struct DeviceRates: Hashable, Sendable {
 
   /// A matrix product with inner extent `depth`: limited by arithmetic or by memory traffic, whichever takes longer, and its launch.
   package func product(_ work: FLOPs, depth: Double, moving bytes: Bytes) -> Seconds {
-    max(work / FLOPRate(peak.value * efficiency.gemm(depth: depth)), bytes / memory) + launch
+    paced(max(work / FLOPRate(peak.value * efficiency.gemm(depth: depth)), bytes / memory) + launch)
   }
 
   /// Blocked attention.
   package func attention(_ work: FLOPs, moving bytes: Bytes) -> Seconds {
-    max(work / FLOPRate(peak.value * efficiency.attention), bytes / memory) + launch
+    paced(max(work / FLOPRate(peak.value * efficiency.attention), bytes / memory) + launch)
   }
 
   /// A kernel that only moves memory.
-  package func stream(_ bytes: Bytes) -> Seconds { bytes / memory + launch }
+  package func stream(_ bytes: Bytes) -> Seconds { paced(bytes / memory + launch) }
+
+  /// The optimizer's work on one weight: a part of a kernel for many.
+  package func update(_ bytes: Bytes) -> Seconds { bytes / memory + launch }
+
+  /// An operator takes at least what the host takes to hand it over.
+  private func paced(_ time: Seconds) -> Seconds { max(time, efficiency.dispatch) }
 }
 
 extension Precision {

@@ -66,9 +66,9 @@ extension Pricing {
     }
   }
 
-  /// The time in which every device moves so many bytes.
-  package func stream(_ bytes: Bytes) -> Seconds {
-    uneven == nil || kinds.isEmpty ? rates.stream(bytes) : kinds.map { $0.rates.stream(bytes) }.max() ?? .zero
+  /// The time in which every device updates weights whose bytes are so many.
+  package func update(_ bytes: Bytes) -> Seconds {
+    uneven == nil || kinds.isEmpty ? rates.update(bytes) : kinds.map { $0.rates.update(bytes) }.max() ?? .zero
   }
 }
 

@@ -75,7 +75,7 @@ extension Pricing {
       cost.gradients += Bytes(held(.gradients) * Double(precision.gradientBytes))
       cost.optimizerState += Bytes(held(.optimizer) * Double(state))
       // The optimizer reads the gradient and its state, and writes state and weight.
-      cost.update += stream(Bytes(held(.optimizer) * Double(precision.gradientBytes + 2 * state + 2 * precision.elementBytes)))
+      cost.update += update(Bytes(held(.optimizer) * Double(precision.gradientBytes + 2 * state + 2 * precision.elementBytes)))
       guard axes != 0 else { continue }
       let whole = Bytes(count * Double(precision.elementBytes))
       let gradient = Bytes(count * Double(precision.gradientBytes))

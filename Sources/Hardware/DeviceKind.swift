@@ -62,7 +62,7 @@ package struct DeviceKind: Hashable, Sendable {
   }
 }
 
-/// How close kernels come to a device's peaks: four constants, measured or fitted, that live in the hardware file.
+/// How close kernels come to a device's peaks: constants, measured or fitted, that live in the hardware file.
 package struct KernelEfficiency: Hashable, Sendable {
   /// e∞: the fraction of the peak rate that a matrix product reaches as its inner extent grows.
   package let gemm: Double
@@ -73,14 +73,17 @@ package struct KernelEfficiency: Hashable, Sendable {
   package let attention: Double
   /// The fraction of the memory bandwidth that a streaming kernel reaches.
   package let memory: Double
+  /// What the host takes to hand over one operator's kernels: while it does so the device works on the one before, but it gets none sooner.
+  package let dispatch: Seconds
   /// Where the constants come from: what was measured, or the rows they were fitted on.
   package let source: String?
 
-  package init(gemm: Double, gemmHalfDepth: Double, attention: Double, memory: Double, source: String?) {
+  package init(gemm: Double, gemmHalfDepth: Double, attention: Double, memory: Double, dispatch: Seconds = .zero, source: String?) {
     self.gemm = gemm
     self.gemmHalfDepth = gemmHalfDepth
     self.attention = attention
     self.memory = memory
+    self.dispatch = dispatch
     self.source = source
   }
 

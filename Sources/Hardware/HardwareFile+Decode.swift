@@ -70,11 +70,12 @@ extension KernelEfficiency {
   package static let ideal = KernelEfficiency(gemm: 1, gemmHalfDepth: 0, attention: 1, memory: 1, source: nil)
 
   init(decoding node: Node) throws(DocumentError) {
-    let o = try node.object(keys: ["gemm", "gemm_half_depth", "attention", "memory", "source"])
+    let o = try node.object(keys: ["gemm", "gemm_half_depth", "attention", "memory", "dispatch_us", "source"])
     gemm = try o.double("gemm", .fraction)
     gemmHalfDepth = try o.doubleIfPresent("gemm_half_depth", figureOrZero) ?? 0
     attention = try o.doubleIfPresent("attention", .fraction) ?? gemm
     memory = try o.double("memory", .fraction)
+    dispatch = .microseconds(try o.doubleIfPresent("dispatch_us", figureOrZero) ?? 0)
     source = try o.stringIfPresent("source")
     try o.finish()
   }

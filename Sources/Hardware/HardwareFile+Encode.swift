@@ -38,6 +38,7 @@ extension KernelEfficiency {
     o["gemm_half_depth"] = .double(gemmHalfDepth)
     o["attention"] = .double(attention)
     o["memory"] = .double(memory)
+    if dispatch != .zero { o["dispatch_us"] = .double(decimal(dispatch.value, 1e-6)) }
     o["source"] = source.map { .string($0) }
     return .object(o)
   }

@@ -56,7 +56,7 @@ extension Space {
       peak: peak,
       efficiency: KernelEfficiency(
         gemm: most(\.gemm), gemmHalfDepth: rates.map(\.efficiency.gemmHalfDepth).min()!, attention: most(\.attention),
-        memory: rates.map(\.efficiency.memory).max()!, source: nil),
+        memory: rates.map(\.efficiency.memory).max()!, dispatch: rates.map(\.efficiency.dispatch).min()!, source: nil),
       memory: rates.map(\.memory).max()!, launch: rates.map(\.launch).min()!, usable: rates.map(\.usable).max()!)
   }
 

@@ -9,9 +9,24 @@ import Strategies
 struct EstimateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "estimate", abstract: "Price your own tensor, pipeline, data, context and expert parallel degrees.",
-    discussion: "Example: tpplan estimate models/gpt3-175b.json hardware/dgx-a100.json --tp 8 --pp 16 --dp 8 --micro-batch 1 --sp")
+    discussion: """
+      Examples: tpplan estimate models/gpt3-175b.json hardware/dgx-a100.json --tp 8 --pp 16 --dp 8 --micro-batch 1 --sp
+      tpplan estimate --rows validation/korthikanti2022.json
+      """)
 
-  @OptionGroup var workload: WorkloadOptions
+  @Argument(help: "A model: native model.json, a Hugging Face config.json, or a folder that holds one.")
+  var model: String?
+
+  @Argument(help: "A hardware file, for example hardware/dgx-a100.json.")
+  var hardware: String?
+
+  @Option(help: "In place of MODEL HW and degrees: price every row of a table of measurements, one JSON object a row (--format text: a table).")
+  var rows: String?
+
+  @Option(help: "With --rows: the folder of the hardware files that rows name (default: hardware, here or where tpplan was built).")
+  var hardwareFolder: String?
+
+  @OptionGroup var workload: JobOptions
 
   @Option(parsing: .unconditional, help: "Tensor-parallel degree.")
   var tp = 1
@@ -55,10 +70,13 @@ struct EstimateCommand: ParsableCommand {
 
   @Option(name: [.short, .customLong("output")], help: "Write the configuration as a plan; - is standard output.")
   var output: String?
-  @Option(help: "text or json.")
-  var format: OutputFormat = .text
+  @Option(help: "text or json (default: text; with --rows json).")
+  var format: OutputFormat?
 
   func run() throws {
+    if let rows { return try price(rows: rows) }
+    let files = try files()
+    let format = format ?? .text
     let degrees = try degrees()
     if let given = workload.devices, given != degrees.devices {
       if let stageMeshes {
@@ -68,7 +86,7 @@ struct EstimateCommand: ParsableCommand {
         "--devices \(given): --tp \(tp) × --pp \(pp) × --dp \(dp) × --cp \(cp) is \(degrees.devices); leave --devices out or change a degree")
     }
     if workload.batch == .max { throw UsageError("--batch max is searched for, by `tpplan search`; estimate prices one batch: give its sequences") }
-    var (request, context) = try workload.request(deviceCount: degrees.devices)
+    var (request, context) = try workload.request(files, deviceCount: degrees.devices)
     if degrees.data == 1, let shares = workload.shares, shares != "even" {
       throw UsageError("--shares \(shares): they are the samples of data replicas; add --dp")
     }
@@ -92,6 +110,16 @@ struct EstimateCommand: ParsableCommand {
     if output != nil { note("no plan was written") }
     if output != "-", format == .json { summary.json(output: nil).adding(infeasibility.json).printLine() }
     throw ExitCode(Failure.nothingFits)
+  }
+
+  private func files() throws -> ModelAndHardware {
+    if hardwareFolder != nil { throw UsageError("--hardware-folder is where the clusters of --rows are; it needs --rows") }
+    guard let model, let hardware else {
+      throw UsageError("estimate takes MODEL HW, or --rows FILE; \(model == nil ? "neither was given" : "the hardware file is missing")")
+    }
+    var files = ModelAndHardware()
+    (files.model, files.hardware) = (model, hardware)
+    return files
   }
 
   /// The degrees that the options name.
@@ -145,7 +173,8 @@ struct EstimateCommand: ParsableCommand {
     for (axis, size) in decision.mesh.enumerated() where size > 1 && decision.assignments.allSatisfy({ $0[axis] == nil }) {
       let names = [("--tp", tp), ("--dp", dp), ("--cp", cp), ("--ep", ep)].filter { $0.1 == size }.map { "\($0.0) \(size)" }
       throw UsageError(
-        "\(names.joined(separator: " or ")): no operator of the model can be split so, and all \(size) devices would do the same work; choose a smaller degree")
+        "\(names.joined(separator: " or ")): no operator of the model can be split so, and all \(size) devices would do the same work; choose a smaller degree"
+      )
     }
   }
 

@@ -8,14 +8,39 @@ import Plans
 import Quantities
 import Strategies
 
-/// Options that say what a step does; `search` and `estimate` share them.
-struct WorkloadOptions: ParsableArguments {
+/// The two files of a request.
+struct ModelAndHardware: ParsableArguments {
   @Argument(help: "A model: native model.json, a Hugging Face config.json, or a folder that holds one.")
   var model: String
 
   @Argument(help: "A hardware file, for example hardware/dgx-a100.json.")
   var hardware: String
 
+  /// Both files. Each that is given in the other's place is recognised.
+  func read() throws -> (model: (graph: Graph, sha256: String), hardware: HardwareFile) {
+    do {
+      return (try ModelReader.read(model), try HardwareFile(readingFrom: hardware))
+    } catch DocumentError.wrongKind(let file, let found, let expected) where found != .plan {
+      throw UsageError("\(DocumentError.wrongKind(file: file, found: found, expected: expected)); the order is MODEL HW")
+    }
+  }
+}
+
+/// A model, hardware, and what a step does.
+struct WorkloadOptions: ParsableArguments {
+  @OptionGroup var files: ModelAndHardware
+  @OptionGroup var job: JobOptions
+
+  var batch: BatchOption? { job.batch }
+
+  /// - Throws: as `JobOptions.request`.
+  func request(deviceCount: Int? = nil) throws -> (request: SearchRequest, context: PlanContext) {
+    try job.request(files, deviceCount: deviceCount)
+  }
+}
+
+/// Options that say what a step does; `search` and `estimate` share them.
+struct JobOptions: ParsableArguments {
   @Option(parsing: .unconditional, help: "Use at most the first N devices in file order (default: all).")
   var devices: Int?
 
@@ -48,8 +73,8 @@ struct WorkloadOptions: ParsableArguments {
   /// The request without any choice made, and what a plan needs besides.
   ///
   /// - Throws: `UsageError`, and the errors of reading the two files.
-  func request(deviceCount: Int? = nil) throws -> (request: SearchRequest, context: PlanContext) {
-    let ((graph, modelSHA256), file) = try files()
+  func request(_ files: ModelAndHardware, deviceCount: Int? = nil) throws -> (request: SearchRequest, context: PlanContext) {
+    let ((graph, modelSHA256), file) = try files.read()
     var assumptions: [String] = []
     if let devices, devices < 1 { throw UsageError("--devices \(devices): at least one device is needed") }
     let cluster = try file.cluster(devices: deviceCount ?? devices)
@@ -100,17 +125,6 @@ struct WorkloadOptions: ParsableArguments {
     return (
       request, PlanContext(hardware: file, reversed: reversed, devices: cluster.deviceCount, modelSHA256: modelSHA256, assumptions: assumptions)
     )
-  }
-}
-
-extension WorkloadOptions {
-  /// Both files. Each that is given in the other's place is recognised.
-  private func files() throws -> (model: (graph: Graph, sha256: String), hardware: HardwareFile) {
-    do {
-      return (try ModelReader.read(model), try HardwareFile(readingFrom: hardware))
-    } catch DocumentError.wrongKind(let file, let found, let expected) where found != .plan {
-      throw UsageError("\(DocumentError.wrongKind(file: file, found: found, expected: expected)); the order is MODEL HW")
-    }
   }
 }
 

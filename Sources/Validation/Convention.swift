@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Hardware
+import Strategies
+
+/// How a block is made.
+package enum ModelStyle: String, Hashable, Sendable, CaseIterable {
+  /// GPT-2's: layer norms, learned positions, an MLP of two products with GELU between them.
+  case gpt
+  /// Llama's: RMS norms, rotary positions, a gated MLP of three products.
+  case llama
+}
+
+/// What the source of a table says of all its runs, where no row repeats it: assumptions that a price is made under, each of which is printed.
+package struct Convention: Hashable, Sendable {
+  /// Of rows that do not tell it themselves (by `style`, `kv_heads`, or `params_B`).
+  package var style: ModelStyle?
+  /// Whether the language-model head is the embedding table; nil: it is in GPT, it is not in Llama.
+  package var tiesHead: Bool?
+  /// The probability of dropout behind attention, MLP and embedding; its masks are kept for backward.
+  package var dropout = 0.0
+  /// The vocabulary is padded to a multiple of this times the tensor-parallel degree.
+  package var vocabularyMultiple = 1
+  package var vocabulary: Int?
+  package var recompute: Recompute?
+  package var isSequenceParallel = false
+  package var precision: String?
+
+  package init() {}
+
+  /// The convention of a row, by the name of its table, its own, or its cluster's; nil where none of them is known.
+  package static func known(_ names: String?...) -> Convention? {
+    for name in names.compactMap({ $0 }) {
+      if let known = sources.first(where: { $0.prefixes.contains(where: name.hasPrefix) }) { return known.convention }
+    }
+    return nil
+  }
+
+  /// What the title and caveats of a table say of its models.
+  package static func of(words: [String]) -> Convention {
+    var convention = Convention()
+    let text = words.joined(separator: " ").lowercased()
+    if ["llama", "swiglu", "mistral", "qwen"].contains(where: text.contains) {
+      convention.style = .llama
+    } else if ["gpt", "megatron", "mpt"].contains(where: text.contains) {
+      convention.style = .gpt
+    }
+    return convention
+  }
+
+  /// By the beginning of the name of a table, a row or a cluster.
+  private static let sources: [(prefixes: [String], convention: Convention)] = [
+    // Megatron-LM: GPT with its training default of dropout 0.1, whose masks are in the activation memory of Korthikanti et al.; the head is the
+    // embedding table; the vocabulary is padded to a multiple of 128 on every rank (--make-vocab-size-divisible-by).
+    (["korthikanti", "korth_", "dgx_a100", "dgx2_v100"], megatron { _ in }),
+    // Full recompute: the rates that SC'21 and the READMEs print count a second forward pass. The README's text on GPT-3 names no precision.
+    (
+      ["megatron", "sc21_", "readme_"],
+      megatron {
+        $0.recompute = .full
+        $0.precision = "fp16-mixed"
+      }
+    ),
+    // Megatron-DeepSpeed; the vocabulary is vTrain's default (the table's caveats).
+    (["vtrain"], megatron { $0.vocabulary = 50257 }),
+    // benchmark/alpa/benchmark_one_case_gpt_bert.py: an untied head, no dropout.
+    (["alpa", "aws_p3"], convention { ($0.style, $0.tiesHead) = (.gpt, false) }),
+    // MPT: no dropout, the head is the embedding table.
+    (["llm_foundry", "mpt_", "mosaic_"], convention { $0.style = .gpt }),
+    // nanotron: reduce-scatter mode of tensor parallelism is its default; the table's caveats say that the mode is not shown.
+    (["ultrascale", "us_", "hf_h100"], convention { ($0.style, $0.isSequenceParallel) = (.llama, true) }),
+    (["torchtitan", "tt_", "meta_h100"], convention { $0.style = .llama }),
+  ]
+
+  private static func convention(_ change: (inout Convention) -> Void) -> Convention {
+    var convention = Convention()
+    change(&convention)
+    return convention
+  }
+
+  private static func megatron(_ change: (inout Convention) -> Void) -> Convention {
+    var convention = Convention()
+    (convention.style, convention.tiesHead, convention.dropout, convention.vocabularyMultiple) = (.gpt, true, 0.1, 128)
+    change(&convention)
+    return convention
+  }
+}
+
+/// Words of tables for what has another name here. A word that is not listed is not guessed at: its rows are skipped.
+enum TableWords {
+  /// Number formats of training. `mixed` and `amp` keep fp32 master weights, as every 16-bit plan here does.
+  static let precisions: [(words: [String], precision: Precision)] = [
+    (["fp16", "fp16-mixed", "amp_fp16", "float16", "half"], .fp16),
+    (["bf16", "bf16-mixed", "amp_bf16", "bfloat16"], .bf16),
+    (["fp32", "float32", "32-true"], .fp32),
+  ]
+
+  static let recomputes: [(words: [String], recompute: Recompute)] = [
+    (["none", "no", "off"], .none),
+    (["selective"], .selective),
+    (["full"], .full),
+  ]
+
+  static func precision(_ word: String) -> Precision? { precisions.first { $0.words.contains(word.lowercased()) }?.precision }
+  static func recompute(_ word: String) -> Recompute? { recomputes.first { $0.words.contains(word.lowercased()) }?.recompute }
+}

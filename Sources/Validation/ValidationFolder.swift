@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
+import Foundation
+
+/// A folder of tables of measurements.
+package struct ValidationFolder: Sendable {
+  package let tables: [(file: String, table: MeasurementTable)]
+  /// Files that hold no rows of runs.
+  package let otherFiles: [String]
+  package let groups: [RankingGroup]
+  /// Predictions of Calculon for Korthikanti et al. (`calculon_validation.json`).
+  package let calculon: PeerPredictions?
+
+  /// - Throws: `DocumentError` where the folder, or a file in it, cannot be read.
+  package init(_ path: String) throws {
+    let names: [String]
+    do {
+      names = try FileManager.default.contentsOfDirectory(atPath: path).filter { $0.hasSuffix(".json") }.sorted()
+    } catch { throw DocumentError.unreadable(file: path, reason: "no folder of tables is there") }
+    var (tables, otherFiles) = ([(file: String, table: MeasurementTable)](), [String]())
+    for name in names {
+      let document = try Document(readingFrom: "\(path)/\(name)")
+      if Self.isOfRuns(document.value) { tables.append((name, try MeasurementTable(decoding: document))) } else { otherFiles.append(name) }
+    }
+    (self.tables, self.otherFiles) = (tables, otherFiles)
+    groups = names.contains("ranking_groups.json") ? try RankingGroup.read("\(path)/ranking_groups.json") : []
+    let peer = "calculon_validation.json"
+    calculon = names.contains(peer) ? try PeerPredictions(readingFrom: "\(path)/\(peer)", name: "Calculon") : nil
+  }
+
+  /// Whether some row names a cluster and a batch.
+  private static func isOfRuns(_ value: JSON) -> Bool {
+    var list = value["rows"]
+    if case .array = value { list = value }
+    guard case .array(let rows)? = list else { return false }
+    return rows.contains { $0["hw"] != nil && $0["gbs"] != nil }
+  }
+
+  /// Prices all rows and compares them with what was measured.
+  ///
+  /// - Parameter price: prices a table.
+  package func report(_ price: (MeasurementTable) throws -> [RowPrice]) rethrows -> AccuracyReport {
+    let sets = try tables.map { file, table in
+      SetAccuracy(
+        table, try price(table), groups: groups.filter { $0.file == file }, peer: table.name.hasPrefix("korthikanti") ? calculon : nil)
+    }
+    return AccuracyReport(sets: sets, otherFiles: otherFiles)
+  }
+}
