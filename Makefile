@@ -44,7 +44,7 @@ check-lp: build  ## what --write-lp writes, solved by HiGHS (fetched from the pa
 
 # What is enumerated takes seconds for some seeds, so the tests are built with optimisation, in a folder of their own.
 SEEDS ?= 1000
-differential: dependencies  ## the search beside enumeration of the whole space on SEEDS=1000 small random models and clusters
+differential: dependencies  ## the search beside enumeration of the whole space on SEEDS=1000 (or SEEDS=760-770) small random models and clusters
 	TPPLAN_SEEDS=$(SEEDS) $(SWIFT) test --configuration release -Xswiftc -enable-testing --scratch-path .build/differential \
 	  --filter 'searchFindsTheCheapestDecisionOfTheWholeSpace|searchFindsTheCheapestShares'
 

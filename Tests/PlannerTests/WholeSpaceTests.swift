@@ -11,9 +11,13 @@ import Testing
 /// Differential, with every dimension of the space at once: splits, ZeRO stages, recompute, layers of two kinds, pipeline degrees, meshes, uneven cuts,
 /// micro-batches, all schedules with any number of chunks, idle devices and devices of two kinds. `make differential` runs more seeds.
 extension ExactnessTests {
-  static let seeds = ProcessInfo.processInfo.environment["TPPLAN_SEEDS"].flatMap(Int.init) ?? 6
+  /// So many, or from one to another: `1000`, `760-770`.
+  static let seeds: Range<Int> = {
+    let bounds = ProcessInfo.processInfo.environment["TPPLAN_SEEDS"]?.split(separator: "-").compactMap { Int($0) } ?? [6]
+    return bounds.count == 2 ? bounds[0]..<bounds[1] + 1 : 0..<(bounds.first ?? 6)
+  }()
 
-  @Test(arguments: 0..<seeds) func searchFindsTheCheapestDecisionOfTheWholeSpace(seed: Int) throws {
+  @Test(arguments: seeds) func searchFindsTheCheapestDecisionOfTheWholeSpace(seed: Int) throws {
     var random = SeededGenerator(seed: seed + 1000)
     var hardware = TinyHardware()
     // What is enumerated grows with the power of the operators: few of them, so that nothing need be fixed.
