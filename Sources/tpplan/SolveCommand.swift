@@ -30,8 +30,7 @@ struct SolveCommand: ParsableCommand {
   func run() throws {
     let start = ContinuousClock.now
     let seconds = try SearchCommand.seconds(timeLimit)
-    // Clocks do not count further than some billions of years: thirty are as good as no limit.
-    let watch = SearchWatch(limit: seconds < 1e9 ? seconds : nil)
+    let watch = SearchWatch(limit: seconds)
     let file = try ProblemFile(readingFrom: problem)
     let read = ContinuousClock.now
     let solution = try file.solve(stop: watch.stop, threads: min(8, max(1, ProcessInfo.processInfo.activeProcessorCount)))
