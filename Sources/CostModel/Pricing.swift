@@ -239,6 +239,11 @@ package final class Pricing: Sendable {
     case .gather:
       cost.forward = rates.stream(resultBytes * 2)
       if trains { cost.backward = rates.stream(resultBytes * 3) }
+    case .crossEntropy:
+      let passes = CrossEntropyPasses(precision, job.software.crossEntropy)
+      let logits = operandBytes(0).value / Double(elementBytes(own.operands[0]))
+      cost.forward = rates.stream(Bytes(logits * passes.forward))
+      if trains { cost.backward = rates.stream(Bytes(logits * passes.backward)) }
     case .free: break
     }
 

@@ -78,7 +78,7 @@ extension Pricing {
       cost.update += update(Bytes(held(.optimizer) * Double(precision.gradientBytes + 2 * state + 2 * precision.elementBytes)))
       guard axes != 0 else { continue }
       let whole = Bytes(count * Double(precision.elementBytes))
-      let gradient = Bytes(count * Double(precision.gradientBytes))
+      let gradient = Bytes(count * Double(gradientBytesSent))
       // What the weight's own products hide, in each pass.
       var (hiddenForward, hiddenBackward) = job.software.overlap == .weights ? products(on: position, of: op, use) : (.zero, .zero)
       func exposed(_ time: Seconds, behind hidden: inout Seconds) -> Seconds {
@@ -118,10 +118,16 @@ extension Pricing {
     return cost
   }
 
-  /// Of 16-bit training, accumulated in fp32, and where the program keeps both, as the backward pass makes them.
   private var gradientBytesHeld: Int {
-    precision.gradientBytes + (precision.isMixed && job.software.gradients == .both ? precision.elementBytes : 0)
+    switch job.software.gradients {
+    case .accumulated: precision.gradientBytes
+    case .working: precision.elementBytes
+    case .both: precision.gradientBytes + (precision.isMixed ? precision.elementBytes : 0)
+    }
   }
+
+  /// Of a gradient's element when it is summed over replicas.
+  package var gradientBytesSent: Int { job.software.gradients == .working ? precision.elementBytes : precision.gradientBytes }
 
   /// The time of a micro-batch's products on a weight: one forward; backward one for each gradient that is wanted. What follows from the weight's use
   /// alone, so that all strategies with one use agree: each rank has the tokens that the mesh axes on which the gradient is partial leave it. For a

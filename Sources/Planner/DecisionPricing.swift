@@ -190,7 +190,7 @@ struct DecisionPricing {
           copies: graph.segments[segment].repeats))
     }
     for (position, tensor) in operands.enumerated() where graph.tensors[tensor].isParameter && owns[position] && pricing.needsGradient[tensor] {
-      let bytes = pricing.bytes(tensor, strategies[op].operands[position].forward, bytesPerElement: pricing.precision.gradientBytes)
+      let bytes = pricing.bytes(tensor, strategies[op].operands[position].forward, bytesPerElement: pricing.gradientBytesSent)
       if decision.tieCrossesMeshes(tensor) {
         priceExchange(of: tensor, by: op, strategies[op].operands[position].forward)
       } else if splitsTie(tensor), let links {

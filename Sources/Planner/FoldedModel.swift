@@ -308,7 +308,7 @@ struct FoldedModel {
       var cost = pricing.weights(op, strategy, stage, ownsParameter: owns, listsCollectives: false)
       for (position, tensor) in operands.enumerated() where owns[position] && ties.isSplit(tensor) && pricing.needsGradient[tensor] {
         if crossesRuns(tensor) { continue }
-        let bytes = pricing.bytes(tensor, strategy.operands[position].forward, bytesPerElement: pricing.precision.gradientBytes)
+        let bytes = pricing.bytes(tensor, strategy.operands[position].forward, bytesPerElement: pricing.gradientBytesSent)
         cost.gradientSync += runs?.sendTied(bytes) ?? send(bytes)
       }
       return cost

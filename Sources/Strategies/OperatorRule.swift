@@ -81,6 +81,8 @@ package final class OperatorRule: Sendable {
     case stream(readings: Int = 1)
     /// Reads only the rows that it needs of its last operand.
     case gather
+    /// The softmax of its first operand's last dimension and a logarithm: in 16-bit training a series of kernels on an fp32 copy.
+    case crossEntropy
     /// No work of its own: a view, or data that the input pipeline prepares.
     case free
   }

@@ -185,7 +185,7 @@ package enum OperatorRules {
       let rows = rule.indices(Array(dims(0).dropLast()))
       return rule.finish(
         operands: [dims(0), dims(1)], result: [], keeps: [0, 1], extra: [(rows, 4), (rows, 4)],
-        interior: [.init(axis: rule.indices([classes])[0], spans: rows, count: 3)], work: .stream())
+        interior: [.init(axis: rule.indices([classes])[0], spans: rows, count: 3)], work: .crossEntropy)
     }
   }
 }

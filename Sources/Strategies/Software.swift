@@ -3,6 +3,7 @@
 /// How a training program does its work: what changes its time and memory, and none of its values.
 package struct Software: Hashable, Sendable {
   package var attention = AttentionKernel.fused
+  package var crossEntropy = CrossEntropyKernel.fused
   package var gradients = GradientStorage.accumulated
   package var overlap = Overlap.none
 
@@ -11,7 +12,8 @@ package struct Software: Hashable, Sendable {
   /// What is not usual, for people; empty where all is.
   package var remarks: [String] {
     [
-      attention == .unfused ? "unfused attention" : nil, gradients == .both ? "gradients in both precisions" : nil,
+      attention == .unfused ? "unfused attention" : nil, crossEntropy == .unfused ? "unfused cross-entropy" : nil,
+      gradients == .accumulated ? nil : "gradients \(gradients.rawValue)",
       overlap == .weights ? "weights' messages behind products" : nil,
     ].compactMap { $0 }
   }
@@ -26,11 +28,22 @@ package enum AttentionKernel: String, Hashable, Sendable, CaseIterable {
   case unfused
 }
 
+/// How a cross-entropy is computed.
+package enum CrossEntropyKernel: String, Hashable, Sendable, CaseIterable {
+  /// One kernel reads the logits, and one backward reads them and writes their gradient.
+  case fused
+  /// In 16-bit training each step is a kernel of its own on a copy in fp32 (Megatron-LM's vocabulary-parallel one, PyTorch's composite).
+  case unfused
+}
+
 /// In which precisions gradients of 16-bit training stand in memory.
 package enum GradientStorage: String, Hashable, Sendable, CaseIterable {
   /// Accumulated in fp32, alone: products add to them (Megatron-LM's gradient accumulation fusion).
   case accumulated
-  /// Also as the backward pass makes them, in the precision of the weights (nanotron, DeepSpeed's bf16 optimizer).
+  /// As the backward pass makes them, in the precision of the weights, alone: they are added up, and summed over replicas, in 16 bits (Megatron-LM and
+  /// DeepSpeed under fp16).
+  case working
+  /// Both: fp32 beside the precision of the weights (nanotron, DeepSpeed's bf16 optimizer).
   case both
 }
 

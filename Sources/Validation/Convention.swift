@@ -27,6 +27,8 @@ package struct Convention: Hashable, Sendable {
   package var gathersAgain = false
   package var precision: String?
   package var software = Software()
+  /// Of rows in fp16, in place of the software's.
+  package var gradientsOfHalf: GradientStorage?
   /// Whether sums of gradients are hidden where each replica holds everything (ZeRO 0), else nothing.
   package var overlapsReplicas = false
   /// Whether stages hold layers by their products' sizes, the head's counted, as `RowModel.layersByCost` has it; else equally many.
@@ -60,7 +62,7 @@ package struct Convention: Hashable, Sendable {
   private static let sources: [(prefixes: [String], convention: Convention)] = [
     // Megatron-LM: GPT with its training default of dropout 0.1, whose masks are in the activation memory of Korthikanti et al.; the head is the
     // embedding table; the vocabulary is padded to a multiple of 128 on every rank (--make-vocab-size-divisible-by). Of these years, its attention is
-    // two products and a fused softmax.
+    // two products and a fused softmax. Under fp16 gradients are added up in it, under bf16 in fp32.
     (["korthikanti", "korth_", "dgx_a100", "dgx2_v100"], megatron { _ in }),
     // Full recompute: the rates that SC'21 and the READMEs print count a second forward pass. The README's text on GPT-3 names no precision.
     (
@@ -73,9 +75,11 @@ package struct Convention: Hashable, Sendable {
     // Megatron-DeepSpeed; the vocabulary is vTrain's default (the table's caveats).
     (["vtrain"], megatron { $0.vocabulary = 50257 }),
     // benchmark/alpa/benchmark_one_case_gpt_bert.py: an untied head, no dropout.
-    (["alpa", "aws_p3"], convention { ($0.style, $0.tiesHead, $0.software.attention) = (.gpt, false, .unfused) }),
-    // MPT: no dropout, the head is the embedding table.
-    (["llm_foundry", "mpt_", "mosaic_"], convention { $0.style = .gpt }),
+    (
+      ["alpa", "aws_p3"], convention { ($0.style, $0.tiesHead, $0.software.attention, $0.software.crossEntropy) = (.gpt, false, .unfused, .unfused) }
+    ),
+    // MPT: no dropout, the head is the embedding table; a fused cross-entropy; FSDP gathers weights and sums gradients behind the work.
+    (["llm_foundry", "mpt_", "mosaic_"], convention { ($0.style, $0.software.overlap) = (.gpt, .weights) }),
     // nanotron: reduce-scatter mode of tensor parallelism is its default; the table's caveats say that the mode is not shown. It accumulates gradients
     // in fp32 beside those of the backward pass, and sums them behind it where the optimizer's state is not shared out. Its stages are cut by cost. Models as small as Llama 3.2's
     // 1B and 3B are tied, as those are.
@@ -83,7 +87,7 @@ package struct Convention: Hashable, Sendable {
       ["ultrascale", "us_", "hf_h100"],
       convention {
         ($0.style, $0.isSequenceParallel, $0.tiesHeadBelow) = (.llama, true, 4e9)
-        ($0.software.gradients, $0.overlapsReplicas, $0.cutsByCost) = (.both, true, true)
+        ($0.software.gradients, $0.software.crossEntropy, $0.overlapsReplicas, $0.cutsByCost) = (.both, .unfused, true, true)
       }
     ),
     (["torchtitan", "tt_", "meta_h100"], convention { $0.style = .llama }),
@@ -98,7 +102,8 @@ package struct Convention: Hashable, Sendable {
   private static func megatron(_ change: (inout Convention) -> Void) -> Convention {
     var convention = Convention()
     (convention.style, convention.tiesHead, convention.dropout, convention.vocabularyMultiple) = (.gpt, true, 0.1, 128)
-    (convention.software.attention, convention.gathersAgain) = (.unfused, true)
+    (convention.software.attention, convention.software.crossEntropy, convention.gathersAgain) = (.unfused, .unfused, true)
+    convention.gradientsOfHalf = .working
     change(&convention)
     return convention
   }

@@ -70,6 +70,7 @@ package struct RowPricer: Sendable {
       graph: try model.graph(vocabularyMultiple: convention.vocabularyMultiple), cluster: cluster, batch: batch, sequence: model.sequence,
       precision: precision, mode: .train, optimizer: .adamw)
     request.software = convention.software
+    if precision == .fp16, let gradients = convention.gradientsOfHalf { request.software.gradients = gradients }
     if convention.overlapsReplicas, row.zero ?? 0 == 0 { request.software.overlap = .weights }
     let given = splits.isGiven
     var best: (degrees: MegatronDegrees, prediction: Prediction)?

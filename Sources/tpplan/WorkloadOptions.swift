@@ -64,7 +64,10 @@ struct JobOptions: ParsableArguments {
   @Option(help: "fused (in blocks, as FlashAttention) or unfused (the score matrix is written, and kept for backward).")
   var attention: AttentionKernel = .fused
 
-  @Option(help: "In 16-bit training, gradients stand in memory accumulated (in fp32, alone) or both (also as backward makes them).")
+  @Option(help: "fused (one kernel), or unfused (in 16-bit training a series of kernels on a copy in fp32).")
+  var crossEntropy: CrossEntropyKernel = .fused
+
+  @Option(help: "In 16-bit training, gradients are accumulated (in fp32), working (in 16 bits, also when they are summed) or both (in memory).")
   var gradients: GradientStorage = .accumulated
 
   @Option(
@@ -123,7 +126,8 @@ struct JobOptions: ParsableArguments {
     var request = SearchRequest(
       graph: graph, cluster: cluster, batch: sequences, sequence: length, precision: precision, mode: mode, optimizer: optimizer)
     request.isZigzag = !contiguous
-    (request.software.attention, request.software.gradients, request.software.overlap) = (attention, gradients, overlap)
+    (request.software.attention, request.software.crossEntropy) = (attention, crossEntropy)
+    (request.software.gradients, request.software.overlap) = (gradients, overlap)
     request.shares = try shares.map {
       $0 == "even" ? [] : try SearchCommand.numbers($0, separator: ",", option: "--shares", example: "5,5,3,3, or even")
     }
@@ -185,6 +189,7 @@ extension OptimizerKind: ExpressibleByArgument {}
 extension AttentionKernel: ExpressibleByArgument {}
 extension GradientStorage: ExpressibleByArgument {}
 extension Overlap: ExpressibleByArgument {}
+extension CrossEntropyKernel: ExpressibleByArgument {}
 extension Schedule.Kind: ExpressibleByArgument {}
 
 /// A command line that cannot be carried out; the message says why and what to do.

@@ -105,6 +105,7 @@ extension PlanFile {
       mode: try mode.choice(of: Mode.self), optimizer: try object.choice("optimizer", of: OptimizerKind.self),
       precision: try object.choice("dtype", of: Precision.self))
     job.software.attention = try object.choiceIfPresent("attention", of: AttentionKernel.self) ?? .fused
+    job.software.crossEntropy = try object.choiceIfPresent("cross_entropy", of: CrossEntropyKernel.self) ?? .fused
     job.software.gradients = try object.choiceIfPresent("gradients", of: GradientStorage.self) ?? .accumulated
     job.software.overlap = try object.choiceIfPresent("overlap", of: Overlap.self) ?? .none
     try object.finish()
