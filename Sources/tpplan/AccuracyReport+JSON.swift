@@ -26,7 +26,7 @@ extension JSON {
 }
 
 extension ErrorFigures {
-  fileprivate var json: JSON {
+  var json: JSON {
     .object(
       JSON.Object([
         ("rows", .int(rows)), ("mean", .double(mean)), ("p95", .double(p95)), ("bias", .double(bias)), ("worst", .double(worst.error)),
