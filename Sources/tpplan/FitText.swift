@@ -106,7 +106,7 @@ struct FitText {
   }
 
   /// Up to three significant digits, without zeros behind the point.
-  private static func text(_ value: Double) -> String { JSON.double(Double(String(format: "%.3g", value)) ?? value).canonicalText }
+  static func text(_ value: Double) -> String { JSON.double(Double(String(format: "%.3g", value)) ?? value).canonicalText }
 
   private static func short(_ name: String) -> String { name.count <= 40 ? name : name.prefix(37) + "..." }
 }
