@@ -46,6 +46,8 @@ package struct SetAccuracy: Sendable {
   }
   /// The rows with a split of their own and a time.
   package let compared: [Compared]
+  /// The rows with a time whose splits were searched.
+  package let comparedSearched: [Compared]
 
   /// - Parameters:
   ///   - prices: of all rows.
@@ -89,7 +91,7 @@ package struct SetAccuracy: Sendable {
       byStatus[price.status == .priced ? 0 : 1].append(
         Compared(id: row.id, predicted: step.value, measured: measured.seconds, naive: naive))
     }
-    compared = byStatus[0]
+    (compared, comparedSearched) = (byStatus[0], byStatus[1])
     priced = Self.times(byStatus[0])
     if let unfitted { self.unfitted = Self.errors(unfitted, byStatus[0]) } else { self.unfitted = nil }
     searched = Self.times(byStatus[1])

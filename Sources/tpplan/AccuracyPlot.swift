@@ -5,26 +5,45 @@ import Validation
 
 /// A picture of predicted against measured steps: SVG without scripts, the same bytes for the same figures, for light and dark pages.
 struct AccuracyPlot {
-  private let sets: [(name: String, rows: [SetAccuracy.Compared], mean: Double)]
+  /// The rows of a set, those whose splits were searched apart.
+  private struct Cloud {
+    let name: String
+    let series: Int
+    let isSearched: Bool
+    let rows: [SetAccuracy.Compared]
+    let mean: Double
+
+    /// Searched rows are hollow; the points of many rows are small.
+    var style: String { "points s\(series)" + (isSearched ? " hollow" : "") + (isDense ? " dense" : "") }
+    var shape: String { isDense ? "d\(series)" : "m\(series)" }
+    private var isDense: Bool { rows.count > 100 }
+  }
+
+  private let clouds: [Cloud]
   /// log10 of seconds at the ends of both axes.
   private let low: Double
   private let high: Double
 
   // The square of the plot, in user units; the legend is right of it.
-  private static let (left, top, side, width, height) = (76.0, 44.0, 600.0, 1010.0, 712.0)
+  private static let (left, top, side, width, height) = (76.0, 44.0, 600.0, 1090.0, 712.0)
 
   init(_ report: AccuracyReport) {
-    sets = report.sets.compactMap { set in
-      guard let mean = set.priced?.model.mean, !set.compared.isEmpty else { return nil }
-      return (set.name, set.compared, mean)
+    var clouds: [Cloud] = []
+    let shown = report.sets.filter { !$0.compared.isEmpty || !$0.comparedSearched.isEmpty }
+    for (i, set) in shown.enumerated() {
+      for (times, rows, isSearched) in [(set.priced, set.compared, false), (set.searched, set.comparedSearched, true)] {
+        guard let mean = times?.model.mean else { continue }
+        clouds.append(Cloud(name: set.name, series: i % Self.series.count, isSearched: isSearched, rows: rows, mean: mean))
+      }
     }
-    let times = sets.flatMap(\.rows).flatMap { [$0.predicted, $0.measured] }.map { log10($0) }
+    self.clouds = clouds
+    let times = clouds.flatMap(\.rows).flatMap { [$0.predicted, $0.measured] }.map { log10($0) }
     // A tenth of a decade is left free around the points.
     (low, high) = ((times.min() ?? -1) - 0.1, (times.max() ?? 1) + 0.1)
   }
 
   var text: String {
-    ([head] + [bands, axes, points, legend].flatMap { $0 } + ["</svg>", ""]).joined(separator: "\n")
+    ([head] + [bands, axes, points, diagonal, legend].flatMap { $0 } + ["</svg>", ""]).joined(separator: "\n")
   }
 
   // MARK: parts
@@ -33,14 +52,17 @@ struct AccuracyPlot {
     let (w, h) = (Int(Self.width), Int(Self.height))
     let rules = Self.series.enumerated().map { ".s\($0) { fill: \($1.light); stroke: \($1.light) }" }.joined(separator: " ")
     let darkRules = Self.series.enumerated().map { ".s\($0) { fill: \($1.dark); stroke: \($1.dark) }" }.joined(separator: " ")
-    let shapes = Self.series.enumerated().map { "<path id=\"m\($0)\" d=\"\($1.shape)\"/>" }.joined()
+    let shapes = Self.series.enumerated().map {
+      "<path id=\"m\($0)\" d=\"\($1.shape)\"/><path id=\"d\($0)\" d=\"\($1.shape)\" transform=\"scale(0.6)\"/>"
+    }.joined()
     return """
       <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 \(w) \(h)" width="\(w)" height="\(h)" role="img" aria-label="Predicted against measured step times">
       <style>
       text { font: 13px system-ui, sans-serif; fill: #1f2328 } .title { font-size: 16px; font-weight: 600 } .small { font-size: 12px }
       .page { fill: #ffffff } .frame { fill: none; stroke: #57606a } .grid { stroke: #d0d7de; stroke-width: 1 } .tick { stroke: #57606a }
       .wide { fill: #0969da; fill-opacity: 0.07 } .narrow { fill: #0969da; fill-opacity: 0.12 } .equal { stroke: #57606a; stroke-dasharray: 6 4 }
-      .points { fill-opacity: 0.45; stroke-width: 1 } \(rules)
+      .points { fill-opacity: 0.45; stroke-width: 1 } .dense { fill-opacity: 0.2; stroke-opacity: 0.6 } \(rules)
+      .hollow { fill-opacity: 0 }
       @media (prefers-color-scheme: dark) {
       text { fill: #e6edf3 } .page { fill: #0d1117 } .frame { stroke: #8b949e } .grid { stroke: #30363d } .tick { stroke: #8b949e }
       .wide { fill: #58a6ff; fill-opacity: 0.1 } .narrow { fill: #58a6ff; fill-opacity: 0.16 } .equal { stroke: #8b949e }
@@ -53,7 +75,7 @@ struct AccuracyPlot {
       """
   }
 
-  /// Errors within 25 % and 10 %, and none.
+  /// Errors within 25 % and 10 %.
   private var bands: [String] {
     func band(_ name: String, _ error: Double) -> String {
       let (up, down) = (log10(1 + error), log10(1 - error))
@@ -61,9 +83,12 @@ struct AccuracyPlot {
       return "<polygon class=\"\(name)\" points=\"\(corners.map { "\(n(x($0))),\(n(y($1)))" }.joined(separator: " "))\"/>"
     }
     return [
-      "<g clip-path=\"url(#area)\">", band("wide", 0.25), band("narrow", 0.1),
-      "<line class=\"equal\" x1=\"\(n(x(low)))\" y1=\"\(n(y(low)))\" x2=\"\(n(x(high)))\" y2=\"\(n(y(high)))\"/>", "</g>",
+      "<g clip-path=\"url(#area)\">", band("wide", 0.25), band("narrow", 0.1), "</g>",
     ]
+  }
+
+  private var diagonal: [String] {
+    ["<line class=\"equal\" x1=\"\(n(x(low)))\" y1=\"\(n(y(low)))\" x2=\"\(n(x(high)))\" y2=\"\(n(y(high)))\"/>"]
   }
 
   private var axes: [String] {
@@ -98,14 +123,13 @@ struct AccuracyPlot {
 
   private var points: [String] {
     // Of large sets first, which would hide small ones.
-    let order = sets.indices.sorted { (sets[$1].rows.count, $0) < (sets[$0].rows.count, $1) }
-    return order.flatMap { set -> [String] in
-      let series = set % Self.series.count
-      let rows = sets[set].rows.map { row in
-        "<use href=\"#m\(series)\" x=\"\(n(x(log10(row.measured))))\" y=\"\(n(y(log10(row.predicted))))\"><title>\(Self.escaped(row.id)):"
+    let order = clouds.indices.sorted { (clouds[$1].rows.count, $0) < (clouds[$0].rows.count, $1) }
+    return order.map { clouds[$0] }.flatMap { cloud -> [String] in
+      let rows = cloud.rows.map { row in
+        "<use href=\"#\(cloud.shape)\" x=\"\(n(x(log10(row.measured))))\" y=\"\(n(y(log10(row.predicted))))\"><title>\(Self.escaped(row.id)):"
           + " measured \(Seconds(row.measured)), predicted \(Seconds(row.predicted)) (\(RowsText.signed(row.predicted / row.measured - 1)))</title></use>"
       }
-      return ["<g class=\"points s\(series)\">"] + rows + ["</g>"]
+      return ["<g class=\"\(cloud.style)\">"] + rows + ["</g>"]
     }
   }
 
@@ -113,14 +137,13 @@ struct AccuracyPlot {
     let start = Self.left + Self.side + 28
     func line(_ place: Int) -> Double { Self.top + 14 + 22 * Double(place) }
     var lines: [String] = []
-    for (i, set) in sets.enumerated() {
-      let series = i % Self.series.count
-      lines.append("<g class=\"points s\(series)\"><use href=\"#m\(series)\" x=\"\(n(start))\" y=\"\(n(line(i) - 4))\"/></g>")
+    for (i, cloud) in clouds.enumerated() {
+      let words = "\(counted(cloud.rows.count, "row"))\(cloud.isSearched ? " searched" : ""), mean \(percent(cloud.mean))"
+      lines.append("<g class=\"\(cloud.style)\"><use href=\"#m\(cloud.series)\" x=\"\(n(start))\" y=\"\(n(line(i) - 4))\"/></g>")
       lines.append(
-        "<text class=\"small\" x=\"\(n(start + 14))\" y=\"\(n(line(i)))\">\(Self.escaped(set.name)): \(counted(set.rows.count, "row")),"
-          + " mean \(percent(set.mean))</text>")
+        "<text class=\"small\" x=\"\(n(start + 14))\" y=\"\(n(line(i)))\">\(Self.escaped(cloud.name)): \(words)</text>")
     }
-    let next = sets.count + 1
+    let next = clouds.count + 1
     lines.append("<line class=\"equal\" x1=\"\(n(start - 8))\" y1=\"\(n(line(next) - 4))\" x2=\"\(n(start + 8))\" y2=\"\(n(line(next) - 4))\"/>")
     lines.append("<text class=\"small\" x=\"\(n(start + 14))\" y=\"\(n(line(next)))\">as measured</text>")
     for (place, (name, words)) in [("narrow", "within 10 %"), ("wide", "within 25 %")].enumerated() {

@@ -7,17 +7,17 @@ extension AccuracyReport {
   var json: JSON {
     let totals = totals
     var object = JSON.Object([
-        ("sets", .array(sets.map(\.json))), ("other_files", .array(otherFiles.map { .string($0) })),
-        (
-          "total",
-          .object(
-            JSON.Object([
-              ("rows", .int(totals.rows)), ("step_time", totals.priced?.json ?? .null), ("groups", .int(totals.groups)),
-              ("spearman", .figure(totals.spearman)), ("regret", .figure(totals.regret)), ("unfitted_mean", .figure(unfittedMean)),
-            ]))
-        ),
-        ("constants", .array(constants.map(\.json))),
-      ])
+      ("sets", .array(sets.map(\.json))), ("other_files", .array(otherFiles.map { .string($0) })),
+      (
+        "total",
+        .object(
+          JSON.Object([
+            ("rows", .int(totals.rows)), ("step_time", totals.priced?.json ?? .null), ("groups", .int(totals.groups)),
+            ("spearman", .figure(totals.spearman)), ("regret", .figure(totals.regret)), ("unfitted_mean", .figure(unfittedMean)),
+          ]))
+      ),
+      ("constants", .array(constants.map(\.json))),
+    ])
     if let leftOut { object["left_out"] = .array(leftOut.map(\.json)) }
     return .object(object)
   }

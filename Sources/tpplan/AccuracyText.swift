@@ -44,7 +44,9 @@ struct AccuracyText {
   }
 
   private mutating func addConstants(_ report: AccuracyReport) {
-    var table = TextTable([("hardware", .left), ("constant", .left), ("value", .right), ("unfitted", .right), ("range", .left), ("what it is", .left)])
+    var table = TextTable([
+      ("hardware", .left), ("constant", .left), ("value", .right), ("unfitted", .right), ("range", .left), ("what it is", .left),
+    ])
     for value in report.constants {
       let range = "\(FitText.text(value.range.low)) to \(FitText.text(value.range.high))"
       table.add(value.cluster, value.name, FitText.text(value.value), FitText.text(value.unfitted), range, value.range.meaning)

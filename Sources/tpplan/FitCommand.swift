@@ -33,6 +33,9 @@ struct FitCommand: ParsableCommand {
   @Flag(help: "Rows of other clusters, or of none, count as rows of this one.")
   var allRows = false
 
+  @Flag(help: "Rows that leave some of their split open count, with the split that is fastest by the files as they are.")
+  var searchedRows = false
+
   @Option(help: "Fit on so many rows at most: as many of each table, at even distances; errors are of all rows.")
   var rowsAtMost = 120
 
@@ -57,7 +60,7 @@ struct FitCommand: ParsableCommand {
     do {
       defer { watch.end() }
       rows = try FitSamples(
-        files.tables, clusters: Set(files.clusters.map(\.name)), allOn: allRows ? files.clusters[0].name : nil,
+        files.tables, clusters: Set(files.clusters.map(\.name)), allOn: allRows ? files.clusters[0].name : nil, searches: searchedRows,
         RowPricer(HardwareShelf(files.clusters.map { ($0.name, $0.file) })), threads: EstimateCommand.threads
       ) { done in
         watch.show("\(counted(done, "row")) priced")

@@ -40,7 +40,8 @@ struct FitFiles {
         throw UsageError("\(cluster.path): a cluster of several kinds of device; rows do not tell the constants of one from another's")
       }
       guard family == first.file.family else {
-        throw UsageError("\(cluster.path) has devices of another kind, \(family), than \(first.path), \(first.file.family ?? ""); fit each kind by itself")
+        throw UsageError(
+          "\(cluster.path) has devices of another kind, \(family), than \(first.path), \(first.file.family ?? ""); fit each kind by itself")
       }
       guard clusters.count(where: { $0.name == cluster.name }) == 1 else { throw UsageError("two hardware files have the name \"\(cluster.name)\"") }
     }

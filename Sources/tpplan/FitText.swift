@@ -51,7 +51,9 @@ struct FitText {
         "\(Self.text(own.constant.low)) to \(Self.text(own.constant.high))", rise, own.constant.meaning + remark + told)
     }
     lines += ["", "Constants", "  +-10 %: how much the mean error rises when the constant moves by so much"] + table.lines()
-    var errors = TextTable([("step time", .left), ("rows", .right), ("mean", .right), ("p95", .right), ("bias", .right), ("worst", .right), ("its row", .left)])
+    var errors = TextTable([
+      ("step time", .left), ("rows", .right), ("mean", .right), ("p95", .right), ("bias", .right), ("worst", .right), ("its row", .left),
+    ])
     func add(_ name: String, _ figures: ErrorFigures?) {
       guard let figures else { return }
       errors.add(
@@ -71,7 +73,7 @@ struct FitText {
       }
       lines += ["", "Groups left out"] + table.lines()
     } else {
-      lines += ["", "no group was left out: \(report.leftOut == nil ? "there is one only, or none was asked for" : "")"]
+      lines += ["", "no group was left out: the rows are of one model on as many devices, or --folds is 0"]
     }
     if !report.constants.contains(where: \.isFitted) { lines += ["", "no constant was fitted: the rows tell none"] }
     if let output { lines += ["", files.clusters.indices.compactMap { files.output(output, of: $0) }.joined(separator: "\n")] }
@@ -87,13 +89,15 @@ struct FitText {
       return [
         "name": .string(own.name), "before": .double(own.value), "after": .double(constant.after), "unfitted": .double(own.prior),
         "range": [.double(own.constant.low), .double(own.constant.high)], "is_fitted": .bool(constant.isFitted), "is_told": .bool(constant.isTold),
-        "is_at_end": .bool(constant.isAtEnd), "error_rise_per_10_percent": .double(constant.rise), "movement_per_10_percent": .double(constant.movement),
+        "is_at_end": .bool(constant.isAtEnd), "error_rise_per_10_percent": .double(constant.rise),
+        "movement_per_10_percent": .double(constant.movement),
         "meaning": .string(own.constant.meaning),
       ]
     }
     let folds = report.folds.map { fold -> JSON in
       [
-        "group": .string(fold.name), "rows": .int(fold.rows), "constants": values(fold.values), "left_out": fold.without.json, "fitted": fold.with.json,
+        "group": .string(fold.name), "rows": .int(fold.rows), "constants": values(fold.values), "left_out": fold.without.json,
+        "fitted": fold.with.json,
       ]
     }
     return [

@@ -56,7 +56,9 @@ struct ValidateCommand: ParsableCommand {
     let watch = ProgressWatch()
     defer { watch.end() }
     do {
-      let rows = try FitSamples(tables, clusters: Set(files.map(\.name)), RowPricer(HardwareShelf(files)), threads: EstimateCommand.threads) { done in
+      let rows = try FitSamples(
+        tables, clusters: Set(files.map(\.name)), searches: true, RowPricer(HardwareShelf(files)), threads: EstimateCommand.threads
+      ) { done in
         watch.show("\(counted(done, "row")) priced")
         return !watch.stop.isReached
       }

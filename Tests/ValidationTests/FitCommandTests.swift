@@ -36,11 +36,13 @@ import Testing
     }
   }
 
-  private func rows(_ changes: KeyValuePairs<String, JSON?> = ["iter_s": 0.05]) throws -> String {
+  private func rows(_ changes: KeyValuePairs<String, JSON?> = ["iter_s": 0.006]) throws -> String {
     let sizes: [JSON] = [1, 2, 4]
     return Tables.text(
       sizes.enumerated().map { i, size in
-        guard case .object(var object) = Tables.row("r\(i)", ["layers": 1, "hidden": 1024, "heads": 16, "ffn": 4096, "vocab": 1024, "mbs": size, "gbs": size])
+        guard
+          case .object(var object) = Tables.row(
+            "r\(i)", ["layers": 1, "hidden": 1024, "heads": 16, "ffn": 4096, "vocab": 1024, "gpus": 2, "tp": 2, "mbs": size, "gbs": size])
         else { preconditionFailure("rows are objects") }
         for (key, value) in changes { object[key] = value }
         return .object(object)
@@ -51,7 +53,8 @@ import Testing
   func written() throws {
     defer { try? FileManager.default.removeItem(at: folder) }
     let table = try write(try rows(), "rows.json")
-    let result = try fit(table, hardware, "--constant", "memory", "--constant", "nvlink.startup_us", "-o", path("fitted.json"), "--date", "2026-11-29")
+    let result = try fit(
+      table, hardware, "--constant", "memory", "--constant", "nvlink.startup_us", "-o", path("fitted.json"), "--date", "2026-11-29")
     #expect(result.code == 0, "\(result.message)")
     let (old, new) = (try HardwareFile(readingFrom: hardware), try HardwareFile(readingFrom: path("fitted.json")))
     let memory = old.constantPlaces.first { $0.name == "memory" }!
@@ -63,7 +66,9 @@ import Testing
     // All else is the same, key by key and in its order.
     func lines(_ path: String) throws -> [Substring] {
       let text = String(decoding: try Document(readingFrom: path).value.prettyBytesInOrder, as: UTF8.self)
-      return text.split(separator: "\n").filter { line in !["\"memory\"", "startup_us", "\"unfitted\"", "\"fitted_on\""].contains { line.contains($0) } }
+      return text.split(separator: "\n").filter { line in
+        !["\"memory\"", "startup_us", "\"unfitted\"", "\"fitted_on\""].contains { line.contains($0) }
+      }
     }
     #expect(try lines(path("fitted.json")) == lines(hardware))
     // A second fit starts from the same, so that it ends at the same, and keeps what is unfitted.
@@ -107,7 +112,7 @@ import Testing
     try expect(64, "no table", hardware)
     try expect(64, "no hardware file", table)
     try expect(64, "devices of another kind, v100", table, hardware, "\(Tables.package)/hardware/dgx2_v100.json")
-    try expect(64, "several kinds of devices", table, "\(Tables.package)/hardware/mixed-a100-v100.json")
+    try expect(64, "several kinds of device;", table, "\(Tables.package)/hardware/mixed-a100-v100.json")
     try expect(64, "two hardware files", table, hardware, hardware)
     try expect(64, "there is none of this name; known: gemm,", table, hardware, "--constant", "luck")
     try expect(64, "a row at least", table, hardware, "--rows-at-most", "0")

@@ -18,17 +18,17 @@ import Testing
   }
 
   /// Small models on one node, that differ in what their steps are made of.
-  private func rows(_ count: Int, seed: UInt64, prefix: String = "r") -> [JSON] {
+  private func rows(_ count: Int, seed: UInt64, prefix: String = "r", tensor degrees: [Int] = [1]) -> [JSON] {
     var generator = SeededGenerator(seed: seed)
     return (0..<count).map { i in
       let hidden = generator.pick([512, 1024, 2048, 4096])
-      let tensor = generator.pick([1, 2, 4])
+      let tensor = generator.pick(degrees)
       let size = generator.pick([1, 2, 4])
       return Tables.row(
         "\(prefix)\(i)",
         [
-          "layers": 2, "hidden": .int(hidden), "heads": .int(hidden / 64), "ffn": .int(4 * hidden), "vocab": 1024, "gpus": .int(tensor),
-          "seq": .int(generator.pick([256, 1024, 2048])), "tp": .int(tensor), "mbs": .int(size), "gbs": .int(2 * size),
+          "layers": 1, "hidden": .int(hidden), "heads": .int(hidden / 64), "ffn": .int(4 * hidden), "vocab": 1024, "gpus": .int(tensor),
+          "seq": .int(generator.pick([512, 2048, 8192])), "tp": .int(tensor), "mbs": .int(size), "gbs": .int(2 * size),
           "recompute": "none",
         ])
     }
@@ -53,9 +53,9 @@ import Testing
 
   @Test("Constants that rows were priced with are found again, what rows do not tell stays as it is")
   func recovers() throws {
-    let truth = ["attention": 0.2, "memory": 0.6, "dispatch_us": 25.0]
+    let truth = ["attention": 0.2, "memory": 0.6, "dispatch_us": 12.0]
     let own = try file()
-    let problem = try problem([table(rows(16, seed: 1), file(truth))], own)
+    let problem = try problem([table(rows(16, seed: 1, tensor: [1, 2]), file(truth))], own)
     let names = ["attention", "memory", "dispatch_us", "infiniband.startup_us"]
     let chosen = names.map { name in problem.constants.firstIndex { $0.name == name }! }
     let report = try FitReport(problem, chosen: chosen, rowsAtMost: 16, folds: 0)
@@ -73,8 +73,8 @@ import Testing
     for (name, value) in truth {
       let found = try #require(report.constants.first { $0.constant.name == name })
       #expect(found.isFitted && found.isTold && found.rise > 0)
-      // More than three quarters of the way, in logarithms.
-      #expect(abs(log(found.after / value)) < abs(log(found.constant.value / value)) / 4, "\(name) \(found.after) for \(value)")
+      // More than half of the way, in logarithms.
+      #expect(abs(log(found.after / value)) < abs(log(found.constant.value / value)) / 2, "\(name) \(found.after) for \(value)")
     }
     // No row reaches over a node.
     let outer = try #require(report.constants.first { $0.constant.name == "infiniband.startup_us" })
@@ -82,45 +82,56 @@ import Testing
     #expect(try problem.telling(Array(problem.constants.indices), on: report.rows).allSatisfy { !problem.constants[$0].name.hasPrefix("infiniband") })
   }
 
-  @Test("A set that is left out has no part in its constants, but in those of others")
-  func leftOut() throws {
-    let own = try file()
-    let truth = try file(["attention": 0.2, "dispatch_us": 25])
-    let sets = try ["a", "b", "c"].enumerated().map { i, name in
-      (name, try table(rows(4, seed: UInt64(i + 10), prefix: name), truth, name: name))
-    }
-    func leaveOut(_ tables: [MeasurementTable]) throws -> [LeftOutSet] {
-      let samples = try FitSamples(tables, clusters: nil, RowPricer(HardwareShelf([(Self.name, own)])), threads: 2)
-      return try LeftOutSet.all(samples.samples, [(Self.name, own)], rowsAtMost: 12, threads: 2)
-    }
-    let plain = try leaveOut(sets.map(\.1))
-    #expect(plain.map(\.set) == ["a", "b", "c"] && plain.allSatisfy { $0.family == "a100" && $0.rows == 4 && $0.others.map(\.rows) == [4, 4] })
-    let poisoned = try leaveOut([sets[0].1, sets[1].1, try table(rows(4, seed: 12, prefix: "c"), truth, name: "c", factor: 2)])
-    func constants(_ set: LeftOutSet) -> [String] { set.constants.map { "\($0.name) \($0.value)" } }
-    #expect(constants(poisoned[2]) == constants(plain[2]) && !plain[2].constants.isEmpty)
-    #expect(constants(poisoned[0]) != constants(plain[0]) && constants(poisoned[1]) != constants(plain[1]))
-    // The errors are of the set itself.
-    #expect(abs((1 + poisoned[2].leftOut.bias) * 2 - (1 + plain[2].leftOut.bias)) < 1e-9)
-    #expect(plain[2].leftOut.mean < plain[2].ordinary.mean)
-    // One set alone has no others.
-    #expect(try leaveOut([sets[0].1]).isEmpty)
-  }
-
-  @Test("Where files say what was fitted, that is left out, and starts from what it is unfitted")
-  func declared() throws {
+  /// The file with constants that it says were fitted, from what `unfitted` has.
+  private func file(_ values: [String: Double], unfitted: [String: Double]) throws -> HardwareFile {
     let own = try file()
     let device = ConstantPlace.Owner.device("a100-80")
-    let place = ConstantPlace(device, FittableConstant.ofDevices.first { $0.key == "attention" }!)
-    let json = own.json.setting([(place, 0.2)]).recording(unfitted: [(place, 0.08)], rows: "rows r0", of: device)
-    let fitted = try HardwareFile(decoding: Document(file: "h.json", value: json))
-    #expect(fitted.unfitted?.value(place) == 0.08 && fitted.value(place) == 0.2 && own.unfitted == nil)
-    let tables = try ["a", "b"].enumerated().map { i, name in try table(rows(3, seed: UInt64(i + 20), prefix: name), fitted, name: name) }
-    let pricer = RowPricer(HardwareShelf([(Self.name, fitted)]))
-    let samples = try FitSamples(tables, clusters: nil, pricer, threads: 2)
-    let left = try LeftOutSet.all(samples.samples, [(Self.name, fitted)], rowsAtMost: 12, threads: 2)
-    #expect(left.map { $0.constants.map(\.name) } == [["attention"], ["attention"]] && left.allSatisfy { $0.constants[0].prior == 0.08 })
-    // The rows are of the fitted constants, with which they have no error; without, they have.
-    #expect(left.allSatisfy { $0.ordinary.mean < 1e-12 && $0.unfitted.mean > $0.leftOut.mean })
+    func changes(_ values: [String: Double]) -> [(place: ConstantPlace, value: Double)] {
+      FittableConstant.ofDevices.compactMap { constant in values[constant.key].map { (ConstantPlace(device, constant), $0) } }
+    }
+    let json = own.json.setting(changes(values)).recording(unfitted: changes(unfitted), rows: "rows r0", of: device)
+    return try HardwareFile(decoding: Document(file: "h.json", value: json))
+  }
+
+  private func leaveOut(_ tables: [MeasurementTable], _ file: HardwareFile) throws -> [LeftOutSet] {
+    let samples = try FitSamples(tables, clusters: nil, RowPricer(HardwareShelf([(Self.name, file)])), threads: 2)
+    return try LeftOutSet.all(samples.samples, [(Self.name, file)], rowsAtMost: 12, threads: 2)
+  }
+
+  @Test("A set that is left out has no part in its constants, but in those of others; they start from what they are unfitted")
+  func leftOut() throws {
+    let fitted = try file(["attention": 0.2, "dispatch_us": 12], unfitted: ["attention": 0.08, "dispatch_us": 42])
+    #expect(try fitted.unfitted == file(["attention": 0.08, "dispatch_us": 42], unfitted: ["attention": 0.08, "dispatch_us": 42]))
+    let sets = try ["a", "b", "c"].enumerated().map { i, name in
+      try table(rows(3, seed: UInt64(i + 10), prefix: name), fitted, name: name)
+    }
+    let plain = try leaveOut(sets, fitted)
+    #expect(plain.map(\.set) == ["a", "b", "c"] && plain.allSatisfy { $0.family == "a100" && $0.rows == 3 && $0.others.map(\.rows) == [3, 3] })
+    #expect(plain.allSatisfy { $0.constants.map(\.name) == ["attention", "dispatch_us"] && $0.constants.map(\.prior) == [0.08, 42] })
+    // The rows are of the fitted constants, with which they have no error; without they have, and the other sets' constants are better.
+    #expect(plain.allSatisfy { $0.ordinary.mean < 1e-12 && $0.unfitted.mean > $0.leftOut.mean })
+    let poisoned = try leaveOut([sets[0], sets[1], try table(rows(3, seed: 12, prefix: "c"), fitted, name: "c", factor: 2)], fitted)
+    func constants(_ set: LeftOutSet) -> [String] { set.constants.map { "\($0.name) \($0.value)" } }
+    #expect(constants(poisoned[2]) == constants(plain[2]))
+    #expect(constants(poisoned[0]) != constants(plain[0]) && constants(poisoned[1]) != constants(plain[1]))
+    // The errors are of the set itself, whose times are twice as long.
+    #expect(abs((1 + poisoned[2].leftOut.bias) * 2 - (1 + plain[2].leftOut.bias)) < 1e-9)
+    // One set alone has no others.
+    #expect(try leaveOut([sets[0]], fitted).isEmpty)
+  }
+
+  @Test("Where files do not say what was fitted, it is what the rows tell of the device")
+  func undeclared() throws {
+    let own = try file()
+    let tables = try ["a", "b"].enumerated().map { i, name in
+      try table(rows(2, seed: UInt64(i + 20), prefix: name), file(["dispatch_us": 20]), name: name)
+    }
+    let left = try leaveOut(tables, own)
+    #expect(left.count == 2 && own.unfitted == nil)
+    for set in left {
+      #expect(set.constants.contains { $0.name == "dispatch_us" && $0.prior == 42 } && set.constants.allSatisfy { !$0.name.contains(".") })
+      #expect(set.unfitted.mean == set.ordinary.mean && set.leftOut.mean < set.ordinary.mean)
+    }
   }
 
   @Test("Rows are taken evenly from all tables, and groups are put together evenly")

@@ -47,10 +47,12 @@ import Testing
     let isWellFormed = parser.parse()
     #expect(isWellFormed, "\(parser.parserError.map { "\($0)" } ?? "")")
     #expect(reader.elements["script"] == nil && reader.elements["svg"] == 1)
-    // Of each row with a split of its own and a time a point, and one in the legend.
-    #expect(reader.elements["use"] == 3 && reader.titles.count == 2)
+    // Of each row with a time a point, and in the legend one of those with a split of their own and one of those without.
+    #expect(reader.elements["use"] == 5 && reader.titles.count == 3)
     #expect(reader.titles.contains { $0.hasPrefix("b < \"c\" & d: measured 300 ms, predicted ") })
-    #expect(plot.contains("sets &amp; &lt;others&gt;: 2 rows, mean ") && plot.contains("prefers-color-scheme: dark"))
+    #expect(
+      plot.contains("sets &amp; &lt;others&gt;: 2 rows, mean ") && plot.contains("1 row searched, mean ")
+        && plot.contains("prefers-color-scheme: dark"))
     #expect(AccuracyPlot(try report(rows)).text == plot)
   }
 

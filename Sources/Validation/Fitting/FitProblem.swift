@@ -28,7 +28,11 @@ package struct FitConstant: Sendable {
       for place in file.file.constantPlaces {
         var name = place.name
         if case .level = place.owner, files.count > 1 { name = "\(file.name):\(name)" }
-        if let known = groups.firstIndex(where: { $0.name == name }) { groups[known].places.append((i, place)) } else { groups.append((name, [(i, place)])) }
+        if let known = groups.firstIndex(where: { $0.name == name }) {
+          groups[known].places.append((i, place))
+        } else {
+          groups.append((name, [(i, place)]))
+        }
       }
     }
     return groups.map { name, places in
@@ -57,7 +61,12 @@ package final class FitProblem: Sendable {
 
   /// Errors by the file of the row's own cluster: what is changed in another one's does not price it again.
   private struct Known {
-    var errors: [HardwareFile: [Int: Double]] = [:]
+    struct Price: Hashable {
+      let row: Int
+      /// Whether what the row leaves open of its split was searched with that file.
+      let isSearched: Bool
+    }
+    var errors: [HardwareFile: [Price: Double]] = [:]
     var evaluations = 0
   }
   /// The file of each row, by number.
@@ -97,30 +106,36 @@ package final class FitProblem: Sendable {
     try logErrors(of: rows, on: try files(with: values))
   }
 
-  package func logErrors(of rows: [Int], on files: [HardwareFile]) throws -> [Double] {
+  /// - Parameter searches: whether what rows leave open of their split is searched with these files.
+  package func logErrors(of rows: [Int], on files: [HardwareFile], searches: Bool = false) throws -> [Double] {
+    let wanted = rows.map { Known.Price(row: $0, isSearched: searches && samples[$0].open != samples[$0].row) }
     let (missing, evaluation) = known.withLock { known in
-      let missing = rows.filter { known.errors[files[fileOfRow[$0]]]?[$0] == nil }
+      let missing = wanted.filter { known.errors[files[fileOfRow[$0.row]]]?[$0] == nil }
       if !missing.isEmpty { known.evaluations += 1 }
       return (missing, known.evaluations)
     }
     if !missing.isEmpty {
       let pricer = RowPricer(HardwareShelf(zip(self.files, files).map { ($0.name, $1) }))
       let goesOn = goesOn
-      let prices = try pricer.price(missing.map { (samples[$0].row, samples[$0].convention) }, threads: threads) { goesOn(evaluation, $0) }
-      let errors = try zip(missing, prices).map { row, price in
-        guard let step = price.step else { throw FitError.rowLost(samples[row].row.id) }
-        return log(step.value / samples[row].seconds)
+      let prices = try pricer.price(
+        missing.map { ($0.isSearched ? samples[$0.row].open : samples[$0.row].row, samples[$0.row].convention) }, threads: threads
+      ) {
+        goesOn(evaluation, $0)
+      }
+      let errors = try zip(missing, prices).map { one, price in
+        guard let step = price.step else { throw FitError.rowLost(samples[one.row].row.id) }
+        return log(step.value / samples[one.row].seconds)
       }
       known.withLock { known in
-        for (row, error) in zip(missing, errors) { known.errors[files[fileOfRow[row]], default: [:]][row] = error }
+        for (one, error) in zip(missing, errors) { known.errors[files[fileOfRow[one.row]], default: [:]][one] = error }
       }
     }
-    return known.withLock { known in rows.map { known.errors[files[fileOfRow[$0]]]![$0]! } }
+    return known.withLock { known in wanted.map { known.errors[files[fileOfRow[$0.row]]]![$0]! } }
   }
 
   /// The figures of rows' errors, as `validate` has them.
-  package func figures(of rows: [Int], on files: [HardwareFile]) throws -> ErrorFigures? {
-    ErrorFigures(zip(rows, try logErrors(of: rows, on: files)).map { (samples[$0].row.id, exp($1) - 1) })
+  package func figures(of rows: [Int], on files: [HardwareFile], searches: Bool = false) throws -> ErrorFigures? {
+    ErrorFigures(zip(rows, try logErrors(of: rows, on: files, searches: searches)).map { (samples[$0].row.id, exp($1) - 1) })
   }
 
   /// How much predictions move, in the mean over rows, when a constant moves from its prior value by 10 %.

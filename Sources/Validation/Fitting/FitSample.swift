@@ -3,7 +3,10 @@ import Hardware
 
 /// A measured step that constants are fitted on, or judged by.
 package struct FitSample: Sendable {
+  /// With what it leaves open of its split as it is fastest by the files as they are, so that a fit prices one split.
   package let row: TableRow
+  /// As its table has it.
+  let open: TableRow
   let convention: Convention
   package let seconds: Double
   package let table: String
@@ -24,9 +27,10 @@ package struct FitSamples: Sendable {
   /// - Parameters:
   ///   - clusters: what `hw` of rows may be; nil: whatever the pricer knows.
   ///   - cluster: all rows count as being of this one.
+  ///   - searches: whether rows count that leave some of their split open.
   /// - Throws: as `RowPricer.price`.
   package init(
-    _ tables: [MeasurementTable], clusters: Set<String>?, allOn cluster: String? = nil, _ pricer: RowPricer, threads: Int,
+    _ tables: [MeasurementTable], clusters: Set<String>?, allOn cluster: String? = nil, searches: Bool = false, _ pricer: RowPricer, threads: Int,
     goesOn: @Sendable (Int) -> Bool = { _ in true }
   ) throws {
     var left = Counts()
@@ -45,11 +49,11 @@ package struct FitSamples: Sendable {
         }
       }
     }
-    let prices = try pricer.price(candidates.map(\.sample), givenSplitsOnly: true, threads: threads, goesOn: goesOn)
+    let prices = try pricer.price(candidates.map(\.sample), givenSplitsOnly: !searches, threads: threads, goesOn: goesOn)
     var samples: [FitSample] = []
     for (candidate, price) in zip(candidates, prices) {
       let row = candidate.sample.row
-      guard price.status == .priced, price.step != nil else {
+      guard price.status != .skipped, price.step != nil else {
         left.add("skipped: \(price.reason.map { $0.prefix { $0 != ":" } }.map(String.init) ?? "no price")")
         continue
       }
@@ -57,7 +61,10 @@ package struct FitSamples: Sendable {
         left.add("no measured time")
         continue
       }
-      samples.append(FitSample(row: row, convention: candidate.sample.convention, seconds: time.seconds, table: candidate.table))
+      samples.append(
+        FitSample(
+          row: price.status == .searched ? row.settled(as: price) : row, open: row, convention: candidate.sample.convention, seconds: time.seconds,
+          table: candidate.table))
     }
     (self.samples, leftOut) = (samples, left.list)
   }
@@ -117,5 +124,15 @@ package struct FitSamples: Sendable {
       folds[fold].indices += group.indices
     }
     return folds.map { ($0.name, $0.indices.sorted()) }
+  }
+}
+
+extension TableRow {
+  /// The row with the split of a price.
+  fileprivate func settled(as price: RowPrice) -> TableRow {
+    var row = self
+    func degree(_ key: String) -> Int? { price.split.first { $0.key == key }?.value }
+    (row.tensor, row.pipeline, row.data, row.microBatchSize) = (degree("tp"), degree("pp"), degree("dp"), degree("mbs"))
+    return row
   }
 }

@@ -21,7 +21,8 @@ package struct LeftOutSet: Sendable {
   /// Leaves out each table in turn, of all kinds of device that at least two of them have rows of.
   ///
   /// Constants are those that the hardware files say were fitted (`unfitted`), and start from what they are without; where files of a kind say
-  /// this of none, those of its devices that the rows tell, starting from what the files say.
+  /// this of none, those of its devices that the rows tell, starting from what the files say. Rows that leave some of their split open are fitted
+  /// on with the split that is fastest by the files as they are, and priced with the one that is fastest by the constants found.
   ///
   /// - Parameter family: of a row's cluster; nil where it has several or is not known.
   package static func all(
@@ -54,8 +55,9 @@ package struct LeftOutSet: Sendable {
         declared.isEmpty ? try problem.telling(constants.indices.filter { constants[$0].isOfDevice }, on: rows) : declared
       let values = try problem.fit(active, on: rows).values
       let tables = FitSamples.groups(problem.samples, atMost: .max).filter { $0.name != name }
-      guard let ordinary = try problem.figures(of: out, on: files), let plain = try problem.figures(of: out, on: unfitted),
-        let leftOut = try problem.figures(of: out, on: try problem.files(with: values))
+      guard let ordinary = try problem.figures(of: out, on: files, searches: true),
+        let plain = try problem.figures(of: out, on: unfitted, searches: true),
+        let leftOut = try problem.figures(of: out, on: try problem.files(with: values), searches: true)
       else { continue }
       let chosen = Set(rows)
       result.append(
