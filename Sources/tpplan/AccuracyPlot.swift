@@ -25,7 +25,7 @@ struct AccuracyPlot {
   private let high: Double
 
   // The square of the plot, in user units; the legend is right of it.
-  private static let (left, top, side, width, height) = (76.0, 44.0, 600.0, 1090.0, 712.0)
+  private static let (left, top, side, height) = (76.0, 44.0, 600.0, 712.0)
 
   init(_ report: AccuracyReport) {
     var clouds: [Cloud] = []
@@ -49,7 +49,9 @@ struct AccuracyPlot {
   // MARK: parts
 
   private var head: String {
-    let (w, h) = (Int(Self.width), Int(Self.height))
+    // As wide as the longest line of the legend, by the mean width of a character in common fonts.
+    let longest = clouds.map { Self.words($0).count }.max() ?? 0
+    let (w, h) = (Int(Self.left + Self.side) + 60 + max(120, 7 * longest), Int(Self.height))
     let rules = Self.series.enumerated().map { ".s\($0) { fill: \($1.light); stroke: \($1.light) }" }.joined(separator: " ")
     let darkRules = Self.series.enumerated().map { ".s\($0) { fill: \($1.dark); stroke: \($1.dark) }" }.joined(separator: " ")
     let shapes = Self.series.enumerated().map {
@@ -138,10 +140,9 @@ struct AccuracyPlot {
     func line(_ place: Int) -> Double { Self.top + 14 + 22 * Double(place) }
     var lines: [String] = []
     for (i, cloud) in clouds.enumerated() {
-      let words = "\(counted(cloud.rows.count, "row"))\(cloud.isSearched ? " searched" : ""), mean \(percent(cloud.mean))"
       lines.append("<g class=\"\(cloud.style)\"><use href=\"#m\(cloud.series)\" x=\"\(n(start))\" y=\"\(n(line(i) - 4))\"/></g>")
       lines.append(
-        "<text class=\"small\" x=\"\(n(start + 14))\" y=\"\(n(line(i)))\">\(Self.escaped(cloud.name)): \(words)</text>")
+        "<text class=\"small\" x=\"\(n(start + 14))\" y=\"\(n(line(i)))\">\(Self.escaped(Self.words(cloud)))</text>")
     }
     let next = clouds.count + 1
     lines.append("<line class=\"equal\" x1=\"\(n(start - 8))\" y1=\"\(n(line(next) - 4))\" x2=\"\(n(start + 8))\" y2=\"\(n(line(next) - 4))\"/>")
@@ -158,6 +159,10 @@ struct AccuracyPlot {
   }
 
   // MARK: places and words
+
+  private static func words(_ cloud: Cloud) -> String {
+    "\(cloud.name): \(counted(cloud.rows.count, "row"))\(cloud.isSearched ? " searched" : ""), mean error \(percent(cloud.mean))"
+  }
 
   private func x(_ log: Double) -> Double { Self.left + (log - low) / (high - low) * Self.side }
   private func y(_ log: Double) -> Double { Self.top + (high - log) / (high - low) * Self.side }

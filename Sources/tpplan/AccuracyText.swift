@@ -61,7 +61,9 @@ struct AccuracyText {
     ])
     for set in report.leftOut ?? [] {
       let values = set.constants.map { "\($0.name) \(FitText.text($0.value))" }.joined(separator: ", ")
-      table.add(set.family, set.set, "\(set.rows)", percent(set.ordinary.mean), percent(set.leftOut.mean), percent(set.unfitted.mean), values)
+      table.add(
+        set.family, set.set, "\(set.rows)", percent(set.ordinary.mean), percent(set.leftOut.mean),
+        report.constants.isEmpty ? "" : percent(set.unfitted.mean), values)
     }
     section("Sets left out", "mean errors on a set: as above, with constants fitted on the other sets of the device alone, and unfitted", table)
   }

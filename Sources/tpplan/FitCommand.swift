@@ -13,7 +13,7 @@ struct FitCommand: ParsableCommand {
     discussion: """
       FILES are tables of measured steps (or folders of them) and one hardware file, or several of one kind of device, whose constants are then \
       the same and fitted together. Rows are those whose hw is the name of a hardware file. At most 8 constants, each in its physical range, stay \
-      near to what the file says they are without a fit: a factor of 1.5 counts as much as one row that is 10 % off. Example: \
+      near to what the file says they are without a fit: a factor of 1.5 counts as much as one row of twenty that is 10 % off. Example: \
       tpplan fit steps.json hardware/dgx-a100.json -o fitted.json
       """)
 

@@ -64,10 +64,10 @@ struct FitFiles {
 }
 
 extension FitFiles.Cluster {
-  /// The file's JSON with the fitted constants, and what they were before.
-  func written(_ report: FitReport, file: Int, record: String) -> JSON {
+  /// The file's JSON with the fitted constants, and what they were before in this file.
+  func written(_ report: FitReport, file number: Int, record: String) -> JSON {
     let fitted = report.constants.filter(\.isFitted).flatMap { constant in
-      constant.constant.places.filter { $0.file == file }.map { (place: $0.place, after: constant.after, before: constant.constant.prior) }
+      constant.constant.places.filter { $0.file == number }.map { (place: $0.place, after: constant.after, before: file.value($0.place)) }
     }
     if fitted.isEmpty { return document.value }
     var json = document.value.setting(fitted.map { ($0.place, $0.after) } + implied(fitted.map(\.place)))

@@ -60,7 +60,7 @@ import Testing
     let chosen = names.map { name in problem.constants.firstIndex { $0.name == name }! }
     let report = try FitReport(problem, chosen: chosen, rowsAtMost: 16, folds: 0)
     #expect(report.unfitted == nil && report.folds.isEmpty && report.rows.count == 16)
-    // The true constants cost their distance from the prior alone: so much the rows may cost in all. ρ is convex, so that the mean of |r| is no
+    // With 16 rows the prior counts as one. The true constants cost their distance from it alone: so much the rows may cost in all. ρ is convex, so that the mean of |r| is no
     // more than what has the mean cost; rounding to three digits adds at most 0.5 %.
     let prior = chosen.dropLast().reduce(0.0) { sum, i in
       let scaled = RobustFit.delta / RobustFit.spread * log(truth[problem.constants[i].name]! / problem.constants[i].prior)

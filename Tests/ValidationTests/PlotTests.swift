@@ -51,7 +51,7 @@ import Testing
     #expect(reader.elements["use"] == 5 && reader.titles.count == 3)
     #expect(reader.titles.contains { $0.hasPrefix("b < \"c\" & d: measured 300 ms, predicted ") })
     #expect(
-      plot.contains("sets &amp; &lt;others&gt;: 2 rows, mean ") && plot.contains("1 row searched, mean ")
+      plot.contains("sets &amp; &lt;others&gt;: 2 rows, mean error ") && plot.contains("1 row searched, mean error ")
         && plot.contains("prefers-color-scheme: dark"))
     #expect(AccuracyPlot(try report(rows)).text == plot)
   }

@@ -5,11 +5,12 @@ import Foundation
 ///
 /// With u the constants' logarithms and r(u) = ln(predicted / measured) of each row, it looks for the least
 ///
-///     F(u) = Σ ρ(r) + Σ (δ (u − u₀) / σ)²,   ρ(r) = 2δ² (√(1 + (r/δ)²) − 1)
+///     F(u) = Σ ρ(r) + w Σ (δ (u − u₀) / σ)²,   ρ(r) = 2δ² (√(1 + (r/δ)²) − 1),   w = max(1, rows / 20)
 ///
 /// within the constants' ranges. ρ is the pseudo-Huber loss (Charbonnier et al. 1997, table 1): r² for errors below δ = 10 %, in proportion to
 /// their size above, so that single rows that the model cannot explain do not decide. The second sum is the prior: a constant that moves from u₀,
-/// what it is without the fit, by the factor e^σ = 1.5 counts as much as one more row that is 10 % off.
+/// what it is without the fit, by the factor e^σ = 1.5 counts as much as one row of twenty that is 10 % off. It does not fade where rows are many:
+/// rows of one cluster share what the model does not know, and are no independent witnesses.
 ///
 /// The way there is Levenberg's and Marquardt's: steps of the damped normal equations with the loss's weights 1/√(1 + (r/δ)²); constants at an
 /// end of their range stay there while the gradient points outwards. The Jacobian is taken by finite differences, and kept up to date between
@@ -25,6 +26,8 @@ struct RobustFit {
   let high: [Double]
   /// u₀.
   let prior: [Double]
+  /// Rows that a move by e^σ counts like are this part of all, and at least one.
+  var share = 0.05
 
   struct Result {
     var point: [Double]
@@ -37,14 +40,13 @@ struct RobustFit {
     residuals.reduce(0) { $0 + 2 * delta * delta * ((1 + ($1 / delta) * ($1 / delta)).squareRoot() - 1) }
   }
 
-  func priorTerm(_ u: [Double]) -> Double {
-    zip(u, prior).reduce(0) { sum, pair in
-      let scaled = Self.delta * (pair.0 - pair.1) / Self.spread
-      return sum + scaled * scaled
-    }
-  }
+  /// The prior's part of the objective.
+  func priorTerm(_ u: [Double], rows: Int) -> Double { trust(rows) * zip(u, prior).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) } }
 
-  func objective(_ residuals: [Double], _ u: [Double]) -> Double { Self.loss(residuals) + priorTerm(u) }
+  /// w (δ/σ)².
+  private func trust(_ rows: Int) -> Double { max(1, share * Double(rows)) * (Self.delta / Self.spread) * (Self.delta / Self.spread) }
+
+  func objective(_ residuals: [Double], _ u: [Double]) -> Double { Self.loss(residuals) + priorTerm(u, rows: residuals.count) }
 
   /// - Parameter residuals: of all rows at a point, always as many.
   /// - Throws: what `residuals` throws.
@@ -115,7 +117,7 @@ struct RobustFit {
   /// The damped step from the normal equations of the constants that are free.
   private func step(_ u: [Double], _ r: [Double], _ columns: [[Double]], _ damping: Double) -> [Double] {
     let weights = r.map { 1 / (1 + ($0 / Self.delta) * ($0 / Self.delta)).squareRoot() }
-    let trust = (Self.delta / Self.spread) * (Self.delta / Self.spread)
+    let trust = trust(r.count)
     let gradient = u.indices.map { j in
       r.indices.reduce(trust * (u[j] - prior[j])) { $0 + weights[$1] * r[$1] * columns[j][$1] }
     }
