@@ -2,6 +2,7 @@
 import Documents
 import Foundation
 import Hardware
+import Quantities
 import TestSupport
 import Testing
 
@@ -132,6 +133,31 @@ import Testing
       #expect(set.constants.contains { $0.name == "dispatch_us" && $0.prior == 42 } && set.constants.allSatisfy { !$0.name.contains(".") })
       #expect(set.unfitted.mean == set.ordinary.mean && set.leftOut.mean < set.ordinary.mean)
     }
+  }
+
+  @Test("Files of one kind of device share its constants, each level has its own")
+  func shared() throws {
+    let (one, other) = (try file(), try file(["attention": 0.32, "nvlink.startup_us": 10]))
+    let constants = FitConstant.all(of: [("one", one), ("other", other)])
+    let attention = try #require(constants.first { $0.name == "attention" })
+    #expect(attention.places.map(\.file) == [0, 1] && attention.isOfDevice && !attention.wasFitted)
+    // The geometric mean of 0.08 and 0.32.
+    #expect(abs(attention.value - 0.16) < 1e-12 && attention.prior == attention.value)
+    #expect(constants.first { $0.name == "memory" }?.value == 0.85)
+    #expect(
+      constants.filter { $0.constant.key == "startup_us" && $0.name.contains("nvlink") }.map(\.name) == [
+        "one:nvlink.startup_us", "other:nvlink.startup_us",
+      ])
+    #expect(constants.filter { $0.name.hasSuffix("nvlink.startup_us") }.map(\.value) == [39, 10])
+    let problem = FitProblem([("one", one), ("other", other)], [], threads: 1)
+    let index = try #require(constants.firstIndex { $0.name == "other:nvlink.startup_us" })
+    let changed = try problem.files(with: [(constants.firstIndex { $0.name == "attention" }!, 0.5), (index, 20)])
+    #expect(
+      changed.map { $0.devices[0].efficiency.attention } == [0.5, 0.5]
+        && changed.map { $0.levels[0].startup } == [.microseconds(39), .microseconds(20)])
+    // What a file says without a fit is what a fit stays near to.
+    let fitted = FitConstant.all(of: [("one", try file(["attention": 0.2], unfitted: ["attention": 0.1]))])
+    #expect(fitted.first { $0.name == "attention" }?.prior == 0.1 && fitted.filter(\.wasFitted).map(\.name) == ["attention"])
   }
 
   @Test("Rows are taken evenly from all tables, and groups are put together evenly")
