@@ -128,8 +128,9 @@ struct AccuracyPlot {
     let order = clouds.indices.sorted { (clouds[$1].rows.count, $0) < (clouds[$0].rows.count, $1) }
     return order.map { clouds[$0] }.flatMap { cloud -> [String] in
       let rows = cloud.rows.map { row in
+        // A picture, not the table again: a point says which row it is and how far off.
         "<use href=\"#\(cloud.shape)\" x=\"\(n(x(log10(row.measured))))\" y=\"\(n(y(log10(row.predicted))))\"><title>\(Self.escaped(row.id)):"
-          + " measured \(Seconds(row.measured)), predicted \(Seconds(row.predicted)) (\(RowsText.signed(row.predicted / row.measured - 1)))</title></use>"
+          + " \(RowsText.signed(row.predicted / row.measured - 1))</title></use>"
       }
       return ["<g class=\"\(cloud.style)\">"] + rows + ["</g>"]
     }
