@@ -13,8 +13,10 @@ package struct SetAccuracy: Sendable {
   }
   /// Of rows that give their split.
   package let priced: Times?
-  /// Of the same rows, with what constants of the hardware files are without any fit; nil where none of them was fitted.
+  /// Of the rows that give their split, and of those that do not, with what constants of the hardware files are without any fit; nil where none
+  /// of them was fitted.
   package let unfitted: ErrorFigures?
+  package let unfittedSearched: ErrorFigures?
   /// Of rows that leave some of it open.
   package let searched: Times?
   /// Where the measured times are from, and of how many rows.
@@ -51,7 +53,7 @@ package struct SetAccuracy: Sendable {
 
   /// - Parameters:
   ///   - prices: of all rows.
-  ///   - unfitted: prices with other constants, of those rows that have a split of their own.
+  ///   - unfitted: prices of all rows with what constants are without a fit.
   package init(_ table: MeasurementTable, _ prices: [RowPrice], unfitted: [RowPrice]? = nil, groups: [RankingGroup], peer: PeerPredictions?) {
     (name, rows) = (table.name, table.rows.count)
     var byStatus: [[Compared]] = [[], []]
@@ -93,7 +95,8 @@ package struct SetAccuracy: Sendable {
     }
     (compared, comparedSearched) = (byStatus[0], byStatus[1])
     priced = Self.times(byStatus[0])
-    if let unfitted { self.unfitted = Self.errors(unfitted, byStatus[0]) } else { self.unfitted = nil }
+    self.unfitted = Self.errors(unfitted ?? [], byStatus[0])
+    unfittedSearched = Self.errors(unfitted ?? [], byStatus[1])
     searched = Self.times(byStatus[1])
     self.sources = MeasuredTime.Source.allCases.compactMap { source in sources[source].map { (source, $0) } }
     self.groups = Self.ranks(byStatus[0], groups)

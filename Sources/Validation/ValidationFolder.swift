@@ -37,12 +37,12 @@ package struct ValidationFolder: Sendable {
     return rows.contains { $0["hw"] != nil && $0["gbs"] != nil }
   }
 
-  /// Prices all rows and compares them with what was measured; where hardware files say that constants were fitted, rows with a split of their
-  /// own are priced with what these are without too.
+  /// Prices all rows and compares them with what was measured; where hardware files say that constants were fitted, rows are priced with
+  /// what these are without too.
   ///
   /// - Parameters:
   ///   - price: prices a table.
-  ///   - priceUnfitted: prices a table's rows that have a split of their own with these files.
+  ///   - priceUnfitted: prices a table with these files.
   ///   - leaveOut: fits constants without each table, from the rows that `price` had clusters for.
   package func report(
     on shelf: HardwareShelf, _ price: (MeasurementTable) throws -> [RowPrice],

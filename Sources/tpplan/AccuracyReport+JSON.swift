@@ -66,7 +66,8 @@ extension SetAccuracy {
     }
     var object = JSON.Object([
       ("name", .string(name)), ("rows", .int(rows)), ("step_time", times(priced)), ("step_time_searched", times(searched)),
-      ("step_time_unfitted", unfitted?.json ?? .null), ("rows_without_time", .int(withoutTime)),
+      ("step_time_unfitted", unfitted?.json ?? .null), ("step_time_searched_unfitted", unfittedSearched?.json ?? .null),
+      ("rows_without_time", .int(withoutTime)),
     ])
     object["time_sources"] = .array(sources.map { .object(JSON.Object([("source", .string($0.source.rawValue)), ("rows", .int($0.rows))])) })
     if let peer { object["peer"] = .object(JSON.Object([("name", .string(peer.name)), ("step_time", peer.figures.json)])) }

@@ -37,7 +37,7 @@ struct AccuracyText {
     }
     for set in report.sets {
       if let times = set.priced { add(set.name, times.model, unfitted: set.unfitted?.mean, naive: times.naive, peer: set.peer) }
-      if let times = set.searched { add("\(set.name), searched", times.model, unfitted: nil, naive: times.naive, peer: nil) }
+      if let times = set.searched { add("\(set.name), searched", times.model, unfitted: set.unfittedSearched?.mean, naive: times.naive, peer: nil) }
     }
     if let total = report.totals.priced { add("all but searched", total, unfitted: report.unfittedMean, naive: nil, peer: nil) }
     section("Step time", "errors are predicted / measured - 1; mean and p95 of their sizes; searched: rows that leave their split open", table)

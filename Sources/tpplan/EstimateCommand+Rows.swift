@@ -19,12 +19,11 @@ extension EstimateCommand {
   }
 
   /// The prices of a table's rows, with a line on the terminal that shows how far it is.
-  static func prices(of table: MeasurementTable, _ pricer: RowPricer, givenSplitsOnly: Bool = false) throws -> [RowPrice] {
+  static func prices(of table: MeasurementTable, _ pricer: RowPricer) throws -> [RowPrice] {
     let watch = ProgressWatch()
     defer { watch.end() }
     do {
-      let rows = table.rows.map { (row: $0, convention: table.convention(of: $0)) }
-      return try pricer.price(rows, givenSplitsOnly: givenSplitsOnly, threads: threads) { done in
+      return try pricer.price(table, threads: threads) { done in
         watch.show("\(table.name): \(done) of \(counted(table.rows.count, "row")) priced")
         return !watch.stop.isReached
       }

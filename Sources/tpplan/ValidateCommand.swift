@@ -42,7 +42,7 @@ struct ValidateCommand: ParsableCommand {
     let pricer = RowPricer(shelf)
     let report = try tables.report(
       on: shelf, { try EstimateCommand.prices(of: $0, pricer) },
-      unfitted: { try EstimateCommand.prices(of: $0, RowPricer($1), givenSplitsOnly: true) },
+      unfitted: { try EstimateCommand.prices(of: $0, RowPricer($1)) },
       leaveOut: leaveOneOut ? { try leftOut($0, $1) } : nil)
     if let plot { try atomicWrite(Array(AccuracyPlot(report).text.utf8), to: plot) }
     if plot == "-" { return }

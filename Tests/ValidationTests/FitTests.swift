@@ -135,6 +135,34 @@ import Testing
     }
   }
 
+  @Test("validate prices with what constants are unfitted too, also rows whose splits are searched")
+  func unfittedFigures() throws {
+    let fitted = try file(["dispatch_us": 12], unfitted: ["dispatch_us": 42])
+    var rows = rows(2, seed: 40) + [Tables.row("open", ["layers": 1, "mbs": nil, "gbs": 2])]
+    rows[0] = Tables.row("own", ["layers": 1, "hidden": 512, "heads": 8, "ffn": 2048])
+    let timed = try table(rows, fitted)
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("tpplan-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let members = zip(rows, timed.published).map { row, published -> JSON in
+      guard case .object(var object) = row else { return row }
+      object["iter_s"] = published.seconds.map { .double($0) }
+      return .object(object)
+    }
+    try Data(Tables.text(members).utf8).write(to: folder.appendingPathComponent("test.json"))
+    func report(_ file: HardwareFile) throws -> SetAccuracy {
+      let shelf = HardwareShelf([(Self.name, file)])
+      let report = try ValidationFolder(folder.path).report(
+        on: shelf, { try RowPricer(shelf).price($0) }, unfitted: { try RowPricer($1).price($0) })
+      #expect(report.constants.map(\.name) == (file.unfitted == nil ? [] : ["dispatch_us"]))
+      return report.sets[0]
+    }
+    let (set, plain) = (try report(fitted), try report(try file(["dispatch_us": 42])))
+    #expect(set.priced?.model.rows == 2 && set.searched?.model.rows == 1 && set.priced!.model.mean < 1e-12)
+    #expect(set.unfitted == plain.priced?.model && set.unfittedSearched == plain.searched?.model && set.unfitted!.mean > 0)
+    #expect(plain.unfitted == nil && plain.unfittedSearched == nil)
+  }
+
   @Test("Files of one kind of device share its constants, each level has its own")
   func shared() throws {
     let (one, other) = (try file(), try file(["attention": 0.32, "nvlink.startup_us": 10]))
