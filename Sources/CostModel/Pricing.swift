@@ -165,6 +165,14 @@ package final class Pricing: Sendable {
     bytes(tensor, layout, bytesPerElement: model.tensors[tensor].isKeptAsLogits ? 4 : nil)
   }
 
+  /// Memory for operands that backward gathers again, while an operator reads them: of those that it reads in a layout that may be a gathered one.
+  package func regathered(_ operands: [TensorID], at positions: [Int], _ strategy: Strategy) -> Bytes {
+    positions.reduce(.zero) { sum, position in
+      let layout = strategy.operands[position].forward
+      return layout.parts(gatheredOn: mesh) > 1 ? sum + bytes(operands[position], layout) : sum
+    }
+  }
+
   /// What one strategy of an operator costs, without its weights.
   package func cost(_ op: OperatorID, _ strategy: Strategy) -> OperatorCost {
     if uneven != nil, !kinds.isEmpty { return OperatorCost(slowest: kinds.map { $0.cost(op, strategy) }) }
@@ -183,6 +191,8 @@ package final class Pricing: Sendable {
     var cost = OperatorCost(
       forward: .zero, backward: .zero, interior: .zero, extras: .zero, transient: .zero)
 
+    var keepsScores = false
+
     func operandBytes(_ position: Int) -> Bytes { bytes(own.operands[position], strategy.operands[position].forward) }
     let resultBytes = bytes(own.result, strategy.result)
     let moved = own.operands.indices.reduce(resultBytes) { $0 + operandBytes($1) }
@@ -197,13 +207,21 @@ package final class Pricing: Sendable {
         if own.wanted[0] { cost.backward += rates.product(work, depth: depth(n, rule, local), moving: moved) }
         if own.wanted[1] { cost.backward += rates.product(work, depth: depth(m, rule, local), moving: moved) }
       }
-    case .attention(let causal, let samples, let queries, let keys, let depth):
-      let work = FLOPs(4 * product(samples, share) * local[queries] * local[keys] * local[depth])
-      let block = AttentionBlock(work: work, moving: moved, result: resultBytes)
+    case .attention(let attention):
+      let scores = product(attention.samples, share) * local[attention.queries] * local[attention.keys]
+      let block = AttentionBlock(work: FLOPs(4 * scores * local[attention.depth]), moving: moved, result: resultBytes)
       if let ring = rule.ring, strategy.meshSet(on: ring.axis) != 0 {
-        price(ring, of: op, strategy, block, isCausal: causal, queries: queries, into: &cost)
+        price(ring, of: op, strategy, block, isCausal: attention.isCausal, queries: attention.queries, into: &cost)
+      } else if job.software.attention == .unfused {
+        keepsScores = true
+        price(
+          ScoreMatrix(
+            count: scores, bytesPerElement: precision.elementBytes, drops: job.mode == .train && attention.drops, moving: moved,
+            extents: (
+              queries: depth([attention.queries], rule, local), keys: depth([attention.keys], rule, local), depth: local[attention.depth]
+            )), trains: trains, into: &cost)
       } else {
-        let share = causal ? causalShare(of: op, queries: queries, strategy) : 1
+        let share = attention.isCausal ? causalShare(of: op, queries: attention.queries, strategy) : 1
         cost.forward = block.forward(rates, share: share)
         if trains { cost.backward = block.backward(rates, share: share) }
       }
@@ -235,7 +253,8 @@ package final class Pricing: Sendable {
         cost.backward += time * interior.backwardCount
       }
     }
-    if trains {
+    // Statistics of a softmax are kept in place of its scores.
+    if trains, !keepsScores {
       for extra in rule.keepsExtra { cost.extras += Bytes(product(extra.spans, share * Double(extra.bytesPerElement))) }
     }
     cost.transient += resultBytes

@@ -79,6 +79,8 @@ package struct RowPricer: Sendable {
     var request = SearchRequest(
       graph: try model.graph(vocabularyMultiple: convention.vocabularyMultiple), cluster: cluster, batch: batch, sequence: model.sequence,
       precision: precision, mode: .train, optimizer: .adamw)
+    request.software = convention.software
+    if convention.overlapsReplicas, row.zero ?? 0 == 0 { request.software.overlap = .weights }
     let given = splits.isGiven
     var best: (degrees: MegatronDegrees, prediction: Prediction)?
     var (compared, obstacle) = (0, nil as String?)

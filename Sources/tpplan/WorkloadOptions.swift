@@ -61,6 +61,16 @@ struct JobOptions: ParsableArguments {
   @Option(help: "adamw or sgd.")
   var optimizer: OptimizerKind = .adamw
 
+  @Option(help: "fused (in blocks, as FlashAttention) or unfused (the score matrix is written, and kept for backward).")
+  var attention: AttentionKernel = .fused
+
+  @Option(help: "In 16-bit training, gradients stand in memory accumulated (in fp32, alone) or both (also as backward makes them).")
+  var gradients: GradientStorage = .accumulated
+
+  @Option(
+    help: "What travels while devices compute: none, or weights (their gradients' sums and ZeRO's gathering, each behind the weight's own products).")
+  var overlap: Overlap = .none
+
   @Flag(help: "Split sequences under causal attention into contiguous parts, not zig-zag (chunks r and 2p - 1 - r on rank r of p).")
   var contiguous = false
 
@@ -113,6 +123,7 @@ struct JobOptions: ParsableArguments {
     var request = SearchRequest(
       graph: graph, cluster: cluster, batch: sequences, sequence: length, precision: precision, mode: mode, optimizer: optimizer)
     request.isZigzag = !contiguous
+    (request.software.attention, request.software.gradients, request.software.overlap) = (attention, gradients, overlap)
     request.shares = try shares.map {
       $0 == "even" ? [] : try SearchCommand.numbers($0, separator: ",", option: "--shares", example: "5,5,3,3, or even")
     }
@@ -171,6 +182,9 @@ struct PlanContext {
 
 extension Mode: ExpressibleByArgument {}
 extension OptimizerKind: ExpressibleByArgument {}
+extension AttentionKernel: ExpressibleByArgument {}
+extension GradientStorage: ExpressibleByArgument {}
+extension Overlap: ExpressibleByArgument {}
 extension Schedule.Kind: ExpressibleByArgument {}
 
 /// A command line that cannot be carried out; the message says why and what to do.
