@@ -75,16 +75,21 @@ package struct KernelEfficiency: Hashable, Sendable {
   package let memory: Double
   /// What the host takes to hand over one operator's kernels: while it does so the device works on the one before, but it gets none sooner.
   package let dispatch: Seconds
-  /// Where the constants come from: what was measured, or the rows they were fitted on.
+  /// Where the constants come from: what was measured, or assumed.
   package let source: String?
+  /// Which of them were fitted, on what, and what they are without.
+  package let fit: FitRecord?
 
-  package init(gemm: Double, gemmHalfDepth: Double, attention: Double, memory: Double, dispatch: Seconds = .zero, source: String?) {
+  package init(
+    gemm: Double, gemmHalfDepth: Double, attention: Double, memory: Double, dispatch: Seconds = .zero, source: String?, fit: FitRecord? = nil
+  ) {
     self.gemm = gemm
     self.gemmHalfDepth = gemmHalfDepth
     self.attention = attention
     self.memory = memory
     self.dispatch = dispatch
     self.source = source
+    self.fit = fit
   }
 
   /// The fraction of the peak rate that a product with inner extent `k` reaches: e∞ · k / (k + k½).

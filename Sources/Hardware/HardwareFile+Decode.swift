@@ -70,12 +70,13 @@ extension KernelEfficiency {
   package static let ideal = KernelEfficiency(gemm: 1, gemmHalfDepth: 0, attention: 1, memory: 1, source: nil)
 
   init(decoding node: Node) throws(DocumentError) {
-    let o = try node.object(keys: ["gemm", "gemm_half_depth", "attention", "memory", "dispatch_us", "source"])
+    let o = try node.object(keys: ["gemm", "gemm_half_depth", "attention", "memory", "dispatch_us", "unfitted", "fitted_on", "source"])
     gemm = try o.double("gemm", .fraction)
     gemmHalfDepth = try o.doubleIfPresent("gemm_half_depth", figureOrZero) ?? 0
     attention = try o.doubleIfPresent("attention", .fraction) ?? gemm
     memory = try o.double("memory", .fraction)
     dispatch = .microseconds(try o.doubleIfPresent("dispatch_us", figureOrZero) ?? 0)
+    fit = try FitRecord(o, FittableConstant.ofDevices)
     source = try o.stringIfPresent("source")
     try o.finish()
   }
@@ -100,7 +101,8 @@ extension HardwareFile.Group {
 extension Level {
   init(decoding node: Node) throws(DocumentError) {
     let o = try node.object(keys: [
-      "name", "joins", "bandwidth_GBps", "bandwidth_is", "topology", "latency_us", "startup_us", "efficiency", "source",
+      "name", "joins", "bandwidth_GBps", "bandwidth_is", "topology", "latency_us", "startup_us", "efficiency", "unfitted", "fitted_on",
+      "source",
     ])
     name = try o.string("name")
     joins = try o.node("joins").countOrAny()
@@ -110,6 +112,7 @@ extension Level {
     latency = .microseconds(try o.double("latency_us", figureOrZero))
     startup = .microseconds(try o.doubleIfPresent("startup_us", figureOrZero) ?? 0)
     efficiency = try o.doubleIfPresent("efficiency", .fraction) ?? 1
+    fit = try FitRecord(o, FittableConstant.ofLevels)
     source = try o.stringIfPresent("source")
     try o.finish()
     if topology == .mesh, joins == nil { throw try o.node("topology").invalid(expected: "\"switch\", since a mesh needs a number in joins") }

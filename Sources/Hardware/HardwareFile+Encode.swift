@@ -39,6 +39,7 @@ extension KernelEfficiency {
     o["attention"] = .double(attention)
     o["memory"] = .double(memory)
     if dispatch != .zero { o["dispatch_us"] = .double(decimal(dispatch.value, 1e-6)) }
+    fit?.write(to: &o)
     o["source"] = source.map { .string($0) }
     return .object(o)
   }
@@ -66,6 +67,7 @@ extension Level {
     o["latency_us"] = .double(decimal(latency.value, 1e-6))
     if startup != .zero { o["startup_us"] = .double(decimal(startup.value, 1e-6)) }
     if efficiency != 1 { o["efficiency"] = .double(efficiency) }
+    fit?.write(to: &o)
     o["source"] = source.map { .string($0) }
     return .object(o)
   }

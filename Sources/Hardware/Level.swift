@@ -17,10 +17,12 @@ package struct Level: Hashable, Sendable {
   /// The fraction of the nominal rate that large messages reach.
   package let efficiency: Double
   package let source: String?
+  /// Which of its constants were fitted, on what, and what they are without.
+  package let fit: FitRecord?
 
   package init(
     name: String, joins: Int?, bandwidth: Bandwidth, bandwidthIs: BandwidthOwner, topology: Topology = .switch, latency: Seconds,
-    startup: Seconds = .zero, efficiency: Double = 1, source: String?
+    startup: Seconds = .zero, efficiency: Double = 1, source: String?, fit: FitRecord? = nil
   ) {
     self.name = name
     self.joins = joins
@@ -31,6 +33,7 @@ package struct Level: Hashable, Sendable {
     self.startup = startup
     self.efficiency = efficiency
     self.source = source
+    self.fit = fit
   }
 
   /// Whose the bandwidth is.
