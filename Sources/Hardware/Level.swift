@@ -16,11 +16,13 @@ package struct Level: Hashable, Sendable {
   package let startup: Seconds
   /// The fraction of the nominal rate that large messages reach.
   package let efficiency: Double
+  /// Of that, what each kind of communication reaches.
+  package let patterns: PatternEfficiency
   package let source: String?
 
   package init(
     name: String, joins: Int?, bandwidth: Bandwidth, bandwidthIs: BandwidthOwner, topology: Topology = .switch, latency: Seconds,
-    startup: Seconds = .zero, efficiency: Double = 1, source: String?
+    startup: Seconds = .zero, efficiency: Double = 1, patterns: PatternEfficiency = .even, source: String?
   ) {
     self.name = name
     self.joins = joins
@@ -30,6 +32,7 @@ package struct Level: Hashable, Sendable {
     self.latency = latency
     self.startup = startup
     self.efficiency = efficiency
+    self.patterns = patterns
     self.source = source
   }
 

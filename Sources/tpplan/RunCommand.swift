@@ -63,7 +63,7 @@ struct RunCommand: ParsableCommand {
     // Everything that can be refused is refused before a rank is started.
     let plan = try PlanFile.read(plan)
     let decision = try decision(of: plan)
-    try requireVectorInstructions()
+    try Self.requireVectorInstructions()
     let launcher = Launcher(
       ranks: plan.decision.ranks, threadsPerRank: threads, hostfile: hostfile, arguments: Array(CommandLine.arguments.dropFirst()),
       environment: BLASEnvironment.variables(kernel: BLAS.kernelName(), threads: threads))
@@ -93,7 +93,7 @@ struct RunCommand: ParsableCommand {
   }
 
   /// The kernels are compiled for AVX2 and FMA.
-  private func requireVectorInstructions() throws {
+  static func requireVectorInstructions() throws {
     #if arch(x86_64)
       let flags = BLASEnvironment.processorFlags()
       if !flags.isEmpty, !flags.isSuperset(of: ["avx2", "fma"]) {
@@ -124,7 +124,8 @@ struct RunCommand: ParsableCommand {
     if let outputs { try write(report.outputs, to: outputs) }
     let cluster = try plan.hardware.cluster(devices: decision.ranks)
     let predicted = try Planner.predict(decision, on: cluster)
-    let text = RunText(decision: decision, report: report, predicted: predicted, kernel: BLAS.kernelName(), outputs: outputs)
+    let overheads = (0..<decision.ranks).map { cluster.kinds[cluster.kindOfDevice[$0]].processOverhead }
+    let text = RunText(decision: decision, report: report, predicted: predicted, overheads: overheads, kernel: BLAS.kernelName(), outputs: outputs)
     switch format {
     case .text:
       print(text.lines.joined(separator: "\n"))

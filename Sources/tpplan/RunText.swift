@@ -13,8 +13,18 @@ struct RunText {
   let decision: Decision
   let report: RunReport
   let predicted: Prediction
+  /// Of each rank, what its process has resident beside tensors, by the hardware file; zero where it does not say.
+  let overheads: [Bytes]
   let kernel: String
   let outputs: String?
+
+  private var parts: RunParts { RunParts(decision, predicted, report.parts) }
+
+  /// What each rank's process is predicted to have resident; nil where the hardware file does not say what a process has beside tensors.
+  private var predictedResident: [Bytes]? {
+    guard overheads.count == decision.ranks, overheads.allSatisfy({ $0 > .zero }) else { return nil }
+    return (0..<decision.ranks).map { overheads[$0] + predicted.memory(ofGroup: decision.group(ofRank: $0)).total }
+  }
 
   private var medianSeconds: Seconds { Seconds(report.medianStepSeconds) }
 
@@ -65,10 +75,17 @@ struct RunText {
     }
     let ratio = predicted.step.value > 0 ? medianSeconds / predicted.step : 0
     lines.append("  step time    predicted \(predicted.step)   \(measured)   ratio \(rounded(ratio))")
+    lines += parts.lines
     let resident = report.peakResidentBytes.map { Bytes($0).description }.joined(separator: ", ")
     let tensors = report.peakBufferBytes.max().map { "at most \(Bytes($0)) of tensors; " } ?? ""
     let kept = report.verification == nil ? "" : " (all results of step 0 kept)"
     lines.append("  memory       predicted \(predicted.memory) of tensors   measured \(tensors)\(resident) resident per rank\(kept)")
+    if let predictedResident, let most = zip(report.peakResidentBytes, predictedResident).max(by: { $0.0 < $1.0 }), report.verification == nil {
+      let overhead = overheads.max() ?? .zero
+      lines.append(
+        "  resident     predicted \(most.1), \(overhead) of it the process itself   measured \(Bytes(most.0))   ratio "
+          + rounded(Bytes(most.0) / most.1))
+    }
     for (kind, amount, expected) in total {
       let isEqual = amount == expected
       lines.append(
@@ -112,6 +129,8 @@ struct RunText {
     object["losses"] = (.array(report.losses.compactMap { $0.map { .double($0) } }))
     object["peak_rss_bytes"] = (.array(report.peakResidentBytes.map { .int($0) }))
     object["peak_tensor_bytes"] = (.array(report.peakBufferBytes.map { .int($0) }))
+    object["predicted_rss_bytes"] = predictedResident.map { .array($0.map { .double($0.value) }) }
+    object["parts"] = parts.json
     object["predicted_memory_bytes"] = (.double(predicted.memory.value))
     object["blas_kernel"] = (.string(kernel))
     object["collectives"] = (.object(collectives))

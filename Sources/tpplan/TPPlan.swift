@@ -13,7 +13,9 @@ struct TPPlan: ParsableCommand {
       tpplan run plan.json --verify
       """,
     version: "0.1.0",
-    subcommands: [SearchCommand.self, InspectCommand.self, RunCommand.self, EstimateCommand.self, ValidateCommand.self, SolveCommand.self])
+    subcommands: [
+      SearchCommand.self, InspectCommand.self, RunCommand.self, CalibrateCommand.self, EstimateCommand.self, ValidateCommand.self, SolveCommand.self,
+    ])
 
   static func main() {
     // A reader that closes its end of a pipe early is no error of ours.

@@ -46,6 +46,8 @@ package struct RunReport: Sendable {
   /// have taken. In a run that is verified the former is that of the first step, whose results are all kept, before the reference is run.
   package internal(set) var peakResidentBytes: [Int] = []
   package internal(set) var peakBufferBytes: [Int] = []
+  /// For each rank where its time went, the median of each part over the steps that count.
+  package internal(set) var parts: [StepParts] = []
   /// For each rank, what it sent in the first step, and what its program says that it sends.
   package internal(set) var traffic: [Traffic] = []
   package internal(set) var expectedTraffic: [Traffic] = []
@@ -102,6 +104,7 @@ package struct Run {
       if !loss.isFinite { throw .lossNotFinite(step: step, loss: loss) }
       own.seconds.append((clock.now - start) / .seconds(1))
       own.losses.append(loss)
+      own.parts.append(executor.parts)
       if step == 0 {
         own.traffic = world.ledger.traffic.since(before)
         // What rank 0 needs for the reference beside its part is no part of the plan.
@@ -163,6 +166,8 @@ package struct Run {
     report.expectedTraffic = all.map { Traffic($0.suffix(Traffic.numberCount)) }
     report.peakResidentBytes = ranks.map(\.peakResidentBytes)
     report.peakBufferBytes = ranks.map(\.peakBufferBytes)
+    let timed = report.timedSteps
+    report.parts = ranks.map { StepParts(medianOf: Array($0.parts[timed])) }
   }
 }
 
