@@ -76,6 +76,11 @@ struct RunText {
     let ratio = predicted.step.value > 0 ? medianSeconds / predicted.step : 0
     lines.append("  step time    predicted \(predicted.step)   \(measured)   ratio \(rounded(ratio))")
     lines += parts.lines
+    let shares = report.coreShares.isEmpty ? [] : Array(report.coreShares[report.timedSteps])
+    if let least = shares.min(), least < 0.9 {
+      lines.append(
+        "  disturbed    a rank had its core for only \(Int(100 * least)) % of a step: other processes, or more ranks than cores, make measured times longer")
+    }
     let resident = report.peakResidentBytes.map { Bytes($0).description }.joined(separator: ", ")
     let tensors = report.peakBufferBytes.max().map { "at most \(Bytes($0)) of tensors; " } ?? ""
     let kept = report.verification == nil ? "" : " (all results of step 0 kept)"
@@ -124,6 +129,7 @@ struct RunText {
     object["ranks"] = (.int(decision.ranks))
     object["step_seconds"] = (.array(report.stepSeconds.map { .double($0) }))
     object["median_step_seconds"] = (.double(report.medianStepSeconds))
+    object["step_core_share"] = (.array(report.coreShares.map { .double($0) }))
     object["predicted_step_seconds"] = (.double(predicted.step.value))
     // A run ends at a loss that is not finite; without a loss, or a label that counts, the list is empty.
     object["losses"] = (.array(report.losses.compactMap { $0.map { .double($0) } }))

@@ -26,9 +26,9 @@ struct CalibrationTimer {
     let end = MonotonicClock.now + seconds
     var times: [Double] = []
     while times.count < fewest || MonotonicClock.now < end {
-      let start = Self.threadTime()
+      let start = MonotonicClock.threadSeconds
       try work(times.count + 1)
-      times.append(Self.threadTime() - start)
+      times.append(MonotonicClock.threadSeconds - start)
     }
     // Nobody measures the next while others are still busy with this.
     return try merge(times)
@@ -64,12 +64,6 @@ struct CalibrationTimer {
     advance()
     return Timing(
       seconds: all.reduce(0) { $0 + $1[0] } / Double(all.count), spread: all.reduce(0) { $0 + $1[1] } / Double(all.count))
-  }
-
-  private static func threadTime() -> Double {
-    var time = timespec()
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
-    return Double(time.tv_sec) + 1e-9 * Double(time.tv_nsec)
   }
 }
 

@@ -8,7 +8,7 @@ extension CalibratedHardware.Machine {
   /// - Parameter load: the system's load before the measurements.
   package static func current(load: Double) throws(ExecutionError) -> Self {
     Self(
-      name: processorName() ?? "an unknown processor", cores: LocalHost.usableCores(), memoryBytes: memoryBytes(),
+      name: processorName() ?? "an unknown processor", cores: max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))), memoryBytes: memoryBytes(),
       blas: BLAS.configuration().split(separator: " ").prefix(2).joined(separator: " ") + ", kernel \(BLAS.kernelName())",
       mpi: try MPILibrary.version(), date: today(), load: load)
   }

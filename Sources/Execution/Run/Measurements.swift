@@ -10,6 +10,8 @@ struct Measurements {
   var peakResidentBytes = 0
   var peakBufferBytes = 0
   var parts: [StepParts] = []
+  /// For each step the processor time of the thread that computes.
+  var processorSeconds: [Double] = []
 
   init() {}
 
@@ -20,11 +22,12 @@ struct Measurements {
     peakBufferBytes = Int(numbers[2 * steps + 1])
     let rest = numbers[(2 * steps + 2)...]
     parts = (0..<steps).map { StepParts(rest.dropFirst($0 * StepParts.numberCount).prefix(StepParts.numberCount)) }
-    traffic = Traffic(rest.dropFirst(steps * StepParts.numberCount))
+    processorSeconds = Array(rest.dropFirst(steps * StepParts.numberCount).prefix(steps))
+    traffic = Traffic(rest.dropFirst(steps * (StepParts.numberCount + 1)))
   }
 
   var numbers: [Double] {
-    seconds + losses + [Double(peakResidentBytes), Double(peakBufferBytes)] + parts.flatMap(\.numbers) + traffic.numbers
+    seconds + losses + [Double(peakResidentBytes), Double(peakBufferBytes)] + parts.flatMap(\.numbers) + processorSeconds + traffic.numbers
   }
 }
 

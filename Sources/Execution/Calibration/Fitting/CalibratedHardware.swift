@@ -34,7 +34,7 @@ package enum CalibratedHardware {
     let device = DeviceKind(
       name: "cpu-core",
       source: "one core of \(machine.name): tpplan calibrate on \(busy); memory: the machine's, shared out among them; reserved: what a process takes",
-      peaks: [.init(precision: .fp32, rate: compute.peak)], memory: mebibytes(max(memory, overhead * 2)), reservedMemory: mebibytes(overhead),
+      peaks: [.init(precision: .fp32, rate: compute.peak)], memory: mebibytes(max(memory, overhead * 2), .down), reservedMemory: mebibytes(overhead),
       memoryBandwidth: compute.bandwidth, defaultPrecision: .fp32, launchOverhead: compute.launch, processOverhead: mebibytes(overhead),
       efficiency: compute.efficiency)
     let level: Level
@@ -58,5 +58,8 @@ package enum CalibratedHardware {
       groups: [.init(device: 0, devicesPerNode: nil, nodes: 1)], levels: [level], calibration: record)
   }
 
-  private static func mebibytes(_ bytes: Bytes) -> Bytes { Bytes((bytes.value / 1_048_576).rounded(.up) * 1_048_576) }
+  /// Whole ones.
+  private static func mebibytes(_ bytes: Bytes, _ rule: FloatingPointRoundingRule = .up) -> Bytes {
+    Bytes((bytes.value / 1_048_576).rounded(rule) * 1_048_576)
+  }
 }

@@ -39,7 +39,7 @@ struct CommunicationFit {
     let rates = kinds.indices.map { x[2 + $0] > 0 ? 1 / x[2 + $0] : 0 }
     let most = max(rates.max() ?? 0, 1e6)
     bandwidth = Bandwidth(rounded4(most))
-    (startup, latency) = (Seconds(rounded4(x[0])), Seconds(rounded4(x[1])))
+    (startup, latency) = (.microseconds(rounded4(x[0] * 1e6)), .microseconds(rounded4(x[1] * 1e6)))
     var patterns = PatternEfficiency.even
     for (kind, rate) in zip(kinds, rates) where rate > 0 { patterns[kind] = min(1, rounded4(rate / most)) }
     self.patterns = patterns

@@ -39,7 +39,7 @@ struct ComputeFit {
 
     self.peak = FLOPRate(rounded4(peak))
     bandwidth = Bandwidth(rounded4(most))
-    launch = Seconds(rounded4(measured.callSeconds))
+    launch = .microseconds(rounded4(measured.callSeconds * 1e6))
     func fraction(_ rate: Double, of whole: Double) -> Double { min(1, rounded4(rate / whole)) }
     efficiency = KernelEfficiency(
       gemm: fraction(asymptote, of: peak), gemmHalfDepth: halves[0], gemmHalfRows: halves[1], gemmHalfColumns: halves[2],
