@@ -25,7 +25,7 @@ package struct AxisPlacement: Hashable, Sendable {
     /// Once per collective.
     package let startup: Seconds
     /// What each kind of communication reaches of these rates.
-    package let patterns: PatternEfficiency
+    package var patterns = PatternEfficiency.even
   }
 
   /// True if the groups lie unevenly on the levels (7 devices on nodes of 4, say): then one step, at the outermost level that

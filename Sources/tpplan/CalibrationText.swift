@@ -40,7 +40,8 @@ struct CalibrationText {
     if let hidden = record.hidden { lines.append("  hidden         \(percent(hidden)) of a message's time, behind a product") }
     lines.append("  process        \(device.processOverhead) beside tensors")
     lines.append(
-      "  spread         quartiles of a measurement \(percent(record.spread)) apart; system load \(rounded(record.load)) before, \(Seconds(seconds)) in all")
+      "  spread         quartiles of a measurement \(percent(record.spread)) apart; system load \(rounded(record.load)) before, \(Seconds(seconds)) in all"
+    )
     lines.append("  hardware       \(output)")
     return lines
   }

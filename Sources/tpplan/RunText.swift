@@ -79,7 +79,8 @@ struct RunText {
     let shares = report.coreShares.isEmpty ? [] : Array(report.coreShares[report.timedSteps])
     if let least = shares.min(), least < 0.9 {
       lines.append(
-        "  disturbed    a rank had its core for only \(Int(100 * least)) % of a step: other processes, or more ranks than cores, make measured times longer")
+        "  disturbed    a rank had its core for only \(Int(100 * least)) % of a step: other processes, or more ranks than cores, make measured times longer"
+      )
     }
     let resident = report.peakResidentBytes.map { Bytes($0).description }.joined(separator: ", ")
     let tensors = report.peakBufferBytes.max().map { "at most \(Bytes($0)) of tensors; " } ?? ""

@@ -20,7 +20,8 @@ package struct CalibrationRun {
     // Before anything else takes memory.
     let processBytes = try processBytes(world)
     let arena = try CalibrationArena(bytes: arenaBytes(ranks: world.size, isQuick: isQuick))
-    let total = Double(Self.productCases(isQuick).count + attentionCases(isQuick).count * 2 + streamCount(isQuick) + communicationCount(world, isQuick))
+    let total = Double(
+      Self.productCases(isQuick).count + attentionCases(isQuick).count * 2 + streamCount(isQuick) + communicationCount(world, isQuick))
     var done = 0.0
     let timer = CalibrationTimer(world: world, seconds: isQuick ? 0.03 : 0.2, fewest: isQuick ? 3 : 5) {
       done += 1

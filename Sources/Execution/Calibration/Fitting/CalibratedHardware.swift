@@ -33,7 +33,8 @@ package enum CalibratedHardware {
     let memory = Bytes(machine.memoryBytes / max(ranks, 1))
     let device = DeviceKind(
       name: "cpu-core",
-      source: "one core of \(machine.name): tpplan calibrate on \(busy); memory: the machine's, shared out among them; reserved: what a process takes",
+      source:
+        "one core of \(machine.name): tpplan calibrate on \(busy); memory: the machine's, shared out among them; reserved: what a process takes",
       peaks: [.init(precision: .fp32, rate: compute.peak)], memory: mebibytes(max(memory, overhead * 2), .down), reservedMemory: mebibytes(overhead),
       memoryBandwidth: compute.bandwidth, defaultPrecision: .fp32, launchOverhead: compute.launch, processOverhead: mebibytes(overhead),
       efficiency: compute.efficiency)
