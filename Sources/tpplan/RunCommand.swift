@@ -26,8 +26,8 @@ struct RunCommand: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       "Steps; each takes the same global batch.",
-      discussion: "Each step's time and loss are printed. The measured time, which is compared with the predicted one, is that of the only step, or "
-        + "the mean of two. Of three or more it is the median without the first two, which warm up."))
+      discussion: "Each step's time and loss are printed. The measured time, which is compared with the predicted one, is the median of the steps "
+        + "that count: all of one or two, and of three or more those after the first two, which warm up."))
   var steps = 1
   @Option(help: "Folder, safetensors file or index to read weights from (default: generated from the seed).")
   var weights: String?

@@ -45,12 +45,15 @@ package struct CalibrationRun {
 
   /// What a rank has resident once MPI, the BLAS library and the memory that sums go through are in use: the largest of all ranks.
   private static func processBytes(_ world: Communicator) throws(ExecutionError) -> Double {
-    let size = 512
-    let values = UnsafeMutablePointer<Float>.allocate(capacity: 3 * size * size)
-    values.initialize(repeating: 0.5, count: 3 * size * size)
-    // A product of the largest size has the library touch all of its buffers.
-    BLAS.gemm(.no, .yes, m: size, n: size, k: size, a: values, lda: size, b: values + size * size, ldb: size, c: values + 2 * size * size, ldc: size)
-    try world.allReduce(values, count: size * size)
+    let (m, n, k) = (128, 16384, 1024)
+    let sizes = [m * k, k * n, m * n]
+    let values = UnsafeMutablePointer<Float>.allocate(capacity: sizes.reduce(0, +))
+    values.initialize(repeating: 0.5, count: sizes.reduce(0, +))
+    let (x, w, y) = (values, values + sizes[0], values + sizes[0] + sizes[1])
+    // The library packs its operands into buffers of its own, and touches more of them the wider and deeper a product is.
+    BLAS.gemm(.no, .no, m: m, n: n, k: k, a: x, lda: k, b: w, ldb: n, c: y, ldc: n)
+    BLAS.gemm(.yes, .no, m: k, n: n, k: m, a: x, lda: k, b: y, ldb: n, c: w, ldc: n)
+    try world.allReduce(y, count: m * n)
     values.deallocate()
     return try world.shareNumbers([Double(ProcessMemory.residentBytes)]).map { $0[0] }.max() ?? 0
   }

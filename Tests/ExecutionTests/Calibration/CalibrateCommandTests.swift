@@ -57,6 +57,33 @@ extension MPIRuns {
       let search = try tpplan("search", model, hardware, "--devices", "2", "--batch", "2", "--seq", "16", "-o", plan)
       #expect(search.status == 0, "\(search.output)")
       #expect(try PlanFile.read(plan).hardware == file)
+
+      // A run on it says where its time went, and what a process was expected to have.
+      let single = try tpplan("search", model, hardware, "--devices", "1", "--batch", "2", "--seq", "16", "-o", plan)
+      #expect(single.status == 0, "\(single.output)")
+      let run = try tpplan("run", plan, "--format", "json")
+      let json = try JSON(parsing: Array(run.output.utf8), file: "run")
+      guard case .array(let stages)? = json["parts"], case .array(let ranks)? = stages[0]["measured"], case .object(let parts) = ranks[0],
+        case .array(let steps)? = json["step_seconds"]
+      else { throw Unreadable(text: run.output) }
+      let seconds = try parts.members.filter { $0.key != "collectives_seconds" }.map { try number($0.value) }
+      // The parts are cut out of the step.
+      #expect(try seconds.reduce(0, +) <= number(steps[0]) && seconds.contains { $0 > 0 })
+      #expect(try number(json["step_core_share"].flatMap { if case .array(let all) = $0 { all[0] } else { nil } }) <= 1)
+      guard case .array(let resident)? = json["predicted_rss_bytes"] else { throw Unreadable(text: run.output) }
+      #expect(try number(resident[0]) > device.processOverhead.value)
+    }
+
+    private struct Unreadable: Error {
+      let text: String
+    }
+
+    private func number(_ json: JSON?) throws -> Double {
+      switch json {
+      case .int(let value): return Double(value)
+      case .double(let value): return value
+      default: throw Unreadable(text: "\(String(describing: json)) is no number")
+      }
     }
 
     @Test("Usage errors are told before anything is measured")
