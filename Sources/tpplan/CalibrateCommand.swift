@@ -60,6 +60,9 @@ struct CalibrateCommand: ParsableCommand {
   }
 
   private func runRank(_ process: borrowing MPIProcess) throws -> Int32 {
+    if let ranks, ranks != process.size {
+      throw UsageError("--ranks \(ranks): mpirun has started \(process.size); leave --ranks out, or start tpplan without mpirun")
+    }
     let load = CalibratedHardware.Machine.currentLoad()
     let isFirst = process.rank == 0
     let start = ContinuousClock.now
