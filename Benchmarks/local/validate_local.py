@@ -7,7 +7,8 @@ Writes plans, the calibrated hardware file and every figure under build/local; e
 
 A step counts where every rank had its core for 97 % of it: on a machine that other work shares, what other processes took is no error of the
 prediction. A plan is run again, after a wait for a quieter moment, until two steps count; one for which that never comes is listed as disturbed, and
-left out of the figures.
+left out of the figures. For every plan the processor time stands beside: of a step's ranks the one that got least, in the step that took least. Without
+others it is the step's time; with them it is the nearest to it that can be had.
 """
 import argparse
 import datetime
@@ -115,6 +116,7 @@ def measure(tpplan, path, steps, patience):
             break
     is_disturbed = len(counted) < 2
     report["seconds"] = max(seen)[1] if is_disturbed else statistics.median(counted)
+    report["processor"] = min(share * seconds for share, seconds in seen)
     report["share"], report["counted"], report["disturbed"] = max(seen)[0], len(counted), is_disturbed
     return report
 
@@ -174,7 +176,7 @@ def main():
             else:
                 report = measure(tpplan, path, arguments.steps, arguments.patience)
                 row |= {"predicted": report["predicted_step_seconds"], "seconds": report["seconds"], "counted": report["counted"],
-                        "disturbed": report["disturbed"], "share": report["share"], "parts": report["parts"],
+                        "disturbed": report["disturbed"], "share": report["share"], "processor": report["processor"], "parts": report["parts"],
                         "rss": max(report["peak_rss_bytes"]), "predicted_rss": max(report["predicted_rss_bytes"]),
                         "tensors": max(report["peak_tensor_bytes"])}
                 note(f"{model}, {name}, {mode}: predicted {row['predicted']:.3f} s, measured {row['seconds']:.3f} s "
@@ -194,15 +196,17 @@ def summary(rows, record):
              f"`make validate-local`, {datetime.date.today()}: {record['machine']}, {record['cores']} cores, {record['blas']}, {record['mpi']};"
              f" calibrated on {record['ranks']} ranks at once, system load {record['load']:.2g} before.", "",
              "The step time is the median of the steps in which every rank had its core for 97 % of the time; `steps` says how many those are. Memory is",
-             "that of the rank with most: the plan's, and what calibration found a process to have beside its tensors, against the peak resident size.", "",
-             "| model | plan | mode | ranks | predicted | measured | error | steps | memory predicted | measured | error |",
-             "|---|---|---|---|---|---|---|---|---|---|---|"]
+             "that of the rank with most: the plan's, and what calibration found a process to have beside its tensors, against the peak resident size.",
+             "`processor` is the processor time of the rank that had least, in the step that took least: what is left of the measured time where other processes",
+             "take the cores.", "",
+             "| model | plan | mode | ranks | predicted | measured | error | steps | processor | error | memory predicted | measured | error |",
+             "|---|---|---|---|---|---|---|---|---|---|---|---|---|"]
     timed = [row for row in rows if "rss" in row]
     for row in timed:
         lines.append(
             f"| {row['model']} | {row['plan']} | {row['mode']} | {row['ranks']} | {row['predicted']:.3f} s | {row['seconds']:.3f} s | "
             + ("disturbed" if row["disturbed"] else f"{row['predicted'] / row['seconds'] - 1:+.1%}")
-            + f" | {row['counted']} | {row['predicted_rss'] / 2**20:.0f} MiB | {row['rss'] / 2**20:.0f} MiB | {row['predicted_rss'] / row['rss'] - 1:+.1%} |")
+            + f" | {row['counted']} | {row['processor']:.3f} s | {row['predicted'] / row['processor'] - 1:+.1%} | {row['predicted_rss'] / 2**20:.0f} MiB | {row['rss'] / 2**20:.0f} MiB | {row['predicted_rss'] / row['rss'] - 1:+.1%} |")
     quiet = [row for row in timed if not row["disturbed"]]
     figures, is_met = [], len(quiet) >= 24
 
@@ -216,6 +220,10 @@ def summary(rows, record):
         p95 = errors[min(len(errors) - 1, max(0, -(-95 * len(errors) // 100) - 1))]
         figure("step time, median error", statistics.median(errors), "10 %", statistics.median(errors) <= BARS["median"])
         figure("step time, 95th percentile", p95, "25 %", p95 <= BARS["p95"])
+    processor = sorted(abs(row["predicted"] / row["processor"] - 1) for row in timed)
+    if processor:
+        figure("predicted step against processor time, median error, all plans", statistics.median(processor), "", True)
+        figure("predicted step against processor time, worst error, all plans", processor[-1], "", True)
     for model in MODELS:
         for ranks in (1, 2):
             group = [row for row in quiet if row["model"] == model and row["ranks"] == ranks]
