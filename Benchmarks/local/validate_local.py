@@ -178,6 +178,7 @@ def main():
                 row |= {"predicted": report["predicted_step_seconds"], "seconds": report["seconds"], "counted": report["counted"],
                         "disturbed": report["disturbed"], "share": report["share"], "processor": report["processor"], "parts": report["parts"],
                         "rss": max(report["peak_rss_bytes"]), "predicted_rss": max(report["predicted_rss_bytes"]),
+                        "program_rss": max(report["program_rss_bytes"]),
                         "tensors": max(report["peak_tensor_bytes"])}
                 note(f"{model}, {name}, {mode}: predicted {row['predicted']:.3f} s, measured {row['seconds']:.3f} s "
                      f"({row['predicted'] / row['seconds'] - 1:+.1%}){', disturbed' if row['disturbed'] else ''}")
@@ -196,17 +197,19 @@ def summary(rows, record):
              f"`make validate-local`, {datetime.date.today()}: {record['machine']}, {record['cores']} cores, {record['blas']}, {record['mpi']};"
              f" calibrated on {record['ranks']} ranks at once, system load {record['load']:.2g} before.", "",
              "The step time is the median of the steps in which every rank had its core for 97 % of the time; `steps` says how many those are. Memory is",
-             "that of the rank with most: the plan's, and what calibration found a process to have beside its tensors, against the peak resident size.",
+             "that of the rank with most: the plan's, and what calibration found a process to have beside its tensors, against the peak resident size; `program` is what the",
+             "executor's blocks take by the program on paper, and the same process.",
              "`processor` is the processor time of the rank that had least, in the step that took least: what is left of the measured time where other processes",
              "take the cores.", "",
-             "| model | plan | mode | ranks | predicted | measured | error | steps | processor | error | memory predicted | measured | error |",
-             "|---|---|---|---|---|---|---|---|---|---|---|---|---|"]
+             "| model | plan | mode | ranks | predicted | measured | error | steps | processor | error | memory, plan | measured | error | program | error |",
+             "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"]
     timed = [row for row in rows if "rss" in row]
     for row in timed:
         lines.append(
             f"| {row['model']} | {row['plan']} | {row['mode']} | {row['ranks']} | {row['predicted']:.3f} s | {row['seconds']:.3f} s | "
             + ("disturbed" if row["disturbed"] else f"{row['predicted'] / row['seconds'] - 1:+.1%}")
-            + f" | {row['counted']} | {row['processor']:.3f} s | {row['predicted'] / row['processor'] - 1:+.1%} | {row['predicted_rss'] / 2**20:.0f} MiB | {row['rss'] / 2**20:.0f} MiB | {row['predicted_rss'] / row['rss'] - 1:+.1%} |")
+            + f" | {row['counted']} | {row['processor']:.3f} s | {row['predicted'] / row['processor'] - 1:+.1%} | {row['predicted_rss'] / 2**20:.0f} MiB | {row['rss'] / 2**20:.0f} MiB | {row['predicted_rss'] / row['rss'] - 1:+.1%} "
+            + f"| {row['program_rss'] / 2**20:.0f} MiB | {row['program_rss'] / row['rss'] - 1:+.1%} |")
     quiet = [row for row in timed if not row["disturbed"]]
     figures, is_met = [], len(quiet) >= 24
 
@@ -241,6 +244,9 @@ def summary(rows, record):
     if memory:
         figure("peak memory, median error", statistics.median(memory), "", True)
         figure("peak memory, worst error", memory[-1], "5 %", memory[-1] <= BARS["memory"])
+    programs = sorted(abs(row["program_rss"] / row["rss"] - 1) for row in timed)
+    if programs:
+        figure("peak memory by the program on paper, worst error", programs[-1], "", True)
     lines += ["", f"{len(quiet)} plans are compared, {len(timed) - len(quiet)} were disturbed by other processes all the time.", "",
               "| figure | value | bar | met |", "|---|---|---|---|", *figures]
     more = [row for row in rows if "rss" not in row]

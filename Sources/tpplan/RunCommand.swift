@@ -68,10 +68,7 @@ struct RunCommand: ParsableCommand {
       ranks: plan.decision.ranks, threadsPerRank: threads, hostfile: hostfile, arguments: Array(CommandLine.arguments.dropFirst()),
       environment: BLASEnvironment.variables(kernel: BLAS.kernelName(), threads: threads))
     try launcher.checkHostfile()
-    try RunMemory(
-      decision: decision, hyperparameters: hyperparameters(of: decision), steps: steps, collectsOutputs: outputs != nil,
-      verification: verify ? decision.onOneRank() : nil
-    ).check(hostfile: hostfile)
+    try memory(of: decision).check(hostfile: hostfile)
     let outcome = try launcher.run()
     if let message = outcome.message { note("tpplan: \(message)") }
     throw ExitCode(outcome.exitCode)
@@ -86,6 +83,12 @@ struct RunCommand: ParsableCommand {
     }
     decision.job.mode = .forward
     return decision
+  }
+
+  private func memory(of decision: Decision) -> RunMemory {
+    RunMemory(
+      decision: decision, hyperparameters: hyperparameters(of: decision), steps: steps, collectsOutputs: outputs != nil,
+      verification: verify ? decision.onOneRank() : nil)
   }
 
   private func hyperparameters(of decision: Decision) -> Hyperparameters {
@@ -125,7 +128,9 @@ struct RunCommand: ParsableCommand {
     let cluster = try plan.hardware.cluster(devices: decision.ranks)
     let predicted = try Planner.predict(decision, on: cluster)
     let overheads = (0..<decision.ranks).map { cluster.kinds[cluster.kindOfDevice[$0]].processOverhead }
-    let text = RunText(decision: decision, report: report, predicted: predicted, overheads: overheads, kernel: BLAS.kernelName(), outputs: outputs)
+    let text = RunText(
+      decision: decision, report: report, predicted: predicted, overheads: overheads, owned: memory(of: decision).ownedBytes(),
+      kernel: BLAS.kernelName(), outputs: outputs)
     switch format {
     case .text:
       print(text.lines.joined(separator: "\n"))

@@ -15,6 +15,8 @@ struct RunText {
   let predicted: Prediction
   /// Of each rank, what its process has resident beside tensors, by the hardware file; zero where it does not say.
   let overheads: [Bytes]
+  /// Of each rank, what the executor's blocks take of the system, by the program on paper.
+  let owned: [Int]
   let kernel: String
   let outputs: String?
 
@@ -24,6 +26,12 @@ struct RunText {
   private var predictedResident: [Bytes]? {
     guard overheads.count == decision.ranks, overheads.allSatisfy({ $0 > .zero }) else { return nil }
     return (0..<decision.ranks).map { overheads[$0] + predicted.memory(ofGroup: decision.group(ofRank: $0)).total }
+  }
+
+  /// The same from the program on paper, with the blocks that the executor keeps for later.
+  private var programResident: [Bytes]? {
+    guard overheads.count == decision.ranks, overheads.allSatisfy({ $0 > .zero }), owned.count == decision.ranks else { return nil }
+    return zip(overheads, owned).map { $0 + Bytes($1) }
   }
 
   private var medianSeconds: Seconds { Seconds(report.medianStepSeconds) }
@@ -86,7 +94,7 @@ struct RunText {
     let tensors = report.peakBufferBytes.max().map { "at most \(Bytes($0)) of tensors; " } ?? ""
     let kept = report.verification == nil ? "" : " (all results of step 0 kept)"
     lines.append("  memory       predicted \(predicted.memory) of tensors   measured \(tensors)\(resident) resident per rank\(kept)")
-    if let predictedResident, let most = zip(report.peakResidentBytes, predictedResident).max(by: { $0.0 < $1.0 }), report.verification == nil {
+    if let programResident, let most = zip(report.peakResidentBytes, programResident).max(by: { $0.0 < $1.0 }), report.verification == nil {
       let overhead = overheads.max() ?? .zero
       lines.append(
         "  resident     predicted \(most.1), \(overhead) of it the process itself   measured \(Bytes(most.0))   ratio "
@@ -137,6 +145,7 @@ struct RunText {
     object["peak_rss_bytes"] = (.array(report.peakResidentBytes.map { .int($0) }))
     object["peak_tensor_bytes"] = (.array(report.peakBufferBytes.map { .int($0) }))
     object["predicted_rss_bytes"] = predictedResident.map { .array($0.map { .double($0.value) }) }
+    object["program_rss_bytes"] = programResident.map { .array($0.map { .double($0.value) }) }
     object["parts"] = parts.json
     object["predicted_memory_bytes"] = (.double(predicted.memory.value))
     object["blas_kernel"] = (.string(kernel))
