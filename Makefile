@@ -6,7 +6,7 @@ SWIFT ?= swift
 FLAGS = $(if $(STRICT),-Xswiftc -warnings-as-errors)
 SOURCES := Package.swift Sources Tests Benchmarks
 
-.PHONY: help demo test check build dependencies format lint ranks plans check-lp test-real differential bench-torch bench-solve bench-known bench-search validate-local clean
+.PHONY: help demo test check build dependencies format lint ranks plans accuracy check-lp test-real differential bench-torch bench-solve bench-known bench-search validate-local clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\): *[a-z ]*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -38,6 +38,9 @@ ranks: build  ## search and run small models on 1, 2, 4 and 8 ranks, each verifi
 
 plans: build  ## search the plans in plans/ again and compare byte for byte (TPPLAN_RECORD=1 writes them)
 	scripts/check-plans
+
+accuracy: build  ## price all measured steps, with each set left out of the fits in turn, and write Documentation/accuracy.md and its picture
+	scripts/document-accuracy
 
 check-lp: build  ## what --write-lp writes, solved by HiGHS (fetched from the package index), beside the search
 	scripts/check-lp

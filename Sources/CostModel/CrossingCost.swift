@@ -38,7 +38,7 @@ package final class CrossingCost {
 
   /// Gradients of a tied parameter both ways at once, between the layouts in which both sides hold it: the way that takes longer.
   package func exchange(_ tensor: TensorID, _ own: Layout, _ other: Layout) -> (bytes: Bytes, time: Seconds) {
-    let size = source.precision.gradientBytes
+    let size = source.gradientBytesSent
     let there = forward(tensor, from: own, to: other, bytesPerElement: size)
     let back = backward(tensor, from: other, to: own, bytesPerElement: size)
     return there.time < back.time ? back : there

@@ -37,6 +37,11 @@ package struct DeviceRates: Hashable, Sendable {
     paced(max(work / FLOPRate(peak.value * efficiency.gemm(rows: rows, columns: columns, depth: depth)), bytes / memory) + launch)
   }
 
+  /// A product of which only the inner extent is known to be short.
+  package func product(_ work: FLOPs, depth: Double, moving bytes: Bytes) -> Seconds {
+    product(work, rows: .infinity, columns: .infinity, depth: depth, moving: bytes)
+  }
+
   /// Blocked attention.
   package func attention(_ work: FLOPs, isBackward: Bool = false, moving bytes: Bytes) -> Seconds {
     let rate = FLOPRate(peak.value * (isBackward ? efficiency.attentionBackward : efficiency.attention))

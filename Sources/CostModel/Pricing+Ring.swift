@@ -4,22 +4,6 @@ import ModelGraph
 import Quantities
 import Strategies
 
-/// A block of attention: some queries with some keys, all of whose scores are computed.
-struct AttentionBlock {
-  let work: FLOPs
-  /// Operands and result.
-  let moving: Bytes
-  let result: Bytes
-
-  /// - Parameter share: the part of the scores that a causal mask leaves.
-  func forward(_ rates: DeviceRates, share: Double) -> Seconds { rates.attention(work * share, moving: moving) }
-
-  /// Two products forward (QKᵀ, PV), five backward (QKᵀ again, dV, dP, dQ, dK): Dao 2023, FlashAttention-2, §3.
-  func backward(_ rates: DeviceRates, share: Double) -> Seconds {
-    rates.attention(work * share * 2.5, isBackward: true, moving: (moving + result) * 2)
-  }
-}
-
 extension Pricing {
   /// Attention around a ring (Liu et al. 2023, §3): p steps, each with the keys and values of another rank, while those of the next step arrive.
   ///

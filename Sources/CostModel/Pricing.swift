@@ -165,6 +165,14 @@ package final class Pricing: Sendable {
     bytes(tensor, layout, bytesPerElement: model.tensors[tensor].isKeptAsLogits ? 4 : nil)
   }
 
+  /// Memory for operands that backward gathers again, while an operator reads them: of those that it reads in a layout that may be a gathered one.
+  package func regathered(_ operands: [TensorID], at positions: [Int], _ strategy: Strategy) -> Bytes {
+    positions.reduce(.zero) { sum, position in
+      let layout = strategy.operands[position].forward
+      return layout.parts(gatheredOn: mesh) > 1 ? sum + bytes(operands[position], layout) : sum
+    }
+  }
+
   /// What one strategy of an operator costs, without its weights.
   package func cost(_ op: OperatorID, _ strategy: Strategy) -> OperatorCost {
     if uneven != nil, !kinds.isEmpty { return OperatorCost(slowest: kinds.map { $0.cost(op, strategy) }) }
@@ -183,6 +191,8 @@ package final class Pricing: Sendable {
     var cost = OperatorCost(
       forward: .zero, backward: .zero, interior: .zero, extras: .zero, transient: .zero)
 
+    var keepsScores = false
+
     func operandBytes(_ position: Int) -> Bytes { bytes(own.operands[position], strategy.operands[position].forward) }
     let resultBytes = bytes(own.result, strategy.result)
     let moved = own.operands.indices.reduce(resultBytes) { $0 + operandBytes($1) }
@@ -198,13 +208,23 @@ package final class Pricing: Sendable {
         if own.wanted[0] { cost.backward += rates.product(work, rows: rows, columns: depth, depth: columns, moving: moved) }
         if own.wanted[1] { cost.backward += rates.product(work, rows: depth, columns: columns, depth: rows, moving: moved) }
       }
-    case .attention(let causal, let samples, let queries, let keys, let depth):
-      let work = FLOPs(4 * product(samples, share) * local[queries] * local[keys] * local[depth])
-      let block = AttentionBlock(work: work, moving: moved, result: resultBytes)
+    case .attention(let attention):
+      let scores = product(attention.samples, share) * local[attention.queries] * local[attention.keys]
+      let block = AttentionBlock(work: FLOPs(4 * scores * local[attention.depth]), moving: moved, result: resultBytes)
       if let ring = rule.ring, strategy.meshSet(on: ring.axis) != 0 {
-        price(ring, of: op, strategy, block, isCausal: causal, queries: queries, into: &cost)
+        price(ring, of: op, strategy, block, isCausal: attention.isCausal, queries: attention.queries, into: &cost)
+      } else if job.software.attention == .unfused {
+        keepsScores = true
+        price(
+          ScoreMatrix(
+            count: scores, bytesPerElement: precision.elementBytes, drops: job.mode == .train && attention.drops, moving: moved,
+            extents: (
+              queries: extent([attention.queries], rule, local), keys: extent([attention.keys], rule, local), depth: local[attention.depth]
+            )), trains: trains, into: &cost)
       } else {
-        let share = causal ? min(1, causalShare(of: op, queries: queries, strategy) + rates.maskWaste(keys: local[keys])) : 1
+        let share =
+          attention.isCausal
+          ? min(1, causalShare(of: op, queries: attention.queries, strategy) + rates.maskWaste(keys: local[attention.keys])) : 1
         cost.forward = block.forward(rates, share: share)
         if trains { cost.backward = block.backward(rates, share: share) }
       }
@@ -223,6 +243,12 @@ package final class Pricing: Sendable {
     case .gather:
       cost.forward = rates.stream(resultBytes * 2)
       if trains { cost.backward = rates.stream(resultBytes * 3) }
+    case .crossEntropy:
+      let passes = CrossEntropyPasses(precision, job.software.crossEntropy)
+      let logits = operandBytes(0).value / Double(elementBytes(own.operands[0]))
+      let exponentials = exponentials(of: op, local)
+      cost.forward = rates.stream(Bytes(logits * passes.forward), exponentials: exponentials.forward * share)
+      if trains { cost.backward = rates.stream(Bytes(logits * passes.backward), exponentials: exponentials.backward * share) }
     case .free: break
     }
 
@@ -237,7 +263,8 @@ package final class Pricing: Sendable {
         cost.backward += time * interior.backwardCount
       }
     }
-    if trains {
+    // Statistics of a softmax are kept in place of its scores.
+    if trains, !keepsScores {
       for extra in rule.keepsExtra { cost.extras += Bytes(product(extra.spans, share * Double(extra.bytesPerElement))) }
     }
     cost.transient += resultBytes

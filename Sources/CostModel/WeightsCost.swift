@@ -72,19 +72,27 @@ extension Pricing {
       func held(_ level: ZeROStage) -> Double { zero >= level ? shard : count }
       let state = precision.masterBytes + (job.optimizer == .adamw ? 8 : 0)
       cost.weights += Bytes(held(.weights) * Double(precision.elementBytes))
-      cost.gradients += Bytes(held(.gradients) * Double(precision.gradientBytes))
+      cost.gradients += Bytes(held(.gradients) * Double(gradientBytesHeld))
       cost.optimizerState += Bytes(held(.optimizer) * Double(state))
       // The optimizer reads the gradient and its state, and writes state and weight.
       cost.update += update(Bytes(held(.optimizer) * Double(precision.gradientBytes + 2 * state + 2 * precision.elementBytes)))
       guard axes != 0 else { continue }
       let whole = Bytes(count * Double(precision.elementBytes))
-      let gradient = Bytes(count * Double(precision.gradientBytes))
+      let gradient = Bytes(count * Double(gradientBytesSent))
+      // What the weight's own products hide, in each pass.
+      var (hiddenForward, hiddenBackward) = job.software.overlap == .weights ? products(on: position, of: op, use) : (.zero, .zero)
+      func exposed(_ time: Seconds, behind hidden: inout Seconds) -> Seconds {
+        let part = min(time, hidden)
+        hidden = hidden - part
+        return time - part
+      }
       func add(_ kind: CollectiveKind, _ bytes: Bytes, _ occasion: WeightsCost.Occasion) {
         let time = collective(kind, bytes: bytes, over: axes)
         switch occasion {
-        case .forward: cost.forward += time
-        case .backward: cost.backward += time
-        case .beforeUpdate, .afterUpdate: cost.gradientSync += time
+        case .forward: cost.forward += exposed(time, behind: &hiddenForward)
+        case .backward: cost.backward += exposed(time, behind: &hiddenBackward)
+        case .beforeUpdate: cost.gradientSync += exposed(time, behind: &hiddenBackward)
+        case .afterUpdate: cost.gradientSync += exposed(time, behind: &hiddenForward)
         }
         if listsCollectives {
           cost.collectives.append(
@@ -108,5 +116,33 @@ extension Pricing {
       }
     }
     return cost
+  }
+
+  private var gradientBytesHeld: Int {
+    switch job.software.gradients {
+    case .accumulated: precision.gradientBytes
+    case .working: precision.elementBytes
+    case .both: precision.gradientBytes + (precision.isMixed ? precision.elementBytes : 0)
+    }
+  }
+
+  /// Of a gradient's element when it is summed over replicas.
+  package var gradientBytesSent: Int { job.software.gradients == .working ? precision.elementBytes : precision.gradientBytes }
+
+  /// The time of a micro-batch's products on a weight: one forward; backward one for each gradient that is wanted. What follows from the weight's use
+  /// alone, so that all strategies with one use agree: each rank has the tokens that the mesh axes on which the gradient is partial leave it. For a
+  /// lower bound the most that it can be: with nothing shared out further.
+  private func products(on position: Int, of op: OperatorID, _ use: Strategy.Use) -> (forward: Seconds, backward: Seconds) {
+    let rule = rules[op]
+    guard case .product(let batch, let m, let n, let k) = rule.work, position == 1 else { return (.zero, .zero) }
+    let own = rule.operands[position]
+    let tokens = (batch + m + n + k).filter { !own.contains($0) }.reduce(1.0) { $0 * Double(rule.iteration[$1].extent) }
+    let sharing = sharers == nil ? use.gradient.partialAxes.reduce(1.0) { $0 * Double(mesh[$1]) } : 1
+    let weight = shape(graph.operators[op].operands[position])
+    let count = sharers == nil ? largestCount(weight, use.forward) : weight.reduce(1.0) { $0 * Double($1) }
+    let depth = k.reduce(1.0) { $0 * Double(rule.iteration[$1].extent) }
+    let one = rates.product(FLOPs(2 * count * tokens / sharing), depth: depth, moving: .zero)
+    let wanted = graph.operators[op].operands.count { needsGradient[$0] }
+    return (one, one * Double(wanted))
   }
 }

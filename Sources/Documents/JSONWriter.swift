@@ -22,12 +22,21 @@ extension JSON {
 
   package var prettyText: String { String(decoding: prettyBytes, as: UTF8.self) }
 
+  /// As `prettyBytes`, but with keys where they stand: for a file of a person's that is written again with a few values changed.
+  package var prettyBytesInOrder: [UInt8] {
+    var writer = JSONWriter(sortsKeys: false)
+    writer.pretty(self, indent: 0)
+    writer.append("\n")
+    return writer.output
+  }
+
   /// SHA-256 of the canonical bytes, in hexadecimal.
   package var sha256: String { SHA256.hexadecimal(of: canonicalBytes) }
 }
 
 private struct JSONWriter {
   var output: [UInt8] = []
+  var sortsKeys = true
   /// A leaf container up to this many columns, indent included, stays on one line.
   private static let lineLength = 110
 
@@ -49,7 +58,7 @@ private struct JSONWriter {
       append("]")
     case .object(let object):
       append("{")
-      for (i, member) in object.sortedMembers.enumerated() {
+      for (i, member) in (sortsKeys ? object.sortedMembers : object.members).enumerated() {
         if i > 0 { append(separator) }
         string(member.key)
         append(colon)
@@ -61,7 +70,7 @@ private struct JSONWriter {
 
   mutating func pretty(_ value: JSON, indent: Int) {
     if value.isLeaf {
-      var line = JSONWriter()
+      var line = JSONWriter(sortsKeys: sortsKeys)
       line.compact(value, separator: ", ", colon: ": ")
       if !value.isContainer || (indent > 0 && indent + line.output.count <= Self.lineLength) || line.output.count == 2 {
         output += line.output
@@ -79,7 +88,7 @@ private struct JSONWriter {
       append("\n" + String(repeating: " ", count: indent) + "]")
     case .object(let object):
       append("{")
-      for (i, member) in object.sortedMembers.enumerated() {
+      for (i, member) in (sortsKeys ? object.sortedMembers : object.members).enumerated() {
         append(i > 0 ? "," + inner : inner)
         string(member.key)
         append(": ")

@@ -41,6 +41,13 @@ package struct Node: Sendable {
     return number
   }
 
+  /// From 0 to below 1.
+  package func probability() throws(DocumentError) -> Double {
+    let value = try double()
+    guard value >= 0, value < 1 else { throw invalid(expected: "a probability from 0 to below 1") }
+    return value
+  }
+
   /// One of an enumeration's raw values.
   package func choice<Choice: RawRepresentable<String> & CaseIterable>(of type: Choice.Type) throws(DocumentError) -> Choice {
     if case .string(let text) = value, let choice = Choice(rawValue: text) { return choice }

@@ -91,13 +91,15 @@ package struct KernelEfficiency: Hashable, Sendable {
   package let optimizer: Double
   /// What the host takes to hand over one operator's kernels: while it does so the device works on the one before, but it gets none sooner.
   package let dispatch: Seconds
-  /// Where the constants come from: what was measured, or the rows they were fitted on.
+  /// Where the constants come from: what was measured, or assumed.
   package let source: String?
+  /// Which of them were fitted, on what, and what they are without.
+  package let fit: FitRecord?
 
   package init(
     gemm: Double, gemmHalfDepth: Double, gemmHalfRows: Double = 0, gemmHalfColumns: Double = 0, attention: Double, attentionBackward: Double? = nil,
     attentionBlock: Double = 0, exponentials: Double = .infinity, memory: Double, optimizer: Double? = nil, dispatch: Seconds = .zero,
-    source: String?
+    source: String?, fit: FitRecord? = nil
   ) {
     self.gemm = gemm
     self.gemmHalfDepth = gemmHalfDepth
@@ -111,6 +113,7 @@ package struct KernelEfficiency: Hashable, Sendable {
     self.optimizer = optimizer ?? memory
     self.dispatch = dispatch
     self.source = source
+    self.fit = fit
   }
 
   /// The fraction of the peak rate that a product with inner extent `k` reaches: e∞ · k / (k + k½).

@@ -75,7 +75,7 @@ extension KernelEfficiency {
   init(decoding node: Node) throws(DocumentError) {
     let o = try node.object(keys: [
       "gemm", "gemm_half_depth", "gemm_half_rows", "gemm_half_columns", "attention", "attention_backward", "attention_block", "exponentials_Gops",
-      "memory", "optimizer", "dispatch_us", "source",
+      "memory", "optimizer", "dispatch_us", "unfitted", "fitted_on", "source",
     ])
     gemm = try o.double("gemm", .fraction)
     gemmHalfDepth = try o.doubleIfPresent("gemm_half_depth", figureOrZero) ?? 0
@@ -88,6 +88,7 @@ extension KernelEfficiency {
     memory = try o.double("memory", .fraction)
     optimizer = try o.doubleIfPresent("optimizer", .fraction) ?? memory
     dispatch = .microseconds(try o.doubleIfPresent("dispatch_us", figureOrZero) ?? 0)
+    fit = try FitRecord(o, FittableConstant.ofDevices)
     source = try o.stringIfPresent("source")
     try o.finish()
   }
@@ -112,7 +113,8 @@ extension HardwareFile.Group {
 extension Level {
   init(decoding node: Node) throws(DocumentError) {
     let o = try node.object(keys: [
-      "name", "joins", "bandwidth_GBps", "bandwidth_is", "topology", "latency_us", "startup_us", "efficiency", "pattern_efficiency",
+      "name", "joins", "bandwidth_GBps", "bandwidth_is", "topology", "latency_us", "startup_us", "efficiency", "pattern_efficiency", "unfitted",
+      "fitted_on",
       "source",
     ])
     name = try o.string("name")
@@ -124,6 +126,7 @@ extension Level {
     startup = .microseconds(try o.doubleIfPresent("startup_us", figureOrZero) ?? 0)
     efficiency = try o.doubleIfPresent("efficiency", .fraction) ?? 1
     patterns = if let node = o.nodeIfPresent("pattern_efficiency") { try PatternEfficiency(decoding: node) } else { .even }
+    fit = try FitRecord(o, FittableConstant.ofLevels)
     source = try o.stringIfPresent("source")
     try o.finish()
     if topology == .mesh, joins == nil { throw try o.node("topology").invalid(expected: "\"switch\", since a mesh needs a number in joins") }

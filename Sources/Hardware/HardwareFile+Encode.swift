@@ -45,6 +45,7 @@ extension KernelEfficiency {
     o["memory"] = .double(memory)
     if optimizer != memory { o["optimizer"] = .double(optimizer) }
     if dispatch != .zero { o["dispatch_us"] = .double(decimal(dispatch.value, 1e-6)) }
+    fit?.write(to: &o)
     o["source"] = source.map { .string($0) }
     return .object(o)
   }
@@ -73,6 +74,7 @@ extension Level {
     if startup != .zero { o["startup_us"] = .double(decimal(startup.value, 1e-6)) }
     if efficiency != 1 { o["efficiency"] = .double(efficiency) }
     if patterns != .even { o["pattern_efficiency"] = patterns.json }
+    fit?.write(to: &o)
     o["source"] = source.map { .string($0) }
     return .object(o)
   }

@@ -19,10 +19,13 @@ package struct Level: Hashable, Sendable {
   /// Of that, what each kind of communication reaches.
   package let patterns: PatternEfficiency
   package let source: String?
+  /// Which of its constants were fitted, on what, and what they are without.
+  package let fit: FitRecord?
 
   package init(
     name: String, joins: Int?, bandwidth: Bandwidth, bandwidthIs: BandwidthOwner, topology: Topology = .switch, latency: Seconds,
-    startup: Seconds = .zero, efficiency: Double = 1, patterns: PatternEfficiency = .even, source: String?
+    startup: Seconds = .zero, efficiency: Double = 1, patterns: PatternEfficiency = .even, source: String?,
+    fit: FitRecord? = nil
   ) {
     self.name = name
     self.joins = joins
@@ -34,6 +37,7 @@ package struct Level: Hashable, Sendable {
     self.efficiency = efficiency
     self.patterns = patterns
     self.source = source
+    self.fit = fit
   }
 
   /// Whose the bandwidth is.

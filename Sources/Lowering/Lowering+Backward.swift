@@ -39,6 +39,7 @@ extension Lowering {
   /// Returns the gradients of the segment's entries, in the layouts in which their readers give them.
   private mutating func lowerBackward(_ unit: Unit, exitGradients: [BufferID?]) -> [TensorID: [(layout: Layout, buffer: BufferID)]] {
     var unit = unit
+    forgetGathered(&unit)
     lowerRecompute(&unit)
     let segment = graph.segments[unit.segment]
     var contributions: [TensorID: [(layout: Layout, buffer: BufferID)]] = [:]
@@ -56,6 +57,11 @@ extension Lowering {
         resultGradient = sum(parts, tensor: op.result, to: strategy.resultGradient)
       }
       var operands = call.operands
+      let wanted = op.operands.map { needsGradient[$0] }
+      for (position, tensor) in op.operands.enumerated()
+      where regathers(tensor, strategy.operands[position].forward) && program.rules[call.op].keeps(position, forGradientsOf: wanted) {
+        operands[position] = reading(tensor, strategy.operands[position].forward, &unit)
+      }
       var gradients: [BufferID?] = []
       for (position, tensor) in op.operands.enumerated() {
         if graph.tensors[tensor].isParameter {
@@ -81,6 +87,13 @@ extension Lowering {
       }
     }
     return contributions
+  }
+
+  func regathers(_ tensor: TensorID, _ layout: Layout) -> Bool { decision.regathers(tensor, in: layout, program.strategies, program.rules) }
+
+  /// What is gathered again dies in the forward pass, as nobody finds it any more.
+  private func forgetGathered(_ unit: inout Unit) {
+    for tensor in unit.readings.keys { unit.readings[tensor]?.removeAll { regathers(tensor, $0.layout) } }
   }
 
   /// Where a kernel puts a parameter's gradient: on top of the resident one, or on its own where only a part is resident.

@@ -38,14 +38,20 @@ extension Lowering {
     let recompute = decision.recompute[unit.segment]
     let repeated = unit.calls.indices.filter { recompute.repeats(program.rules[unit.calls[$0].op]) }
     // Nobody finds the old results any more, so they die in the forward pass.
-    for index in repeated { unit.readings[graph.operators[unit.calls[index].op].result] = nil }
+    for index in repeated {
+      let result = graph.operators[unit.calls[index].op].result
+      if decision.revives(result, program.rules) { unit.readings[result] = nil }
+    }
     if repeated.isEmpty { return }
     for index in unit.calls.indices {
       if repeated.contains(index) {
         unit.calls[index] = lowerForward(unit.calls[index].op, .recompute, &unit)
       } else {
-        for (position, tensor) in graph.operators[unit.calls[index].op].operands.enumerated() where graph.tensors[tensor].isActivation {
-          unit.calls[index].operands[position] = reading(tensor, program.strategies[unit.calls[index].op].operands[position].forward, &unit)
+        let op = unit.calls[index].op
+        for (position, tensor) in graph.operators[op].operands.enumerated() where graph.tensors[tensor].isActivation {
+          let layout = program.strategies[op].operands[position].forward
+          // What is gathered again is so when its reader's turn comes.
+          if !regathers(tensor, layout) { unit.calls[index].operands[position] = reading(tensor, layout, &unit) }
         }
       }
     }
@@ -79,7 +85,7 @@ extension Lowering {
   }
 
   /// A computed tensor in the layout in which an operator reads it: converted for the first that asks for this one.
-  private mutating func reading(_ tensor: TensorID, _ layout: Layout, _ unit: inout Unit) -> BufferID {
+  mutating func reading(_ tensor: TensorID, _ layout: Layout, _ unit: inout Unit) -> BufferID {
     if let known = unit.readings[tensor]?.first(where: { $0.layout == layout }) { return known.buffer }
     guard let source = unit.produced[tensor] else { preconditionFailure("\(graph.tensors[tensor].name) is read before it is produced") }
     let ready = convert(source.buffer, tensor, from: source.layout, to: layout, role: .activation)

@@ -12,8 +12,9 @@ package enum OperatorKind: Hashable, Sendable {
   /// (x `[…, o…]`, bias `[o…]`) → x + bias. Apart from the product, so that it is added once, to a reduced or scattered result.
   case bias
   /// (query `[b, s, g, r, d]`, key `[b, t, g, d]`, value `[b, t, g, d]`, optional key mask `[b, t]`) → `[b, s, g, r, d]`.
-  /// g key-value groups of r query heads; scores are multiplied by 1/√d.
-  case attention(causal: Bool)
+  /// g key-value groups of r query heads; scores are multiplied by 1/√d. `dropout` zeroes probabilities in training; it costs time and memory where
+  /// the kernel writes them, and is the identity when run.
+  case attention(causal: Bool, dropout: Double = 0)
   /// Rotary position embedding, rotate-half: `[b, s, …, d]` → the same shape; the features after those that are rotated stay as they are.
   case rotary(RotaryParameters)
   /// (x `[…, h]`, weight `[h]`, bias `[h]`), over the last dimension.

@@ -78,7 +78,8 @@ final class AxisBounds {
     let chains = schedules.map { Chain.bounds(space, stages: stages, microBatches: microBatches, schedule: $0) }
     let alone = AxisPlacement.alone
     let pricing = Pricing(
-      model: model, mesh: [1], rates: rates, job: space.job(microBatches: microBatches), placements: [alone, alone], tick: space.tick, sharers: size)
+      model: model, mesh: [1], rates: rates, job: space.request.job(microBatches: microBatches), placements: [alone, alone], tick: space.tick,
+      sharers: size)
     let base = FoldedModel(
       pricing: pricing, strategies: structures.strategies(pricing.rules, mesh: [1]), ties: ties,
       recompute: space.recompute(Space.Frame(stages: stages, mesh: [1], microBatches: microBatches)), link: link)
@@ -137,7 +138,7 @@ final class AxisBounds {
     let key = ProblemKey(axis: axis, recompute: recompute)
     if let known = problems[key] { return known }
     let pricing = Pricing(
-      model: model, mesh: [axis.size], rates: rates, job: space.job(microBatches: microBatches), placements: [.alone, axis.placement],
+      model: model, mesh: [axis.size], rates: rates, job: space.request.job(microBatches: microBatches), placements: [.alone, axis.placement],
       tick: space.tick, sharers: size / axis.size)
     let frame = Space.Frame(stages: stages, mesh: [axis.size], microBatches: microBatches, recompute: recompute)
     let folded = FoldedModel(

@@ -272,7 +272,8 @@ extension BlockStructure {
       let (pairs, pairOfEntry) = pairs(classParts, tellsProducers: !producers.isEmpty, ownIsKept: ownIsKept)
       let conversions = Conversions(
         tensor: tensor, layouts: readers.numbering.layouts, produced: producers, carriesGradient: model.trains && model.pricing.needsGradient[tensor],
-        isRevived: model.isRevived(tensor), holds: keeps && model.isShared(tensor), pairs: pairs, pairOfEntry: pairOfEntry)
+        isRevived: model.isRevived(tensor), regathers: model.isRegathered(tensor), holds: keeps && model.isShared(tensor), pairs: pairs,
+        pairOfEntry: pairOfEntry)
       pieces.append(Piece(table: table, place: place, content: .conversions(conversions)))
       return true
     }

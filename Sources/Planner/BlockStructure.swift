@@ -32,6 +32,8 @@ final class BlockStructure {
     let produced: [(result: Layout, gradient: Layout)]
     let carriesGradient: Bool
     let isRevived: Bool
+    /// Whether what is read gathered is kept as the producer left it, and gathered again.
+    let regathers: Bool
     /// Whether what is kept for backward is counted here.
     let holds: Bool
     /// What entries ask for, each different.

@@ -128,7 +128,9 @@ extension BlockTables {
       }
     let pricing = model.graph.segment(ofActivation: tensor).map { model.pricing($0) } ?? model.pricing
     // Where stages have several meshes, some layouts are those of the mesh that a tensor comes from: it is not kept there.
-    let kept = structure.pairs.reduce(UInt128(0)) { $0 | $1.kept }
+    var kept = structure.pairs.reduce(UInt128(0)) { $0 | $1.kept }
+    let sources = structure.regathers ? structure.produced.map { layouts.firstIndex(of: $0.result)! } : []
+    for source in sources { kept |= 1 << UInt128(source) }
     var bytes =
       !structure.holds
       ? []
@@ -161,9 +163,18 @@ extension BlockTables {
         if structure.isRevived { backward += forward }
         if forward >= Problem.forbidden || backward >= Problem.forbidden { (forward, backward) = (Problem.forbidden, 0) }
       }
+      var held = pair.kept
+      if structure.regathers, held != 0, forward < Problem.forbidden {
+        let producer = Int(pair.producer)
+        let source = sources[producer]
+        for layout in layouts.indices where held >> UInt128(layout) & 1 == 1 && layouts[layout].isGathered(from: layouts[source]) {
+          held = held & ~(1 << UInt128(layout)) | 1 << UInt128(source)
+          backward += there[producer * layouts.count + layout]
+        }
+      }
       costs.forward.append(forward)
       costs.backward.append(backward)
-      if structure.holds { costs.kept.append(pair.kept == 0 ? 0 : once + sum(bytes, 0, pair.kept)) }
+      if structure.holds { costs.kept.append(held == 0 ? 0 : once + sum(bytes, 0, held)) }
       if forward < Problem.forbidden {
         costs.mostForward = max(costs.mostForward, forward)
         costs.mostBackward = max(costs.mostBackward, backward)

@@ -23,7 +23,7 @@ struct CountBounds {
     (self.space, self.microBatches) = (space, microBatches)
     func folded(sharers: Int) -> FoldedModel {
       let pricing = Pricing(
-        model: model, mesh: [1], rates: rates, job: space.job(microBatches: microBatches), placements: [.alone, .alone], tick: space.tick,
+        model: model, mesh: [1], rates: rates, job: space.request.job(microBatches: microBatches), placements: [.alone, .alone], tick: space.tick,
         sharers: sharers)
       return FoldedModel(
         pricing: pricing, strategies: pricing.rules.map { Strategy.all(for: $0, mesh: [1]) }, ties: space.certainTies(stages: 1), link: nil)

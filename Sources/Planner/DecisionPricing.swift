@@ -142,7 +142,14 @@ struct DecisionPricing {
         communication: cost.interior + cost.backwardInterior + weights.forward + weights.backward, resident: weights.resident,
         kept: isRecomputed(op) ? .zero : cost.extras))
     once.append((weights.gradientSync, weights.update))
-    memory.append((weights.weights, weights.gradients, weights.optimizerState, cost.transient + weights.transient))
+    let regathered = operands.indices.filter { position in
+      decision.regathers(operands[position], pricing.rules) && pricing.keeps(op, operand: position)
+    }
+    memory.append(
+      (
+        weights.weights, weights.gradients, weights.optimizerState,
+        cost.transient + weights.transient + pricing.regathered(operands, at: regathered, strategies[op])
+      ))
     let segment = graph.segmentOfOperator[op]
     inside[segment].forward += pricing.ticks(cost.forward) + pricing.ticks(weights.forward)
     inside[segment].backward += pricing.ticks(cost.backward) + pricing.ticks(weights.backward)
@@ -183,7 +190,7 @@ struct DecisionPricing {
           copies: graph.segments[segment].repeats))
     }
     for (position, tensor) in operands.enumerated() where graph.tensors[tensor].isParameter && owns[position] && pricing.needsGradient[tensor] {
-      let bytes = pricing.bytes(tensor, strategies[op].operands[position].forward, bytesPerElement: pricing.precision.gradientBytes)
+      let bytes = pricing.bytes(tensor, strategies[op].operands[position].forward, bytesPerElement: pricing.gradientBytesSent)
       if decision.tieCrossesMeshes(tensor) {
         priceExchange(of: tensor, by: op, strategies[op].operands[position].forward)
       } else if splitsTie(tensor), let links {
@@ -217,6 +224,14 @@ struct DecisionPricing {
   /// Whether the backward pass of its segment carries an operator's forward pass out again.
   private func isRecomputed(_ op: OperatorID) -> Bool { trains && decision.recompute[graph.segmentOfOperator[op]].repeats(pricing.rules[op]) }
 
+  /// Whether an activation is kept as its producer left it, and gathered again for what reads it in this layout.
+  private func isRegathered(_ tensor: TensorID, _ layout: Layout) -> Bool {
+    decision.regathers(tensor, in: layout, strategies, pricing.rules)
+      && graph.consumers[tensor].contains {
+        strategies[$0.op].operands[$0.operand].forward == layout && pricing.keeps($0.op, operand: $0.operand)
+      }
+  }
+
   private mutating func priceConversions(of tensor: TensorID) throws {
     let readers = graph.consumers[tensor]
     guard let first = readers.first, holds(graph.segmentOfOperator[first.op]) else { return }
@@ -244,7 +259,7 @@ struct DecisionPricing {
         let use = strategies[site.op].operands[site.operand]
         if !seen.contains(use.forward) {
           seen.append(use.forward)
-          let repeats = source.seam == nil && isRecomputed(source.op)
+          let repeats = source.seam == nil && (decision.revives(tensor, pricing.rules) || isRegathered(tensor, use.forward))
           let time = try price(
             tensor, from: producer.result, to: use.forward, cause: .forward, op: site.op, copies: copies, calls: repeats ? 2 : 1)
           forward += pricing.ticks(time)
@@ -309,7 +324,7 @@ struct DecisionPricing {
         if layouts.contains(layout) { return }
         let bytes = pricing.keptBytes(tensor, layout)
         layouts.append(layout)
-        if graph.producer[tensor].map(isRecomputed) ?? false {
+        if decision.revives(tensor, pricing.rules) {
           revived[graph.segmentOfOperator[op]] += Bytes(Double(bytes.whole))
         } else {
           operators[op].kept += bytes
@@ -321,7 +336,12 @@ struct DecisionPricing {
       let isEntry = graph.producer[tensor] == nil
       for site in graph.consumers[tensor]
       where pricing.keeps(site.op, operand: site.operand) || (isEntry && decision.recompute[graph.segmentOfOperator[site.op]] == .full) {
-        keep(strategies[site.op].operands[site.operand].forward, at: site.op)
+        let layout = strategies[site.op].operands[site.operand].forward
+        if let producer = graph.producer[tensor], isRegathered(tensor, layout) {
+          keep(strategies[producer].result, at: site.op)
+        } else {
+          keep(layout, at: site.op)
+        }
       }
     }
   }

@@ -111,11 +111,13 @@ struct FoldedModel {
 
   /// One set of uses that a shared tensor is held in at once.
   private struct Holding {
-    /// The producer's own layout, where it keeps its result for backward.
+    /// The producer's own layout, where it keeps its result for backward, or what is gathered from it is gathered again.
     let producer: Layout?
     /// Numbers in the tensor's list of uses, ascending.
     let uses: [Int]
     let kept: Int64
+    /// The time of gathering again.
+    let regathering: Int64
   }
 
   /// How a reader takes a tensor: with or without keeping it for backward.
@@ -255,6 +257,7 @@ struct FoldedModel {
       return isKept(tensor, by: op, operand: position) && isShared(tensor) && !isRevived(tensor)
         && graph.consumers[tensor].first { isKept(tensor, by: $0.op, operand: $0.operand) } == Graph.OperandSite(op: op, operand: position)
     }
+    let regathered = operands.indices.filter { isRegathered(operands[$0]) && isKept(operands[$0], by: op, operand: $0) }
     node.reserve(strategies[op].count)
     let costs = prices.costs(op) { strategies[op].map { pricing.cost(op, $0) } }
     for (strategy, cost) in zip(strategies[op], costs) {
@@ -269,12 +272,18 @@ struct FoldedModel {
       }
       if keepsResultAlone {
         let bytes = pricing.keptBytes(graph.operators[op].result, strategy.result)
-        if repeats { revived += bytes } else { kept += bytes }
+        if isRevived(graph.operators[op].result) { revived += bytes } else { kept += bytes }
       }
       node.kept.append(kept.whole)
       node.revived.append(revived.whole)
-      node.leastKept.append(keepsFirst.reduce(kept) { $0 + pricing.keptBytes(operands[$1], strategy.operands[$1].forward) }.whole)
-      node.transient.append(cost.transient.whole)
+      node.leastKept.append(
+        keepsFirst.reduce(kept) { sum, position in
+          let layout = strategy.operands[position].forward
+          let bytes = pricing.keptBytes(operands[position], layout)
+          return sum + (regathered.contains(position) ? Bytes((bytes.value / layout.parts(gatheredOn: pricing.mesh)).rounded(.down)) : bytes)
+        }.whole)
+      node.transient.append(
+        (cost.transient + pricing.regathered(operands, at: regathered, strategy)).whole)
       let boundary = pricing.bytes(graph.operators[op].result, strategy.result)
       node.sendForward.append(leaves ? pricing.ticks(send(boundary)) : 0)
       node.sendBackward.append(
@@ -299,7 +308,7 @@ struct FoldedModel {
       var cost = pricing.weights(op, strategy, stage, ownsParameter: owns, listsCollectives: false)
       for (position, tensor) in operands.enumerated() where owns[position] && ties.isSplit(tensor) && pricing.needsGradient[tensor] {
         if crossesRuns(tensor) { continue }
-        let bytes = pricing.bytes(tensor, strategy.operands[position].forward, bytesPerElement: pricing.precision.gradientBytes)
+        let bytes = pricing.bytes(tensor, strategy.operands[position].forward, bytesPerElement: pricing.gradientBytesSent)
         cost.gradientSync += runs?.sendTied(bytes) ?? send(bytes)
       }
       return cost
@@ -399,7 +408,18 @@ struct FoldedModel {
   func isRecomputed(_ op: OperatorID) -> Bool { trains && recompute[graph.segmentOfOperator[op]].repeats(pricing.rules[op]) }
 
   /// Whether a tensor is computed again before it is read in the backward pass.
-  func isRevived(_ tensor: TensorID) -> Bool { graph.producer[tensor].map(isRecomputed) ?? false }
+  func isRevived(_ tensor: TensorID) -> Bool {
+    guard trains, let producer = graph.producer[tensor] else { return false }
+    return recompute[graph.segmentOfOperator[producer]].revivesResult(of: pricing.rules[producer], pricing.job.software.attention)
+  }
+
+  /// Whether a tensor that operators read gathered is kept as its producer left it, and gathered again in the backward pass.
+  func isRegathered(_ tensor: TensorID) -> Bool {
+    guard trains, let producer = graph.producer[tensor], recompute[graph.segmentOfOperator[producer]].gathers, !isRevived(tensor) else {
+      return false
+    }
+    return graph.consumers[tensor].contains { isKept(tensor, by: $0.op, operand: $0.operand) }
+  }
 
   /// Whether an operand is needed again: for the operator's own backward pass, or, as what comes into a segment, to compute everything again.
   private func isKept(_ tensor: TensorID, by op: OperatorID, operand: Int) -> Bool {
@@ -410,7 +430,7 @@ struct FoldedModel {
   /// Whether a tensor has a node of its own: it has several readers, its producer's backward pass counted, so that its conversions and its kept
   /// copies are shared, or follows itself.
   func isShared(_ tensor: TensorID) -> Bool {
-    graph.consumers[tensor].count + (producerKeeps(tensor) ? 1 : 0) > 1 || followsItself(tensor)
+    graph.consumers[tensor].count + (producerKeeps(tensor) ? 1 : 0) > 1 || followsItself(tensor) || isRegathered(tensor)
   }
 
   /// Whether what comes in is read by the operator that gives what goes out in its place, so that its copies follow one another: the tensor's
@@ -473,10 +493,10 @@ struct FoldedModel {
     let held = holdings.map(\.kept)
     nodes.append(
       Node(
-        subject: .tensor(tensor), segment: segment, forward: zeros, backward: zeros, once: zeros, resident: zeros,
+        subject: .tensor(tensor), segment: segment, forward: zeros, backward: holdings.map(\.regathering), once: zeros, resident: zeros,
         kept: isRevived(tensor) ? zeros : held, leastKept: zeros, revived: isRevived(tensor) ? held : zeros, transient: zeros, sendForward: zeros,
         sendBackward: zeros))
-    let own = producerKeeps(tensor) ? holdings.map(\.producer) : nil
+    let own = producerKeeps(tensor) || isRegathered(tensor) ? holdings.map(\.producer) : nil
     for source in sources { addEdge(tensor, source.op, to: node, place: source.place, uses: uses, sets: holdings.map(\.uses), own: own) }
     for (site, wanted) in zip(readers, wanted) {
       // Free where the set has the reader's use, forbidden where it lacks it.
@@ -505,20 +525,30 @@ struct FoldedModel {
       for a in uses.indices { for b in a + 1..<uses.count where uses[a].use != uses[b].use { sets.append([a, b]) } }
     }
     sets = sets.filter { set in serves.allSatisfy { serves in set.contains { serves[$0] } } }
+    let regathers = isRegathered(tensor)
     let producerLayouts: [Layout?] =
-      producerKeeps(tensor) ? Set(strategies[graph.producer[tensor]!].map(\.result)).sorted().map { $0 } : [nil]
+      producerKeeps(tensor) || regathers ? Set(strategies[graph.producer[tensor]!].map(\.result)).sorted().map { $0 } : [nil]
     let pricing = graph.segment(ofActivation: tensor).map { self.pricing($0) } ?? pricing
     let bytes = uses.map { pricing.keptBytes(tensor, $0.use.forward).whole }
+    let place = Place.inside(graph.segmentOfOperator[graph.producer[tensor] ?? graph.consumers[tensor][0].op])
     return producerLayouts.flatMap { producer in
       let own = producer.map { pricing.keptBytes(tensor, $0).whole } ?? 0
+      // What its producer keeps, or what is to be gathered from again, is there once.
       return sets.map { set in
-        var kept = own
+        var (kept, keepsOwn, regathering) = (Int64(0), producerKeeps(tensor), Int64(0))
         for (position, use) in set.enumerated() where uses[use].isKept {
           let layout = uses[use].use.forward
-          let isCounted = layout == producer || set[..<position].contains { uses[$0].isKept && uses[$0].use.forward == layout }
-          if !isCounted { kept += bytes[use] }
+          if set[..<position].contains(where: { uses[$0].isKept && uses[$0].use.forward == layout }) { continue }
+          if layout == producer {
+            keepsOwn = true
+          } else if regathers, let producer, layout.isGathered(from: producer) {
+            keepsOwn = true
+            regathering += conversion(tensor, from: producer, to: layout, at: place, isForward: true).map(pricing.ticks) ?? 0
+          } else {
+            kept += bytes[use]
+          }
         }
-        return Holding(producer: producer, uses: set, kept: kept)
+        return Holding(producer: producer, uses: set, kept: kept + (keepsOwn ? own : 0), regathering: regathering)
       }
     }
   }
@@ -589,6 +619,11 @@ struct FoldedModel {
       if let least = holdings.firstIndex(where: { $0.producer == producer && $0.uses == needed }) { choice[node] = least }
     }
     return choice
+  }
+
+  /// The segments in which a choice gathers something again.
+  func gatheringSegments(_ choice: [Int]) -> Set<SegmentID> {
+    Set(shared.filter { $0.holdings[choice[$0.node]].regathering > 0 }.map { nodes[$0.node].segment })
   }
 
   /// Two kinds of one layer read their entries alike, each reader as its counterpart does, and give their exits in the same layouts.

@@ -149,6 +149,7 @@ package enum Planner {
     var request = SearchRequest(
       graph: decision.graph, cluster: cluster, batch: decision.job.batch, sequence: decision.job.sequence, precision: decision.job.precision,
       mode: decision.job.mode, optimizer: decision.job.optimizer)
+    request.software = decision.job.software
     (request.isZigzag, request.shares) = (decision.isZigzag, decision.shares?.samples ?? [])
     var frame = Space.Frame(stages: decision.groups, mesh: decision.mesh, microBatches: decision.job.microBatches)
     (frame.runs, frame.shares) = (Space.runs(decision.stageMeshes), decision.shares?.samples ?? [])

@@ -16,8 +16,8 @@ extension Pricing {
 
   /// The mesh axes on which a strategy of a causal attention splits an axis.
   func meshAxes(splitting axis: AxisID, inCausal op: OperatorID, _ strategy: Strategy) -> [Int] {
-    guard case .attention(causal: true, _, let queries, _, _) = rules[op].work,
-      let dimension = rules[op].operands[0].firstIndex(of: queries),
+    guard case .attention(let attention) = rules[op].work, attention.isCausal,
+      let dimension = rules[op].operands[0].firstIndex(of: attention.queries),
       graph.tensors[graph.operators[op].operands[0]].dimensions[dimension] == axis
     else { return [] }
     return mesh.indices.filter { mesh[$0] > 1 && strategy.operands[0].forward[$0] == .split(dimension) }
@@ -30,8 +30,8 @@ extension Decision {
     if orders.contains(where: { !$0.isNatural }) { return true }
     let rules = graph.operators.indices.map { OperatorRules.rule(for: $0, in: graph) }
     return !zip(assignments.enumerated(), rules).contains { assignment, rule in
-      guard case .attention(causal: true, _, let queries, _, _) = rule.work else { return false }
-      return Strategy(assignment: assignment.element, rule: rule).parts(rule, mesh: mesh(ofOperator: assignment.offset))[queries] > 1
+      guard case .attention(let attention) = rule.work, attention.isCausal else { return false }
+      return Strategy(assignment: assignment.element, rule: rule).parts(rule, mesh: mesh(ofOperator: assignment.offset))[attention.queries] > 1
     }
   }
 }

@@ -11,7 +11,7 @@ package struct Repair: Sendable {
   /// Whether no plan of the changed request takes less.
   package internal(set) var isProven: Bool
   package internal(set) var devices: Int
-  /// Whether something else is computed: another batch, optimizer or data type.
+  /// Whether something else is computed: another batch, optimizer or data type, or with another attention kernel.
   package let isOtherJob: Bool
   /// A number of devices with which, as is proven, nothing fits: one less than the change's.
   package internal(set) var tooFewDevices: Int?

@@ -9,7 +9,7 @@ extension Planner {
   package static let usualRepairSeconds = 5.0
 
   /// Changes that make an infeasible request feasible: more devices (the smallest machine that does, and the first of twice, four times, … as many),
-  /// leaving out one choice, halves of the batch, another optimizer or data type, or more memory on each device.
+  /// leaving out one choice, halves of the batch, another optimizer, data type or attention kernel, or more memory on each device.
   ///
   /// - Parameters:
   ///   - least: nothing fits with less memory on each device; nil where that is not known.
@@ -123,11 +123,12 @@ extension Planner {
     search.drop { other, _ in other.hasPrefix("--batch ") && other != change(small) }
   }
 
-  /// Another optimizer or data type, where it takes less memory.
+  /// Another optimizer, data type or attention kernel, where it takes less memory.
   static func otherJobs(_ request: SearchRequest) -> [(change: String, modify: (inout SearchRequest) -> Void)] {
     var jobs: [(String, (inout SearchRequest) -> Void)] = []
     if request.mode == .train, request.optimizer == .adamw { jobs.append(("--optimizer sgd", { $0.optimizer = .sgd })) }
     if request.precision == .fp32, (try? request.cluster.kind(of: 0).peak(.bf16)) != nil { jobs.append(("--dtype bf16", { $0.precision = .bf16 })) }
+    if request.software.attention == .unfused { jobs.append(("--attention fused", { $0.software.attention = .fused })) }
     return jobs
   }
 

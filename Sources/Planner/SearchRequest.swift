@@ -15,6 +15,7 @@ package struct SearchRequest: Sendable {
   package var precision: Precision
   package var mode: Mode
   package var optimizer: OptimizerKind
+  package var software = Software()
 
   /// Choices that are made already; nil leaves one to the search.
   package var pipelineDegree: Int?
@@ -84,6 +85,13 @@ package struct SearchRequest: Sendable {
     self.precision = precision
     self.mode = mode
     self.optimizer = optimizer
+  }
+
+  func job(microBatches: Int) -> Job {
+    var job = Job(
+      batch: batch, microBatches: microBatches, sequence: sequence, mode: mode, optimizer: optimizer, precision: precision)
+    job.software = software
+    return job
   }
 }
 

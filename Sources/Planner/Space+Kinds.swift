@@ -81,7 +81,7 @@ extension Space {
     if !frame.shares.isEmpty { return [try unevenPricing(frame, on: placed, model: model)] }
     return try placed.kinds.sets.indices.map { kind in
       Pricing(
-        model: model, mesh: frame.mesh, rates: try slowestRates(of: placed.kinds.sets[kind]), job: job(microBatches: frame.microBatches),
+        model: model, mesh: frame.mesh, rates: try slowestRates(of: placed.kinds.sets[kind]), job: request.job(microBatches: frame.microBatches),
         placements: placed.placementsOfKinds[kind], tick: tick, isZigzag: request.isZigzag)
     }
   }

@@ -164,7 +164,7 @@ extension Space {
     let orders = orders(frame.runs, model)
     return try frame.runs.indices.map { run in
       Pricing(
-        model: model, mesh: frame.runs[run].mesh, rates: try slowestRates(), job: job(microBatches: frame.microBatches),
+        model: model, mesh: frame.runs[run].mesh, rates: try slowestRates(), job: request.job(microBatches: frame.microBatches),
         placements: placed.placements[run], tick: tick, orders: orders)
     }
   }

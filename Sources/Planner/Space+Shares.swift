@@ -19,14 +19,11 @@ extension Space {
   static func timesOfKinds(_ request: SearchRequest) throws -> [Double] {
     guard !request.cluster.isUniform, BatchShares.isPossible(in: request.graph) else { return [] }
     let model = Pricing.Model(request.graph.sized(batch: request.batch, sequence: request.sequence), request.mode)
-    let job = Job(
-      batch: request.batch, microBatches: 1, sequence: request.sequence, mode: request.mode, optimizer: request.optimizer,
-      precision: request.precision)
     let used = Set(request.cluster.kindOfDevice)
     return try request.cluster.kinds.indices.map { kind in
       guard used.contains(kind) else { return 0 }
       let rates = try DeviceRates(request.cluster.kinds[kind], request.precision)
-      let pricing = Pricing(model: model, mesh: [1], rates: rates, job: job, placements: [.alone, .alone])
+      let pricing = Pricing(model: model, mesh: [1], rates: rates, job: request.job(microBatches: 1), placements: [.alone, .alone])
       return pricing.rules.enumerated().reduce(0) { sum, op in
         let cost = pricing.cost(op.offset, Strategy(assignment: [nil], rule: op.element))
         return sum + Double(model.graph.segments[model.graph.segmentOfOperator[op.offset]].repeats) * (cost.forward + cost.backward).value
@@ -141,7 +138,7 @@ extension Space {
     let kinds = try kindsOfShares(frame)
     func pricing(_ rates: DeviceRates, samples: Int, _ kinds: [Pricing]) -> Pricing {
       Pricing(
-        model: model, mesh: frame.mesh, rates: rates, job: job(microBatches: frame.microBatches), placements: placed.placementsOfKinds[0],
+        model: model, mesh: frame.mesh, rates: rates, job: request.job(microBatches: frame.microBatches), placements: placed.placementsOfKinds[0],
         tick: tick, isZigzag: request.isZigzag, uneven: UnevenBatch(shares, samples: samples, kinds: kinds))
     }
     let own = try kinds.map { pricing(try DeviceRates(request.cluster.kinds[$0.kind], request.precision), samples: $0.samples, []) }

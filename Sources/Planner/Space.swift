@@ -232,12 +232,10 @@ package struct Space: Sendable {
   private static func tick(for request: SearchRequest) throws -> Seconds {
     let cluster = request.cluster
     let graph = request.graph.sized(batch: request.batch, sequence: request.sequence)
-    let job = Job(
-      batch: request.batch, microBatches: 1, sequence: request.sequence, mode: request.mode, optimizer: request.optimizer,
-      precision: request.precision)
     let alone = cluster.placement(ofAxes: [0], in: Mesh(shape: [1]))
     let pricing = Pricing(
-      graph: graph, mesh: [1], rates: try DeviceRates(cluster.kind(of: 0), request.precision), job: job, placements: [alone, alone])
+      graph: graph, mesh: [1], rates: try DeviceRates(cluster.kind(of: 0), request.precision), job: request.job(microBatches: 1),
+      placements: [alone, alone])
     let perNode = Double(cluster.deviceCount) / Double(cluster.nodeCount)
     let slowest = cluster.levels.map { $0.bandwidth * $0.efficiency / perNode }.min() ?? Bandwidth(1)
     var total = Seconds.zero
@@ -272,6 +270,18 @@ package struct Space: Sendable {
       }
       return layerSegments.contains(segment) ? frame.recompute : .none
     }
+  }
+
+  /// A frame without gathering again in the segments in which there is nothing to gather.
+  func frame(_ frame: Frame, gatheringIn segments: Set<SegmentID>) -> Frame {
+    var result = frame
+    let layers = frame.first == nil ? layerSegments : variants!.segments
+    for run in result.runs.indices where !segments.contains(layers.lowerBound + run) {
+      result.runs[run].recompute = result.runs[run].recompute.keepingGathered
+    }
+    if let first = frame.first, !segments.contains(layers.lowerBound) { result.first = first.keepingGathered }
+    if layers.dropFirst(frame.first == nil ? 0 : 1).allSatisfy({ !segments.contains($0) }) { result.recompute = frame.recompute.keepingGathered }
+    return result
   }
 
   /// The kinds of layers that a stage may hold together, the one that comes first, first: what computes more again.
@@ -454,12 +464,6 @@ package struct Space: Sendable {
   /// The graph at the sizes of one micro-batch, with its rules.
   func model(_ frame: Frame) -> Pricing.Model {
     Pricing.Model(graph(frame).sized(batch: request.batch / frame.microBatches, sequence: request.sequence), request.mode)
-  }
-
-  func job(microBatches: Int) -> Job {
-    Job(
-      batch: request.batch, microBatches: microBatches, sequence: request.sequence, mode: request.mode, optimizer: request.optimizer,
-      precision: request.precision)
   }
 
   /// What prices operators and conversions in a frame, on the first stage's kind of devices.

@@ -86,6 +86,26 @@ package struct Decision: Hashable, Sendable {
   package func stage(of pass: Pass, on group: Int) -> Int { pass.chunk * groups + group }
 }
 
+/// What backward does again.
+extension Decision {
+  /// Whether a tensor is computed again before it is read in the backward pass.
+  package func revives(_ tensor: TensorID, _ rules: [OperatorRule]) -> Bool {
+    guard job.mode == .train, let producer = graph.producer[tensor] else { return false }
+    return recompute[graph.segmentOfOperator[producer]].revivesResult(of: rules[producer], job.software.attention)
+  }
+
+  /// Whether a tensor that operators read gathered is kept as its producer left it.
+  package func regathers(_ tensor: TensorID, _ rules: [OperatorRule]) -> Bool {
+    guard job.mode == .train, let producer = graph.producer[tensor] else { return false }
+    return recompute[graph.segmentOfOperator[producer]].gathers && !revives(tensor, rules)
+  }
+
+  /// Whether it is gathered again for what reads it in this layout.
+  package func regathers(_ tensor: TensorID, in layout: Layout, _ strategies: [Strategy], _ rules: [OperatorRule]) -> Bool {
+    regathers(tensor, rules) && layout.isGathered(from: strategies[graph.producer[tensor]!].result)
+  }
+}
+
 /// Which ranks and meshes groups of devices have.
 extension Decision {
   package func mesh(ofGroup group: Int) -> [Int] { stageMeshes.isEmpty ? mesh : stageMeshes[group] }

@@ -33,6 +33,7 @@ package struct Job: Hashable, Sendable {
   package var optimizer: OptimizerKind
   /// The number format that the plan was priced for.
   package var precision: Precision
+  package var software = Software()
 
   package init(batch: Int, microBatches: Int, sequence: Int?, mode: Mode, optimizer: OptimizerKind, precision: Precision) {
     self.batch = batch

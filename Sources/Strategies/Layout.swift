@@ -69,6 +69,21 @@ package struct Layout: Hashable, Sendable, Comparable {
   /// The mesh axes on which the tensor is partial.
   package var partialAxes: [Int] { (0..<axes).filter { isPartial(on: $0) } }
 
+  /// Whether it takes all-gathers alone to come here from another layout: it has whole what that one splits, and is else the same.
+  package func isGathered(from source: Layout) -> Bool {
+    if self == source || axes != source.axes { return false }
+    return (0..<axes).allSatisfy { axis in
+      if self[axis] == source[axis] { return true }
+      if case .split = source[axis] { return self[axis] == .replicated }
+      return false
+    }
+  }
+
+  /// Into how many parts a layout can split what this one has whole.
+  package func parts(gatheredOn mesh: [Int]) -> Double {
+    (0..<axes).reduce(1) { self[$1] == .replicated ? $0 * Double(mesh[$1]) : $0 }
+  }
+
   package func with(_ placement: Placement, on axis: Int) -> Layout {
     var copy = self
     copy[axis] = placement

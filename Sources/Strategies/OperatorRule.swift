@@ -58,18 +58,31 @@ package final class OperatorRule: Sendable {
     }
   }
 
+  /// Attention: 4·b·s·t·heads·d operations forward.
+  package struct Attention: Sendable {
+    package let isCausal: Bool
+    /// Whether probabilities are dropped in training.
+    package let drops: Bool
+    /// The axes b and heads, along which scores are apart.
+    package let samples: [Int]
+    package let queries: Int
+    package let keys: Int
+    /// The axis d of queries and keys.
+    package let depth: Int
+  }
+
   /// What the operator costs to carry out, in terms of its local iteration extents.
   package enum Work: Sendable {
     /// A matrix product: 2·m·n·k operations, where each of m, n and k is a product of iteration axes. Backward is two such products.
     /// `batch` are axes along which the products are apart, each with a matrix of its own on both sides (experts).
     case product(batch: [Int] = [], m: [Int], n: [Int], k: [Int])
-    /// Blocked attention: 4·b·s·t·heads·d operations forward, 2.5 times that backward (five products instead of two), half of it when causal.
-    /// `samples` are the axes b and heads, along which scores are apart; `depth` is d.
-    case attention(causal: Bool, samples: [Int], queries: Int, keys: Int, depth: Int)
+    case attention(Attention)
     /// Reads its operands, so many times, and writes its result once: bound by memory bandwidth.
     case stream(readings: Int = 1)
     /// Reads only the rows that it needs of its last operand.
     case gather
+    /// The softmax of its first operand's last dimension and a logarithm: in 16-bit training a series of kernels on an fp32 copy.
+    case crossEntropy
     /// No work of its own: a view, or data that the input pipeline prepares.
     case free
   }

@@ -42,7 +42,7 @@ package enum OperatorRules {
         operands: [dims(0), dims(1)], result: out, keeps: [0, 1],
         work: .product(m: rule.indices(rows), n: rule.indices(produced), k: rule.indices(contracted)))
 
-    case .attention(let causal):
+    case .attention(let causal, let dropout):
       // b s g r |d, b |t g |d, b |t g |d, b |t -> b s g r |d   (s and t together: a ring)
       let (q, k) = (dims(0), dims(1))
       rule.add(q)
@@ -60,7 +60,9 @@ package enum OperatorRules {
         keeps: Array(op.operands.indices), keepsResult: true, extra: [(Array(qIndices[0..<4]), 4)],
         ring: ring.map { OperatorRule.Ring(axis: $0, operands: [1, 2]) },
         work: .attention(
-          causal: causal, samples: [qIndices[0], qIndices[2], qIndices[3]], queries: qIndices[1], keys: keys, depth: qIndices[4]))
+          .init(
+            isCausal: causal, drops: dropout > 0, samples: [qIndices[0], qIndices[2], qIndices[3]], queries: qIndices[1], keys: keys,
+            depth: qIndices[4])))
 
     case .layerNorm, .rmsNorm:
       // … |h, |h, |h -> … |h
@@ -183,7 +185,7 @@ package enum OperatorRules {
       let rows = rule.indices(Array(dims(0).dropLast()))
       return rule.finish(
         operands: [dims(0), dims(1)], result: [], keeps: [0, 1], extra: [(rows, 4), (rows, 4)],
-        interior: [.init(axis: rule.indices([classes])[0], spans: rows, count: 3)], work: .stream())
+        interior: [.init(axis: rule.indices([classes])[0], spans: rows, count: 3)], work: .crossEntropy)
     }
   }
 }

@@ -72,7 +72,7 @@ extension SequenceOrder {
     for op in graph.operators {
       let dimensions = (op.operands + [op.result]).map { graph.tensors[$0].dimensions }
       if !OperatorRules.takesAnyOrder(op.kind) { exclude(dimensions.flatMap { $0 }) }
-      if case .attention(causal: true) = op.kind {
+      if case .attention(causal: true, _) = op.kind {
         let (queries, keys) = (dimensions[0][1], dimensions[1][1])
         if queries == keys { isCausal[queries] = true } else { exclude([queries, keys]) }
       }

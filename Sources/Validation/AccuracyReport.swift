@@ -13,6 +13,10 @@ package struct SetAccuracy: Sendable {
   }
   /// Of rows that give their split.
   package let priced: Times?
+  /// Of the rows that give their split, and of those that do not, with what constants of the hardware files are without any fit; nil where none
+  /// of them was fitted.
+  package let unfitted: ErrorFigures?
+  package let unfittedSearched: ErrorFigures?
   /// Of rows that leave some of it open.
   package let searched: Times?
   /// Where the measured times are from, and of how many rows.
@@ -36,16 +40,21 @@ package struct SetAccuracy: Sendable {
   /// What prices assume that no row states, and for how many rows.
   package let assumptions: [(text: String, rows: Int)]
 
-  struct Compared {
-    let id: String
-    let predicted: Double
-    let measured: Double
+  package struct Compared: Sendable {
+    package let id: String
+    package let predicted: Double
+    package let measured: Double
     let naive: NaiveStep
   }
   /// The rows with a split of their own and a time.
-  let compared: [Compared]
+  package let compared: [Compared]
+  /// The rows with a time whose splits were searched.
+  package let comparedSearched: [Compared]
 
-  package init(_ table: MeasurementTable, _ prices: [RowPrice], groups: [RankingGroup], peer: PeerPredictions?) {
+  /// - Parameters:
+  ///   - prices: of all rows.
+  ///   - unfitted: prices of all rows with what constants are without a fit.
+  package init(_ table: MeasurementTable, _ prices: [RowPrice], unfitted: [RowPrice]? = nil, groups: [RankingGroup], peer: PeerPredictions?) {
     (name, rows) = (table.name, table.rows.count)
     var byStatus: [[Compared]] = [[], []]
     var sources: [MeasuredTime.Source: Int] = [:]
@@ -84,8 +93,10 @@ package struct SetAccuracy: Sendable {
       byStatus[price.status == .priced ? 0 : 1].append(
         Compared(id: row.id, predicted: step.value, measured: measured.seconds, naive: naive))
     }
-    compared = byStatus[0]
+    (compared, comparedSearched) = (byStatus[0], byStatus[1])
     priced = Self.times(byStatus[0])
+    self.unfitted = Self.errors(unfitted ?? [], byStatus[0])
+    unfittedSearched = Self.errors(unfitted ?? [], byStatus[1])
     searched = Self.times(byStatus[1])
     self.sources = MeasuredTime.Source.allCases.compactMap { source in sources[source].map { (source, $0) } }
     self.groups = Self.ranks(byStatus[0], groups)
@@ -98,6 +109,14 @@ package struct SetAccuracy: Sendable {
       ErrorFigures(byStatus[0].compactMap { row in peer.seconds(row.id).map { (row.id, $0 / row.measured - 1) } }).map { (peer.name, $0) }
     }
     (self.skipped, self.assumptions) = (skipped, assumptions)
+  }
+
+  /// Errors of other prices of the same rows. Not part of `init`: Swift 6.3.1's optimiser fails on its closures there.
+  @inline(never)
+  private static func errors(_ prices: [RowPrice], _ rows: [Compared]) -> ErrorFigures? {
+    var steps: [String: Double] = [:]
+    for price in prices { steps[price.id] = price.step?.value }
+    return ErrorFigures(rows.compactMap { row in steps[row.id].map { (row.id, $0 / row.measured - 1) } })
   }
 
   private static func times(_ rows: [Compared]) -> Times? {
@@ -164,6 +183,10 @@ package struct AccuracyReport: Sendable {
   package let sets: [SetAccuracy]
   /// Files of the folder that are no tables of runs.
   package let otherFiles: [String]
+  /// Constants of the hardware files that the sets' rows name which the files say were fitted.
+  package let constants: [FittedValue]
+  /// Tables with constants that were fitted without them; nil where this was not asked for.
+  package let leftOut: [LeftOutSet]?
 
   package struct Totals: Sendable {
     package let rows: Int
@@ -173,7 +196,17 @@ package struct AccuracyReport: Sendable {
     package let regret: Double?
   }
 
-  package init(sets: [SetAccuracy], otherFiles: [String]) { (self.sets, self.otherFiles) = (sets, otherFiles) }
+  package init(sets: [SetAccuracy], otherFiles: [String], constants: [FittedValue] = [], leftOut: [LeftOutSet]? = nil) {
+    (self.sets, self.otherFiles, self.constants, self.leftOut) = (sets, otherFiles, constants, leftOut)
+  }
+
+  /// The mean error of all rows with what constants are without a fit; nil where no set has fitted constants.
+  package var unfittedMean: Double? {
+    guard sets.contains(where: { $0.unfitted != nil }) else { return nil }
+    let figures = sets.compactMap { $0.unfitted ?? $0.priced?.model }
+    let rows = figures.reduce(0) { $0 + $1.rows }
+    return rows > 0 ? figures.reduce(0) { $0 + $1.mean * Double($1.rows) } / Double(rows) : nil
+  }
 
   package var totals: Totals {
     let groups = sets.flatMap(\.groups).map(\.model)

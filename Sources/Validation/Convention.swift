@@ -23,7 +23,18 @@ package struct Convention: Hashable, Sendable {
   package var vocabulary: Int?
   package var recompute: Recompute?
   package var isSequenceParallel = false
+  /// Whether what sequence parallelism gathers is gathered again in the backward pass.
+  package var gathersAgain = false
   package var precision: String?
+  package var software = Software()
+  /// Of rows in fp16, in place of the software's.
+  package var gradientsOfHalf: GradientStorage?
+  /// Whether sums of gradients are hidden where each replica holds everything (ZeRO 0), else nothing.
+  package var overlapsReplicas = false
+  /// Whether stages hold layers by their products' sizes, the head's counted, as `RowModel.layersByCost` has it; else equally many.
+  package var cutsByCost = false
+  /// Models with fewer parameters have their head tied to the embedding, where `tiesHead` does not say.
+  package var tiesHeadBelow: Double?
 
   package init() {}
 
@@ -50,7 +61,8 @@ package struct Convention: Hashable, Sendable {
   /// By the beginning of the name of a table, a row or a cluster.
   private static let sources: [(prefixes: [String], convention: Convention)] = [
     // Megatron-LM: GPT with its training default of dropout 0.1, whose masks are in the activation memory of Korthikanti et al.; the head is the
-    // embedding table; the vocabulary is padded to a multiple of 128 on every rank (--make-vocab-size-divisible-by).
+    // embedding table; the vocabulary is padded to a multiple of 128 on every rank (--make-vocab-size-divisible-by). Of these years, its attention is
+    // two products and a fused softmax. Under fp16 gradients are added up in it, under bf16 in fp32.
     (["korthikanti", "korth_", "dgx_a100", "dgx2_v100"], megatron { _ in }),
     // Full recompute: the rates that SC'21 and the READMEs print count a second forward pass. The README's text on GPT-3 names no precision.
     (
@@ -63,11 +75,21 @@ package struct Convention: Hashable, Sendable {
     // Megatron-DeepSpeed; the vocabulary is vTrain's default (the table's caveats).
     (["vtrain"], megatron { $0.vocabulary = 50257 }),
     // benchmark/alpa/benchmark_one_case_gpt_bert.py: an untied head, no dropout.
-    (["alpa", "aws_p3"], convention { ($0.style, $0.tiesHead) = (.gpt, false) }),
-    // MPT: no dropout, the head is the embedding table.
-    (["llm_foundry", "mpt_", "mosaic_"], convention { $0.style = .gpt }),
-    // nanotron: reduce-scatter mode of tensor parallelism is its default; the table's caveats say that the mode is not shown.
-    (["ultrascale", "us_", "hf_h100"], convention { ($0.style, $0.isSequenceParallel) = (.llama, true) }),
+    (
+      ["alpa", "aws_p3"], convention { ($0.style, $0.tiesHead, $0.software.attention, $0.software.crossEntropy) = (.gpt, false, .unfused, .unfused) }
+    ),
+    // MPT: no dropout, the head is the embedding table; a fused cross-entropy; FSDP gathers weights and sums gradients behind the work.
+    (["llm_foundry", "mpt_", "mosaic_"], convention { ($0.style, $0.software.overlap) = (.gpt, .weights) }),
+    // nanotron: reduce-scatter mode of tensor parallelism is its default; the table's caveats say that the mode is not shown. It accumulates gradients
+    // in fp32 beside those of the backward pass, and sums them behind it where the optimizer's state is not shared out. Its stages are cut by cost. Models as small as Llama 3.2's
+    // 1B and 3B are tied, as those are.
+    (
+      ["ultrascale", "us_", "hf_h100"],
+      convention {
+        ($0.style, $0.isSequenceParallel, $0.tiesHeadBelow) = (.llama, true, 4e9)
+        ($0.software.gradients, $0.software.crossEntropy, $0.overlapsReplicas, $0.cutsByCost) = (.both, .unfused, true, true)
+      }
+    ),
     (["torchtitan", "tt_", "meta_h100"], convention { $0.style = .llama }),
   ]
 
@@ -80,6 +102,8 @@ package struct Convention: Hashable, Sendable {
   private static func megatron(_ change: (inout Convention) -> Void) -> Convention {
     var convention = Convention()
     (convention.style, convention.tiesHead, convention.dropout, convention.vocabularyMultiple) = (.gpt, true, 0.1, 128)
+    (convention.software.attention, convention.software.crossEntropy, convention.gathersAgain) = (.unfused, .unfused, true)
+    convention.gradientsOfHalf = .working
     change(&convention)
     return convention
   }

@@ -23,6 +23,21 @@ package final class HardwareShelf: Sendable {
 
   package init(folder: String) { self.folder = folder }
 
+  /// A shelf of files that are held, and no others.
+  ///
+  /// - Precondition: the names differ.
+  package init(_ files: [(name: String, file: HardwareFile)]) {
+    folder = "(given)"
+    state.withLock { $0.files = Dictionary(uniqueKeysWithValues: files.map { ($0.name, .success($0.file)) }) }
+  }
+
+  /// The files that were asked for so far, by the names that rows call them, in order.
+  package var used: [(name: String, file: HardwareFile)] {
+    state.withLock { state in
+      state.files.compactMap { name, result in (try? result.get()).map { (name, $0) } }.sorted { $0.0 < $1.0 }
+    }
+  }
+
   /// The cluster of a row.
   ///
   /// - Parameters:
@@ -67,7 +82,7 @@ extension HardwareFile {
     let narrow = Level(
       name: inner.name, joins: inner.joins.map { min($0, count) }, bandwidth: inner.bandwidth, bandwidthIs: inner.bandwidthIs,
       topology: inner.topology,
-      latency: inner.latency, startup: inner.startup, efficiency: inner.efficiency, source: inner.source)
+      latency: inner.latency, startup: inner.startup, efficiency: inner.efficiency, patterns: inner.patterns, source: inner.source, fit: inner.fit)
     return try HardwareFile(name: name, source: source, devices: devices, groups: [group], levels: [narrow] + levels.dropFirst())
   }
 }

@@ -51,7 +51,7 @@ package struct RowModel: Hashable, Sendable {
     guard heads % keyValueHeads == 0 else { throw SkippedRow("heads do not share key-value heads evenly: heads \(heads), kv_heads \(keyValueHeads)") }
     if experts != nil, expertsPerToken == nil { throw SkippedRow("a mixture of experts is not complete: no experts_per_token") }
     try chooseStyle(row, convention, &assumptions)
-    tiesHead = convention.tiesHead ?? (style == .gpt)
+    tiesHead = convention.tiesHead ?? convention.tiesHeadBelow.map { parameterCount < $0 } ?? (style == .gpt)
     if row.ffn == nil {
       // GPT's usual width counts where the row's parameters bear it out.
       if style == .llama || row.parameters == nil { throw SkippedRow("the MLP's width is not published: no ffn") }
@@ -114,6 +114,25 @@ package struct RowModel: Hashable, Sendable {
     return Double(layers) * (attention + mlp)
   }
 
+  /// Layers on each stage as nanotron's `build_model` puts them: a stage takes layers until their products, of all that come before them too, exceed
+  /// its share of all products, the head's among them. So first stages hold more, and last ones little but the head. Each stage gets a layer here,
+  /// from the fullest ones at the end.
+  func layersByCost(stages: Int) -> [Int] {
+    let layer = parameterCount / Double(layers)
+    let all = parameterCount + Double(vocabulary) * Double(hidden)
+    var result = [Int](repeating: 0, count: stages)
+    var stage = 0
+    for number in 1...layers {
+      result[stage] += 1
+      if layer * Double(number) > all * Double(stage + 1) / Double(stages) { stage = min(stage + 1, stages - 1) }
+    }
+    while let empty = result.lastIndex(of: 0), let most = result.max(), most > 1, let full = result.lastIndex(of: most) {
+      result[full] -= 1
+      result[empty] += 1
+    }
+    return result
+  }
+
   /// - Parameter multiple: the vocabulary is padded to one of these.
   func graph(vocabularyMultiple multiple: Int) throws -> Graph {
     let padded = (vocabulary + multiple - 1) / multiple * multiple
@@ -124,7 +143,8 @@ package struct RowModel: Hashable, Sendable {
         var model = GPT2Configuration()
         (model.name, model.workload, model.vocabulary, model.positions) = ("gpt", workload, padded, sequence)
         (model.hidden, model.layers, model.heads, model.ffn) = (hidden, layers, heads, ffn)
-        (model.residualDropout, model.embeddingDropout, model.tiesEmbeddings) = (dropout, dropout, tiesHead)
+        (model.residualDropout, model.embeddingDropout, model.attentionDropout) = (dropout, dropout, dropout)
+        model.tiesEmbeddings = tiesHead
         return try model.graph()
       case .llama:
         var model = LlamaConfiguration()

@@ -19,7 +19,16 @@ package struct RowPricer: Sendable {
   ///   - goesOn: called with the number of rows that are done; no more are begun once it says false.
   /// - Throws: what is no row's fault: a malformed hardware file, an internal error; `CancellationError` where rows are left.
   package func price(_ table: MeasurementTable, threads: Int = 1, goesOn: @Sendable (Int) -> Bool = { _ in true }) throws -> [RowPrice] {
-    let rows = table.rows
+    try price(table.rows.map { ($0, table.convention(of: $0)) }, threads: threads, goesOn: goesOn)
+  }
+
+  /// The prices of rows that may be of several tables.
+  ///
+  /// - Parameter givenSplitsOnly: rows that leave some of their split open are skipped.
+  package func price(
+    _ rows: [(row: TableRow, convention: Convention)], givenSplitsOnly: Bool = false, threads: Int = 1,
+    goesOn: @Sendable (Int) -> Bool = { _ in true }
+  ) throws -> [RowPrice] {
     let results = Mutex([Result<RowPrice, any Error>?](repeating: nil, count: rows.count))
     let next = Mutex((row: 0, done: 0))
     withoutActuallyEscaping(goesOn) { goesOn in
@@ -30,7 +39,7 @@ package struct RowPricer: Sendable {
             return next.row
           }
           guard row < rows.count else { return }
-          let result = Result { try price(rows[row], table.convention(of: rows[row])) }
+          let result = Result { try price(rows[row].row, rows[row].convention, givenSplitsOnly: givenSplitsOnly) }
           results.withLock { $0[row] = result }
           let done = next.withLock { next in
             next.done += 1
@@ -49,26 +58,30 @@ package struct RowPricer: Sendable {
   }
 
   /// - Throws: as for a table.
-  package func price(_ row: TableRow, _ convention: Convention) throws -> RowPrice {
+  package func price(_ row: TableRow, _ convention: Convention, givenSplitsOnly: Bool = false) throws -> RowPrice {
     do {
-      return try priced(row, convention)
+      return try priced(row, convention, givenSplitsOnly)
     } catch let skipped as SkippedRow {
       return RowPrice(id: row.id, status: .skipped, reason: skipped.reason)
     }
   }
 
-  private func priced(_ row: TableRow, _ convention: Convention) throws -> RowPrice {
+  private func priced(_ row: TableRow, _ convention: Convention, _ givenSplitsOnly: Bool) throws -> RowPrice {
     guard let name = row.hardware else { throw SkippedRow("no cluster is named: no hw") }
     guard let batch = row.batch else { throw SkippedRow("the global batch is not published: no gbs") }
     guard batch <= 1_000_000_000 else { throw SkippedRow("a size beyond 1000000000: gbs \(batch)") }
     var assumptions: [String] = []
     let model = try RowModel(row, convention, assumptions: &assumptions)
     let splits = try RowSplits(row, convention, model, assumptions: &assumptions)
+    if givenSplitsOnly, !splits.isGiven { throw SkippedRow("its split is not published in full") }
     let cluster = try shelf.cluster(name, devices: splits.devices, devicesPerNode: row.devicesPerNode)
     let precision = try precision(row, convention, cluster, &assumptions)
     var request = SearchRequest(
       graph: try model.graph(vocabularyMultiple: convention.vocabularyMultiple), cluster: cluster, batch: batch, sequence: model.sequence,
       precision: precision, mode: .train, optimizer: .adamw)
+    request.software = convention.software
+    if precision == .fp16, let gradients = convention.gradientsOfHalf { request.software.gradients = gradients }
+    if convention.overlapsReplicas, row.zero ?? 0 == 0 { request.software.overlap = .weights }
     let given = splits.isGiven
     var best: (degrees: MegatronDegrees, prediction: Prediction)?
     var (compared, obstacle) = (0, nil as String?)

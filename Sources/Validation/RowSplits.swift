@@ -52,7 +52,9 @@ struct RowSplits {
         var candidate = common
         (candidate.tensor, candidate.pipeline, candidate.data, candidate.microBatchSize) = (tensor, pipeline, data, size)
         candidate.isSequenceParallel = isSequenceParallel && tensor > 1
+        if candidate.isSequenceParallel, convention.gathersAgain { candidate.recompute = common.recompute.gathering }
         if pipeline == 1 { candidate.chunks = 1 }
+        if convention.cutsByCost, candidate.chunks == 1 { candidate.stageLayers = model.layersByCost(stages: pipeline) }
         candidate.schedule = candidate.chunks > 1 ? .interleaved : .oneForwardOneBackward
         candidates.append(candidate)
       }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Documents
 import Foundation
+import Hardware
 
 /// A folder of tables of measurements.
 package struct ValidationFolder: Sendable {
@@ -36,14 +37,30 @@ package struct ValidationFolder: Sendable {
     return rows.contains { $0["hw"] != nil && $0["gbs"] != nil }
   }
 
-  /// Prices all rows and compares them with what was measured.
+  /// Prices all rows and compares them with what was measured; where hardware files say that constants were fitted, rows are priced with
+  /// what these are without too.
   ///
-  /// - Parameter price: prices a table.
-  package func report(_ price: (MeasurementTable) throws -> [RowPrice]) rethrows -> AccuracyReport {
+  /// - Parameters:
+  ///   - price: prices a table.
+  ///   - priceUnfitted: prices a table with these files.
+  ///   - leaveOut: fits constants without each table, from the rows that `price` had clusters for.
+  package func report(
+    on shelf: HardwareShelf, _ price: (MeasurementTable) throws -> [RowPrice],
+    unfitted priceUnfitted: (MeasurementTable, HardwareShelf) throws -> [RowPrice] = { _, _ in [] },
+    leaveOut: ((_ tables: [MeasurementTable], _ files: [(name: String, file: HardwareFile)]) throws -> [LeftOutSet])? = nil
+  ) throws -> AccuracyReport {
     let sets = try tables.map { file, table in
-      SetAccuracy(
-        table, try price(table), groups: groups.filter { $0.file == file }, peer: table.name.hasPrefix("korthikanti") ? calculon : nil)
+      let prices = try price(table)
+      let named = Set(table.rows.compactMap(\.hardware))
+      let files = shelf.used.filter { named.contains($0.name) }
+      let isFitted = files.contains { $0.file.unfitted != nil }
+      let unfitted = isFitted ? try priceUnfitted(table, HardwareShelf(files.map { ($0.name, $0.file.unfitted ?? $0.file) })) : nil
+      return SetAccuracy(
+        table, prices, unfitted: unfitted, groups: groups.filter { $0.file == file },
+        peer: table.name.hasPrefix("korthikanti") ? calculon : nil)
     }
-    return AccuracyReport(sets: sets, otherFiles: otherFiles)
+    return AccuracyReport(
+      sets: sets, otherFiles: otherFiles, constants: shelf.used.flatMap { FittedValue.all(of: $0.file, named: $0.name) },
+      leftOut: try leaveOut?(tables.map(\.table), shelf.used))
   }
 }

@@ -6,18 +6,20 @@ extension AccuracyReport {
   /// All figures; fractions, not percentages.
   var json: JSON {
     let totals = totals
-    return .object(
-      JSON.Object([
-        ("sets", .array(sets.map(\.json))), ("other_files", .array(otherFiles.map { .string($0) })),
-        (
-          "total",
-          .object(
-            JSON.Object([
-              ("rows", .int(totals.rows)), ("step_time", totals.priced?.json ?? .null), ("groups", .int(totals.groups)),
-              ("spearman", .figure(totals.spearman)), ("regret", .figure(totals.regret)),
-            ]))
-        ),
-      ]))
+    var object = JSON.Object([
+      ("sets", .array(sets.map(\.json))), ("other_files", .array(otherFiles.map { .string($0) })),
+      (
+        "total",
+        .object(
+          JSON.Object([
+            ("rows", .int(totals.rows)), ("step_time", totals.priced?.json ?? .null), ("groups", .int(totals.groups)),
+            ("spearman", .figure(totals.spearman)), ("regret", .figure(totals.regret)), ("unfitted_mean", .figure(unfittedMean)),
+          ]))
+      ),
+      ("constants", .array(constants.map(\.json))),
+    ])
+    if let leftOut { object["left_out"] = .array(leftOut.map(\.json)) }
+    return .object(object)
   }
 }
 
@@ -26,12 +28,34 @@ extension JSON {
 }
 
 extension ErrorFigures {
-  fileprivate var json: JSON {
+  var json: JSON {
     .object(
       JSON.Object([
         ("rows", .int(rows)), ("mean", .double(mean)), ("p95", .double(p95)), ("bias", .double(bias)), ("worst", .double(worst.error)),
         ("worst_id", .string(worst.id)),
       ]))
+  }
+}
+
+extension FittedValue {
+  fileprivate var json: JSON {
+    [
+      "hardware": .string(cluster), "device": device.map { .string($0) } ?? .null, "constant": .string(name), "value": .double(value),
+      "unfitted": .double(unfitted), "range": [.double(range.low), .double(range.high)], "meaning": .string(range.meaning),
+      "fitted_on": rows.map { .string($0) } ?? .null,
+    ]
+  }
+}
+
+extension LeftOutSet {
+  fileprivate var json: JSON {
+    [
+      "device": .string(family), "set": .string(set), "rows": .int(rows),
+      "fitted_on": .object(JSON.Object(others.map { ($0.set, .int($0.rows)) })),
+      "constants": .object(JSON.Object(constants.map { ($0.name, .double($0.value)) })),
+      "starting_from": .object(JSON.Object(constants.map { ($0.name, .double($0.prior)) })),
+      "step_time": ordinary.json, "step_time_left_out": leftOut.json, "step_time_unfitted": unfitted.json,
+    ]
   }
 }
 
@@ -42,6 +66,7 @@ extension SetAccuracy {
     }
     var object = JSON.Object([
       ("name", .string(name)), ("rows", .int(rows)), ("step_time", times(priced)), ("step_time_searched", times(searched)),
+      ("step_time_unfitted", unfitted?.json ?? .null), ("step_time_searched_unfitted", unfittedSearched?.json ?? .null),
       ("rows_without_time", .int(withoutTime)),
     ])
     object["time_sources"] = .array(sources.map { .object(JSON.Object([("source", .string($0.source.rawValue)), ("rows", .int($0.rows))])) })

@@ -10,6 +10,8 @@ struct AccuracyText {
   init(_ report: AccuracyReport, style: TextStyle = .plain) {
     self.style = style
     addTimes(report)
+    addConstants(report)
+    addLeftOut(report)
     addRanks(report)
     addMemory(report)
     addRest(report)
@@ -25,19 +27,45 @@ struct AccuracyText {
   private mutating func addTimes(_ report: AccuracyReport) {
     var table = TextTable([
       ("set", .left), ("rows", .right), ("mean", .right), ("p95", .right), ("bias", .right), ("worst", .right), ("its row", .left),
-      ("naive mean", .right), ("another's", .right),
+      ("unfitted", .right), ("naive mean", .right), ("another's", .right),
     ])
-    func add(_ name: String, _ figures: ErrorFigures, naive: ErrorFigures?, peer: (name: String, figures: ErrorFigures)?) {
+    func add(_ name: String, _ figures: ErrorFigures, unfitted: Double?, naive: ErrorFigures?, peer: (name: String, figures: ErrorFigures)?) {
       table.add(
         name, "\(figures.rows)", percent(figures.mean), percent(figures.p95), RowsText.signed(figures.bias), RowsText.signed(figures.worst.error),
-        figures.worst.id, naive.map { percent($0.mean) } ?? "", peer.map { "\(percent($0.figures.mean)) (\($0.name))" } ?? "")
+        figures.worst.id, unfitted.map { percent($0) } ?? "", naive.map { percent($0.mean) } ?? "",
+        peer.map { "\(percent($0.figures.mean)) (\($0.name))" } ?? "")
     }
     for set in report.sets {
-      if let times = set.priced { add(set.name, times.model, naive: times.naive, peer: set.peer) }
-      if let times = set.searched { add("\(set.name), searched", times.model, naive: times.naive, peer: nil) }
+      if let times = set.priced { add(set.name, times.model, unfitted: set.unfitted?.mean, naive: times.naive, peer: set.peer) }
+      if let times = set.searched { add("\(set.name), searched", times.model, unfitted: set.unfittedSearched?.mean, naive: times.naive, peer: nil) }
     }
-    if let total = report.totals.priced { add("all but searched", total, naive: nil, peer: nil) }
+    if let total = report.totals.priced { add("all but searched", total, unfitted: report.unfittedMean, naive: nil, peer: nil) }
     section("Step time", "errors are predicted / measured - 1; mean and p95 of their sizes; searched: rows that leave their split open", table)
+  }
+
+  private mutating func addConstants(_ report: AccuracyReport) {
+    var table = TextTable([
+      ("hardware", .left), ("constant", .left), ("value", .right), ("unfitted", .right), ("range", .left), ("what it is", .left),
+    ])
+    for value in report.constants {
+      let range = "\(FitText.text(value.range.low)) to \(FitText.text(value.range.high))"
+      table.add(value.cluster, value.name, FitText.text(value.value), FitText.text(value.unfitted), range, value.range.meaning)
+    }
+    section("Fitted constants", "of the hardware files, which name the rows", table)
+  }
+
+  private mutating func addLeftOut(_ report: AccuracyReport) {
+    var table = TextTable([
+      ("device", .left), ("set", .left), ("rows", .right), ("mean", .right), ("left out", .right), ("unfitted", .right),
+      ("constants without it", .left),
+    ])
+    for set in report.leftOut ?? [] {
+      let values = set.constants.map { "\($0.name) \(FitText.text($0.value))" }.joined(separator: ", ")
+      table.add(
+        set.family, set.set, "\(set.rows)", percent(set.ordinary.mean), percent(set.leftOut.mean),
+        report.constants.isEmpty ? "" : percent(set.unfitted.mean), values)
+    }
+    section("Sets left out", "mean errors on a set: as above, with constants fitted on the other sets of the device alone, and unfitted", table)
   }
 
   private mutating func addRanks(_ report: AccuracyReport) {

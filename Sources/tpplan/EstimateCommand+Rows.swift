@@ -30,7 +30,7 @@ extension EstimateCommand {
     } catch is CancellationError { throw Failure(code: Failure.interrupted, "interrupted: nothing is printed of a table that is not complete") }
   }
 
-  private static var threads: Int { max(1, min(16, ProcessInfo.processInfo.activeProcessorCount)) }
+  static var threads: Int { max(1, min(16, ProcessInfo.processInfo.activeProcessorCount)) }
 }
 
 /// Folders of the project, looked for here and where the program was built.

@@ -49,7 +49,10 @@ struct EstimateCommand: ParsableCommand {
   @Option(parsing: .unconditional, help: "ZeRO stage of the weights that several replicas hold: 0, 1, 2 or 3 (FSDP).")
   var zero = 0
 
-  @Option(help: "What every layer computes again in its backward pass: none, selective (attention) or full.")
+  @Option(
+    help:
+      "What every layer does again in its backward pass: none, gathered (what was gathered is kept split, as Megatron-LM's sequence parallelism does), selective (attention), selective+gathered or full."
+  )
   var recompute: Recompute = .none
 
   @Option(

@@ -57,7 +57,9 @@ struct PlanSummary {
     ]
     if plan.idleDevices > 0 { lines.append("  idle         \(plan.idleText)") }
     let samples = "batch \(job.batch)" + (job.sequence.map { ", sequence \($0)" } ?? "")
-    lines.append("  job          \(samples)\(job.microBatches > 1 ? ", \(job.microBatches) micro-batches" : "")")
+    lines.append(
+      "  job          \(samples)\(job.microBatches > 1 ? ", \(job.microBatches) micro-batches" : "")"
+        + job.software.remarks.map { ", " + $0 }.joined())
     lines.append("  mesh         \(decision.meshText)" + (degree > 1 ? ", \(decision.pipelineText)" : ""))
     if let shares = decision.shares { lines.append("  samples      \(shares.text) of a micro-batch for the ranks along mesh axis \(shares.axis)") }
     if let recompute = decision.recomputeText { lines.append("  recompute    \(recompute)") }

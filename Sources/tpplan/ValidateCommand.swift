@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
+import Documents
+import Foundation
+import Hardware
+import Quantities
 import Validation
 
 /// `tpplan validate`: compares predictions with published measurements.
@@ -9,7 +13,8 @@ struct ValidateCommand: ParsableCommand {
     discussion: """
       Prices every row of every table in a folder as `estimate --rows` does, and says for each table how far predicted steps and memory are \
       from what was measured, how well the splits of one job are ranked, and what is not compared. Beside it stands the naive prediction, \
-      operations / (devices x one rate that is fitted to the same rows), and the pipeline's bubble. Example: tpplan validate
+      operations / (devices x one rate that is fitted to the same rows), and the pipeline's bubble; and where constants of hardware files were \
+      fitted, what their unfitted values predict. Example: tpplan validate --plot accuracy.svg
       """)
 
   @Argument(help: "A folder of tables (default: validation, here or where tpplan was built).")
@@ -18,16 +23,51 @@ struct ValidateCommand: ParsableCommand {
   @Option(help: "The folder of the hardware files that rows name (default: hardware, here or where tpplan was built).")
   var hardwareFolder: String?
 
+  @Flag(help: "For each kind of device and table, fit the constants on the other tables alone and price the table with them (minutes).")
+  var leaveOneOut = false
+
+  @Option(help: "With --leave-one-out: fit on so many rows at most, as many of each table.")
+  var rowsAtMost = 120
+
+  @Option(help: "Write a picture (SVG) of predicted against measured steps; - is standard output.")
+  var plot: String?
+
   @Option(help: "text or json.")
   var format: OutputFormat = .text
 
   func run() throws {
+    guard rowsAtMost > 0 else { throw UsageError("--rows-at-most \(rowsAtMost): a fit needs a row at least") }
     let tables = try ValidationFolder(try ProjectFolder.find(folder, "validation", option: nil, what: "tables of measurements"))
-    let pricer = RowPricer(HardwareShelf(folder: try ProjectFolder.hardware(hardwareFolder)))
-    let report = try tables.report { try EstimateCommand.prices(of: $0, pricer) }
+    let shelf = HardwareShelf(folder: try ProjectFolder.hardware(hardwareFolder))
+    let pricer = RowPricer(shelf)
+    let report = try tables.report(
+      on: shelf, { try EstimateCommand.prices(of: $0, pricer) },
+      unfitted: { try EstimateCommand.prices(of: $0, RowPricer($1)) },
+      leaveOut: leaveOneOut ? { try leftOut($0, $1) } : nil)
+    if let plot { try atomicWrite(Array(AccuracyPlot(report).text.utf8), to: plot) }
+    if plot == "-" { return }
     switch format {
     case .text: print(AccuracyText(report, style: .ofStandardOutput).lines.joined(separator: "\n"))
     case .json: report.json.printLine()
     }
+  }
+
+  private func leftOut(_ tables: [MeasurementTable], _ files: [(name: String, file: HardwareFile)]) throws -> [LeftOutSet] {
+    let watch = ProgressWatch()
+    defer { watch.end() }
+    do {
+      let rows = try FitSamples(
+        tables, clusters: Set(files.map(\.name)), searches: true, RowPricer(HardwareShelf(files)), threads: EstimateCommand.threads
+      ) { done in
+        watch.show("\(counted(done, "row")) priced")
+        return !watch.stop.isReached
+      }
+      return try LeftOutSet.all(rows.samples, files, rowsAtMost: rowsAtMost, threads: EstimateCommand.threads) { family, evaluation in
+        watch.show("tables left out, \(family): evaluation \(evaluation)")
+        return !watch.stop.isReached
+      }
+    } catch is CancellationError {
+      throw Failure(code: Failure.interrupted, "interrupted: nothing is printed of figures that are not complete")
+    } catch let error as FitError { throw Failure(code: Failure.internal, error.description) }
   }
 }

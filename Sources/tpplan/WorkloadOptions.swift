@@ -61,6 +61,19 @@ struct JobOptions: ParsableArguments {
   @Option(help: "adamw or sgd.")
   var optimizer: OptimizerKind = .adamw
 
+  @Option(help: "fused (in blocks, as FlashAttention) or unfused (the score matrix is written, and kept for backward).")
+  var attention: AttentionKernel = .fused
+
+  @Option(help: "fused (one kernel), or unfused (in 16-bit training a series of kernels on a copy in fp32).")
+  var crossEntropy: CrossEntropyKernel = .fused
+
+  @Option(help: "In 16-bit training, gradients are accumulated (in fp32), working (in 16 bits, also when they are summed) or both (in memory).")
+  var gradients: GradientStorage = .accumulated
+
+  @Option(
+    help: "What travels while devices compute: none, or weights (their gradients' sums and ZeRO's gathering, each behind the weight's own products).")
+  var overlap: Overlap = .none
+
   @Flag(help: "Split sequences under causal attention into contiguous parts, not zig-zag (chunks r and 2p - 1 - r on rank r of p).")
   var contiguous = false
 
@@ -113,6 +126,8 @@ struct JobOptions: ParsableArguments {
     var request = SearchRequest(
       graph: graph, cluster: cluster, batch: sequences, sequence: length, precision: precision, mode: mode, optimizer: optimizer)
     request.isZigzag = !contiguous
+    (request.software.attention, request.software.crossEntropy) = (attention, crossEntropy)
+    (request.software.gradients, request.software.overlap) = (gradients, overlap)
     request.shares = try shares.map {
       $0 == "even" ? [] : try SearchCommand.numbers($0, separator: ",", option: "--shares", example: "5,5,3,3, or even")
     }
@@ -171,6 +186,10 @@ struct PlanContext {
 
 extension Mode: ExpressibleByArgument {}
 extension OptimizerKind: ExpressibleByArgument {}
+extension AttentionKernel: ExpressibleByArgument {}
+extension GradientStorage: ExpressibleByArgument {}
+extension Overlap: ExpressibleByArgument {}
+extension CrossEntropyKernel: ExpressibleByArgument {}
 extension Schedule.Kind: ExpressibleByArgument {}
 
 /// A command line that cannot be carried out; the message says why and what to do.

@@ -115,10 +115,11 @@ struct DecisionChecks {
       let assignments = builder.random(using: &random, around: word)
       let zero = graph.operators.map { _ in pick(ZeROStage.allCases) }
       let recompute = graph.segments.map { _ in pick(Recompute.allCases) }
-      let decision = builder.decision(
+      var decision = builder.decision(
         assignments, batch: batch, microBatches: microBatches, cuts: cuts, schedule: schedule,
         mode: pick([.train, .train, .train, .train, .forward]), optimizer: pick([.adamw, .sgd]), zero: { zero[$0] }, recompute: { recompute[$0] },
         zigzagPairs: pick([1, 1, 2, 4]))
+      decision.job.software.attention = pick(AttentionKernel.allCases)
       let label = "\(name) seed \(seed) case \(index) mesh \(mesh) stages \(stages) \(schedule) cuts \(cuts) micro-batches \(microBatches)"
       let pairs = decision.orders.map(\.pairs).max() ?? 1
       problems += try mismatches(decision, "\(label) zig-zag \(pairs) ZeRO \(decision.zero.map(\.rawValue)) recompute \(recompute)")

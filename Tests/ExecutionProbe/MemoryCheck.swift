@@ -14,7 +14,7 @@ extension DecisionChecks {
     let builder = DecisionBuilder(graph: graph, mesh: [world.size / stages])
     let assignments = builder.random(using: &random)
     let zero = graph.operators.map { _ in ZeROStage.allCases[Int(random.next() % 4)] }
-    let recompute = graph.segments.map { _ in Recompute.allCases[Int(random.next() % 3)] }
+    let recompute = graph.segments.map { _ in Recompute.allCases[Int(random.next() % UInt64(Recompute.allCases.count))] }
     return try [true, false].flatMap { isPlain in
       let decision = builder.decision(
         assignments, batch: 8, microBatches: 2, cuts: stages == 1 ? [] : [2], zero: { isPlain ? .none : zero[$0] },
@@ -40,7 +40,7 @@ extension DecisionChecks {
       try memory(builder.decision(data, batch: world.size * 4, microBatches: 2, zero: { _ in stage }), steps: 2)
     }
     return try wider
-      + Recompute.allCases.map { recompute in
+      + [Recompute.none, .selective, .full].map { recompute in
         // What the layers keep, not the logits, decides how much it is.
         let decision = builder.decision(
           data, batch: world.size * 8, microBatches: 4, schedule: .gpipe, recompute: { graph.segments[$0].repeats > 1 ? recompute : .none })

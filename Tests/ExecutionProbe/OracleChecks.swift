@@ -23,7 +23,7 @@ struct OracleChecks {
   /// A word for each mesh axis, which has 2 ranks where there are several words, and beside them `frozen` (some parameters; their gradients must
   /// be missing, the others' unchanged), `pipeline` (as many stages as ranks are left, and 2 micro-batches where the loss allows it), `interleaved`
   /// (two stages of two chunks each), `micro` (2 micro-batches), `zigzag` (the sequence in that order, as far as its length allows), `zero1` to
-  /// `zero3`, `selective` or `full` recomputation.
+  /// `zero3`, and what is done again in the backward pass.
   func mismatches(strategy: String) throws -> [String] {
     let words = strategy.split(separator: ",").map(String.init)
     let zero = words.compactMap { word in ZeROStage.allCases.first { "zero\($0.rawValue)" == word } }.first ?? .none

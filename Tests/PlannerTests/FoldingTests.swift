@@ -25,7 +25,7 @@ import Testing
       request.mesh = [2]
       request.microBatches = 2
       // Left free, they multiply the number of decisions.
-      (request.zero, request.recompute) = (ZeROStage.allCases[seed % 4], [Recompute.none, .full][seed / 2 % 2])
+      (request.zero, request.recompute) = (ZeROStage.allCases[seed % 4], Recompute.allCases[seed / 2 % 5])
       return request
     }
     let folded = try request(model)

@@ -87,7 +87,7 @@ import Testing
     try Data(#"{"groups": [{"group": "g", "file": "test.json", "ids": ["a", "b", "open", "gone"]}]}"#.utf8)
       .write(to: folder.appendingPathComponent("ranking_groups.json"))
     try Data("{}".utf8).write(to: folder.appendingPathComponent("other.json"))
-    let report = try ValidationFolder(folder.path).report { try Tables.pricer.price($0) }
+    let report = try ValidationFolder(folder.path).report(on: Tables.shelf) { try Tables.pricer.price($0) }
     let set = try #require(report.sets.first)
     #expect(set.priced?.model.rows == 2 && set.searched?.model.rows == 1 && set.withoutTime == 1)
     #expect(set.memory?.decimal.rows == 1 && set.outOfMemory == (2, 1) && set.ran == (3, 0))
@@ -99,7 +99,7 @@ import Testing
 
   @Test("Golden: what validate prints of the project's own tables")
   func golden() throws {
-    let report = try ValidationFolder("\(Tables.package)/validation").report { try Tables.pricer.price($0) }
+    let report = try ValidationFolder("\(Tables.package)/validation").report(on: Tables.shelf) { try Tables.pricer.price($0) }
     let text = AccuracyText(report).lines.joined(separator: "\n") + "\n"
     let path = "\(Tables.package)/Tests/ValidationTests/Golden/validate.txt"
     if ProcessInfo.processInfo.environment["TPPLAN_RECORD"] == "1" { try Data(text.utf8).write(to: URL(fileURLWithPath: path)) }

@@ -18,11 +18,12 @@ import Testing
   func asEstimated() throws {
     let price = try Tables.price(Tables.row("r", ["layers": 48, "sp": true, "recompute": "selective"]), name: "korthikanti2022")
     let cluster = try HardwareFile(readingFrom: "\(Tables.package)/hardware/dgx_a100_80g_hdr200x8.json").cluster(devices: 8)
-    let request = SearchRequest(
+    var request = SearchRequest(
       graph: try ModelReader.read("\(Tables.package)/models/megatron-22b.json").graph, cluster: cluster, batch: 4, sequence: 2048, precision: .fp16,
       mode: .train, optimizer: .adamw)
     var degrees = MegatronDegrees()
-    (degrees.tensor, degrees.isSequenceParallel, degrees.recompute, degrees.microBatchSize) = (8, true, .selective, 4)
+    request.software.attention = .unfused
+    (degrees.tensor, degrees.isSequenceParallel, degrees.recompute, degrees.microBatchSize) = (8, true, .selectiveGathered, 4)
     guard case .planned(let planned) = try Planner.search(try degrees.fix(request)) else {
       Issue.record("nothing fits")
       return

@@ -10,7 +10,8 @@ enum Tables {
   static let package = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().path
   /// Measurements of others, which are not part of the project; nil where they do not lie beside it.
   static let shared: String? = ["\(package)/../shared/validation", "/work/shared/validation"].first { FileManager.default.fileExists(atPath: $0) }
-  static let pricer = RowPricer(HardwareShelf(folder: "\(package)/hardware"))
+  static let shelf = HardwareShelf(folder: "\(package)/hardware")
+  static let pricer = RowPricer(shelf)
 
   static func table(_ text: String, file: String = "table.json") throws -> MeasurementTable {
     try MeasurementTable(decoding: Document(file: file, parsing: text.utf8))

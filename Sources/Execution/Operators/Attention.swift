@@ -92,7 +92,7 @@ extension Program {
   /// The elements of each block of scratch memory that an operator takes beside its buffers, where they can be more than a row or two.
   func scratchCounts(of call: KernelCall) -> [Int] {
     switch graph.operators[call.op].kind {
-    case .attention(let causal):
+    case .attention(let causal, _):
       let mask = call.operands.count == 4 ? [buffers[call.operands[3]].count] : []
       if let ring = AttentionRing(for: call, in: self) { return mask + [ring.scratchCount(of: call, in: self, causal: causal)] }
       let part = AttentionPart(for: call, in: self, causal: causal)

@@ -125,7 +125,7 @@ extension OperatorRule {
   fileprivate func longestReduction(backward: Bool, microBatches: Int) -> Int {
     func extent(_ axes: [Int]) -> Int { axes.reduce(1) { $0 * iteration[$1].extent } }
     if case .product(_, let m, let n, let k) = work { return backward ? max(extent(m) * microBatches, extent(n), extent(k)) : extent(k) }
-    if case .attention(_, _, _, let keys, _) = work { return extent([keys]) }
+    if case .attention(let attention) = work { return extent([attention.keys]) }
     // Of the loss, the sum over the classes; its rows are added in double precision.
     // A batch norm sums over all that its channels' statistics lack.
     let completed = interior.isEmpty ? iteration.indices.filter { isReduced($0) } : interior.filter { isReduced($0.axis) }.map(\.axis)

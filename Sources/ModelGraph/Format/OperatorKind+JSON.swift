@@ -54,7 +54,7 @@ extension OperatorKind {
     case .maxPool(let size, let stride, let padding): [("size", .int(size)), ("stride", .int(stride)), ("padding", .int(padding))]
     case .route(let topK, let renormalises): [("top_k", .int(topK)), ("renormalise", .bool(renormalises))]
     case .positionEmbedding(let offset): [("offset", .int(offset))]
-    case .attention(let causal): [("causal", .bool(causal))]
+    case .attention(let causal, let dropout): [("causal", .bool(causal))] + (dropout == 0 ? [] : [("dropout", .double(dropout))])
     case .rotary(let parameters): parameters.attributes
     case .layerNorm(let epsilon): [("epsilon", .double(epsilon))]
     case .rmsNorm(let epsilon, let addsOne): [("epsilon", .double(epsilon))] + (addsOne ? [("adds_one", true)] : [])
@@ -85,16 +85,15 @@ extension OperatorKind {
     case "position_embedding": self = .positionEmbedding(offset: try object.intIfPresent("offset", extent) ?? 0)
     case "linear": self = .linear
     case "bias": self = .bias
-    case "attention": self = .attention(causal: try object.bool("causal"))
+    case "attention":
+      self = .attention(causal: try object.bool("causal"), dropout: try object.nodeIfPresent("dropout")?.probability() ?? 0)
     case "rotary": self = .rotary(try RotaryParameters(reading: object))
     case "layer_norm": self = .layerNorm(epsilon: try object.double("epsilon", .positive))
     case "rms_norm":
       self = .rmsNorm(epsilon: try object.double("epsilon", .positive), addsOne: try object.boolIfPresent("adds_one") ?? false)
     case "activation": self = .activation(try object.choice("function", of: ActivationFunction.self))
     case "dropout":
-      let probability = try object.double("probability", .nonNegative)
-      guard probability < 1 else { throw try object.node("probability").invalid(expected: "a probability from 0 to below 1") }
-      self = .dropout(probability: probability)
+      self = .dropout(probability: try object.node("probability").probability())
     case "scale": self = .scale(factor: try object.double("factor", .positive))
     case "pass": self = .pass
     case "add": self = .add

@@ -30,8 +30,7 @@ extension BertConfiguration {
     tiesEmbeddings = try file.bool("tie_word_embeddings", default: tiesEmbeddings)
     _ = try file.headSize(hidden: hidden, hiddenKey: "hidden_size", heads: heads, headsKey: "num_attention_heads")
 
-    // Dropout of the attention's probabilities is not in the graph: attention is one operator that never holds them whole.
-    _ = try file.probability("attention_probs_dropout_prob", default: 0.1)
+    attentionDropout = try file.probability("attention_probs_dropout_prob", default: attentionDropout)
     try file.require("position_embedding_type", "absolute")
     try file.require("is_decoder", false)
     name = try file.name(default: "bert")

@@ -23,6 +23,7 @@ package struct BertConfiguration: Hashable, Sendable {
   package var ffn = 3072
   package var activation = ActivationFunction.gelu
   package var hiddenDropout = 0.1
+  package var attentionDropout = 0.1
   /// Dropout before the classifier; the hidden dropout where the file leaves it out.
   package var classifierDropout = 0.1
   package var epsilon = 1e-12
@@ -116,7 +117,8 @@ package struct BertConfiguration: Hashable, Sendable {
     let value = builder.linear(path + ".self.value", x, from: [axes.hidden], to: axes.attention.keyValue, bias: true)
     let mask = builder.input(.attentionMask, [axes.batch, axes.sequence])
     let core = builder.apply(
-      .attention(causal: false), path + ".self.core", [query, key, value, mask], to: [axes.batch, axes.sequence] + axes.attention.query)
+      .attention(causal: false, dropout: attentionDropout), path + ".self.core", [query, key, value, mask],
+      to: [axes.batch, axes.sequence] + axes.attention.query)
     let projected = builder.linear(path + ".output.dense", core, from: axes.attention.query, to: [axes.hidden], bias: true)
     return residual(path + ".output", x, projected, &builder)
   }

@@ -60,7 +60,6 @@ extension CLIPConfiguration.Tower {
     activation = try file.activation("hidden_act", default: activation)
     epsilon = try file.positive("layer_norm_eps", default: epsilon)
     _ = try file.headSize(hidden: hidden, hiddenKey: "hidden_size", heads: heads, headsKey: "num_attention_heads")
-    // Dropout of the attention's probabilities is not in the graph: attention is one operator that never holds them whole.
-    _ = try file.probability("attention_dropout", default: 0)
+    attentionDropout = try file.probability("attention_dropout", default: attentionDropout)
   }
 }

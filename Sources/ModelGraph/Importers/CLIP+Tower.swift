@@ -33,7 +33,8 @@ extension CLIPConfiguration.Tower {
     let key = builder.linear(path + ".k_proj", normed, from: [axes.hidden], to: axes.attention.keyValue, bias: true)
     let value = builder.linear(path + ".v_proj", normed, from: [axes.hidden], to: axes.attention.keyValue, bias: true)
     let core = builder.apply(
-      .attention(causal: causal), path + ".core", [query, key, value], to: [axes.batch, axes.positions] + axes.attention.query)
+      .attention(causal: causal, dropout: attentionDropout), path + ".core", [query, key, value],
+      to: [axes.batch, axes.positions] + axes.attention.query)
     let projected = builder.linear(path + ".out_proj", core, from: axes.attention.query, to: [axes.hidden], bias: true)
     return builder.add(path + ".residual", x, projected)
   }

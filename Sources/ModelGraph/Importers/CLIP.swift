@@ -9,6 +9,7 @@ package struct CLIPConfiguration: Hashable, Sendable {
     package var heads: Int
     package var ffn: Int
     package var activation = ActivationFunction.quickGelu
+    package var attentionDropout = 0.0
     package var epsilon = 1e-5
 
     package init(hidden: Int, layers: Int, heads: Int, ffn: Int) {

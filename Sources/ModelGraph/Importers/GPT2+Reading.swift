@@ -19,8 +19,7 @@ extension GPT2Configuration {
     tiesEmbeddings = try file.bool("tie_word_embeddings", default: tiesEmbeddings)
     _ = try file.headSize(hidden: hidden, hiddenKey: "n_embd", heads: heads, headsKey: "n_head")
 
-    // Dropout of the attention's probabilities is not in the graph: attention is one operator that never holds them whole.
-    _ = try file.probability("attn_pdrop", default: 0.1)
+    attentionDropout = try file.probability("attn_pdrop", default: attentionDropout)
     try file.require("scale_attn_weights", true)
     try file.require("scale_attn_by_inverse_layer_idx", false)
     name = try file.name(default: "gpt2")

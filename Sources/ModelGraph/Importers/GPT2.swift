@@ -16,6 +16,7 @@ package struct GPT2Configuration: Hashable, Sendable {
   package var activation = ActivationFunction.geluTanh
   package var residualDropout = 0.1
   package var embeddingDropout = 0.1
+  package var attentionDropout = 0.1
   package var epsilon = 1e-5
   /// Whether the language-model head is the embedding table.
   package var tiesEmbeddings = true
@@ -73,7 +74,8 @@ package struct GPT2Configuration: Hashable, Sendable {
     let key = fused(path + ".attn.c_attn", "k", 1, normed, to: axes.attention.keyValue, axes, &builder)
     let value = fused(path + ".attn.c_attn", "v", 2, normed, to: axes.attention.keyValue, axes, &builder)
     let core = builder.apply(
-      .attention(causal: true), path + ".attn.core", [query, key, value], to: [axes.batch, axes.sequence] + axes.attention.query)
+      .attention(causal: true, dropout: attentionDropout), path + ".attn.core", [query, key, value],
+      to: [axes.batch, axes.sequence] + axes.attention.query)
     let projected = builder.linear(
       path + ".attn.c_proj", core, from: axes.attention.query, to: [axes.hidden], order: .inputFirst, bias: true)
     let attended = builder.add(

@@ -23,8 +23,7 @@ extension GPTNeoXConfiguration {
     keys.allowsPart = true
     rotary = try RotaryParameters(reading: &file, headSize: headSize, keys: keys)
 
-    // Dropout of the attention's probabilities is not in the graph: attention is one operator that never holds them whole.
-    _ = try file.probability("attention_dropout", default: 0)
+    attentionDropout = try file.probability("attention_dropout", default: attentionDropout)
     try file.require("is_decoder", false)
     name = try file.name(default: "gpt_neox")
     workload = try file.workload(maximumSequence: maximumPositions)

@@ -14,6 +14,7 @@ package struct GPTNeoXConfiguration: Hashable, Sendable {
   package var ffn = 24576
   package var activation = ActivationFunction.gelu
   package var hiddenDropout = 0.0
+  package var attentionDropout = 0.0
   package var epsilon = 1e-5
   package var rotary = RotaryParameters(base: 10000, rotated: 24)
   package var attentionBias = true
@@ -91,7 +92,8 @@ package struct GPTNeoXConfiguration: Hashable, Sendable {
     let rotatedQuery = builder.elementwise(.rotary(rotary), path + ".rotary_q", query)
     let rotatedKey = builder.elementwise(.rotary(rotary), path + ".rotary_k", key)
     let core = builder.apply(
-      .attention(causal: true), path + ".core", [rotatedQuery, rotatedKey, value], to: [axes.batch, axes.sequence] + axes.attention.query)
+      .attention(causal: true, dropout: attentionDropout), path + ".core", [rotatedQuery, rotatedKey, value],
+      to: [axes.batch, axes.sequence] + axes.attention.query)
     let projected = builder.linear(path + ".dense", core, from: axes.attention.query, to: [axes.hidden], bias: attentionBias)
     return builder.dropout(block + ".post_attention_dropout", projected, probability: hiddenDropout)
   }

@@ -31,7 +31,9 @@ extension LlamaConfiguration {
     }
     query = builder.elementwise(.rotary(rotary), path + ".rotary_q", query)
     key = builder.elementwise(.rotary(rotary), path + ".rotary_k", key)
-    let core = builder.apply(.attention(causal: true), path + ".core", [query, key, value], to: [axes.batch, axes.sequence] + axes.attention.query)
+    let core = builder.apply(
+      .attention(causal: true, dropout: attentionDropout), path + ".core", [query, key, value],
+      to: [axes.batch, axes.sequence] + axes.attention.query)
     let projected = builder.linear(path + ".o_proj", core, from: axes.attention.query, to: [axes.hidden], bias: outputBias)
     return builder.add(path + ".residual", x, builder.dropout(path + ".dropout", projected, probability: residualDropout))
   }

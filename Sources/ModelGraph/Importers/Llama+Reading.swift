@@ -17,7 +17,7 @@ extension LlamaConfiguration {
     try readActivation(&file, family)
     epsilon = try file.positive("rms_norm_eps", default: epsilon)
     tiesEmbeddings = try file.bool("tie_word_embeddings", default: tiesEmbeddings)
-    _ = try file.probability("attention_dropout", default: 0)
+    attentionDropout = try file.probability("attention_dropout", default: attentionDropout)
     try readHeads(&file, family)
     try readBiases(&file, family)
     try readSlidingWindow(&file, family)

@@ -35,6 +35,7 @@ package struct LlamaConfiguration: Hashable, Sendable {
   /// Whether a checkpoint stores queries, keys and values as one weight, and gate and up as another (Phi-3).
   package var fusesProjections = false
   package var residualDropout = 0.0
+  package var attentionDropout = 0.0
   /// Whether the language-model head is the embedding table.
   package var tiesEmbeddings = false
 

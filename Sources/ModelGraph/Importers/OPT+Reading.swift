@@ -26,8 +26,7 @@ extension OPTConfiguration {
     // Layers that are left out at random in training.
     let layerDrop = try file.probability("layerdrop", default: 0)
     if layerDrop != 0 { throw file.unsupported("layerdrop", found: "\(layerDrop)", supported: "0") }
-    // Dropout of the attention's probabilities is not in the graph: attention is one operator that never holds them whole.
-    _ = try file.probability("attention_dropout", default: 0)
+    attentionDropout = try file.probability("attention_dropout", default: attentionDropout)
     // The library does not read it.
     _ = try file.probability("activation_dropout", default: 0)
     name = try file.name(default: "opt")

@@ -14,6 +14,7 @@ package struct OPTConfiguration: Hashable, Sendable {
   package var ffn = 3072
   package var activation = ActivationFunction.relu
   package var dropout = 0.1
+  package var attentionDropout = 0.0
   /// Biases of the products.
   package var hasBias = true
   /// Whether norms stand before attention and MLP, or after their residuals (the 350M model).
@@ -84,7 +85,9 @@ package struct OPTConfiguration: Hashable, Sendable {
     let query = builder.linear(path + ".q_proj", normed, from: [axes.hidden], to: axes.attention.query, bias: hasBias)
     let key = builder.linear(path + ".k_proj", normed, from: [axes.hidden], to: axes.attention.keyValue, bias: hasBias)
     let value = builder.linear(path + ".v_proj", normed, from: [axes.hidden], to: axes.attention.keyValue, bias: hasBias)
-    let core = builder.apply(.attention(causal: true), path + ".core", [query, key, value], to: [axes.batch, axes.sequence] + axes.attention.query)
+    let core = builder.apply(
+      .attention(causal: true, dropout: attentionDropout), path + ".core", [query, key, value],
+      to: [axes.batch, axes.sequence] + axes.attention.query)
     let projected = builder.linear(path + ".out_proj", core, from: axes.attention.query, to: [axes.hidden], bias: hasBias)
     let sum = builder.add(path + ".residual", x, builder.dropout(path + ".dropout", projected, probability: dropout))
     return normsFirst ? sum : builder.layerNorm(norm, sum, epsilon: Self.epsilon)

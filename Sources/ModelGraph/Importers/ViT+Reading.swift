@@ -19,8 +19,7 @@ extension ViTConfiguration {
     _ = try file.headSize(hidden: hidden, hiddenKey: "hidden_size", heads: heads, headsKey: "num_attention_heads")
     if imageSize % patchSize != 0 { throw file.invalid("patch_size", found: "\(patchSize)", expected: "a divisor of image_size, \(imageSize)") }
 
-    // Dropout of the attention's probabilities is not in the graph: attention is one operator that never holds them whole.
-    _ = try file.probability("attention_probs_dropout_prob", default: 0)
+    attentionDropout = try file.probability("attention_probs_dropout_prob", default: attentionDropout)
     let poolerSize = try file.optionalExtent("pooler_output_size") ?? hidden
     let poolerActivation = try file.activation("pooler_act", default: .tanh)
     enum Class { case base, imageClassification }

@@ -24,6 +24,7 @@ package struct ViTConfiguration: Hashable, Sendable {
   package var activation = ActivationFunction.gelu
   package var queryKeyValueBias = true
   package var dropout = 0.0
+  package var attentionDropout = 0.0
   package var epsilon = 1e-12
 
   package init() {}
@@ -116,7 +117,8 @@ package struct ViTConfiguration: Hashable, Sendable {
     let key = builder.linear(path + ".key", normed, from: [axes.hidden], to: axes.attention.keyValue, bias: queryKeyValueBias)
     let value = builder.linear(path + ".value", normed, from: [axes.hidden], to: axes.attention.keyValue, bias: queryKeyValueBias)
     let core = builder.apply(
-      .attention(causal: false), path + ".core", [query, key, value], to: [axes.batch, axes.sequence] + axes.attention.query)
+      .attention(causal: false, dropout: attentionDropout), path + ".core", [query, key, value],
+      to: [axes.batch, axes.sequence] + axes.attention.query)
     let output = block + ".attention.output"
     let projected = builder.linear(output + ".dense", core, from: axes.attention.query, to: [axes.hidden], bias: true)
     return builder.add(output + ".residual", x, builder.dropout(output + ".dropout", projected, probability: dropout))

@@ -212,7 +212,7 @@ extension PlanSearch {
       isFirst: run == 0, isLast: run == frame.runs.count - 1)
     if let known = runParts[key] { return known }
     let pricing = Pricing(
-      model: model(single), mesh: mesh, rates: rates, job: space.job(microBatches: frame.microBatches), placements: placements[run],
+      model: model(single), mesh: mesh, rates: rates, job: space.request.job(microBatches: frame.microBatches), placements: placements[run],
       tick: space.tick, orders: key.orders)
     let layers = space.layerSegments
     let strategies = space.strategies(pricing, single).enumerated().map { op, strategies in

@@ -154,6 +154,8 @@ extension PlanSearch {
     _ model: FoldedModel, _ frame: Space.Frame, _ schedule: Schedule, _ cut: [Int], _ first: Int, _ configuration: Configuration, _ choice: [Int]
   ) -> PipelineTimeline {
     let choice = model.withoutIdleHoldings(choice)
+    // Where nothing is gathered, it is the plan that keeps what is.
+    let frame = space.frame(frame, gatheringIn: model.gatheringSegments(choice))
     let timeline = configuration.timeline(configuration.stageTimes(model, choice))
     let known = found.firstIndex { $0.frame.configuration == frame.configuration && $0.schedule == schedule }
     if timeline.end < (known ?? (found.count < space.request.top ? nil : found.count - 1)).map({ found[$0].objective }) ?? .max {

@@ -100,10 +100,14 @@ extension PlanFile {
     let batch = try object.node("batch")
     let sequence = object.nodeIfPresent("sequence")
     let mode = try object.node("mode")
-    let job = Job(
+    var job = Job(
       batch: try batch.int(.within(1, 1 << 48)), microBatches: try object.int("micro_batches", extent), sequence: try sequence?.int(extent),
       mode: try mode.choice(of: Mode.self), optimizer: try object.choice("optimizer", of: OptimizerKind.self),
       precision: try object.choice("dtype", of: Precision.self))
+    job.software.attention = try object.choiceIfPresent("attention", of: AttentionKernel.self) ?? .fused
+    job.software.crossEntropy = try object.choiceIfPresent("cross_entropy", of: CrossEntropyKernel.self) ?? .fused
+    job.software.gradients = try object.choiceIfPresent("gradients", of: GradientStorage.self) ?? .accumulated
+    job.software.overlap = try object.choiceIfPresent("overlap", of: Overlap.self) ?? .none
     try object.finish()
 
     func inconsistent(_ node: Node, _ problem: String) -> PlanError { .inconsistent(file: node.file, path: node.path, problem: problem) }

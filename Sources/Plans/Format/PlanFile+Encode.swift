@@ -88,6 +88,10 @@ extension Job {
     object["mode"] = .string(mode.rawValue)
     object["optimizer"] = .string(optimizer.rawValue)
     object["dtype"] = .string(precision.rawValue)
+    if software.attention != .fused { object["attention"] = .string(software.attention.rawValue) }
+    if software.crossEntropy != .fused { object["cross_entropy"] = .string(software.crossEntropy.rawValue) }
+    if software.gradients != .accumulated { object["gradients"] = .string(software.gradients.rawValue) }
+    if software.overlap != .none { object["overlap"] = .string(software.overlap.rawValue) }
     return .object(object)
   }
 }

@@ -13,6 +13,7 @@ extension Plan {
     var request = SearchRequest(
       graph: decision.graph, cluster: try hardware.cluster(devices: decision.ranks), batch: decision.job.batch, sequence: decision.job.sequence,
       precision: decision.job.precision, mode: decision.job.mode, optimizer: decision.job.optimizer)
+    request.software = decision.job.software
     request.pipelineDegree = decision.groups
     if decision.stageMeshes.isEmpty { request.mesh = decision.mesh } else { request.stageMeshes = decision.stageMeshes }
     request.microBatches = decision.job.microBatches

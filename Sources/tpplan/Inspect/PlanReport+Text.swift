@@ -21,7 +21,7 @@ extension PlanReport {
     let heading = style.heading("\(graph.name) on \(counted(decision.ranks, "device")) of \(plan.hardware.name)")
     return [
       heading + (plan.idleDevices > 0 ? "; idle: \(plan.idleText)" : ""),
-      "  \(job.mode.rawValue)\(optimizer), \(job.precision.rawValue), \(size) a step",
+      "  \(job.mode.rawValue)\(optimizer), \(job.precision.rawValue)\(job.software.remarks.map { ", " + $0 }.joined()), \(size) a step",
       "  step \(prediction.step), \(rate); at most \(prediction.memory) of \(prediction.memoryLimit) on a device\(share)",
     ]
   }

@@ -61,6 +61,8 @@ extension MPIRuns {
         (4, ["data,interleaved,zero1", "data,interleaved,zero3,full", "megatron,interleaved", "sequence-parallel,interleaved,zero2"]),
         (8, ["data,sequence,megatron", "megatron,data,megatron,zero2", "data,data,sequence-parallel,zero3,full"]),
         (2, ["sequence-parallel,selective", "sequence-parallel,full", "pipeline,selective", "pipeline,full"]),
+        (2, ["sequence-parallel,gathered", "sequence-parallel,selective+gathered", "sequence,gathered", "megatron,gathered"]),
+        (4, ["data,sequence-parallel,gathered", "sequence-parallel,interleaved,selective+gathered", "sequence,megatron,gathered"]),
       ])
     func namedStrategies(model: String, run: (ranks: Int, strategies: [String])) throws {
       try expectNoDifference(ranks: run.ranks, ["oracle", Self.fixture("torch/" + model)] + run.strategies)
