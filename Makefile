@@ -6,12 +6,12 @@ SWIFT ?= swift
 FLAGS = $(if $(STRICT),-Xswiftc -warnings-as-errors)
 SOURCES := Package.swift Sources Tests Benchmarks
 
-.PHONY: help demo test check build dependencies format lint ranks plans accuracy check-lp test-real differential bench-torch bench-solve bench-known bench-search clean
+.PHONY: help demo test check build dependencies format lint ranks plans accuracy check-lp test-real differential bench-torch bench-solve bench-known bench-search validate-local clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\): *[a-z ]*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
-demo: build  ## install what is missing, build, then search, inspect and run GPT-2 on two ranks
+demo: build  ## install what is missing, build, then calibrate two ranks, and search, inspect and run GPT-2 on them
 	scripts/demo
 
 test: dependencies  ## all tests
@@ -63,6 +63,9 @@ bench-known: build  ## published splits beside the optimum that a search finds
 
 bench-search: build  ## time, memory and gap of searches over the whole space
 	python3 Benchmarks/search/search.py .build/release/tpplan
+
+validate-local: build  ## predicted beside measured on this machine: calibrated, three models, 1 and 2 ranks (Benchmarks/local/results.md)
+	scripts/validate-local
 
 bench-solve: build  ## six real sharding problems (../shared/iopddl or IOPDDL=DIR) beside the contest's best costs
 	scripts/bench-solve

@@ -19,23 +19,24 @@ package enum CollectiveCost {
   package static func time(_ kind: CollectiveKind, bytes: Bytes, on placement: AxisPlacement) -> Seconds {
     let startup = placement.steps.reduce(Seconds.zero) { $0 + $1.startup }
     switch kind {
-    case .allReduce: return startup + oneWay(bytes, placement) * 2
-    case .allGather, .reduceScatter: return startup + oneWay(bytes, placement)
+    case .allReduce: return startup + oneWay(bytes, placement, .allReduce) * 2
+    case .allGather: return startup + oneWay(bytes, placement, .allGather)
+    case .reduceScatter: return startup + oneWay(bytes, placement, .reduceScatter)
     case .allToAll: return startup + exchange(bytes, placement)
     }
   }
 
   /// The time in which every member of a group sends so many bytes to its neighbour on a ring through all of them: the slowest of its edges.
   package static func hop(_ bytes: Bytes, on placement: AxisPlacement) -> Seconds {
-    placement.steps.reduce(Seconds.zero) { max($0, $1.startup + $1.latency + bytes / $1.ringBandwidth) }
+    placement.steps.reduce(Seconds.zero) { max($0, $1.startup + $1.latency + bytes / ($1.ringBandwidth * $1.patterns[.message])) }
   }
 
-  private static func oneWay(_ bytes: Bytes, _ placement: AxisPlacement) -> Seconds {
+  private static func oneWay(_ bytes: Bytes, _ placement: AxisPlacement, _ pattern: CommunicationPattern) -> Seconds {
     var total = Seconds.zero
     var rest = bytes
     for step in placement.steps {
       let f = Double(step.factor)
-      total += step.latency * f.log2RoundedUp + rest * ((f - 1) / f) / step.ringBandwidth
+      total += step.latency * f.log2RoundedUp + rest * ((f - 1) / f) / (step.ringBandwidth * step.patterns[pattern])
       rest = rest / f
     }
     return total
@@ -47,7 +48,7 @@ package enum CollectiveCost {
     for step in placement.steps {
       // Peers that are met at this level, and not below it.
       let peers = reached * step.factor - reached
-      total += step.latency * peers + bytes * (Double(peers) / Double(placement.size)) / step.bandwidth
+      total += step.latency * peers + bytes * (Double(peers) / Double(placement.size)) / (step.bandwidth * step.patterns[.allToAll])
       reached *= step.factor
     }
     return total

@@ -8,15 +8,19 @@ package struct DeviceRates: Hashable, Sendable {
   package let efficiency: KernelEfficiency
   /// The rate at which element-wise kernels move memory.
   package let memory: Bandwidth
+  /// The same of the optimizer.
+  package let updates: Bandwidth
   /// The time to start a kernel.
   package let launch: Seconds
   /// Memory that a plan may use.
   package let usable: Bytes
 
-  package init(peak: FLOPRate, efficiency: KernelEfficiency, memory: Bandwidth, launch: Seconds, usable: Bytes) {
+  /// - Parameter updates: as `memory` unless given.
+  package init(peak: FLOPRate, efficiency: KernelEfficiency, memory: Bandwidth, updates: Bandwidth? = nil, launch: Seconds, usable: Bytes) {
     self.peak = peak
     self.efficiency = efficiency
     self.memory = memory
+    self.updates = updates ?? memory
     self.launch = launch
     self.usable = usable
   }
@@ -25,24 +29,35 @@ package struct DeviceRates: Hashable, Sendable {
   package init(_ device: DeviceKind, _ precision: Precision) throws {
     self.init(
       peak: try device.peak(precision), efficiency: device.efficiency, memory: device.memoryBandwidth * device.efficiency.memory,
-      launch: device.launchOverhead, usable: device.usableMemory)
+      updates: device.memoryBandwidth * device.efficiency.optimizer, launch: device.launchOverhead, usable: device.usableMemory)
   }
 
-  /// A matrix product with inner extent `depth`: limited by arithmetic or by memory traffic, whichever takes longer, and its launch.
+  /// A product of [rows, depth] and [depth, columns]: limited by arithmetic or by memory traffic, whichever takes longer, and its launch.
+  package func product(_ work: FLOPs, rows: Double, columns: Double, depth: Double, moving bytes: Bytes) -> Seconds {
+    paced(max(work / FLOPRate(peak.value * efficiency.gemm(rows: rows, columns: columns, depth: depth)), bytes / memory) + launch)
+  }
+
+  /// A product of which only the inner extent is known to be short.
   package func product(_ work: FLOPs, depth: Double, moving bytes: Bytes) -> Seconds {
-    paced(max(work / FLOPRate(peak.value * efficiency.gemm(depth: depth)), bytes / memory) + launch)
+    product(work, rows: .infinity, columns: .infinity, depth: depth, moving: bytes)
   }
 
   /// Blocked attention.
-  package func attention(_ work: FLOPs, moving bytes: Bytes) -> Seconds {
-    paced(max(work / FLOPRate(peak.value * efficiency.attention), bytes / memory) + launch)
+  package func attention(_ work: FLOPs, isBackward: Bool = false, moving bytes: Bytes) -> Seconds {
+    let rate = FLOPRate(peak.value * (isBackward ? efficiency.attentionBackward : efficiency.attention))
+    return paced(max(work / rate, bytes / memory) + launch)
   }
 
-  /// A kernel that only moves memory.
-  package func stream(_ bytes: Bytes) -> Seconds { paced(bytes / memory + launch) }
+  /// A kernel that only moves memory, or computes so many exponentials meanwhile.
+  package func stream(_ bytes: Bytes, exponentials: Double = 0) -> Seconds {
+    paced(max(bytes / memory, Seconds(exponentials / efficiency.exponentials)) + launch)
+  }
 
   /// The optimizer's work on one weight: a part of a kernel for many.
-  package func update(_ bytes: Bytes) -> Seconds { bytes / memory + launch }
+  package func update(_ bytes: Bytes) -> Seconds { bytes / updates + launch }
+
+  /// The part of a causal mask's scores that blocks compute in vain, with so many keys: half a block beside each diagonal.
+  package func maskWaste(keys: Double) -> Double { min(efficiency.attentionBlock, keys) / (2 * keys) }
 
   /// An operator takes at least what the host takes to hand it over.
   private func paced(_ time: Seconds) -> Seconds { max(time, efficiency.dispatch) }

@@ -13,7 +13,9 @@ struct AttentionBlock {
   func forward(_ rates: DeviceRates, share: Double) -> Seconds { rates.attention(work * share, moving: moving) }
 
   /// Two products forward (QKᵀ, PV), five backward (QKᵀ again, dV, dP, dQ, dK): Dao 2023, FlashAttention-2, §3.
-  func backward(_ rates: DeviceRates, share: Double) -> Seconds { rates.attention(work * share * 2.5, moving: (moving + result) * 2) }
+  func backward(_ rates: DeviceRates, share: Double) -> Seconds {
+    rates.attention(work * share * 2.5, isBackward: true, moving: (moving + result) * 2)
+  }
 }
 
 /// Attention that writes its scores: every kernel passes over the whole matrix, also over what a causal mask hides.

@@ -215,11 +215,12 @@ package final class Pricing: Sendable {
     switch rule.work {
     case .product(let batch, let m, let n, let k):
       let work = FLOPs(2 * product(k, product(n, product(m, product(batch, share)))))
-      cost.forward = rates.product(work, depth: depth(k, rule, local), moving: moved)
+      let (rows, columns, depth) = (extent(m, rule, local), extent(n, rule, local), extent(k, rule, local))
+      cost.forward = rates.product(work, rows: rows, columns: columns, depth: depth, moving: moved)
       if trains {
-        // dX contracts what forward produced, dW what it spread over.
-        if own.wanted[0] { cost.backward += rates.product(work, depth: depth(n, rule, local), moving: moved) }
-        if own.wanted[1] { cost.backward += rates.product(work, depth: depth(m, rule, local), moving: moved) }
+        // dX [m, k] contracts what forward produced, dW [k, n] what it spread over.
+        if own.wanted[0] { cost.backward += rates.product(work, rows: rows, columns: depth, depth: columns, moving: moved) }
+        if own.wanted[1] { cost.backward += rates.product(work, rows: depth, columns: columns, depth: rows, moving: moved) }
       }
     case .attention(let attention):
       let scores = product(attention.samples, share) * local[attention.queries] * local[attention.keys]
@@ -232,23 +233,26 @@ package final class Pricing: Sendable {
           ScoreMatrix(
             count: scores, bytesPerElement: precision.elementBytes, drops: job.mode == .train && attention.drops, moving: moved,
             extents: (
-              queries: depth([attention.queries], rule, local), keys: depth([attention.keys], rule, local), depth: local[attention.depth]
+              queries: extent([attention.queries], rule, local), keys: extent([attention.keys], rule, local), depth: local[attention.depth]
             )), trains: trains, into: &cost)
       } else {
-        let share = attention.isCausal ? causalShare(of: op, queries: attention.queries, strategy) : 1
+        let share =
+          attention.isCausal
+          ? min(1, causalShare(of: op, queries: attention.queries, strategy) + rates.maskWaste(keys: local[attention.keys])) : 1
         cost.forward = block.forward(rates, share: share)
         if trains { cost.backward = block.backward(rates, share: share) }
       }
     case .stream(let readings):
       let read = moved - resultBytes
-      cost.forward = rates.stream(read * Double(readings) + resultBytes)
+      let exponentials = exponentials(of: op, local)
+      cost.forward = rates.stream(read * Double(readings) + resultBytes, exponentials: exponentials.forward * share)
       if trains {
         var (kept, written) = (resultBytes, Bytes.zero)
         for position in own.operands.indices {
           if rule.keepsOperand[position] { kept += operandBytes(position) }
           if own.wanted[position] { written += operandBytes(position) }
         }
-        cost.backward = rates.stream(kept * Double(readings) + written)
+        cost.backward = rates.stream(kept * Double(readings) + written, exponentials: exponentials.backward * share)
       }
     case .gather:
       cost.forward = rates.stream(resultBytes * 2)
@@ -256,8 +260,9 @@ package final class Pricing: Sendable {
     case .crossEntropy:
       let passes = CrossEntropyPasses(precision, job.software.crossEntropy)
       let logits = operandBytes(0).value / Double(elementBytes(own.operands[0]))
-      cost.forward = rates.stream(Bytes(logits * passes.forward))
-      if trains { cost.backward = rates.stream(Bytes(logits * passes.backward)) }
+      let exponentials = exponentials(of: op, local)
+      cost.forward = rates.stream(Bytes(logits * passes.forward), exponentials: exponentials.forward * share)
+      if trains { cost.backward = rates.stream(Bytes(logits * passes.backward), exponentials: exponentials.backward * share) }
     case .free: break
     }
 
@@ -304,8 +309,8 @@ package final class Pricing: Sendable {
     }
   }
 
-  /// The inner extent of a product, on which its efficiency depends; whole in a lower bound.
-  private func depth(_ axes: [Int], _ rule: OperatorRule, _ local: UnsafeMutableBufferPointer<Double>) -> Double {
+  /// An extent of a product, on which its efficiency depends; whole in a lower bound.
+  private func extent(_ axes: [Int], _ rule: OperatorRule, _ local: UnsafeMutableBufferPointer<Double>) -> Double {
     axes.reduce(1) { $0 * (sharers == nil ? local[$1] : Double(rule.iteration[$1].extent)) }
   }
 

@@ -23,12 +23,16 @@ package final class Executor {
   private let outputSites: [OperatorSite]
   private var steps: [Step] = []
   private var sends = PendingSends()
+  private var clock: StepClock
+  /// Where the time of the last step went.
+  var parts: StepParts { clock.parts }
   /// Results of the last step that were to outlive it.
   private(set) var retained: [RetainedResult] = []
 
   /// One instruction and what is known of it beforehand.
   private struct Step {
     let instruction: Instruction
+    let part: StepPart
     /// Buffers that nobody reads after this instruction.
     var dying: [BufferID] = []
     var transfer: ReshardingTransfer?
@@ -62,6 +66,7 @@ package final class Executor {
     self.inputs = inputs
     self.faults = faults
     memory = ProgramMemory(program)
+    clock = StepClock(world.ledger)
     groups = try MeshGroups(program, world: world)
     optimizer = Optimizer(hyperparameters, memory: memory, parameters: program.parameters)
     microBatchSize = decision.job.batch / decision.job.microBatches
@@ -87,12 +92,12 @@ package final class Executor {
 
   /// Attaches each `free` to the instruction that it follows, and prepares the exchanges.
   private func load() {
-    for instruction in program.instructions {
+    for (instruction, part) in zip(program.instructions, program.stepParts()) {
       switch instruction {
       case .free(let buffer) where !steps.isEmpty: steps[steps.count - 1].dying.append(buffer)
       case .reshard(let step, let from, let to):
-        steps.append(Step(instruction: instruction, transfer: ReshardingTransfer(step, from: from, to: to, in: program)))
-      default: steps.append(Step(instruction: instruction))
+        steps.append(Step(instruction: instruction, part: part, transfer: ReshardingTransfer(step, from: from, to: to, in: program)))
+      default: steps.append(Step(instruction: instruction, part: part))
       }
     }
   }
@@ -108,6 +113,7 @@ package final class Executor {
     optimizer.beginStep()
     faults?.beginStep()
     var loss = 0.0
+    clock.begin()
     for step in steps {
       try carryOut(step)
       if case .kernel(let call) = step.instruction, call.phase == .forward {
@@ -119,8 +125,10 @@ package final class Executor {
         }
       }
       for buffer in step.dying { memory.free(buffer) }
+      clock.enter(step.part)
     }
     try sends.waitAll(memory)
+    clock.enter(.stages)
     return loss
   }
 

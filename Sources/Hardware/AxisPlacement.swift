@@ -24,6 +24,8 @@ package struct AxisPlacement: Hashable, Sendable {
     package let latency: Seconds
     /// Once per collective.
     package let startup: Seconds
+    /// What each kind of communication reaches of these rates.
+    package var patterns = PatternEfficiency.even
   }
 
   /// True if the groups lie unevenly on the levels (7 devices on nodes of 4, say): then one step, at the outermost level that
@@ -50,7 +52,8 @@ package struct AxisPlacement: Hashable, Sendable {
       return Step(
         level: step.level, factor: step.factor, bandwidth: alike.map(\.bandwidth).max()!, ringBandwidth: alike.map(\.ringBandwidth).max()!,
         latency: alike.map(\.latency).min()! * (counted / counted.rounded(.up)),
-        startup: alike.map(\.startup).min()! * (1 / Double(sharers(step.level))))
+        startup: alike.map(\.startup).min()! * (1 / Double(sharers(step.level))),
+        patterns: alike.dropFirst().reduce(alike[0].patterns) { $0.best($1.patterns) })
     }
     return AxisPlacement(size: size, steps: steps, isFlat: false)
   }
@@ -59,7 +62,8 @@ package struct AxisPlacement: Hashable, Sendable {
   package var withoutLatencies: AxisPlacement {
     let steps = steps.map {
       Step(
-        level: $0.level, factor: $0.factor, bandwidth: $0.bandwidth, ringBandwidth: $0.ringBandwidth, latency: .zero, startup: .zero)
+        level: $0.level, factor: $0.factor, bandwidth: $0.bandwidth, ringBandwidth: $0.ringBandwidth, latency: .zero, startup: .zero,
+        patterns: $0.patterns)
     }
     return AxisPlacement(size: size, steps: steps, isFlat: isFlat)
   }
@@ -129,6 +133,7 @@ extension Cluster {
     var ring = Bandwidth(.infinity)
     var latency = Seconds.zero
     var startup = Seconds.zero
+    var patterns = PatternEfficiency.even
     // In a flat step the inner levels carry the same traffic, over single links where they are meshes.
     for inner in (isFlat ? 0 : index)...index {
       for level in distinctLevels(inner, in: groups) {
@@ -137,6 +142,7 @@ extension Cluster {
         if isOutermost {
           latency = max(latency, level.latency)
           startup = max(startup, level.startup)
+          patterns = patterns.worst(level.patterns)
         }
         switch level.bandwidthIs {
         case .device:
@@ -150,7 +156,7 @@ extension Cluster {
       }
     }
     return AxisPlacement.Step(
-      level: index, factor: factor, bandwidth: slowest, ringBandwidth: ring, latency: latency, startup: startup)
+      level: index, factor: factor, bandwidth: slowest, ringBandwidth: ring, latency: latency, startup: startup, patterns: patterns)
   }
 
   /// The different forms of one level among the members of some groups.

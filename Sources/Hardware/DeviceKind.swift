@@ -20,6 +20,9 @@ package struct DeviceKind: Hashable, Sendable {
   package let defaultPrecision: Precision
   /// Paid by each kernel on top of its arithmetic and memory traffic.
   package let launchOverhead: Seconds
+  /// What a process has resident beside a plan's tensors: the runtime, MPI's and the BLAS library's buffers. No plan's limit counts it, which is
+  /// what `reservedMemory` is for; a run is compared with it.
+  package let processOverhead: Bytes
   package let efficiency: KernelEfficiency
 
   package struct Peak: Hashable, Sendable {
@@ -35,7 +38,7 @@ package struct DeviceKind: Hashable, Sendable {
   /// - Precondition: `peaks` has the default precision; memory is more than what is reserved.
   package init(
     name: String, source: String?, peaks: [Peak], memory: Bytes, reservedMemory: Bytes, memoryBandwidth: Bandwidth,
-    defaultPrecision: Precision, launchOverhead: Seconds, efficiency: KernelEfficiency
+    defaultPrecision: Precision, launchOverhead: Seconds, processOverhead: Bytes = .zero, efficiency: KernelEfficiency
   ) {
     precondition(peaks.contains { $0.precision == defaultPrecision } && memory > reservedMemory)
     self.name = name
@@ -46,6 +49,7 @@ package struct DeviceKind: Hashable, Sendable {
     self.memoryBandwidth = memoryBandwidth
     self.defaultPrecision = defaultPrecision
     self.launchOverhead = launchOverhead
+    self.processOverhead = processOverhead
     self.efficiency = efficiency
   }
 
@@ -69,10 +73,22 @@ package struct KernelEfficiency: Hashable, Sendable {
   /// k½: the inner extent at which a matrix product runs at half of e∞. Each output element costs as much as k½ more
   /// multiply-adds: filling the pipeline and storing the tile.
   package let gemmHalfDepth: Double
-  /// The fraction of the peak rate that blocked attention reaches.
+  /// m½ and n½: the same for the rows and the columns of the result. Each element of the right operand costs as much as m½ more multiply-adds, each
+  /// of the left one as much as n½: bringing them into the form that the inner loop reads.
+  package let gemmHalfRows: Double
+  package let gemmHalfColumns: Double
+  /// The fraction of the peak rate that blocked attention reaches, forward and backward.
   package let attention: Double
+  package let attentionBackward: Double
+  /// Positions in a block of queries: attention computes its scores block by block, and under a causal mask half of the last block is in vain.
+  package let attentionBlock: Double
+  /// Exponentials that a kernel computes in a second (in a softmax, a GELU, a SiLU) while memory does not hold it up; infinite where they cost
+  /// nothing beside memory traffic.
+  package let exponentials: Double
   /// The fraction of the memory bandwidth that a streaming kernel reaches.
   package let memory: Double
+  /// The same of the optimizer, whose arrays come from memory once a step and are in no cache.
+  package let optimizer: Double
   /// What the host takes to hand over one operator's kernels: while it does so the device works on the one before, but it gets none sooner.
   package let dispatch: Seconds
   /// Where the constants come from: what was measured, or assumed.
@@ -81,12 +97,20 @@ package struct KernelEfficiency: Hashable, Sendable {
   package let fit: FitRecord?
 
   package init(
-    gemm: Double, gemmHalfDepth: Double, attention: Double, memory: Double, dispatch: Seconds = .zero, source: String?, fit: FitRecord? = nil
+    gemm: Double, gemmHalfDepth: Double, gemmHalfRows: Double = 0, gemmHalfColumns: Double = 0, attention: Double, attentionBackward: Double? = nil,
+    attentionBlock: Double = 0, exponentials: Double = .infinity, memory: Double, optimizer: Double? = nil, dispatch: Seconds = .zero,
+    source: String?, fit: FitRecord? = nil
   ) {
     self.gemm = gemm
     self.gemmHalfDepth = gemmHalfDepth
+    self.gemmHalfRows = gemmHalfRows
+    self.gemmHalfColumns = gemmHalfColumns
     self.attention = attention
+    self.attentionBackward = attentionBackward ?? attention
+    self.attentionBlock = attentionBlock
+    self.exponentials = exponentials
     self.memory = memory
+    self.optimizer = optimizer ?? memory
     self.dispatch = dispatch
     self.source = source
     self.fit = fit
@@ -94,4 +118,12 @@ package struct KernelEfficiency: Hashable, Sendable {
 
   /// The fraction of the peak rate that a product with inner extent `k` reaches: e∞ · k / (k + k½).
   @inlinable package func gemm(depth k: Double) -> Double { gemm * k / (k + gemmHalfDepth) }
+
+  /// The same of a product of [m, k] and [k, n]: e∞ / (1 + k½/k + m½/m + n½/n). Its time is a sum over what each of the three matrices costs and the
+  /// multiply-adds, so that fitting it is linear.
+  package func gemm(rows m: Double, columns n: Double, depth k: Double) -> Double {
+    let plain = gemm(depth: k)
+    if gemmHalfRows == 0 && gemmHalfColumns == 0 { return plain }
+    return plain / (1 + (gemmHalfRows / m + gemmHalfColumns / n) * k / (k + gemmHalfDepth))
+  }
 }

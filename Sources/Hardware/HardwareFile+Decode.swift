@@ -11,15 +11,16 @@ extension HardwareFile {
 
   /// - Throws: as `init(readingFrom:)`.
   package init(decoding document: Document) throws {
-    let root = try document.root(format: Self.format, keys: ["name", "source", "devices", "groups", "levels"])
+    let root = try document.root(format: Self.format, keys: ["name", "source", "devices", "groups", "levels", "calibration"])
     let name = try root.string("name")
     let source = try root.string("source")
     // By name, since the order of an object's keys means nothing: files that differ in it alone are equal values.
     let devices = try root.node("devices").members().map { try DeviceKind(named: $0.key, decoding: $0.node) }.sorted { $0.name < $1.name }
     let levels = try root.elements("levels").map { try Level(decoding: $0) }
     let groups = try root.elements("groups").map { try Group(decoding: $0, devices: devices) }
+    let calibration = try root.nodeIfPresent("calibration").map { try CalibrationRecord(decoding: $0) }
     try root.finish()
-    try self.init(name: name, source: source, devices: devices, groups: groups, levels: levels, file: document.file)
+    try self.init(name: name, source: source, devices: devices, groups: groups, levels: levels, calibration: calibration, file: document.file)
   }
 }
 
@@ -30,7 +31,8 @@ private let figureOrZero = Bound.within(0, 1e12)
 extension DeviceKind {
   init(named name: String, decoding node: Node) throws(DocumentError) {
     let o = try node.object(keys: [
-      "source", "peak_TFLOPS", "memory_GiB", "reserved_GiB", "memory_bandwidth_GBps", "default_dtype", "launch_overhead_us", "efficiency",
+      "source", "peak_TFLOPS", "memory_GiB", "reserved_GiB", "memory_bandwidth_GBps", "default_dtype", "launch_overhead_us",
+      "process_overhead_MiB", "efficiency",
     ])
     source = try o.stringIfPresent("source")
     let peakObject = try o.object("peak_TFLOPS")
@@ -52,6 +54,7 @@ extension DeviceKind {
     }
     defaultPrecision = precision
     launchOverhead = .microseconds(try o.doubleIfPresent("launch_overhead_us", figureOrZero) ?? 0)
+    processOverhead = Bytes((try o.doubleIfPresent("process_overhead_MiB", figureOrZero) ?? 0) * 1_048_576)
     if let node = o.nodeIfPresent("efficiency") {
       efficiency = try KernelEfficiency(decoding: node)
     } else {
@@ -70,11 +73,20 @@ extension KernelEfficiency {
   package static let ideal = KernelEfficiency(gemm: 1, gemmHalfDepth: 0, attention: 1, memory: 1, source: nil)
 
   init(decoding node: Node) throws(DocumentError) {
-    let o = try node.object(keys: ["gemm", "gemm_half_depth", "attention", "memory", "dispatch_us", "unfitted", "fitted_on", "source"])
+    let o = try node.object(keys: [
+      "gemm", "gemm_half_depth", "gemm_half_rows", "gemm_half_columns", "attention", "attention_backward", "attention_block", "exponentials_Gops",
+      "memory", "optimizer", "dispatch_us", "unfitted", "fitted_on", "source",
+    ])
     gemm = try o.double("gemm", .fraction)
     gemmHalfDepth = try o.doubleIfPresent("gemm_half_depth", figureOrZero) ?? 0
+    gemmHalfRows = try o.doubleIfPresent("gemm_half_rows", figureOrZero) ?? 0
+    gemmHalfColumns = try o.doubleIfPresent("gemm_half_columns", figureOrZero) ?? 0
     attention = try o.doubleIfPresent("attention", .fraction) ?? gemm
+    attentionBackward = try o.doubleIfPresent("attention_backward", .fraction) ?? attention
+    attentionBlock = try o.doubleIfPresent("attention_block", figureOrZero) ?? 0
+    exponentials = try o.doubleIfPresent("exponentials_Gops", figure).map { $0 * 1e9 } ?? .infinity
     memory = try o.double("memory", .fraction)
+    optimizer = try o.doubleIfPresent("optimizer", .fraction) ?? memory
     dispatch = .microseconds(try o.doubleIfPresent("dispatch_us", figureOrZero) ?? 0)
     fit = try FitRecord(o, FittableConstant.ofDevices)
     source = try o.stringIfPresent("source")
@@ -101,7 +113,8 @@ extension HardwareFile.Group {
 extension Level {
   init(decoding node: Node) throws(DocumentError) {
     let o = try node.object(keys: [
-      "name", "joins", "bandwidth_GBps", "bandwidth_is", "topology", "latency_us", "startup_us", "efficiency", "unfitted", "fitted_on",
+      "name", "joins", "bandwidth_GBps", "bandwidth_is", "topology", "latency_us", "startup_us", "efficiency", "pattern_efficiency", "unfitted",
+      "fitted_on",
       "source",
     ])
     name = try o.string("name")
@@ -112,6 +125,7 @@ extension Level {
     latency = .microseconds(try o.double("latency_us", figureOrZero))
     startup = .microseconds(try o.doubleIfPresent("startup_us", figureOrZero) ?? 0)
     efficiency = try o.doubleIfPresent("efficiency", .fraction) ?? 1
+    patterns = if let node = o.nodeIfPresent("pattern_efficiency") { try PatternEfficiency(decoding: node) } else { .even }
     fit = try FitRecord(o, FittableConstant.ofLevels)
     source = try o.stringIfPresent("source")
     try o.finish()

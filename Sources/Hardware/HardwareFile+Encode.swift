@@ -5,14 +5,13 @@ import Quantities
 extension HardwareFile {
   /// The file's JSON: decoding it gives an equal value. Optional keys at their defaults are left out.
   package var json: JSON {
-    [
-      "format": .string(Self.format),
-      "name": .string(name),
-      "source": .string(source),
-      "devices": .object(JSON.Object(devices.map { ($0.name, $0.json) })),
-      "groups": .array(groups.map { $0.json(devices: devices) }),
-      "levels": .array(levels.map(\.json)),
-    ]
+    var o = JSON.Object([
+      ("format", .string(Self.format)), ("name", .string(name)), ("source", .string(source)),
+      ("devices", .object(JSON.Object(devices.map { ($0.name, $0.json) }))), ("groups", .array(groups.map { $0.json(devices: devices) })),
+      ("levels", .array(levels.map(\.json))),
+    ])
+    o["calibration"] = calibration?.json
+    return .object(o)
   }
 }
 
@@ -26,6 +25,7 @@ extension DeviceKind {
     o["memory_bandwidth_GBps"] = .double(decimal(memoryBandwidth.value, 1e9))
     o["default_dtype"] = .string(defaultPrecision.rawValue)
     o["launch_overhead_us"] = .double(decimal(launchOverhead.value, 1e-6))
+    if processOverhead != .zero { o["process_overhead_MiB"] = .double(processOverhead.value / 1_048_576) }
     o["efficiency"] = efficiency.json
     return .object(o)
   }
@@ -36,8 +36,14 @@ extension KernelEfficiency {
     var o = JSON.Object()
     o["gemm"] = .double(gemm)
     o["gemm_half_depth"] = .double(gemmHalfDepth)
+    if gemmHalfRows != 0 { o["gemm_half_rows"] = .double(gemmHalfRows) }
+    if gemmHalfColumns != 0 { o["gemm_half_columns"] = .double(gemmHalfColumns) }
     o["attention"] = .double(attention)
+    if attentionBackward != attention { o["attention_backward"] = .double(attentionBackward) }
+    if attentionBlock != 0 { o["attention_block"] = .double(attentionBlock) }
+    if exponentials.isFinite { o["exponentials_Gops"] = .double(decimal(exponentials, 1e9)) }
     o["memory"] = .double(memory)
+    if optimizer != memory { o["optimizer"] = .double(optimizer) }
     if dispatch != .zero { o["dispatch_us"] = .double(decimal(dispatch.value, 1e-6)) }
     fit?.write(to: &o)
     o["source"] = source.map { .string($0) }
@@ -67,6 +73,7 @@ extension Level {
     o["latency_us"] = .double(decimal(latency.value, 1e-6))
     if startup != .zero { o["startup_us"] = .double(decimal(startup.value, 1e-6)) }
     if efficiency != 1 { o["efficiency"] = .double(efficiency) }
+    if patterns != .even { o["pattern_efficiency"] = patterns.json }
     fit?.write(to: &o)
     o["source"] = source.map { .string($0) }
     return .object(o)

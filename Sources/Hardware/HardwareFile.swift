@@ -14,6 +14,8 @@ package struct HardwareFile: Hashable, Sendable {
   package let groups: [Group]
   /// From the innermost outwards.
   package let levels: [Level]
+  /// What was measured, where the figures are this program's own.
+  package let calibration: CalibrationRecord?
 
   /// Nodes of one kind, consecutive in device order.
   package struct Group: Hashable, Sendable {
@@ -37,13 +39,15 @@ package struct HardwareFile: Hashable, Sendable {
   /// - Parameter file: what messages call the description; nil: its name.
   /// - Throws: `HardwareError` if a list is empty, a level's name occurs twice, or the counts of groups and levels do not fit.
   package init(
-    name: String, source: String, devices: [DeviceKind], groups: [Group], levels: [Level], file: String? = nil
+    name: String, source: String, devices: [DeviceKind], groups: [Group], levels: [Level], calibration: CalibrationRecord? = nil,
+    file: String? = nil
   ) throws(HardwareError) {
     self.name = name
     self.source = source
     self.devices = devices
     self.groups = groups
     self.levels = levels
+    self.calibration = calibration
     try validate(file: file ?? name)
   }
 

@@ -16,13 +16,16 @@ package struct Level: Hashable, Sendable {
   package let startup: Seconds
   /// The fraction of the nominal rate that large messages reach.
   package let efficiency: Double
+  /// Of that, what each kind of communication reaches.
+  package let patterns: PatternEfficiency
   package let source: String?
   /// Which of its constants were fitted, on what, and what they are without.
   package let fit: FitRecord?
 
   package init(
     name: String, joins: Int?, bandwidth: Bandwidth, bandwidthIs: BandwidthOwner, topology: Topology = .switch, latency: Seconds,
-    startup: Seconds = .zero, efficiency: Double = 1, source: String?, fit: FitRecord? = nil
+    startup: Seconds = .zero, efficiency: Double = 1, patterns: PatternEfficiency = .even, source: String?,
+    fit: FitRecord? = nil
   ) {
     self.name = name
     self.joins = joins
@@ -32,6 +35,7 @@ package struct Level: Hashable, Sendable {
     self.latency = latency
     self.startup = startup
     self.efficiency = efficiency
+    self.patterns = patterns
     self.source = source
     self.fit = fit
   }

@@ -21,7 +21,7 @@ extension Cluster {
     let index = levelJoining(a, b)
     let ends = [level(index, of: a), level(index, of: b)]
     let share = ends.map { level in
-      level.bandwidth(amongst: 2) / (level.bandwidthIs == .node ? Double(max(1, sendersPerNode)) : 1)
+      level.bandwidth(amongst: 2) * level.patterns[.message] / (level.bandwidthIs == .node ? Double(max(1, sendersPerNode)) : 1)
     }
     let latency = ends.map { $0.latency + $0.startup }.max() ?? .zero
     return Link(level: index, bandwidth: share.min() ?? .zero, latency: latency)

@@ -42,7 +42,8 @@ extension Space {
     let rates = try rates(kinds)
     let slowest = rates.min { $0.peak < $1.peak }!
     return DeviceRates(
-      peak: slowest.peak, efficiency: slowest.efficiency, memory: rates.map(\.memory).min()!, launch: rates.map(\.launch).max()!,
+      peak: slowest.peak, efficiency: slowest.efficiency, memory: rates.map(\.memory).min()!, updates: rates.map(\.updates).min()!,
+      launch: rates.map(\.launch).max()!,
       usable: rates.map(\.usable).min()!)
   }
 
@@ -55,9 +56,13 @@ extension Space {
     return DeviceRates(
       peak: peak,
       efficiency: KernelEfficiency(
-        gemm: most(\.gemm), gemmHalfDepth: rates.map(\.efficiency.gemmHalfDepth).min()!, attention: most(\.attention),
+        gemm: most(\.gemm), gemmHalfDepth: rates.map(\.efficiency.gemmHalfDepth).min()!,
+        gemmHalfRows: rates.map(\.efficiency.gemmHalfRows).min()!, gemmHalfColumns: rates.map(\.efficiency.gemmHalfColumns).min()!,
+        attention: most(\.attention), attentionBackward: most(\.attentionBackward),
+        attentionBlock: rates.map(\.efficiency.attentionBlock).min()!, exponentials: rates.map(\.efficiency.exponentials).max()!,
         memory: rates.map(\.efficiency.memory).max()!, dispatch: rates.map(\.efficiency.dispatch).min()!, source: nil),
-      memory: rates.map(\.memory).max()!, launch: rates.map(\.launch).min()!, usable: rates.map(\.usable).max()!)
+      memory: rates.map(\.memory).max()!, updates: rates.map(\.updates).max()!, launch: rates.map(\.launch).min()!, usable: rates.map(\.usable).max()!
+    )
   }
 
   /// For each stage, how much less memory than the largest device its devices have. Empty where all devices have as much, or memory is no limit.

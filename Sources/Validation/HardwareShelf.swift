@@ -82,7 +82,7 @@ extension HardwareFile {
     let narrow = Level(
       name: inner.name, joins: inner.joins.map { min($0, count) }, bandwidth: inner.bandwidth, bandwidthIs: inner.bandwidthIs,
       topology: inner.topology,
-      latency: inner.latency, startup: inner.startup, efficiency: inner.efficiency, source: inner.source, fit: inner.fit)
+      latency: inner.latency, startup: inner.startup, efficiency: inner.efficiency, patterns: inner.patterns, source: inner.source, fit: inner.fit)
     return try HardwareFile(name: name, source: source, devices: devices, groups: [group], levels: [narrow] + levels.dropFirst())
   }
 }

@@ -26,8 +26,8 @@ struct RunCommand: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       "Steps; each takes the same global batch.",
-      discussion: "Each step's time and loss are printed. The measured time, which is compared with the predicted one, is that of the only step, or "
-        + "the mean of two. Of three or more it is the median without the first two, which warm up."))
+      discussion: "Each step's time and loss are printed. The measured time, which is compared with the predicted one, is the median of the steps "
+        + "that count: all of one or two, and of three or more those after the first two, which warm up."))
   var steps = 1
   @Option(help: "Folder, safetensors file or index to read weights from (default: generated from the seed).")
   var weights: String?
@@ -63,15 +63,12 @@ struct RunCommand: ParsableCommand {
     // Everything that can be refused is refused before a rank is started.
     let plan = try PlanFile.read(plan)
     let decision = try decision(of: plan)
-    try requireVectorInstructions()
+    try Self.requireVectorInstructions()
     let launcher = Launcher(
       ranks: plan.decision.ranks, threadsPerRank: threads, hostfile: hostfile, arguments: Array(CommandLine.arguments.dropFirst()),
       environment: BLASEnvironment.variables(kernel: BLAS.kernelName(), threads: threads))
     try launcher.checkHostfile()
-    try RunMemory(
-      decision: decision, hyperparameters: hyperparameters(of: decision), steps: steps, collectsOutputs: outputs != nil,
-      verification: verify ? decision.onOneRank() : nil
-    ).check(hostfile: hostfile)
+    try memory(of: decision).check(hostfile: hostfile)
     let outcome = try launcher.run()
     if let message = outcome.message { note("tpplan: \(message)") }
     throw ExitCode(outcome.exitCode)
@@ -88,12 +85,18 @@ struct RunCommand: ParsableCommand {
     return decision
   }
 
+  private func memory(of decision: Decision) -> RunMemory {
+    RunMemory(
+      decision: decision, hyperparameters: hyperparameters(of: decision), steps: steps, collectsOutputs: outputs != nil,
+      verification: verify ? decision.onOneRank() : nil)
+  }
+
   private func hyperparameters(of decision: Decision) -> Hyperparameters {
     Hyperparameters(optimizer: decision.job.optimizer, learningRate: lr)
   }
 
   /// The kernels are compiled for AVX2 and FMA.
-  private func requireVectorInstructions() throws {
+  static func requireVectorInstructions() throws {
     #if arch(x86_64)
       let flags = BLASEnvironment.processorFlags()
       if !flags.isEmpty, !flags.isSuperset(of: ["avx2", "fma"]) {
@@ -124,7 +127,10 @@ struct RunCommand: ParsableCommand {
     if let outputs { try write(report.outputs, to: outputs) }
     let cluster = try plan.hardware.cluster(devices: decision.ranks)
     let predicted = try Planner.predict(decision, on: cluster)
-    let text = RunText(decision: decision, report: report, predicted: predicted, kernel: BLAS.kernelName(), outputs: outputs)
+    let overheads = (0..<decision.ranks).map { cluster.kinds[cluster.kindOfDevice[$0]].processOverhead }
+    let text = RunText(
+      decision: decision, report: report, predicted: predicted, overheads: overheads, owned: memory(of: decision).ownedBytes(),
+      kernel: BLAS.kernelName(), outputs: outputs)
     switch format {
     case .text:
       print(text.lines.joined(separator: "\n"))

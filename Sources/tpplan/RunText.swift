@@ -13,8 +13,26 @@ struct RunText {
   let decision: Decision
   let report: RunReport
   let predicted: Prediction
+  /// Of each rank, what its process has resident beside tensors, by the hardware file; zero where it does not say.
+  let overheads: [Bytes]
+  /// Of each rank, what the executor's blocks take of the system, by the program on paper.
+  let owned: [Int]
   let kernel: String
   let outputs: String?
+
+  private var parts: RunParts { RunParts(decision, predicted, report.parts) }
+
+  /// What each rank's process is predicted to have resident; nil where the hardware file does not say what a process has beside tensors.
+  private var predictedResident: [Bytes]? {
+    guard overheads.count == decision.ranks, overheads.allSatisfy({ $0 > .zero }) else { return nil }
+    return (0..<decision.ranks).map { overheads[$0] + predicted.memory(ofGroup: decision.group(ofRank: $0)).total }
+  }
+
+  /// The same from the program on paper, with the blocks that the executor keeps for later.
+  private var programResident: [Bytes]? {
+    guard overheads.count == decision.ranks, overheads.allSatisfy({ $0 > .zero }), owned.count == decision.ranks else { return nil }
+    return zip(overheads, owned).map { $0 + Bytes($1) }
+  }
 
   private var medianSeconds: Seconds { Seconds(report.medianStepSeconds) }
 
@@ -65,10 +83,23 @@ struct RunText {
     }
     let ratio = predicted.step.value > 0 ? medianSeconds / predicted.step : 0
     lines.append("  step time    predicted \(predicted.step)   \(measured)   ratio \(rounded(ratio))")
+    lines += parts.lines
+    let shares = report.coreShares.isEmpty ? [] : Array(report.coreShares[report.timedSteps])
+    if let least = shares.min(), least < 0.9 {
+      lines.append(
+        "  disturbed    a rank had its core for only \(Int(100 * least)) % of a step: other processes, or more ranks than cores, make measured times longer"
+      )
+    }
     let resident = report.peakResidentBytes.map { Bytes($0).description }.joined(separator: ", ")
     let tensors = report.peakBufferBytes.max().map { "at most \(Bytes($0)) of tensors; " } ?? ""
     let kept = report.verification == nil ? "" : " (all results of step 0 kept)"
     lines.append("  memory       predicted \(predicted.memory) of tensors   measured \(tensors)\(resident) resident per rank\(kept)")
+    if let programResident, let most = zip(report.peakResidentBytes, programResident).max(by: { $0.0 < $1.0 }), report.verification == nil {
+      let overhead = overheads.max() ?? .zero
+      lines.append(
+        "  resident     predicted \(most.1), \(overhead) of it the process itself   measured \(Bytes(most.0))   ratio "
+          + rounded(Bytes(most.0) / most.1))
+    }
     for (kind, amount, expected) in total {
       let isEqual = amount == expected
       lines.append(
@@ -107,11 +138,15 @@ struct RunText {
     object["ranks"] = (.int(decision.ranks))
     object["step_seconds"] = (.array(report.stepSeconds.map { .double($0) }))
     object["median_step_seconds"] = (.double(report.medianStepSeconds))
+    object["step_core_share"] = (.array(report.coreShares.map { .double($0) }))
     object["predicted_step_seconds"] = (.double(predicted.step.value))
     // A run ends at a loss that is not finite; without a loss, or a label that counts, the list is empty.
     object["losses"] = (.array(report.losses.compactMap { $0.map { .double($0) } }))
     object["peak_rss_bytes"] = (.array(report.peakResidentBytes.map { .int($0) }))
     object["peak_tensor_bytes"] = (.array(report.peakBufferBytes.map { .int($0) }))
+    object["predicted_rss_bytes"] = predictedResident.map { .array($0.map { .double($0.value) }) }
+    object["program_rss_bytes"] = programResident.map { .array($0.map { .double($0.value) }) }
+    object["parts"] = parts.json
     object["predicted_memory_bytes"] = (.double(predicted.memory.value))
     object["blas_kernel"] = (.string(kernel))
     object["collectives"] = (.object(collectives))

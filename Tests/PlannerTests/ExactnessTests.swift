@@ -24,6 +24,21 @@ import Testing
     }
   }
 
+  /// With the constants of a calibrated processor core: no bound may leave out what they add.
+  @Test(arguments: 0..<12) func searchFindsTheCheapestDecisionOnACalibratedMachine(seed: Int) throws {
+    var random = SeededGenerator(seed: seed + 700)
+    var hardware = TinyHardware()
+    var request = try tinyRequest(seed: seed, hardware: &hardware)
+    hardware.efficiency = KernelEfficiency(
+      gemm: 0.9, gemmHalfDepth: random.pick([1, 8]), gemmHalfRows: random.pick([2, 16]), gemmHalfColumns: random.pick([1, 4]), attention: 0.5,
+      attentionBackward: 0.25, attentionBlock: 64, exponentials: random.pick([1e6, 1e8]), memory: 0.5, optimizer: random.pick([0.25, 1]), source: nil)
+    for pattern in CommunicationPattern.allCases { hardware.patterns[pattern] = random.pick([0.25, 0.5, 1]) }
+    request.cluster = try hardware.cluster()
+    let all = try Enumeration(request)
+    let sizes = all.entries.map(\.memory).sorted()
+    for limit in [Bytes(1e9), sizes[sizes.count / 3]] { try expectSame(request, hardware, all, limit: limit) }
+  }
+
   /// On a given mesh of three axes, and with it among all that the devices can be laid out in.
   @Test(arguments: 0..<8) func searchFindsTheCheapestDecisionOnThreeMeshAxes(seed: Int) throws {
     var random = SeededGenerator(seed: seed + 600)

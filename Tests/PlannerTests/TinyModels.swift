@@ -105,6 +105,8 @@ struct TinyHardware {
   var firstNodes: Int?
   var peakShare = 1.0
   var memoryShare = 1.0
+  var efficiency = KernelEfficiency.ideal
+  var patterns = PatternEfficiency.even
 
   func cluster() throws -> Cluster { try file().cluster(devices: devices) }
 
@@ -113,13 +115,14 @@ struct TinyHardware {
       DeviceKind(
         name: name, source: nil, peaks: [.init(precision: .fp32, rate: FLOPRate(peak)), .init(precision: .bf16, rate: FLOPRate(peak))],
         memory: Bytes(memory), reservedMemory: .zero, memoryBandwidth: Bandwidth(memoryBandwidth), defaultPrecision: .fp32,
-        launchOverhead: Seconds(1e-7), efficiency: .ideal)
+        launchOverhead: Seconds(1e-7), efficiency: efficiency)
     }
     let devices = [device("d", peak: peak, memory: memory), device("e", peak: peak * peakShare, memory: memory * memoryShare)]
     let last = HardwareFile.Group(device: firstNodes == nil ? 0 : 1, devicesPerNode: devicesPerNode, nodes: nil)
     let first = firstNodes.map { HardwareFile.Group(device: 0, devicesPerNode: devicesPerNode, nodes: $0) }
     func level(_ name: String, _ joins: Int?, _ bandwidth: Double) -> Level {
-      Level(name: name, joins: joins, bandwidth: Bandwidth(bandwidth), bandwidthIs: .device, latency: Seconds(latency), source: nil)
+      Level(
+        name: name, joins: joins, bandwidth: Bandwidth(bandwidth), bandwidthIs: .device, latency: Seconds(latency), patterns: patterns, source: nil)
     }
     return try HardwareFile(
       name: "tiny", source: "made up", devices: devices, groups: (first.map { [$0] } ?? []) + [last],

@@ -11,6 +11,9 @@ package enum RankEnvironment {
     ProcessInfo.processInfo.environment["OMPI_COMM_WORLD_SIZE"].flatMap { Int($0) }
   }
 
+  /// Cores of this machine that this process may use: as many ranks as are busy without taking turns.
+  package static var usableCores: Int { LocalHost.usableCores() }
+
   private static let preparedVariable = "TPPLAN_RANK_PREPARED"
 
   /// Replaces this process by itself once, with `BLASEnvironment.variables` set, where they are not set already; returns

@@ -62,10 +62,29 @@ package struct RunMemory {
     return (total, MemoryPlan.peakBytes(of: Lowering.program(for: verification, rank: 0), steps: 1, hyperparameters: hyperparameters) { _ in true })
   }
 
-  private func peakBytes(of decision: Decision, rank: Int) -> Int {
-    let outputs = collectsOutputs ? decision.graph.outputs.compactMap { decision.graph.site(producing: $0.tensor) } : []
-    return MemoryPlan.peakBytes(of: Lowering.program(for: decision, rank: rank), steps: steps, hyperparameters: hyperparameters) { call in
-      verification != nil || outputs.contains(OperatorSite(op: call.op, copy: call.copy))
+  /// For each rank what its pool of blocks has taken from the system by the end of the run: what is resident of it.
+  package func ownedBytes() -> [Int] {
+    var bytes = [Int](repeating: 0, count: decision.ranks)
+    for group in 0..<decision.groups {
+      for alike in decision.ranksAlike(decision.ranks(ofGroup: group)) {
+        guard let first = alike.first else { continue }
+        let owned = MemoryPlan.ownedBytes(
+          of: Lowering.program(for: decision, rank: first), steps: steps, hyperparameters: hyperparameters, retains: retains)
+        for rank in alike { bytes[rank] = owned }
+      }
     }
+    return bytes
+  }
+
+  private func peakBytes(of decision: Decision, rank: Int) -> Int {
+    MemoryPlan.peakBytes(
+      of: Lowering.program(for: decision, rank: rank), steps: steps, hyperparameters: hyperparameters, retains: retains)
+  }
+
+  /// Whether a forward result outlives the first step.
+  private func retains(_ call: KernelCall) -> Bool {
+    if verification != nil { return true }
+    return collectsOutputs
+      && decision.graph.outputs.contains { decision.graph.site(producing: $0.tensor) == OperatorSite(op: call.op, copy: call.copy) }
   }
 }

@@ -19,6 +19,8 @@ extension Communicator {
     precondition(Scalar.self != UInt8.self, "MPI does not reduce bytes")
     guard size > 1 else { return }
     self.count(.allReduce, bytes: count * MemoryLayout<Scalar>.stride)
+    let start = MonotonicClock.now
+    defer { ledger.addTime(since: start) }
     if Scalar.self == Float.self, reduction == .sum, let shared = try sharedMemoryReduction() {
       return shared.allReduce(UnsafeMutableRawPointer(buffer).assumingMemoryBound(to: Float.self), count: count)
     }
@@ -43,6 +45,8 @@ extension Communicator {
   ) throws(ExecutionError) {
     let source = part == UnsafePointer(result + rank * count) ? MPILibrary.inPlace : UnsafeRawPointer(part)
     guard size > 1 else { return copy(part, to: result, count: count) }
+    let start = MonotonicClock.now
+    defer { ledger.addTime(since: start) }
     try MPILibrary.allGather(source, count: count, into: result, Scalar.datatype, handle)
     self.count(.allGather, bytes: count * size * MemoryLayout<Scalar>.stride)
   }
@@ -55,6 +59,8 @@ extension Communicator {
     precondition(counts.count == size, "\(counts.count) counts for \(size) ranks")
     if counts.allSatisfy({ $0 == counts[0] }) { return try allGather(part, count: counts[0], into: result) }
     let blocks = try Blocks(counts, in: "MPI_Allgatherv")
+    let start = MonotonicClock.now
+    defer { ledger.addTime(since: start) }
     let source = part == UnsafePointer(result + Int(blocks.starts[rank])) ? MPILibrary.inPlace : UnsafeRawPointer(part)
     try MPILibrary.allGather(source, count: counts[rank], into: result, blocks: blocks, Scalar.datatype, handle)
     self.count(.allGather, bytes: blocks.total * MemoryLayout<Scalar>.stride)
@@ -70,6 +76,8 @@ extension Communicator {
   ) throws(ExecutionError) {
     guard size > 1 else { return copy(full, to: part, count: count) }
     self.count(.reduceScatter, bytes: count * size * MemoryLayout<Scalar>.stride)
+    let start = MonotonicClock.now
+    defer { ledger.addTime(since: start) }
     if try reduceScatterInMemory(full, parts: (0..<size).map { count * $0..<count * ($0 + 1) }, into: part) { return }
     let source = full == UnsafePointer(part) ? MPILibrary.inPlace : UnsafeRawPointer(full)
     try MPILibrary.reduceScatter(source, count: count, into: part, Scalar.datatype, handle)
@@ -84,6 +92,8 @@ extension Communicator {
     if counts.allSatisfy({ $0 == counts[0] }) { return try reduceScatter(full, count: counts[0], into: part) }
     let blocks = try Blocks(counts, in: "MPI_Reduce_scatter")
     self.count(.reduceScatter, bytes: blocks.total * MemoryLayout<Scalar>.stride)
+    let start = MonotonicClock.now
+    defer { ledger.addTime(since: start) }
     let parts = zip(blocks.starts, counts).map { Int($0)..<Int($0) + $1 }
     if try reduceScatterInMemory(full, parts: parts, into: part) { return }
     let source = full == UnsafePointer(part) ? MPILibrary.inPlace : UnsafeRawPointer(full)
@@ -112,6 +122,8 @@ extension Communicator {
     precondition(sentCounts.count == size && receivedCounts.count == size, "one count for each of \(size) ranks")
     let sentBlocks = try Blocks(sentCounts, in: "MPI_Alltoallv")
     let receivedBlocks = try Blocks(receivedCounts, in: "MPI_Alltoallv")
+    let start = MonotonicClock.now
+    defer { ledger.addTime(since: start) }
     try MPILibrary.allToAll(sent, blocks: sentBlocks, into: received, blocks: receivedBlocks, Scalar.datatype, handle)
     count(.allToAll, bytes: sentBlocks.total * MemoryLayout<Scalar>.stride)
   }

@@ -9,7 +9,7 @@ extension Communicator {
   package func send<Scalar: MPIScalar>(
     _ buffer: UnsafePointer<Scalar>, count: Int, to rank: Int, tag: Int
   ) throws(ExecutionError) -> Request {
-    let request = Request(try MPILibrary.send(buffer, count: count, to: rank, tag: tag, Scalar.datatype, handle))
+    let request = Request(try MPILibrary.send(buffer, count: count, to: rank, tag: tag, Scalar.datatype, handle), ledger)
     self.count(.sendReceive, bytes: count * MemoryLayout<Scalar>.stride)
     return request
   }
@@ -20,7 +20,7 @@ extension Communicator {
   package func receive<Scalar: MPIScalar>(
     _ buffer: UnsafeMutablePointer<Scalar>, count: Int, from rank: Int, tag: Int
   ) throws(ExecutionError) -> Request {
-    Request(try MPILibrary.receive(buffer, count: count, from: rank, tag: tag, Scalar.datatype, handle))
+    Request(try MPILibrary.receive(buffer, count: count, from: rank, tag: tag, Scalar.datatype, handle), ledger)
   }
 }
 
@@ -30,8 +30,12 @@ extension Communicator {
 /// could last for ever, and the process is about to end the run.
 package struct Request: ~Copyable {
   private var handle: MPILibrary.RequestHandle
+  /// The rank's ledger, which lives as long as its communicators.
+  private let ledger: Unmanaged<TrafficLedger>
 
-  init(_ handle: MPILibrary.RequestHandle) { self.handle = handle }
+  init(_ handle: MPILibrary.RequestHandle, _ ledger: TrafficLedger) { self.init(handle, Unmanaged.passUnretained(ledger)) }
+
+  private init(_ handle: MPILibrary.RequestHandle, _ ledger: Unmanaged<TrafficLedger>) { (self.handle, self.ledger) = (handle, ledger) }
 
   deinit {
     if MPILibrary.isRunning { MPILibrary.freeRequest(handle) }
@@ -39,16 +43,18 @@ package struct Request: ~Copyable {
 
   /// Returns when the buffer may be used again: sent from, or filled (MPI_Wait).
   package consuming func wait() throws(ExecutionError) {
-    let handle = handle
+    let (handle, ledger) = (handle, ledger)
     discard self
+    let start = MonotonicClock.now
     try MPILibrary.wait(handle)
+    ledger._withUnsafeGuaranteedRef { $0.addTime(since: start) }
   }
 
   /// Returns nil when the buffer may be used again, and the request itself while the transfer is under way (MPI_Test).
   package consuming func test() throws(ExecutionError) -> Request? {
-    let handle = handle
+    let (handle, ledger) = (handle, ledger)
     discard self
-    return try MPILibrary.test(handle) ? nil : Request(handle)
+    return try MPILibrary.test(handle) ? nil : Request(handle, ledger)
   }
 }
 

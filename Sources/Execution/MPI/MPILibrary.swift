@@ -47,6 +47,14 @@ enum MPILibrary {
     return text(name, length)
   }
 
+  /// Name and version of the library: the first line, or what comes before the first comma, of what it says of itself (MPI_Get_library_version).
+  static func version() throws(ExecutionError) -> String {
+    var name = [CChar](repeating: 0, count: Int(MPI_MAX_LIBRARY_VERSION_STRING) + 1)
+    var length: Int32 = 0
+    try check("MPI_Get_library_version", MPI_Get_library_version(&name, &length))
+    return text(name, length).split(whereSeparator: { $0 == "," || $0 == "\n" }).first.map(String.init) ?? ""
+  }
+
   // MARK: Communicators
 
   static func rank(_ comm: Comm) throws(ExecutionError) -> Int {

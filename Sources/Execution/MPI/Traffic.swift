@@ -66,6 +66,11 @@ package struct Traffic: Equatable, Sendable {
 /// The one ledger of a rank: every communicator that descends from the same process writes into it.
 package final class TrafficLedger {
   package fileprivate(set) var traffic = Traffic()
+  /// The time that this rank has spent in collectives, and waiting for messages: for the bytes, and for ranks that came later.
+  package private(set) var seconds = 0.0
 
   func add(_ kind: Traffic.Kind, bytes: Int) { traffic.add(kind, bytes: bytes) }
+
+  /// - Parameter start: `MonotonicClock.now` before the call.
+  func addTime(since start: Double) { seconds += MonotonicClock.now - start }
 }

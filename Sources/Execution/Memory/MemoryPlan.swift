@@ -20,6 +20,9 @@ struct MemoryPlan {
   private var hasState: [Bool]
   private var bytesInUse = 0
   private var peakBytes = 0
+  /// By size, blocks that were given back: the pool keeps them.
+  private var spare: [Int: Int] = [:]
+  private var ownedBytes = 0
 
   /// - Parameters:
   ///   - steps: from the second on, the optimizer's state is there from the start.
@@ -28,6 +31,20 @@ struct MemoryPlan {
   static func peakBytes(
     of program: Program, steps: Int, hyperparameters: Hyperparameters, retains: (KernelCall) -> Bool = { _ in false }
   ) -> Int {
+    walked(program, steps: steps, hyperparameters: hyperparameters, retains: retains).peakBytes
+  }
+
+  /// What the pool has taken from the system by the end, and so has resident: besides what is in use at once, blocks of other sizes that it
+  /// keeps for later.
+  static func ownedBytes(
+    of program: Program, steps: Int, hyperparameters: Hyperparameters, retains: (KernelCall) -> Bool = { _ in false }
+  ) -> Int {
+    walked(program, steps: steps, hyperparameters: hyperparameters, retains: retains).ownedBytes
+  }
+
+  private static func walked(
+    _ program: Program, steps: Int, hyperparameters: Hyperparameters, retains: (KernelCall) -> Bool
+  ) -> MemoryPlan {
     var plan = MemoryPlan(program, hyperparameters)
     for parameter in program.parameters {
       plan.allocate(parameter.value)
@@ -38,7 +55,7 @@ struct MemoryPlan {
       plan.retained = []
       plan.walk { step == 0 && retains($0) }
     }
-    return plan.peakBytes
+    return plan
   }
 
   private init(_ program: Program, _ hyperparameters: Hyperparameters) {
@@ -147,19 +164,25 @@ struct MemoryPlan {
   }
 
   private mutating func take(_ count: Int) -> Int {
-    sizes.append(Self.size(count))
+    let size = Self.size(count)
+    sizes.append(size)
     holders.append(1)
-    bytesInUse += sizes[sizes.count - 1]
+    bytesInUse += size
     peakBytes = max(peakBytes, bytesInUse)
+    if let known = spare[size], known > 0 { spare[size] = known - 1 } else { ownedBytes += size }
     return sizes.count - 1
   }
 
   /// Memory that an instruction takes beside its buffers and gives back.
-  private mutating func addForAMoment(_ counts: [Int]) { peakBytes = max(peakBytes, counts.reduce(bytesInUse) { $0 + Self.size($1) }) }
+  private mutating func addForAMoment(_ counts: [Int]) {
+    for block in counts.filter({ $0 > 0 }).map({ take($0) }) { release(block) }
+  }
 
   private mutating func release(_ block: Int) {
     holders[block] -= 1
-    if holders[block] == 0 { bytesInUse -= sizes[block] }
+    guard holders[block] == 0 else { return }
+    bytesInUse -= sizes[block]
+    spare[sizes[block], default: 0] += 1
   }
 
   private static func size(_ count: Int) -> Int { BufferPool.blockSize(bytes: count * MemoryLayout<Float>.stride) }

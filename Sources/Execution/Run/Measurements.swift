@@ -9,6 +9,9 @@ struct Measurements {
   var traffic = Traffic()
   var peakResidentBytes = 0
   var peakBufferBytes = 0
+  var parts: [StepParts] = []
+  /// For each step the processor time of the thread that computes.
+  var processorSeconds: [Double] = []
 
   init() {}
 
@@ -17,10 +20,15 @@ struct Measurements {
     losses = Array(numbers[steps..<2 * steps])
     peakResidentBytes = Int(numbers[2 * steps])
     peakBufferBytes = Int(numbers[2 * steps + 1])
-    traffic = Traffic(numbers[(2 * steps + 2)...])
+    let rest = numbers[(2 * steps + 2)...]
+    parts = (0..<steps).map { StepParts(rest.dropFirst($0 * StepParts.numberCount).prefix(StepParts.numberCount)) }
+    processorSeconds = Array(rest.dropFirst(steps * StepParts.numberCount).prefix(steps))
+    traffic = Traffic(rest.dropFirst(steps * (StepParts.numberCount + 1)))
   }
 
-  var numbers: [Double] { seconds + losses + [Double(peakResidentBytes), Double(peakBufferBytes)] + traffic.numbers }
+  var numbers: [Double] {
+    seconds + losses + [Double(peakResidentBytes), Double(peakBufferBytes)] + parts.flatMap(\.numbers) + processorSeconds + traffic.numbers
+  }
 }
 
 extension Traffic {
@@ -50,9 +58,14 @@ extension Communicator {
 /// What the system says of this process's memory.
 enum ProcessMemory {
   /// The most that has been resident at once (VmHWM of /proc/self/status); 0 where the system does not say.
-  static var peakResidentBytes: Int {
+  static var peakResidentBytes: Int { bytes("VmHWM:") }
+
+  /// What is resident now (VmRSS); 0 where the system does not say.
+  static var residentBytes: Int { bytes("VmRSS:") }
+
+  private static func bytes(_ key: String) -> Int {
     guard let status = try? String(contentsOfFile: "/proc/self/status", encoding: .utf8),
-      let line = status.split(separator: "\n").first(where: { $0.hasPrefix("VmHWM:") }),
+      let line = status.split(separator: "\n").first(where: { $0.hasPrefix(key) }),
       let kilobytes = line.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap({ Int($0) })
     else { return 0 }
     return kilobytes * 1024

@@ -40,12 +40,17 @@ package struct NamedArray: Sendable, Equatable {
 package struct RunReport: Sendable {
   /// For each step, the longest time of a rank, from a barrier to its own end of the step.
   package internal(set) var stepSeconds: [Double] = []
+  /// For each step the part of its time in which the rank that had least of a core had one: ranks that wait for each other keep theirs, so that
+  /// what is missing went to other processes, or to other ranks where there are more than cores.
+  package internal(set) var coreShares: [Double] = []
   /// The loss in each step, before its update; nil where the model has no loss or no label counts.
   package internal(set) var losses: [Double?] = []
   /// For each rank, the most memory that its process has had resident (VmHWM), and the most that its buffers, parameters and optimizer state
   /// have taken. In a run that is verified the former is that of the first step, whose results are all kept, before the reference is run.
   package internal(set) var peakResidentBytes: [Int] = []
   package internal(set) var peakBufferBytes: [Int] = []
+  /// For each rank where its time went, the median of each part over the steps that count.
+  package internal(set) var parts: [StepParts] = []
   /// For each rank, what it sent in the first step, and what its program says that it sends.
   package internal(set) var traffic: [Traffic] = []
   package internal(set) var expectedTraffic: [Traffic] = []
@@ -96,12 +101,14 @@ package struct Run {
         step > 0 ? .nothing : request.verification != nil ? .everything : request.collectsOutputs ? .outputs : .nothing
       try world.barrier()
       let before = world.ledger.traffic
-      let start = clock.now
+      let (start, processorStart) = (clock.now, MonotonicClock.threadSeconds)
       let loss = try executor.step(retaining: retention)
       // A sum over ranks is finite where each rank's addend is: no rank has to ask the others.
       if !loss.isFinite { throw .lossNotFinite(step: step, loss: loss) }
       own.seconds.append((clock.now - start) / .seconds(1))
+      own.processorSeconds.append(MonotonicClock.threadSeconds - processorStart)
       own.losses.append(loss)
+      own.parts.append(executor.parts)
       if step == 0 {
         own.traffic = world.ledger.traffic.since(before)
         // What rank 0 needs for the reference beside its part is no part of the plan.
@@ -157,12 +164,17 @@ package struct Run {
     let all = try world.shareNumbers(own.numbers + executor.program.expectedTraffic().numbers)
     let ranks = all.map { Measurements($0, steps: request.steps) }
     report.stepSeconds = (0..<request.steps).map { step in ranks.map { $0.seconds[step] }.max() ?? 0 }
+    report.coreShares = (0..<request.steps).map { step in
+      ranks.map { min(1, $0.processorSeconds[step] / max($0.seconds[step], 1e-9)) }.min() ?? 1
+    }
     let hasLoss = request.decision.graph.loss != nil && request.inputs.countedLabels > 0
     report.losses = (0..<request.steps).map { step in hasLoss ? ranks.reduce(0) { $0 + $1.losses[step] } : nil }
     report.traffic = ranks.map(\.traffic)
     report.expectedTraffic = all.map { Traffic($0.suffix(Traffic.numberCount)) }
     report.peakResidentBytes = ranks.map(\.peakResidentBytes)
     report.peakBufferBytes = ranks.map(\.peakBufferBytes)
+    let timed = report.timedSteps
+    report.parts = ranks.map { StepParts(medianOf: Array($0.parts[timed])) }
   }
 }
 

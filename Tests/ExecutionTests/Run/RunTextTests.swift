@@ -2,6 +2,7 @@
 import Documents
 import Foundation
 import Plans
+import Quantities
 import Testing
 
 @testable import Execution
@@ -17,7 +18,8 @@ struct RunTextTests {
     var sent = Traffic()
     sent[.allReduce] = Traffic.Amount(count: 1, bytes: 2048)
     (report.traffic, report.expectedTraffic) = ([sent], [sent])
-    return RunText(decision: plan.decision.onOneRank(), report: report, predicted: plan.prediction, kernel: "Zen", outputs: nil)
+    return RunText(
+      decision: plan.decision.onOneRank(), report: report, predicted: plan.prediction, overheads: [], owned: [], kernel: "Zen", outputs: nil)
   }
 
   @Test("golden: one step, one rank, one call; the format in which ranks compute is said once")
@@ -37,7 +39,8 @@ struct RunTextTests {
     #expect(plain.lines[4].hasSuffix("   measured at most 1.00 KiB of tensors; 1.00 MiB resident per rank"))
     var report = plain.report
     report.verification = VerificationReport()
-    let verified = RunText(decision: plain.decision, report: report, predicted: plain.predicted, kernel: "Zen", outputs: nil)
+    let verified = RunText(
+      decision: plain.decision, report: report, predicted: plain.predicted, overheads: [], owned: [], kernel: "Zen", outputs: nil)
     #expect(verified.lines[4] == plain.lines[4] + " (all results of step 0 kept)")
     #expect(plain.json["peak_tensor_bytes"] == [1024])
   }
@@ -51,6 +54,50 @@ struct RunTextTests {
   func steps(seconds: [Double], measured: String) throws {
     let lines = try text(seconds, losses: seconds.map { _ in 1 }).lines
     #expect(lines.contains { $0.contains("   \(measured)   ratio ") }, "\(lines)")
+  }
+
+  private struct NoParts: Error {}
+
+  @Test("golden: predicted beside measured, part by part, and the process beside its tensors")
+  func parts() throws {
+    let plain = try text([0.5], losses: [8.25])
+    var report = plain.report
+    var measured = StepParts()
+    measured[.forward] = 0.125
+    measured[.optimizer] = 0.25
+    measured.communication = 0.0625
+    (report.parts, report.coreShares) = ([measured], [0.5])
+    report.peakResidentBytes = [3 << 20]
+    var predicted = Prediction(
+      step: Seconds(0.5), bubble: 0,
+      stages: [
+        .init(
+          forward: Seconds(0.25), backward: Seconds(0.125), gradientSync: .zero, update: Seconds(0.125), communication: Seconds(0.03125),
+          memory: .init(
+            weights: Bytes(1 << 20), gradients: .zero, optimizerState: .zero, activations: .zero, microBatchesInFlight: 1, transient: .zero))
+      ], groups: 1, operators: [], collectives: [], memoryLimit: .gibibytes(1))
+    let made = RunText(
+      decision: plain.decision, report: report, predicted: predicted, overheads: [Bytes(1 << 20)], owned: [2 << 20], kernel: "Zen", outputs: nil)
+    let expected = [
+      "  time                predicted   measured      ratio", "    forward              250 ms     125 ms      0.500",
+      "    backward             125 ms        0 s          0", "    optimizer            125 ms     250 ms       2.00",
+      "    in collectives      31.2 ms    62.5 ms       2.00",
+      "  disturbed    a rank had its core for only 50 % of a step: other processes, or more ranks than cores, make measured times longer",
+      "  memory       predicted 1.00 MiB of tensors   measured at most 1.00 KiB of tensors; 3.00 MiB resident per rank",
+      "  resident     predicted 3.00 MiB, 1.00 MiB of it the process itself   measured 3.00 MiB   ratio 1.00",
+    ]
+    #expect(Array(made.lines[4...11]) == expected, "\(made.lines)")
+    guard case .array(let stages)? = made.json["parts"], case .array(let ranks)? = stages[0]["measured"] else { throw NoParts() }
+    #expect(ranks[0]["optimizer_seconds"] == 0.25 && made.json["predicted_rss_bytes"] == [2_097_152.0])
+    #expect(made.json["program_rss_bytes"] == [3_145_728.0])
+    #expect(made.json["step_core_share"] == [0.5])
+    // A hardware file that does not say what a process has leaves the comparison out.
+    #expect(!plain.lines.contains { $0.contains("resident     ") } && plain.json["predicted_rss_bytes"] == nil)
+    // With two stages, what is left of the step is the other's.
+    predicted = Prediction(
+      step: Seconds(1), bubble: 0.5, stages: predicted.stages + predicted.stages, groups: 2, operators: [], collectives: [],
+      memoryLimit: .gibibytes(1))
+    #expect(predicted.parts(ofGroup: 1, microBatches: 2)[.stages] == 0.125 && predicted.parts(ofGroup: 1, microBatches: 2)[.forward] == 0.5)
   }
 
   @Test("JSON names both formats, and a model without a loss has no losses")

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ArgumentParser
+import Documents
+import Execution
+import Foundation
+import Hardware
+import Kernels
+
+/// `tpplan calibrate`: measures the machine that it runs on, and writes a hardware file.
+///
+/// As in `tpplan run`, the process that a person starts starts `mpirun` with this same command line, and each rank finds itself started by it.
+struct CalibrateCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "calibrate", abstract: "Measure this machine, and write a hardware file for it.",
+    discussion: """
+      Times the executor's own kernels and communication, with all ranks busy at once: matrix products of many shapes, attention, kernels that are \
+      bound by memory, the optimizer, every collective in groups of every size, and messages. Fits the constants of a hardware file to them, and \
+      records there on what they were measured, and how well they fit. Close everything else first. Example: tpplan calibrate -o build/local.json
+      """)
+
+  @Option(parsing: .unconditional, help: "Ranks that are busy at once (default: one for each core).")
+  var ranks: Int?
+  @Flag(help: "Fewer shapes and repetitions: seconds instead of a minute.")
+  var quick = false
+  @Option(name: [.short, .customLong("output")], help: "Where to write the hardware file; - is standard output.")
+  var output: String
+  @Option(help: "text or json.")
+  var format: OutputFormat = .text
+
+  func run() throws {
+    if let ranks, !(1...1024).contains(ranks) { throw UsageError("--ranks \(ranks): expected a number from 1 to 1024") }
+    if RankEnvironment.isRank {
+      try RankEnvironment.prepare(kernel: BLAS.kernelName(), threads: 1)
+      BLAS.setThreads(1)
+      let exitCode = { (error: any Error) in Failure(error)?.code ?? Failure.internal }
+      throw ExitCode(try MPIProcess.run(exitCode: exitCode) { process in try runRank(process) })
+    }
+    try RunCommand.requireVectorInstructions()
+    try checkOutput()
+    let launcher = Launcher(
+      ranks: ranks ?? RankEnvironment.usableCores, arguments: Array(CommandLine.arguments.dropFirst()),
+      environment: BLASEnvironment.variables(kernel: BLAS.kernelName(), threads: 1))
+    let bar = ProgressBar("measuring")
+    let outcome = try launcher.run { line in
+      if let done = CalibrationProgress(line: line) { bar.show(done.part) } else { bar.interrupt { note(line) } }
+    }
+    bar.end()
+    if let message = outcome.message { note("tpplan: \(message)") }
+    throw ExitCode(outcome.exitCode)
+  }
+
+  /// Minutes of measuring should not end in a folder that does not exist.
+  private func checkOutput() throws {
+    if output == "-" { return }
+    let folder = URL(filePath: output).deletingLastPathComponent().path(percentEncoded: false)
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue else {
+      throw DocumentError.unwritable(file: output, reason: "there is no folder \(folder)")
+    }
+  }
+
+  private func runRank(_ process: borrowing MPIProcess) throws -> Int32 {
+    if let ranks, ranks != process.size {
+      throw UsageError("--ranks \(ranks): mpirun has started \(process.size); leave --ranks out, or start tpplan without mpirun")
+    }
+    let load = CalibratedHardware.Machine.currentLoad()
+    let isFirst = process.rank == 0
+    let start = ContinuousClock.now
+    let measured = try CalibrationRun.carryOut(world: process.world, isQuick: quick) { part in
+      if isFirst { CalibrationProgress(part: part).write() }
+    }
+    guard isFirst else { return 0 }
+    let file = try CalibratedHardware.file(measured, ranks: process.size, isQuick: quick, on: .current(load: load))
+    try atomicWrite(file.json.prettyBytes, to: output)
+    if output == "-" { return 0 }
+    let text = CalibrationText(file: file, seconds: (ContinuousClock.now - start) / .seconds(1), output: output)
+    switch format {
+    case .text: print(text.lines.joined(separator: "\n"))
+    case .json: text.json.printLine()
+    }
+    return 0
+  }
+}
