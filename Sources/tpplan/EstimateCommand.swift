@@ -66,7 +66,9 @@ struct EstimateCommand: ParsableCommand {
   var schedule: Schedule.Kind?
   @Option(parsing: .unconditional, help: "Chunks of the model on each stage (virtual pipeline stages), for the interleaved schedule.")
   var vpp = 1
-  @Option(help: "Layers on each stage, for example 11,13,8; with several chunks, on each chunk in the model's order.")
+  @Option(
+    help:
+      "Layers on each stage, for example 11,13,8, or 0 for the embedding or the head alone; with several chunks, on each chunk in the model's order.")
   var stages: String?
   @Option(help: "Each stage's data-parallel and tensor-parallel degree, for example 2x4,1x8, in place of --pp, --dp and --tp.")
   var stageMeshes: String?
@@ -149,7 +151,7 @@ struct EstimateCommand: ParsableCommand {
     degrees.schedule = schedule ?? (vpp > 1 ? .interleaved : .oneForwardOneBackward)
     degrees.chunks = vpp
     try addStageMeshes(to: &degrees)
-    degrees.stageLayers = try stages.map { try SearchCommand.numbers($0, separator: ",", option: "--stages", example: "11,13,8") }
+    degrees.stageLayers = try stages.map { try SearchCommand.numbers($0, separator: ",", option: "--stages", example: "11,13,8", atLeast: 0) }
     return degrees
   }
 

@@ -40,7 +40,9 @@ struct SearchCommand: ParsableCommand {
   @Option(parsing: .unconditional, help: "Number of pipeline stages.")
   var pp: Int?
 
-  @Option(help: "Layers on each stage, for example 11,13,8; with several chunks, on each chunk in the model's order.")
+  @Option(
+    help:
+      "Layers on each stage, for example 11,13,8, or 0 for the embedding or the head alone; with several chunks, on each chunk in the model's order.")
   var stages: String?
 
   @Option(help: "gpipe, 1f1b or interleaved.")
@@ -124,7 +126,7 @@ struct SearchCommand: ParsableCommand {
     request.recomputedLayers = try Self.recomputedLayers(recomputeLayers, recompute)
     request.layersMayDiffer = !layersAlike
     request.zero = try zero.map(Self.zeroStage)
-    request.stageLayers = try stages.map { try Self.numbers($0, separator: ",", option: "--stages", example: "11,13,8") }
+    request.stageLayers = try stages.map { try Self.numbers($0, separator: ",", option: "--stages", example: "11,13,8", atLeast: 0) }
     request.constraints =
       try pin.map { try StrategyConstraint(parsing: $0, isForbidden: false) } + forbid.map { try StrategyConstraint(parsing: $0, isForbidden: true) }
     request.timeLimit = try timeLimit.map(Self.seconds)
@@ -207,10 +209,10 @@ struct SearchCommand: ParsableCommand {
     return stage
   }
 
-  static func numbers(_ text: String, separator: Character, option: String, example: String) throws -> [Int] {
+  static func numbers(_ text: String, separator: Character, option: String, example: String, atLeast least: Int = 1) throws -> [Int] {
     let parts = text.split(separator: separator, omittingEmptySubsequences: false).map { Int($0) }
-    guard !parts.isEmpty, parts.allSatisfy({ ($0 ?? 0) > 0 }) else {
-      throw UsageError("\(option) \(text): expected positive whole numbers such as \(example)")
+    guard !parts.isEmpty, parts.allSatisfy({ $0.map { $0 >= least } ?? false }) else {
+      throw UsageError("\(option) \(text): expected \(least > 0 ? "positive " : "")whole numbers such as \(example)")
     }
     return parts.compactMap { $0 }
   }

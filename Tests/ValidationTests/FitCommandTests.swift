@@ -11,7 +11,7 @@ import Testing
 /// `tpplan fit`: what it writes, and the exit codes that scripts rely on.
 @Suite struct FitCommandTests {
   private let folder: URL
-  private let hardware = "\(Tables.package)/hardware/dgx_a100_80g_hdr200x8.json"
+  private let hardware = Tables.unfittedHardware
 
   init() throws {
     folder = FileManager.default.temporaryDirectory.appendingPathComponent("tpplan-\(UUID().uuidString)")

@@ -14,7 +14,7 @@ import Testing
   private static let name = "dgx_a100_80g_hdr200x8"
 
   private func file(_ values: [String: Double] = [:]) throws -> HardwareFile {
-    let file = try HardwareFile(readingFrom: "\(Tables.package)/hardware/\(Self.name).json")
+    let file = try HardwareFile(readingFrom: Tables.unfittedHardware)
     return try file.setting(file.constantPlaces.compactMap { place in values[place.name].map { (place, $0) } })
   }
 

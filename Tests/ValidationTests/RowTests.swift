@@ -22,7 +22,8 @@ import Testing
       graph: try ModelReader.read("\(Tables.package)/models/megatron-22b.json").graph, cluster: cluster, batch: 4, sequence: 2048, precision: .fp16,
       mode: .train, optimizer: .adamw)
     var degrees = MegatronDegrees()
-    request.software.attention = .unfused
+    (request.software.attention, request.software.crossEntropy) = (.unfused, .unfused)
+    (request.software.gradients, request.software.boundaries) = (.working, .scattered)
     (degrees.tensor, degrees.isSequenceParallel, degrees.recompute, degrees.microBatchSize) = (8, true, .selectiveGathered, 4)
     guard case .planned(let planned) = try Planner.search(try degrees.fix(request)) else {
       Issue.record("nothing fits")

@@ -9,9 +9,11 @@ import Testing
 enum Tables {
   static let package = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().path
   /// Measurements of others, which are not part of the project; nil where they do not lie beside it.
-  static let shared: String? = ["\(package)/../shared/validation", "/work/shared/validation"].first { FileManager.default.fileExists(atPath: $0) }
+  static let shared: String? = ["\(package)/../shared/validation"].first { FileManager.default.fileExists(atPath: $0) }
   static let shelf = HardwareShelf(folder: "\(package)/hardware")
   static let pricer = RowPricer(shelf)
+  /// A file of which nothing is fitted, with constants that stay as they are.
+  static let unfittedHardware = "\(package)/Tests/Fixtures/hardware/dgx_a100_80g_hdr200x8.json"
 
   static func table(_ text: String, file: String = "table.json") throws -> MeasurementTable {
     try MeasurementTable(decoding: Document(file: file, parsing: text.utf8))
