@@ -165,6 +165,20 @@ package final class Pricing: Sendable {
     bytes(tensor, layout, bytesPerElement: model.tensors[tensor].isKeptAsLogits ? 4 : nil)
   }
 
+  /// What a rank sends to its counterpart on the next stage of a tensor in a layout.
+  package func boundaryBytes(_ tensor: TensorID, _ layout: Layout) -> Bytes {
+    let whole = bytes(tensor, layout)
+    return job.software.boundaries == .scattered ? whole / layout.parts(gatheredOn: mesh) : whole
+  }
+
+  /// The time of a tensor's way to the next stage, from one layout to the same; scattered, ranks that hold the same send a part each, and gather behind.
+  package func boundary(_ tensor: TensorID, _ layout: Layout, by send: (Bytes) -> Seconds) -> Seconds {
+    let sent = send(boundaryBytes(tensor, layout))
+    let axes = mesh.indices.filter { mesh[$0] > 1 && layout[$0] == .replicated }
+    if job.software.boundaries == .whole || axes.isEmpty { return sent }
+    return sent + collective(.allGather, bytes: bytes(tensor, layout), axes: axes)
+  }
+
   /// Memory for operands that backward gathers again, while an operator reads them: of those that it reads in a layout that may be a gathered one.
   package func regathered(_ operands: [TensorID], at positions: [Int], _ strategy: Strategy) -> Bytes {
     positions.reduce(.zero) { sum, position in

@@ -442,12 +442,12 @@ struct DecisionPricing {
         let link = links.link(after: index, wraps: wraps)
         for exit in graph.segments[segment].exits {
           guard let producer = graph.producer[exit] else { continue }
-          let bytes = own.pricing.bytes(exit, strategies[producer].result)
-          let forward = link.time(bytes)
+          let bytes = own.pricing.boundaryBytes(exit, strategies[producer].result)
+          let forward = own.pricing.boundary(exit, strategies[producer].result, by: link.time)
           t.sendForward += pricing.ticks(forward)
           let sendsBack = trains && pricing.needsGradient[exit]
           if sendsBack {
-            t.sendBackward += pricing.ticks(link.time(own.pricing.bytes(exit, strategies[producer].resultGradient)))
+            t.sendBackward += pricing.ticks(own.pricing.boundary(exit, strategies[producer].resultGradient, by: link.time))
           }
           // Boundaries after copies of one segment are alike, unless those from the last stage to the first have another link.
           let alike = decision.stages.indices.filter { other in

@@ -49,8 +49,8 @@ extension FoldedModel {
     else { return (nodes[node].sendForward, nodes[node].sendBackward) }
     let result = graph.operators[op].result
     return (
-      strategies[op].map { pricing.ticks(wrapLink.time(pricing.bytes(result, $0.result))) },
-      strategies[op].map { pricing.job.mode == .train ? pricing.ticks(wrapLink.time(pricing.bytes(result, $0.resultGradient))) : 0 }
+      strategies[op].map { pricing.ticks(pricing.boundary(result, $0.result, by: wrapLink.time)) },
+      strategies[op].map { pricing.job.mode == .train ? pricing.ticks(pricing.boundary(result, $0.resultGradient, by: wrapLink.time)) : 0 }
     )
   }
 }

@@ -284,11 +284,10 @@ struct FoldedModel {
         }.whole)
       node.transient.append(
         (cost.transient + pricing.regathered(operands, at: regathered, strategy)).whole)
-      let boundary = pricing.bytes(graph.operators[op].result, strategy.result)
-      node.sendForward.append(leaves ? pricing.ticks(send(boundary)) : 0)
+      let result = graph.operators[op].result
+      node.sendForward.append(leaves ? pricing.ticks(pricing.boundary(result, strategy.result, by: send)) : 0)
       node.sendBackward.append(
-        leaves && trains && pricing.needsGradient[graph.operators[op].result]
-          ? pricing.ticks(send(pricing.bytes(graph.operators[op].result, strategy.resultGradient))) : 0)
+        leaves && trains && pricing.needsGradient[result] ? pricing.ticks(pricing.boundary(result, strategy.resultGradient, by: send)) : 0)
     }
     nodeOfOperator.append(nodes.count)
     nodes.append(node)

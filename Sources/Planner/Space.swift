@@ -121,9 +121,13 @@ package struct Space: Sendable {
       }
     }
     if let stages = request.stageLayers {
-      guard stages.allSatisfy({ $0 > 0 && $0 <= layers }), stages.reduce(0, +) == layers else {
+      // What comes before the layers, or after them, can be a stage of its own.
+      let (mayBegin, mayEnd) = (range.lowerBound > 0, range.upperBound < graph.segments.count)
+      let isHeld = stages.indices.allSatisfy { stages[$0] > 0 || stages[$0] == 0 && ($0 == 0 && mayBegin || $0 == stages.count - 1 && mayEnd) }
+      guard isHeld, stages.allSatisfy({ $0 <= layers }), stages.reduce(0, +) == layers else {
         throw PlannerError.usage(
-          "--stages \(stages.map(String.init).joined(separator: ",")): the model has \(counted(layers, "layer")), each stage needs at least one")
+          "--stages \(stages.map(String.init).joined(separator: ",")): the model has \(counted(layers, "layer")), each stage needs at least one"
+            + ", but for a first stage with the embedding, or a last one with the head, alone")
       }
       if let degree = request.pipelineDegree, degree != stages.count, schedules != [.interleaved] {
         throw PlannerError.usage("--stages names \(counted(stages.count, "stage")) and --pp \(degree)")

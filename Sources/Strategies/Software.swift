@@ -6,6 +6,7 @@ package struct Software: Hashable, Sendable {
   package var crossEntropy = CrossEntropyKernel.fused
   package var gradients = GradientStorage.accumulated
   package var overlap = Overlap.none
+  package var boundaries = BoundaryMessages.whole
 
   package init() {}
 
@@ -14,7 +15,7 @@ package struct Software: Hashable, Sendable {
     [
       attention == .unfused ? "unfused attention" : nil, crossEntropy == .unfused ? "unfused cross-entropy" : nil,
       gradients == .accumulated ? nil : "gradients \(gradients.rawValue)",
-      overlap == .weights ? "weights' messages behind products" : nil,
+      boundaries == .scattered ? "boundaries scattered" : nil, overlap == .weights ? "weights' messages behind products" : nil,
     ].compactMap { $0 }
   }
 }
@@ -45,6 +46,14 @@ package enum GradientStorage: String, Hashable, Sendable, CaseIterable {
   case working
   /// Both: fp32 beside the precision of the weights (nanotron, DeepSpeed's bf16 optimizer).
   case both
+}
+
+/// What ranks that hold the same part of a stage's result send to the next stage.
+package enum BoundaryMessages: String, Hashable, Sendable, CaseIterable {
+  /// Each all of it, to its counterpart.
+  case whole
+  /// Each a share, which its counterparts gather (Narayanan et al. 2021, "Efficient Large-Scale Language Model Training on GPU Clusters", §4.1).
+  case scattered
 }
 
 /// What travels while the device computes.

@@ -45,6 +45,8 @@ package struct SetAccuracy: Sendable {
     package let predicted: Double
     package let measured: Double
     let naive: NaiveStep
+    /// Whether it is predicted to fit.
+    let fits: Bool
   }
   /// The rows with a split of their own and a time.
   package let compared: [Compared]
@@ -91,7 +93,7 @@ package struct SetAccuracy: Sendable {
       if !fits { alarms += 1 }
       sources[measured.source, default: 0] += 1
       byStatus[price.status == .priced ? 0 : 1].append(
-        Compared(id: row.id, predicted: step.value, measured: measured.seconds, naive: naive))
+        Compared(id: row.id, predicted: step.value, measured: measured.seconds, naive: naive, fits: fits))
     }
     (compared, comparedSearched) = (byStatus[0], byStatus[1])
     priced = Self.times(byStatus[0])
@@ -133,7 +135,7 @@ package struct SetAccuracy: Sendable {
       let members = group.ids.compactMap { byID[$0] }
       let measured = members.map(\.measured)
       // One rate for all splits of a job changes no order.
-      guard let model = RankFigures(predicted: members.map(\.predicted), measured: measured),
+      guard let model = RankFigures(predicted: members.map(\.predicted), measured: measured, fits: members.map(\.fits)),
         let naive = RankFigures(predicted: members.map { $0.naive.seconds(at: 1) }, measured: measured)
       else { return nil }
       return Group(name: group.name, model: model, naive: naive)

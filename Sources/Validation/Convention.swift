@@ -76,7 +76,11 @@ package struct Convention: Hashable, Sendable {
     (["vtrain"], megatron { $0.vocabulary = 50257 }),
     // benchmark/alpa/benchmark_one_case_gpt_bert.py: an untied head, no dropout.
     (
-      ["alpa", "aws_p3"], convention { ($0.style, $0.tiesHead, $0.software.attention, $0.software.crossEntropy) = (.gpt, false, .unfused, .unfused) }
+      ["alpa", "aws_p3"],
+      convention {
+        ($0.style, $0.tiesHead) = (.gpt, false)
+        ($0.software.attention, $0.software.crossEntropy, $0.software.boundaries) = (.unfused, .unfused, .scattered)
+      }
     ),
     // MPT: no dropout, the head is the embedding table; a fused cross-entropy; FSDP gathers weights and sums gradients behind the work.
     (["llm_foundry", "mpt_", "mosaic_"], convention { ($0.style, $0.software.overlap) = (.gpt, .weights) }),
@@ -103,7 +107,7 @@ package struct Convention: Hashable, Sendable {
     var convention = Convention()
     (convention.style, convention.tiesHead, convention.dropout, convention.vocabularyMultiple) = (.gpt, true, 0.1, 128)
     (convention.software.attention, convention.software.crossEntropy, convention.gathersAgain) = (.unfused, .unfused, true)
-    convention.gradientsOfHalf = .working
+    (convention.gradientsOfHalf, convention.software.boundaries) = (.working, .scattered)
     change(&convention)
     return convention
   }

@@ -114,9 +114,9 @@ package struct RowModel: Hashable, Sendable {
     return Double(layers) * (attention + mlp)
   }
 
-  /// Layers on each stage as nanotron's `build_model` puts them: a stage takes layers until their products, of all that come before them too, exceed
-  /// its share of all products, the head's among them. So first stages hold more, and last ones little but the head. Each stage gets a layer here,
-  /// from the fullest ones at the end.
+  /// Layers on each stage as nanotron's `build_model` puts them: a stage takes layers until their products, of all that come before them too, reach
+  /// its share of all products, the head's among them. So first stages hold more, and the last one often the head alone. Where it leaves further
+  /// stages empty, they get a layer of the fullest ones here, the last of them first.
   func layersByCost(stages: Int) -> [Int] {
     let layer = parameterCount / Double(layers)
     let all = parameterCount + Double(vocabulary) * Double(hidden)
@@ -124,9 +124,9 @@ package struct RowModel: Hashable, Sendable {
     var stage = 0
     for number in 1...layers {
       result[stage] += 1
-      if layer * Double(number) > all * Double(stage + 1) / Double(stages) { stage = min(stage + 1, stages - 1) }
+      if layer * Double(number) >= all * Double(stage + 1) / Double(stages) { stage = min(stage + 1, stages - 1) }
     }
-    while let empty = result.lastIndex(of: 0), let most = result.max(), most > 1, let full = result.lastIndex(of: most) {
+    while let empty = result.dropLast().lastIndex(of: 0), let most = result.max(), most > 1, let full = result.lastIndex(of: most) {
       result[full] -= 1
       result[empty] += 1
     }

@@ -30,16 +30,20 @@ package struct RankFigures: Hashable, Sendable {
   package let rows: Int
   /// Spearman's ρ; nil where all predictions, or all measurements, are equal.
   package let spearman: Double?
-  /// How much slower the split that is predicted to be fastest is than the fastest measured.
+  /// How much slower the split that is predicted to be fastest, of those that are predicted to fit, is than the fastest measured.
   package let regret: Double
 
+  /// - Parameter fits: whether each is predicted to fit; nil where nothing is said of it. Where none is, all count.
   /// - Returns: nil with fewer than two rows.
-  init?(predicted: [Double], measured: [Double]) {
+  init?(predicted: [Double], measured: [Double], fits: [Bool]? = nil) {
     guard predicted.count > 1, predicted.count == measured.count else { return nil }
     rows = predicted.count
     spearman = Self.correlation(Self.ranks(predicted), Self.ranks(measured))
     // Of several favourites, one as likely as another.
-    let favourites = measured.indices.filter { predicted[$0] == predicted.min()! }
+    let fitting = measured.indices.filter { fits?[$0] ?? true }
+    let choice = fitting.isEmpty ? Array(measured.indices) : fitting
+    let least = choice.map { predicted[$0] }.min()!
+    let favourites = choice.filter { predicted[$0] == least }
     regret = favourites.reduce(0) { $0 + measured[$1] } / Double(favourites.count) / measured.min()! - 1
   }
 

@@ -85,7 +85,7 @@ struct AccuracyText {
     for set in report.sets { add(set.name, set.groups) }
     if report.sets.count(where: { !$0.groups.isEmpty }) > 1 { add("all", report.sets.flatMap(\.groups)) }
     section(
-      "Ranking", "of splits of one job; regret: how much slower the split predicted fastest is than the fastest, in the mean and at worst", table)
+      "Ranking", "of splits of one job; regret: how much slower the split predicted fastest, of those that fit, is than the fastest, in the mean and at worst", table)
   }
 
   private mutating func addMemory(_ report: AccuracyReport) {

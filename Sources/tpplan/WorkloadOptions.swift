@@ -70,6 +70,9 @@ struct JobOptions: ParsableArguments {
   @Option(help: "In 16-bit training, gradients are accumulated (in fp32), working (in 16 bits, also when they are summed) or both (in memory).")
   var gradients: GradientStorage = .accumulated
 
+  @Option(help: "Ranks that hold the same part of a stage's result send it whole, or scattered: a share each, gathered on the next stage.")
+  var boundaries: BoundaryMessages = .whole
+
   @Option(
     help: "What travels while devices compute: none, or weights (their gradients' sums and ZeRO's gathering, each behind the weight's own products).")
   var overlap: Overlap = .none
@@ -127,7 +130,7 @@ struct JobOptions: ParsableArguments {
       graph: graph, cluster: cluster, batch: sequences, sequence: length, precision: precision, mode: mode, optimizer: optimizer)
     request.isZigzag = !contiguous
     (request.software.attention, request.software.crossEntropy) = (attention, crossEntropy)
-    (request.software.gradients, request.software.overlap) = (gradients, overlap)
+    (request.software.gradients, request.software.overlap, request.software.boundaries) = (gradients, overlap, boundaries)
     request.shares = try shares.map {
       $0 == "even" ? [] : try SearchCommand.numbers($0, separator: ",", option: "--shares", example: "5,5,3,3, or even")
     }
@@ -189,6 +192,7 @@ extension OptimizerKind: ExpressibleByArgument {}
 extension AttentionKernel: ExpressibleByArgument {}
 extension GradientStorage: ExpressibleByArgument {}
 extension Overlap: ExpressibleByArgument {}
+extension BoundaryMessages: ExpressibleByArgument {}
 extension CrossEntropyKernel: ExpressibleByArgument {}
 extension Schedule.Kind: ExpressibleByArgument {}
 

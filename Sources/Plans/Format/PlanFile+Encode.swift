@@ -91,6 +91,7 @@ extension Job {
     if software.attention != .fused { object["attention"] = .string(software.attention.rawValue) }
     if software.crossEntropy != .fused { object["cross_entropy"] = .string(software.crossEntropy.rawValue) }
     if software.gradients != .accumulated { object["gradients"] = .string(software.gradients.rawValue) }
+    if software.boundaries != .whole { object["boundaries"] = .string(software.boundaries.rawValue) }
     if software.overlap != .none { object["overlap"] = .string(software.overlap.rawValue) }
     return .object(object)
   }
