@@ -35,7 +35,9 @@ struct RunParts {
         return "    " + name.padded(to: 16) + Self.column(Seconds(predicted).description) + Self.column(Seconds(measured).description)
           + Self.column(ratio)
       }
-      let parts = StepPart.allCases.filter { part in stage.predicted[part] > 0 || stage.mean { $0[part] } >= 1e-6 }.map { part in
+      // Not what is nothing beside the rest: the end of a step that waits for no stage.
+      let least = 1e-4 * stage.mean { $0.seconds.reduce(0, +) }
+      let parts = StepPart.allCases.filter { part in stage.predicted[part] > 0 || stage.mean { $0[part] } > least }.map { part in
         line(part.name, stage.predicted[part], stage.mean { $0[part] })
       }
       let communication = stage.mean(\.communication)

@@ -40,12 +40,16 @@ extension CalibrationRun {
     let counts = [Int](repeating: count / size, count: size)
     let timing = try timer.together { (repetition) throws(ExecutionError) in
       guard let group else { return }
-      let p = arena.arrays([count, count], repetition)
+      let p = arena.arrays([count, count] + (pattern == .allToAll ? [count, count] : []), repetition)
       switch pattern {
       case .allReduce: try group.allReduce(p[0], count: count)
       case .allGather: try group.allGather(p[0], counts: counts, into: p[1])
       case .reduceScatter: try group.reduceScatter(p[0], counts: counts, into: p[1])
-      case .allToAll: try group.allToAll(p[0], counts: counts, into: p[1], counts: counts)
+      case .allToAll:
+        // Its parts are packed for their receivers, and unpacked, always (`ReshardingTransfer`).
+        p[2].update(from: p[0], count: count)
+        try group.allToAll(p[2], counts: counts, into: p[3], counts: counts)
+        p[1].update(from: p[3], count: count)
       case .message: try Self.pass(p[0], p[1], count: count, group)
       }
     }
