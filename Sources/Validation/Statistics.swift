@@ -28,7 +28,8 @@ package struct ErrorFigures: Hashable, Sendable {
 /// How well the order of predictions is that of measurements, among splits of one job.
 package struct RankFigures: Hashable, Sendable {
   package let rows: Int
-  /// Spearman's ρ; nil where all predictions, or all measurements, are equal.
+  /// Spearman's ρ of the order in which a planner has them: those that are predicted to fit by their times, then the others by theirs. Nil where all
+  /// predictions, or all measurements, are equal.
   package let spearman: Double?
   /// How much slower the split that is predicted to be fastest, of those that are predicted to fit, is than the fastest measured.
   package let regret: Double
@@ -38,7 +39,10 @@ package struct RankFigures: Hashable, Sendable {
   init?(predicted: [Double], measured: [Double], fits: [Bool]? = nil) {
     guard predicted.count > 1, predicted.count == measured.count else { return nil }
     rows = predicted.count
-    spearman = Self.correlation(Self.ranks(predicted), Self.ranks(measured))
+    // Of the two parts one is behind the other, whatever the times.
+    let span = predicted.max()! - predicted.min()! + 1
+    let order = predicted.indices.map { predicted[$0] + (fits?[$0] ?? true ? 0 : 2 * span) }
+    spearman = Self.correlation(Self.ranks(order), Self.ranks(measured))
     // Of several favourites, one as likely as another.
     let fitting = measured.indices.filter { fits?[$0] ?? true }
     let choice = fitting.isEmpty ? Array(measured.indices) : fitting

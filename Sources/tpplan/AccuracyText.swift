@@ -86,7 +86,7 @@ struct AccuracyText {
     if report.sets.count(where: { !$0.groups.isEmpty }) > 1 { add("all", report.sets.flatMap(\.groups)) }
     section(
       "Ranking",
-      "of splits of one job; regret: how much slower the split predicted fastest, of those that fit, is than the fastest, in the mean and at worst",
+      "of splits of one job, those that fit first; regret: how much slower the split predicted fastest, of those that fit, is than the fastest, in the mean and at worst",
       table)
   }
 

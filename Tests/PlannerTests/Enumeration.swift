@@ -344,9 +344,10 @@ struct Enumeration {
         CollectiveCost.time(.allReduce, bytes: Bytes(1 << 20), on: $0) < CollectiveCost.time(.allReduce, bytes: Bytes(1 << 20), on: $1)
       }!
     }
-    let job = Job(
+    var job = Job(
       batch: request.batch, microBatches: microBatches, sequence: request.sequence, mode: request.mode, optimizer: request.optimizer,
       precision: request.precision)
+    job.software = request.software
     return Pricing(
       model: .init((graph ?? request.graph).sized(batch: request.batch / microBatches, sequence: request.sequence), request.mode), mesh: mesh,
       rates: try DeviceRates(kind ?? cluster.kind(of: 0), request.precision), job: job, placements: placements,

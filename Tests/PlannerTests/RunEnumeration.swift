@@ -52,9 +52,10 @@ struct RunEnumeration {
   private mutating func enumerate(_ cut: [Int], microBatches: Int) throws {
     let graph = request.graph.dividing(1, into: runs.map { cut[$0].reduce(0, +) }).graph
       .sized(batch: request.batch / microBatches, sequence: request.sequence)
-    let job = Job(
+    var job = Job(
       batch: request.batch, microBatches: microBatches, sequence: request.sequence, mode: request.mode, optimizer: request.optimizer,
       precision: request.precision)
+    job.software = request.software
     let pricings = try runs.map { run in
       let mesh = meshes[run.lowerBound]
       let placements = (0..<1 << mesh.count).map { set in

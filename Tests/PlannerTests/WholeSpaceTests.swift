@@ -39,6 +39,13 @@ extension ExactnessTests {
       graph: try model.graph(), cluster: try hardware.cluster(), batch: model.batch, sequence: nil, precision: random.pick([.fp32, .bf16]),
       mode: random.pick([.train, .train, .train, .forward]), optimizer: random.pick([.adamw, .sgd]))
     request.mayLeaveIdle = true
+    if random.pick([false, true]) {
+      request.software.attention = random.pick(AttentionKernel.allCases)
+      request.software.crossEntropy = random.pick(CrossEntropyKernel.allCases)
+      request.software.gradients = random.pick(GradientStorage.allCases)
+      request.software.boundaries = random.pick(BoundaryMessages.allCases)
+      request.software.overlap = random.pick(Overlap.allCases)
+    }
     let all = try Enumeration(request)
     let sizes = all.entries.map(\.memory).sorted()
     for limit in [Bytes(1e9)] + [3, 20, 100].map({ sizes[sizes.count / $0] }) + [sizes[0], Bytes(sizes[0].value - 1)] {

@@ -29,6 +29,8 @@ import Testing
     #expect(abs(try #require(RankFigures(predicted: [1, 2, 3, 4], measured: [2, 1, 4, 3])?.spearman) - 0.6) < 1e-12)
     let equal = try #require(RankFigures(predicted: [5, 5], measured: [2, 1]))
     #expect(equal.spearman == nil && equal.regret == 0.5)
+    // What does not fit comes last.
+    #expect(RankFigures(predicted: [1, 2, 3], measured: [30, 10, 20], fits: [false, true, true])?.spearman == 1)
     // The favourite is one that fits, where one does.
     #expect(RankFigures(predicted: [1, 2, 3], measured: [30, 20, 10], fits: [false, true, true])?.regret == 1)
     #expect(RankFigures(predicted: [1, 2, 3], measured: [30, 20, 10], fits: [false, false, false])?.regret == 2)
