@@ -281,10 +281,11 @@ package final class Pricing: Sendable {
     if trains, !keepsScores {
       for extra in rule.keepsExtra { cost.extras += Bytes(product(extra.spans, share * Double(extra.bytesPerElement))) }
     }
-    cost.transient += resultBytes
+    // Logits that are kept as they were computed are counted there, and their gradient takes their place.
+    func isKeptInPlace(_ tensor: TensorID) -> Bool { model.tensors[tensor].isKeptAsLogits && !precision.isMixed }
+    if !isKeptInPlace(own.result) { cost.transient += trains ? resultBytes * 2 : resultBytes }
     if trains {
-      cost.transient += resultBytes
-      for (position, tensor) in own.operands.enumerated() where own.wanted[position] && !isParameter(tensor) {
+      for (position, tensor) in own.operands.enumerated() where own.wanted[position] && !isParameter(tensor) && !isKeptInPlace(tensor) {
         cost.transient += bytes(tensor, strategy.operands[position].gradient)
       }
     }
