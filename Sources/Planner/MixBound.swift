@@ -32,6 +32,8 @@ struct MixBound {
   /// - Parameter alike: the least with all layers alike, bytes below the limit not counted.
   /// - Returns: a lower bound for every number of layers of the first kind.
   func least(alike: Int64) -> Int64 {
+    // A stage without layers says nothing of those of others.
+    guard cut[reference] > 0 else { return 0 }
     var least = Double.infinity
     for count in 1..<max(2, cut.max() ?? 2) {
       let share = Double(min(count, cut[reference])) / Double(cut[reference])

@@ -38,6 +38,15 @@ package struct Convention: Hashable, Sendable {
 
   package init() {}
 
+  /// What a price takes from the convention, and a row does not say; `software` with what depends on the row.
+  func remarks(_ software: Software) -> [String] {
+    software.remarks
+      + [
+        dropout > 0 ? "dropout \(dropout)" : nil, vocabularyMultiple > 1 ? "vocabulary padded to a multiple of \(vocabularyMultiple) x tp" : nil,
+        cutsByCost ? "stages cut by cost" : nil,
+      ].compactMap { $0 }
+  }
+
   /// The convention of a row, by the name of its table, its own, or its cluster's; nil where none of them is known.
   package static func known(_ names: String?...) -> Convention? {
     for name in names.compactMap({ $0 }) {

@@ -82,6 +82,7 @@ package struct RowPricer: Sendable {
     request.software = convention.software
     if precision == .fp16, let gradients = convention.gradientsOfHalf { request.software.gradients = gradients }
     if convention.overlapsReplicas, row.zero ?? 0 == 0 { request.software.overlap = .weights }
+    assumptions += convention.remarks(request.software)
     let given = splits.isGiven
     var best: (degrees: MegatronDegrees, prediction: Prediction)?
     var (compared, obstacle) = (0, nil as String?)

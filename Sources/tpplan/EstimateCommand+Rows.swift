@@ -18,6 +18,17 @@ extension EstimateCommand {
     }
   }
 
+  /// - Parameter arguments: of the whole command.
+  /// - Throws: `UsageError` for an option that says what each row says itself.
+  static func refuseOthers(_ arguments: [String], beside path: String) throws {
+    guard let verb = arguments.firstIndex(of: "estimate") else { return }
+    for word in arguments[(verb + 1)...] where word.hasPrefix("--") {
+      let option = String(word.prefix { $0 != "=" })
+      if ["--rows", "--hardware-folder", "--format"].contains(option) { continue }
+      throw UsageError("--rows \(path): each row has its own split and job; leave \(option) out (only --hardware-folder and --format go with --rows)")
+    }
+  }
+
   /// The prices of a table's rows, with a line on the terminal that shows how far it is.
   static func prices(of table: MeasurementTable, _ pricer: RowPricer) throws -> [RowPrice] {
     let watch = ProgressWatch()

@@ -79,7 +79,10 @@ struct EstimateCommand: ParsableCommand {
   var format: OutputFormat?
 
   func run() throws {
-    if let rows { return try price(rows: rows) }
+    if let rows {
+      try Self.refuseOthers(CommandLine.arguments, beside: rows)
+      return try price(rows: rows)
+    }
     let files = try files()
     let format = format ?? .text
     let degrees = try degrees()

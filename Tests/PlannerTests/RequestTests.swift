@@ -75,7 +75,7 @@ import Testing
     try expectUsage("--pp 0") { $0.pipelineDegree = 0 }
     try expectUsage("--pp -2") { $0.pipelineDegree = -2 }
     try expectUsage("--stages 3,2: the model has 4 layers") { $0.stageLayers = [3, 2] }
-    try expectUsage("--stages 4,0") { $0.stageLayers = [4, 0] }
+    try expectUsage("--stages 2,0,1,1") { $0.stageLayers = [2, 0, 1, 1] }
     try expectUsage("--stages names no stage") { $0.stageLayers = [] }
     try expectUsage("--stages names 2 stages and --pp 4") { ($0.stageLayers, $0.pipelineDegree) = ([2, 2], 4) }
     try expectUsage("--vpp 0") { $0.chunks = 0 }
@@ -141,6 +141,15 @@ import Testing
       Issue.record("accepted; expected: \(message)")
     } catch PlannerError.usage(let text) {
       #expect(text.contains(message))
+    }
+  }
+
+  /// What comes before the layers, and what comes after them, may be stages of their own.
+  @Test func theEmbeddingAndTheHeadMayBeAlone() throws {
+    for layers in [[0, 4], [4, 0]] {
+      let request = try request { $0.stageLayers = layers }
+      let stages = try #require(try Planner.search(request).plan).decision.stages
+      #expect(stages.map { stage in stage.units.contains { $0.copies.count > 0 && request.graph.holdsLayers($0.segment) } } == layers.map { $0 > 0 })
     }
   }
 
