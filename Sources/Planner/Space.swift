@@ -108,7 +108,9 @@ package struct Space: Sendable {
       // Two sizes of stages may make a number of devices that one does not.
       let isFree = !givenRuns.isEmpty || request.mayLeaveIdle || request.mayHaveSubMeshes
       guard isFree ? fixed <= devices : devices % fixed == 0 else { throw Self.tooManyStages(fixed, request) }
-      guard fixed <= layers || request.stageLayers?.count == fixed else { throw PlannerError.usage("\(fixed) stages are more than the model's \(counted(layers, "layer"))") }
+      guard fixed <= layers || request.stageLayers?.count == fixed else {
+        throw PlannerError.usage("\(fixed) stages are more than the model's \(counted(layers, "layer"))")
+      }
       degrees = [fixed]
     }
     if let mesh = request.mesh {
