@@ -209,7 +209,9 @@ struct Enumeration {
     return Set(entries).count == 1 && Set(exits).count == 1
   }
 
-  private var kindsOfRecompute: [Recompute] { request.mode == .forward ? [.none] : request.recompute.map { [$0] } ?? Recompute.allCases }
+  private var kindsOfRecompute: [Recompute] {
+    request.mode == .forward ? [.none] : request.recompute.map { [$0] } ?? Recompute.differing(in: request.graph)
+  }
 
   /// What all layers compute again; the first and the last segment nothing.
   private var recomputes: [[Recompute]] {
@@ -381,5 +383,13 @@ struct Enumeration {
     return (1..<max(1, stages)).map { request.cluster.link(from: devices($0 - 1), to: devices($0)) }
       .min { ($0.bandwidth, $1.latency) < ($1.bandwidth, $0.latency) }
       .map { .init(neighbours: $0, wrap: request.cluster.link(from: devices(stages - 1), to: devices(0))) }
+  }
+}
+
+extension Recompute {
+  /// Those that are not the same: without attention, to compute it again is nothing.
+  static func differing(in graph: Graph) -> [Recompute] {
+    let attends = graph.operators.contains { if case .attention = $0.kind { true } else { false } }
+    return attends ? allCases : [.none, .gathered, .full]
   }
 }

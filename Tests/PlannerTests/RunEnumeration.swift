@@ -111,7 +111,7 @@ struct RunEnumeration {
 
   /// For each run.
   private var recomputes: [[Recompute]] {
-    let kinds = request.mode == .forward ? [Recompute.none] : request.recompute.map { [$0] } ?? Recompute.allCases
+    let kinds = request.mode == .forward ? [Recompute.none] : request.recompute.map { [$0] } ?? Recompute.differing(in: request.graph)
     return runs.reduce([[]]) { lists, _ in lists.flatMap { list in kinds.map { list + [$0] } } }
   }
 
