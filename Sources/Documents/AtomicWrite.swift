@@ -1,6 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Foundation
 
+/// Says before long work that its result could not be written: where `path` is a folder, or lies in none that is there. `-` can always be.
+/// - Throws: `DocumentError.unwritable`.
+package func checkWritable(_ path: String) throws(DocumentError) {
+  if path == "-" { return }
+  var isFolder: ObjCBool = false
+  if FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue {
+    throw .unwritable(file: path, reason: "it is a folder; name a file in it")
+  }
+  let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
+  guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue else {
+    throw .unwritable(file: path, reason: "no folder \(folder) is there")
+  }
+}
+
 /// Writes a file so that a reader sees the old contents or the new ones, never a part, even if the machine stops: a temporary
 /// name in the same folder, fsync, rename, fsync of the folder. When it throws, nothing is left behind and the old file stands.
 ///

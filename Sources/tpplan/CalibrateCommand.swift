@@ -36,7 +36,7 @@ struct CalibrateCommand: ParsableCommand {
       throw ExitCode(try MPIProcess.run(exitCode: exitCode) { process in try runRank(process) })
     }
     try RunCommand.requireVectorInstructions()
-    try checkOutput()
+    try checkWritable(output)
     let launcher = Launcher(
       ranks: ranks ?? RankEnvironment.usableCores, arguments: Array(CommandLine.arguments.dropFirst()),
       environment: BLASEnvironment.variables(kernel: BLAS.kernelName(), threads: 1))
@@ -47,16 +47,6 @@ struct CalibrateCommand: ParsableCommand {
     bar.end()
     if let message = outcome.message { note("tpplan: \(message)") }
     throw ExitCode(outcome.exitCode)
-  }
-
-  /// Minutes of measuring should not end in a folder that does not exist.
-  private func checkOutput() throws {
-    if output == "-" { return }
-    let folder = URL(filePath: output).deletingLastPathComponent().path(percentEncoded: false)
-    var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue else {
-      throw DocumentError.unwritable(file: output, reason: "there is no folder \(folder)")
-    }
   }
 
   private func runRank(_ process: borrowing MPIProcess) throws -> Int32 {

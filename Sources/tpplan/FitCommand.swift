@@ -117,12 +117,6 @@ struct FitCommand: ParsableCommand {
         throw DocumentError.unwritable(file: output, reason: "there are several hardware files, and no folder of this name")
       }
     }
-    for path in files.clusters.indices.compactMap({ files.output(output, of: $0) }) {
-      var isDirectory: ObjCBool = false
-      let exists = FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory)
-      if exists, isDirectory.boolValue { throw DocumentError.unwritable(file: path, reason: "it is a folder; name a file in it") }
-      let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
-      guard FileManager.default.fileExists(atPath: folder) else { throw DocumentError.unwritable(file: path, reason: "no folder \(folder) is there") }
-    }
+    for path in files.clusters.indices.compactMap({ files.output(output, of: $0) }) { try checkWritable(path) }
   }
 }

@@ -37,6 +37,7 @@ struct ValidateCommand: ParsableCommand {
 
   func run() throws {
     guard rowsAtMost > 0 else { throw UsageError("--rows-at-most \(rowsAtMost): a fit needs a row at least") }
+    if let plot { try checkWritable(plot) }
     let tables = try ValidationFolder(try ProjectFolder.find(folder, "validation", option: nil, what: "tables of measurements"))
     let shelf = HardwareShelf(folder: try ProjectFolder.hardware(hardwareFolder))
     let pricer = RowPricer(shelf)

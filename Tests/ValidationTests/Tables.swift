@@ -9,7 +9,7 @@ import Testing
 enum Tables {
   static let package = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().path
   /// Measurements of others, which are not part of the project; nil where they do not lie beside it.
-  static let shared: String? = ["\(package)/../shared/validation"].first { FileManager.default.fileExists(atPath: $0) }
+  static let shared: String? = FileManager.default.fileExists(atPath: "\(package)/../shared/validation") ? "\(package)/../shared/validation" : nil
   static let shelf = HardwareShelf(folder: "\(package)/hardware")
   static let pricer = RowPricer(shelf)
   /// A file of which nothing is fitted, with constants that stay as they are.
