@@ -64,6 +64,21 @@ package struct Cluster: Hashable, Sendable {
     levels.indices.first { unitOfDevice[$0][a] == unitOfDevice[$0][b] } ?? levels.count - 1
   }
 
+  /// True if two ranges of devices lie on nodes and levels in the same way, so that whatever runs on both has the same links.
+  package func lieAlike(_ a: Range<Int>, _ b: Range<Int>) -> Bool {
+    guard a.count == b.count else { return false }
+    func areAlike(_ units: [Int]) -> Bool {
+      let first = (units[a.lowerBound], units[b.lowerBound])
+      return a.indices.allSatisfy { units[$0] - first.0 == units[$0 - a.lowerBound + b.lowerBound] - first.1 }
+    }
+    return a == b || innermostOfDevice[a] == innermostOfDevice[b] && areAlike(nodeOfDevice) && unitOfDevice.allSatisfy(areAlike)
+  }
+
+  /// Of some ranges of devices, one of each way to lie on nodes and levels.
+  package func differing(_ ranges: [Range<Int>]) -> [Range<Int>] {
+    ranges.reduce(into: []) { found, range in if !found.contains(where: { lieAlike($0, range) }) { found.append(range) } }
+  }
+
   /// The cluster of the first `devices` devices.
   /// - Throws: `HardwareError.tooManyDevices`.
   /// - Precondition: `devices` > 0.

@@ -36,9 +36,21 @@ extension Cluster {
       (sources.lowerBound + $0 * sources.count / count, targets.lowerBound + $0 * targets.count / count)
     }
     // Senders of a node that leave over the same level share its link.
-    var senders: [[Int]: Int] = [:]
-    for (a, b) in pairs { senders[[nodeOfDevice[a], levelJoining(a, b)], default: 0] += 1 }
-    let links = pairs.map { (a, b) in link(from: a, to: b, sendersPerNode: senders[[nodeOfDevice[a], levelJoining(a, b)]] ?? 1) }
+    func exit(_ pair: (Int, Int)) -> Int { nodeOfDevice[pair.0] * levels.count + levelJoining(pair.0, pair.1) }
+    var senders: [Int: Int] = [:]
+    for pair in pairs { senders[exit(pair), default: 0] += 1 }
+    let links = pairs.map { link(from: $0.0, to: $0.1, sendersPerNode: senders[exit($0)] ?? 1) }
     return links.min { ($0.bandwidth, $1.latency) < ($1.bandwidth, $0.latency) } ?? link(from: sources.lowerBound, to: targets.lowerBound)
+  }
+
+  /// The links between each stage's devices and the next one's, which follow them; where two stages lie as two others do, they are worked out once.
+  package func links(between stages: [Range<Int>]) -> [Link] {
+    var found: [(sources: Range<Int>, both: Range<Int>, link: Link)] = []
+    return zip(stages, stages.dropFirst()).map { sources, targets in
+      let both = sources.lowerBound..<targets.upperBound
+      if let known = found.first(where: { $0.sources.count == sources.count && lieAlike($0.both, both) }) { return known.link }
+      found.append((sources, both, link(from: sources, to: targets)))
+      return found[found.count - 1].link
+    }
   }
 }

@@ -143,7 +143,7 @@ extension Space {
         runOfStage.append(number)
       }
     }
-    let boundaries = (1..<devices.count).map { cluster.link(from: devices[$0 - 1], to: devices[$0]) }
+    let boundaries = cluster.links(between: devices)
     func slowest(_ links: [Link]) -> Link? { links.min { ($0.bandwidth, $1.latency) < ($1.bandwidth, $0.latency) } }
     let inner = runs.indices.map { run in
       slowest(boundaries.indices.filter { runOfStage[$0] == run && runOfStage[$0 + 1] == run }.map { boundaries[$0] })

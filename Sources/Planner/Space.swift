@@ -486,7 +486,7 @@ package struct Space: Sendable {
     let placements = kinds.sets.indices.map { kind in
       self.placements(mesh, firstDevices: (0..<stages).filter { kinds.ofStage[$0] == kind }.map { $0 * size })
     }
-    let links = (1..<max(1, stages)).map { request.cluster.link(from: ($0 - 1) * size..<$0 * size, to: $0 * size..<($0 + 1) * size) }
+    let links = request.cluster.links(between: (0..<stages).map { $0 * size..<($0 + 1) * size })
     return Placed(
       kinds: kinds, placementsOfKinds: placements, stageLink: links.min { ($0.bandwidth, $1.latency) < ($1.bandwidth, $0.latency) },
       wrapLink: stages > 1 ? request.cluster.link(from: (stages - 1) * size..<stages * size, to: 0..<size) : nil)
@@ -494,11 +494,13 @@ package struct Space: Sendable {
 
   /// For each set of a mesh's axes, its placement on the stage that fares worst.
   func placements(_ mesh: [Int], firstDevices: [Int]) -> [AxisPlacement] {
-    (0..<1 << mesh.count).map { set in
+    let size = mesh.reduce(1, *)
+    let stages = request.cluster.differing(firstDevices.map { $0..<$0 + size })
+    return (0..<1 << mesh.count).map { set in
       let axes = mesh.indices.filter { set & (1 << $0) != 0 }
-      var worst = request.cluster.placement(ofAxes: axes, in: Mesh(shape: mesh, firstDevice: firstDevices[0]))
-      for first in firstDevices.dropFirst() {
-        let other = request.cluster.placement(ofAxes: axes, in: Mesh(shape: mesh, firstDevice: first))
+      var worst = request.cluster.placement(ofAxes: axes, in: Mesh(shape: mesh, firstDevice: stages[0].lowerBound))
+      for stage in stages.dropFirst() {
+        let other = request.cluster.placement(ofAxes: axes, in: Mesh(shape: mesh, firstDevice: stage.lowerBound))
         let probe = Bytes(1 << 20)
         if other != worst, CollectiveCost.time(.allReduce, bytes: probe, on: worst) < CollectiveCost.time(.allReduce, bytes: probe, on: other) {
           worst = other

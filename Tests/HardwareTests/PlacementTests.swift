@@ -96,6 +96,17 @@ private func gigabytes(_ rate: Double) -> Bandwidth { .gigabytesPerSecond(rate) 
     #expect(cluster.link(from: 0..<1, to: 4..<8).bandwidth == gigabytes(25))
   }
 
+  /// What is worked out once for stages that lie alike is what each of them has, also where stages straddle nodes and kinds of devices.
+  @Test(arguments: ["three", "mixed-a100-v100.json", "gb200-nvl72.json"], [1, 2, 3, 4, 6, 8])
+  func stagesThatLieAlikeHaveTheSameLinksAndPlacements(file: String, size: Int) throws {
+    let cluster = file == "three" ? self.cluster : try hardwareFile(file).cluster(devices: file == "gb200-nvl72.json" ? 144 : nil)
+    let stages = (0..<cluster.deviceCount / size).map { $0 * size..<($0 + 1) * size }
+    #expect(cluster.links(between: stages) == zip(stages, stages.dropFirst()).map { cluster.link(from: $0, to: $1) })
+    func placement(_ stage: Range<Int>) -> AxisPlacement { cluster.placement(ofAxis: 0, in: Mesh(shape: [size], firstDevice: stage.lowerBound)) }
+    for stage in stages { for other in stages where cluster.lieAlike(stage, other) { #expect(placement(stage) == placement(other)) } }
+    #expect(Set(cluster.differing(stages).map(placement)) == Set(stages.map(placement)))
+  }
+
   /// Oracle: where a mesh is aligned with nodes of D devices, the placement follows from stride and size alone.
   @Test(arguments: [1, 2, 4, 8, 16, 32], [2, 4, 8, 16]) func alignedMeshes(stride: Int, size: Int) throws {
     let perNode = 8
