@@ -65,18 +65,18 @@ package final class Executor {
     self.world = world
     self.inputs = inputs
     self.faults = faults
-    memory = ProgramMemory(program)
+    memory = ProgramMemory(program, MemoryPlan.arena(of: program, hyperparameters))
     clock = StepClock(world.ledger)
     groups = try MeshGroups(program, world: world)
-    optimizer = Optimizer(hyperparameters, memory: memory, parameters: program.parameters)
     microBatchSize = decision.job.batch / decision.job.microBatches
     outputSites = decision.graph.outputs.compactMap { decision.graph.site(producing: $0.tensor) }
     lossScale = 1 / Float(max(1, inputs.countedLabels))
-    try allocateParameters(parameters)
+    try Self.allocate(program, parameters, in: memory)
+    optimizer = try Optimizer(hyperparameters, memory: memory, parameters: program.parameters)
     load()
   }
 
-  private func allocateParameters(_ values: ParameterValues) throws(ExecutionError) {
+  private static func allocate(_ program: Program, _ values: ParameterValues, in memory: ProgramMemory) throws(ExecutionError) {
     for parameter in program.parameters {
       guard let source = program.graph.tensors[parameter.tensor].parameter else { preconditionFailure("not a parameter") }
       var place = try memory.allocate(parameter.value)
@@ -114,7 +114,8 @@ package final class Executor {
     faults?.beginStep()
     var loss = 0.0
     clock.begin()
-    for step in steps {
+    for (index, step) in steps.enumerated() {
+      memory.begin(index)
       try carryOut(step)
       if case .kernel(let call) = step.instruction, call.phase == .forward {
         if program.graph.operators[call.op].result == program.graph.loss, countsLoss(of: call.op) {

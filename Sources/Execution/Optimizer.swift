@@ -30,7 +30,7 @@ package struct Hyperparameters: Sendable, Equatable {
   }
 }
 
-/// The optimizer's state for one rank's parameters, made at a parameter's first update.
+/// The optimizer's state for one rank's parameters.
 final class Optimizer {
   private let hyperparameters: Hyperparameters
   private let memory: ProgramMemory
@@ -40,11 +40,20 @@ final class Optimizer {
   /// Counts from 1.
   private var step = 0
 
-  init(_ hyperparameters: Hyperparameters, memory: ProgramMemory, parameters: [LocalParameter]) {
+  /// - Throws: `outOfMemory`.
+  init(_ hyperparameters: Hyperparameters, memory: ProgramMemory, parameters: [LocalParameter]) throws(ExecutionError) {
     self.hyperparameters = hyperparameters
     self.memory = memory
     self.parameters = parameters
-    state = Array(repeating: [], count: parameters.count)
+    state = []
+    for parameter in parameters {
+      var arrays: [ProgramMemory.BlockID] = []
+      for _ in 0..<(parameter.gradient == nil ? 0 : hyperparameters.stateArrays) {
+        arrays.append(try memory.take(count: parameter.part.count))
+        Elementwise.fill(memory.floats(in: arrays[arrays.count - 1]), count: parameter.part.count, with: 0)
+      }
+      state.append(arrays)
+    }
   }
 
   func beginStep() { step += 1 }
@@ -56,7 +65,6 @@ final class Optimizer {
     let gradient = memory.filledAccumulator(gradientBuffer)
     let count = parameters[index].part.count
     let h = hyperparameters
-    try makeState(index, arrays: h.stateArrays, count: count)
     switch h.optimizer {
     case .adamw:
       AdamW(learningRate: h.learningRate, beta1: h.beta1, beta2: h.beta2, epsilon: h.epsilon, weightDecay: h.weightDecay).update(
@@ -65,14 +73,6 @@ final class Optimizer {
     case .sgd:
       SGD(learningRate: h.learningRate, momentum: h.momentum, weightDecay: h.weightDecay).update(
         values, gradient: gradient, velocity: state[index].first.map { memory.floats(in: $0) }, count: count)
-    }
-  }
-
-  private func makeState(_ index: Int, arrays: Int, count: Int) throws(ExecutionError) {
-    while state[index].count < arrays {
-      let block = try memory.take(count: count)
-      Elementwise.fill(memory.floats(in: block), count: count, with: 0)
-      state[index].append(block)
     }
   }
 }

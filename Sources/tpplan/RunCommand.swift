@@ -87,7 +87,7 @@ struct RunCommand: ParsableCommand {
 
   private func memory(of decision: Decision) -> RunMemory {
     RunMemory(
-      decision: decision, hyperparameters: hyperparameters(of: decision), steps: steps, collectsOutputs: outputs != nil,
+      decision: decision, hyperparameters: hyperparameters(of: decision), collectsOutputs: outputs != nil,
       verification: verify ? decision.onOneRank() : nil)
   }
 

@@ -26,7 +26,7 @@ extension DecisionChecks {
   private func memory(_ decision: Decision, steps: Int) throws -> String {
     let report = try run(decision, verifies: false, steps: steps)
     let planned = RunMemory(
-      decision: decision, hyperparameters: Hyperparameters(optimizer: .adamw), steps: steps, collectsOutputs: false, verification: nil
+      decision: decision, hyperparameters: Hyperparameters(optimizer: .adamw), collectsOutputs: false, verification: nil
     ).bytes(ofRanks: world.rank..<world.rank + 1)
     return "\(planned.ranks) \(report.peakBufferBytes[world.rank]) \(report.expectedTraffic[world.rank][.sendReceive].bytes)"
   }

@@ -7,18 +7,16 @@ import Plans
 package struct RunMemory {
   package var decision: Decision
   package var hyperparameters: Hyperparameters
-  package var steps: Int
   /// Whether the model's outputs are collected from the first step.
   package var collectsOutputs: Bool
   /// The same model on one rank, which rank 0 runs beside its own part to compare with.
   package var verification: Decision?
 
   package init(
-    decision: Decision, hyperparameters: Hyperparameters, steps: Int, collectsOutputs: Bool, verification: Decision?
+    decision: Decision, hyperparameters: Hyperparameters, collectsOutputs: Bool, verification: Decision?
   ) {
     self.decision = decision.asExecuted
     self.hyperparameters = hyperparameters
-    self.steps = steps
     self.collectsOutputs = collectsOutputs
     self.verification = verification?.asExecuted
   }
@@ -59,7 +57,7 @@ package struct RunMemory {
       }
     }
     guard let verification, ranks.contains(0) else { return (total, 0) }
-    return (total, MemoryPlan.peakBytes(of: Lowering.program(for: verification, rank: 0), steps: 1, hyperparameters: hyperparameters) { _ in true })
+    return (total, MemoryPlan.peakBytes(of: Lowering.program(for: verification, rank: 0), hyperparameters) { _ in true })
   }
 
   /// For each rank what its pool of blocks has taken from the system by the end of the run: what is resident of it.
@@ -68,8 +66,7 @@ package struct RunMemory {
     for group in 0..<decision.groups {
       for alike in decision.ranksAlike(decision.ranks(ofGroup: group)) {
         guard let first = alike.first else { continue }
-        let owned = MemoryPlan.ownedBytes(
-          of: Lowering.program(for: decision, rank: first), steps: steps, hyperparameters: hyperparameters, retains: retains)
+        let owned = MemoryPlan.ownedBytes(of: Lowering.program(for: decision, rank: first), hyperparameters, retains: retains)
         for rank in alike { bytes[rank] = owned }
       }
     }
@@ -77,8 +74,7 @@ package struct RunMemory {
   }
 
   private func peakBytes(of decision: Decision, rank: Int) -> Int {
-    MemoryPlan.peakBytes(
-      of: Lowering.program(for: decision, rank: rank), steps: steps, hyperparameters: hyperparameters, retains: retains)
+    MemoryPlan.peakBytes(of: Lowering.program(for: decision, rank: rank), hyperparameters, retains: retains)
   }
 
   /// Whether a forward result outlives the first step.

@@ -2,67 +2,69 @@
 import Lowering
 import ModelGraph
 
-/// The most that one rank's buffers, parameters and optimizer state take at once, found by walking its program on paper.
+/// What one rank's buffers, parameters and optimizer state take, and when, found by walking its program on paper.
 ///
-/// It follows `ProgramMemory`: blocks have the pool's sizes, are counted by their holders, and results go where `ResultPlace` says.
+/// It follows `ProgramMemory`: blocks are counted by their holders, and results go where `ResultPlace` says.
 /// Scratch of a row or two and messages that wait long for their receiver are left out, and so is what the process has beside: MPI's and OpenBLAS's
 /// own memory, and mapped weight files.
 struct MemoryPlan {
   private let program: Program
-  private let stateArrays: Int
   /// For each buffer its block; nil while it has none.
   private var blocks: [Int?]
-  private var sizes: [Int] = []
+  private var lives: [ArenaPlan.Life] = []
+  private var homes: [Home] = []
   private var holders: [Int] = []
-  private var retained: [Int] = []
   /// What was sent last: it is let go of at the next message, if it has left by then, or at the end of the step.
   private var sent: Int?
-  private var hasState: [Bool]
-  private var bytesInUse = 0
-  private var peakBytes = 0
-  /// By size, blocks that were given back: the pool keeps them.
+  private var taker = 0
+  private var time = 0
+  private var occupancy: ArenaOccupancy
+  /// By size, blocks outside the arena that were given back: the pool keeps them.
   private var spare: [Int: Int] = [:]
-  private var ownedBytes = 0
+  private var bytesOutsideArena = 0
 
-  /// - Parameters:
-  ///   - steps: from the second on, the optimizer's state is there from the start.
-  ///   - retains: whether a forward result outlives the first step.
-  /// - Returns: bytes.
-  static func peakBytes(
-    of program: Program, steps: Int, hyperparameters: Hyperparameters, retains: (KernelCall) -> Bool = { _ in false }
-  ) -> Int {
-    walked(program, steps: steps, hyperparameters: hyperparameters, retains: retains).peakBytes
-  }
+  private enum Home {
+    case arena(ArenaPlan.Place)
+    case block(bytes: Int)
 
-  /// What the pool has taken from the system by the end, and so has resident: besides what is in use at once, blocks of other sizes that it
-  /// keeps for later.
-  static func ownedBytes(
-    of program: Program, steps: Int, hyperparameters: Hyperparameters, retains: (KernelCall) -> Bool = { _ in false }
-  ) -> Int {
-    walked(program, steps: steps, hyperparameters: hyperparameters, retains: retains).ownedBytes
-  }
-
-  private static func walked(
-    _ program: Program, steps: Int, hyperparameters: Hyperparameters, retains: (KernelCall) -> Bool
-  ) -> MemoryPlan {
-    var plan = MemoryPlan(program, hyperparameters)
-    for parameter in program.parameters {
-      plan.allocate(parameter.value)
-      if let gradient = parameter.gradient { plan.allocate(gradient) }
+    var bytes: Int {
+      switch self {
+      case .arena(let place): place.bytes
+      case .block(let bytes): bytes
+      }
     }
-    for step in 0..<min(steps, 2) {
-      for block in plan.retained { plan.release(block) }
-      plan.retained = []
-      plan.walk { step == 0 && retains($0) }
-    }
-    return plan
   }
 
-  private init(_ program: Program, _ hyperparameters: Hyperparameters) {
+  /// Where the blocks of a program lie, and how many bytes it takes.
+  static func arena(of program: Program, _ hyperparameters: Hyperparameters) -> ArenaPlan {
+    ArenaPlan(MemoryPlan(program, hyperparameters, .empty) { _ in false }.lives)
+  }
+
+  /// - Parameter retains: whether a forward result outlives the step.
+  /// - Returns: the most bytes that are in use at once.
+  static func peakBytes(of program: Program, _ hyperparameters: Hyperparameters, retains: (KernelCall) -> Bool = { _ in false }) -> Int {
+    ArenaPlan.mostAtOnce(MemoryPlan(program, hyperparameters, .empty, retains: retains).lives)
+  }
+
+  /// What the pool has taken from the system by the end of a step, and so has resident: besides what is in use at once, gaps in the arena, and
+  /// blocks of what is kept for longer than planned.
+  static func ownedBytes(of program: Program, _ hyperparameters: Hyperparameters, retains: (KernelCall) -> Bool = { _ in false }) -> Int {
+    let arena = arena(of: program, hyperparameters)
+    return arena.bytes + MemoryPlan(program, hyperparameters, arena, retains: retains).bytesOutsideArena
+  }
+
+  private init(_ program: Program, _ hyperparameters: Hyperparameters, _ arena: ArenaPlan, retains: (KernelCall) -> Bool) {
     self.program = program
-    stateArrays = hyperparameters.stateArrays
+    occupancy = ArenaOccupancy(arena)
     blocks = Array(repeating: nil, count: program.buffers.count)
-    hasState = Array(repeating: false, count: program.parameters.count)
+    for parameter in program.parameters {
+      allocate(parameter.value)
+      if let gradient = parameter.gradient { allocate(gradient) }
+    }
+    for parameter in program.parameters where parameter.gradient != nil {
+      for _ in 0..<hyperparameters.stateArrays { _ = take(parameter.part.count) }
+    }
+    walk(retains: retains)
   }
 
   private mutating func walk(retains: (KernelCall) -> Bool) {
@@ -71,6 +73,8 @@ struct MemoryPlan {
     while next < instructions.count {
       let instruction = instructions[next]
       next += 1
+      taker += 1
+      occupancy.begin(taker)
       var dying: [BufferID] = []
       while next < instructions.count, case .free(let buffer) = instructions[next] {
         dying.append(buffer)
@@ -79,7 +83,6 @@ struct MemoryPlan {
       carryOut(instruction, dying: dying)
       if case .kernel(let call) = instruction, call.phase == .forward, retains(call), let block = blocks[call.result] {
         holders[block] += 1
-        retained.append(block)
       }
       for buffer in dying { free(buffer) }
     }
@@ -115,10 +118,6 @@ struct MemoryPlan {
       if program.group(over: step.axes).count == 1 { return share(destination, with: source) }
       allocate(destination, step.action == .allReduce ? .over(source) : .fresh, dying: dying)
       addForAMoment([ReshardingTransfer(step, from: source, to: destination, in: program).stagingCount])
-    case .update(let parameter):
-      guard !hasState[parameter] else { return }
-      hasState[parameter] = true
-      for _ in 0..<stateArrays { _ = take(program.parameters[parameter].part.count) }
     case .gatherParameter(_, _, let buffer): if blocks[buffer] == nil { allocate(buffer) }
     case .send(let buffer, _, _):
       endSend()
@@ -133,7 +132,9 @@ struct MemoryPlan {
       }
     case .exchangeTied(let parameter, let sent, let received, _):
       addForAMoment(sent.map(\.region.elementCount) + received.map { _ in program.parameters[parameter].region.elementCount })
-    case .accumulate, .zero, .scatterGradient, .reduceGradient, .reduceTied, .free: break
+    case .reduceTied(let parameter, let ranks):
+      addForAMoment(Array(repeating: program.parameters[parameter].region.elementCount, count: ranks.count - 1))
+    case .accumulate, .zero, .scatterGradient, .reduceGradient, .update, .free: break
     }
   }
 
@@ -164,13 +165,20 @@ struct MemoryPlan {
   }
 
   private mutating func take(_ count: Int) -> Int {
-    let size = Self.size(count)
-    sizes.append(size)
+    let bytes = count * MemoryLayout<Float>.stride
+    let home: Home
+    if let place = occupancy.take(bytes: bytes) {
+      home = .arena(place)
+    } else {
+      let size = BufferPool.blockSize(bytes: bytes)
+      if let known = spare[size], known > 0 { spare[size] = known - 1 } else { bytesOutsideArena += size }
+      home = .block(bytes: size)
+    }
+    homes.append(home)
+    lives.append(ArenaPlan.Life(bytes: bytes, taker: taker, start: time))
     holders.append(1)
-    bytesInUse += size
-    peakBytes = max(peakBytes, bytesInUse)
-    if let known = spare[size], known > 0 { spare[size] = known - 1 } else { ownedBytes += size }
-    return sizes.count - 1
+    time += 1
+    return lives.count - 1
   }
 
   /// Memory that an instruction takes beside its buffers and gives back.
@@ -181,9 +189,11 @@ struct MemoryPlan {
   private mutating func release(_ block: Int) {
     holders[block] -= 1
     guard holders[block] == 0 else { return }
-    bytesInUse -= sizes[block]
-    spare[sizes[block], default: 0] += 1
+    lives[block].end = time
+    time += 1
+    switch homes[block] {
+    case .arena(let place): occupancy.give(back: place)
+    case .block(let bytes): spare[bytes, default: 0] += 1
+    }
   }
-
-  private static func size(_ count: Int) -> Int { BufferPool.blockSize(bytes: count * MemoryLayout<Float>.stride) }
 }

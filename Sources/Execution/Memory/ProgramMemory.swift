@@ -16,7 +16,7 @@ final class ProgramMemory {
   }
 
   private let counts: [Int]
-  private let pool = BufferPool()
+  private let pool: BufferPool
   private var entries: [Entry] = []
   private var unused: [BlockID] = []
   /// For each buffer its block; nil while it has none.
@@ -24,8 +24,10 @@ final class ProgramMemory {
   /// Gradients that are 0 and have not been written yet.
   private var isZero: [Bool]
 
-  init(_ program: Program) {
+  /// - Parameter plan: where blocks lie that the program is known to take.
+  init(_ program: Program, _ plan: ArenaPlan = .empty) {
     counts = program.buffers.map(\.count)
+    pool = BufferPool(plan)
     blocks = Array(repeating: nil, count: counts.count)
     isZero = Array(repeating: false, count: counts.count)
   }
@@ -39,6 +41,9 @@ final class ProgramMemory {
 
   func count(_ buffer: BufferID) -> Int { counts[buffer] }
   func has(_ buffer: BufferID) -> Bool { blocks[buffer] != nil }
+
+  /// From now on blocks are taken for instruction `instruction` of a step, not counting those that free; before the first they are those that stay.
+  func begin(_ instruction: Int) { pool.begin(instruction + 1) }
 
   // MARK: - Buffers
 

@@ -46,7 +46,7 @@ struct RunMemoryTests {
   func refused() throws {
     let plan = try PlanFile.read(URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../../plans/mlp-dgx-a100-4.json").path)
     let run = RunMemory(
-      decision: plan.decision, hyperparameters: Hyperparameters(optimizer: .adamw), steps: 1, collectsOutputs: false,
+      decision: plan.decision, hyperparameters: Hyperparameters(optimizer: .adamw), collectsOutputs: false,
       verification: plan.decision.onOneRank())
     let (ranks, verification) = run.bytes(ofRanks: 0..<4)
     #expect(run.bytes(ofRanks: 2..<4) == (ranks / 2, 0))

@@ -38,6 +38,52 @@ struct MemoryTests {
     #expect(try pool.take(bytes: 3001).address == first.address)
   }
 
+  @Test(
+    "oracle: blocks of an arena that are alive at once do not overlap, and it is hardly larger than the most that is alive at once",
+    arguments: [1, 2, 3, 4, 5, 6, 7, 8])
+  func arena(seed: UInt64) throws {
+    var random = SplitMix64(state: seed)
+    // Blocks of a few sizes, some of which stay.
+    var lives: [ArenaPlan.Life] = []
+    var alive: [Int] = []
+    for time in 0..<600 {
+      if !alive.isEmpty, random.next() % 20 < alive.count {
+        lives[alive.remove(at: Int(random.next() % UInt64(alive.count)))].end = time
+      } else {
+        lives.append(.init(bytes: [40, 4096, 10_000, 123_456][Int(random.next() % 4)], taker: time / 3, start: time))
+        if random.next() % 10 > 0 { alive.append(lives.count - 1) }
+      }
+    }
+    let plan = ArenaPlan(lives)
+    let places = (0...200).flatMap { plan.places(of: $0) }
+    try #require(places.count == lives.count)
+    for (i, place) in places.enumerated() {
+      #expect(place.bytes == (lives[i].bytes + 63) / 64 * 64 && place.offset % 64 == 0 && place.end <= plan.bytes)
+      for j in 0..<i where lives[i].start < lives[j].end && lives[j].start < lives[i].end {
+        #expect(place.end <= places[j].offset || places[j].end <= place.offset, "\(i) and \(j)")
+      }
+    }
+    // The oracle of the least: what is alive at each time, added up.
+    let most = (0..<600).map { time in lives.reduce(0) { $0 + ($1.start <= time && time < $1.end ? ($1.bytes + 63) / 64 * 64 : 0) } }.max()!
+    #expect(ArenaPlan.mostAtOnce(lives) == most && plan.bytes >= most && Double(plan.bytes) < 1.15 * Double(most))
+  }
+
+  @Test("a block that is kept for longer than planned costs another its place, not its values")
+  func kept() throws {
+    // Two blocks of one size, planned one after the other in the same place.
+    let lives = [ArenaPlan.Life(bytes: 640, taker: 1, start: 0, end: 1), ArenaPlan.Life(bytes: 600, taker: 2, start: 2, end: 3)]
+    let pool = BufferPool(ArenaPlan(lives))
+    pool.begin(1)
+    let first = try pool.take(bytes: 640)
+    #expect(try pool.take(bytes: 64).address != first.address)  // not planned
+    pool.begin(2)
+    let second = try pool.take(bytes: 600)
+    #expect(second.address < first.address || second.address >= first.address + 640)
+    pool.give(back: second)
+    pool.give(back: first)
+    #expect(try pool.take(bytes: 600).address == first.address)
+  }
+
   @Test("oracle: Llama 3's frequencies keep short wavelengths, divide long ones and mix those between")
   func frequencies() {
     let llama3 = RotaryParameters.Llama3Scaling(factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalMaxPositions: 8192)

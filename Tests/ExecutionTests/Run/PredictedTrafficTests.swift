@@ -59,7 +59,7 @@ struct PredictedTrafficTests {
     }.decision
     #expect(decision.shares?.samples == [6, 2])
     let run = RunMemory(
-      decision: decision, hyperparameters: Hyperparameters(optimizer: .adamw), steps: 1, collectsOutputs: false, verification: nil)
+      decision: decision, hyperparameters: Hyperparameters(optimizer: .adamw), collectsOutputs: false, verification: nil)
     let each = (0..<4).map { run.bytes(ofRanks: $0..<$0 + 1).ranks }
     #expect(each[0] == each[1] && each[2] == each[3] && each[0] > each[2])
     #expect(run.bytes(ofRanks: 0..<4).ranks == each.reduce(0, +) && run.bytes(ofRanks: 1..<4).ranks == each[1...].reduce(0, +))
