@@ -284,8 +284,11 @@ package final class Pricing: Sendable {
     // Logits that are kept as they were computed are counted there, and their gradient takes their place.
     func isKeptInPlace(_ tensor: TensorID) -> Bool { model.tensors[tensor].isKeptAsLogits && !precision.isMixed }
     if !isKeptInPlace(own.result) { cost.transient += trains ? resultBytes * 2 : resultBytes }
-    if trains {
-      for (position, tensor) in own.operands.enumerated() where own.wanted[position] && !isParameter(tensor) && !isKeptInPlace(tensor) {
+    for (position, tensor) in own.operands.enumerated() where !isParameter(tensor) {
+      if !trains {
+        // Nothing is kept for backward, so that what is read is counted here.
+        cost.transient += operandBytes(position)
+      } else if own.wanted[position], !isKeptInPlace(tensor) {
         cost.transient += bytes(tensor, strategy.operands[position].gradient)
       }
     }

@@ -279,17 +279,29 @@ struct Configuration {
     return Load(stage: stage, copies: held, kept: kept, reserved: reserved[stage])
   }
 
-  /// The memory rows: every load that no other one covers, while each of its operators runs.
+  /// A load while operators of a segment run: what later segments kept of the micro-batch is not there yet in its forward pass, and no more in its
+  /// backward pass. With several chunks on a stage, another chunk may hold it.
+  func load(_ load: Load, whileRunning segment: SegmentID) -> Load {
+    guard mode == .train, schedule.chunks == 1 else { return load }
+    let kept = load.kept.indices.map { $0 > segment ? max(0, load.kept[$0] - load.copies[$0]) : load.kept[$0] }
+    return Load(stage: load.stage, copies: load.copies, kept: kept, reserved: load.reserved, share: load.share)
+  }
+
+  /// The memory rows: for the operators of each segment every load that no other one covers, while each of them runs.
   func memoryRows(_ model: FoldedModel) -> [(load: Load, op: Int)] {
     let loads = (0..<stages).flatMap(loads)
-    let decisive = loads.enumerated().filter { s, load in
-      !loads.enumerated().contains { other, more in other != s && more.covers(load) && (!load.covers(more) || other < s) }
-    }.map(\.element)
-    return (decisive + loadsOfShares(decisive)).flatMap { load in
-      let model = model.ofShare(load.share)
-      return model.nodes.indices.filter { node in
-        load.copies[model.nodes[node].segment] > 0 && model.runningWith(node).contains { (model.nodes[$0].transient.max() ?? 0) > 0 }
-      }.map { (load, $0) }
+    return copies[0].indices.flatMap { segment in
+      let running = loads.filter { $0.copies[segment] > 0 }.map { load($0, whileRunning: segment) }
+      let decisive = running.enumerated().filter { s, load in
+        !running.enumerated().contains { other, more in other != s && more.covers(load) && (!load.covers(more) || other < s) }
+      }.map(\.element)
+      return (decisive + loadsOfShares(decisive)).flatMap { load in
+        let model = model.ofShare(load.share)
+        let nodes = model.nodes.indices.filter { model.nodes[$0].segment == segment }
+        let taking = nodes.filter { node in model.runningWith(node).contains { (model.nodes[$0].transient.max() ?? 0) > 0 } }
+        // Even where they take nothing for themselves, the stage holds what it keeps.
+        return (taking.isEmpty ? Array(nodes.prefix(1)) : taking).map { (load, $0) }
+      }
     }
   }
 

@@ -487,7 +487,10 @@ struct DecisionPricing {
     return kinds.max { $0.0.total.value * $1.1.value < $1.0.total.value * $0.1.value } ?? kinds[0]
   }
 
+  /// At the instant at which a stage holds most. What later segments keep of the micro-batch that runs is not there yet in its forward pass, and no more
+  /// in its backward pass; with several chunks on the devices, another chunk may hold it.
   private func memory(_ stage: Stage, inFlight: Int) -> Prediction.MemoryPart {
+    let releases = decision.job.mode == .train && decision.schedule.chunks == 1
     var part = Prediction.MemoryPart(
       weights: .zero, gradients: .zero, optimizerState: .zero, activations: .zero, microBatchesInFlight: inFlight, transient: .zero)
     for unit in stage.units {
@@ -495,9 +498,12 @@ struct DecisionPricing {
         part.weights += memory[op].weights * unit.copies.count
         part.gradients += memory[op].gradients * unit.copies.count
         part.optimizerState += memory[op].state * unit.copies.count
-        part.transient = max(part.transient, memory[op].transient + revived[unit.segment])
       }
-      part.activations += kept[unit.segment] * inFlight * unit.copies.count
+      let activations = stage.units.reduce(Bytes.zero) { sum, other in
+        sum + kept[other.segment] * (releases && other.segment > unit.segment ? max(0, inFlight - 1) : inFlight) * other.copies.count
+      }
+      let transient = graph.segments[unit.segment].operators.map { memory[$0].transient + revived[unit.segment] }.max() ?? .zero
+      if activations + transient >= part.activations + part.transient { (part.activations, part.transient) = (activations, transient) }
     }
     return part
   }

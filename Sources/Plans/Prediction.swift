@@ -129,10 +129,10 @@ package struct Prediction: Hashable, Sendable {
     package var weights: Bytes
     package var gradients: Bytes
     package var optimizerState: Bytes
-    /// Kept for backward, over all micro-batches in flight when the devices hold most.
+    /// Kept for backward, over all micro-batches in flight, at the instant at which the devices hold most.
     package var activations: Bytes
     package var microBatchesInFlight: Int
-    /// The most that a running operator needs besides.
+    /// What the operator that runs then needs besides.
     package var transient: Bytes
 
     package init(

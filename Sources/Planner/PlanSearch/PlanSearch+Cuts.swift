@@ -135,8 +135,10 @@ extension PlanSearch {
     guard let cutoff, ties == exclusion.ties, let model = try model ?? frameModel(frame, ties) else { return false }
     let configuration = Configuration(frame, schedule, cut, first: first, space: space)
     var objective = BlockTables.Objective(configuration, exclusion.path, segments: model.operators.pricing.graph.segments.count)
-    objective.price = exclusion.price.map {
-      .init(row: configuration.loads(ofStage: $0.stage)[$0.load].row($0.op), limit: limit, ticksPerByte: $0.ticksPerByte)
+    objective.price = exclusion.price.map { price in
+      var load = configuration.loads(ofStage: price.stage)[price.load]
+      if let op = price.op { load = configuration.load(load, whileRunning: model.operators.nodes[op].segment) }
+      return .init(row: load.row(price.op), limit: limit, ticksPerByte: price.ticksPerByte)
     }
     guard let least = try model.minimum.least(objective, cutoff: cutoff) else { return true }
     return least.sum >= cutoff

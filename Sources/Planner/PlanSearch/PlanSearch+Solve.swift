@@ -70,7 +70,9 @@ extension PlanSearch {
     func excluded() -> Promise {
       let path = paths[paths.count - 1]
       guard let price = objective.price, let row = pricedRow else { return .excluded(Exclusion(ties: model.ties, path: path, price: nil)) }
-      guard let number = configuration.loads(ofStage: row.load.stage).firstIndex(of: row.load) else { return .excluded(nil) }
+      let segment = model.operators.nodes[row.op].segment
+      let loads = configuration.loads(ofStage: row.load.stage).map { configuration.load($0, whileRunning: segment) }
+      guard let number = loads.firstIndex(of: row.load) else { return .excluded(nil) }
       return .excluded(Exclusion(ties: model.ties, path: path, price: (row.load.stage, number, row.op, price.ticksPerByte)))
     }
     if least >= atMost { return excluded() }
