@@ -33,8 +33,13 @@ package struct DeviceRates: Hashable, Sendable {
   }
 
   /// A product of [rows, depth] and [depth, columns]: limited by arithmetic or by memory traffic, whichever takes longer, and its launch.
-  package func product(_ work: FLOPs, rows: Double, columns: Double, depth: Double, moving bytes: Bytes) -> Seconds {
-    paced(max(work / FLOPRate(peak.value * efficiency.gemm(rows: rows, columns: columns, depth: depth)), bytes / memory) + launch)
+  ///
+  /// - Parameter isAligned: whether the rows of its matrices are multiples of 16 bytes.
+  package func product(
+    _ work: FLOPs, rows: Double, columns: Double, depth: Double, isAligned: Bool = true, moving bytes: Bytes
+  ) -> Seconds {
+    let part = efficiency.gemm(rows: rows, columns: columns, depth: depth) * (isAligned ? 1 : efficiency.gemmUnaligned)
+    return max(work / FLOPRate(peak.value * part), bytes / memory) + launch
   }
 
   /// A product of which only the inner extent is known to be short.
@@ -45,12 +50,12 @@ package struct DeviceRates: Hashable, Sendable {
   /// Blocked attention.
   package func attention(_ work: FLOPs, isBackward: Bool = false, moving bytes: Bytes) -> Seconds {
     let rate = FLOPRate(peak.value * (isBackward ? efficiency.attentionBackward : efficiency.attention))
-    return paced(max(work / rate, bytes / memory) + launch)
+    return max(work / rate, bytes / memory) + launch
   }
 
   /// A kernel that only moves memory, or computes so many exponentials meanwhile.
   package func stream(_ bytes: Bytes, exponentials: Double = 0) -> Seconds {
-    paced(max(bytes / memory, Seconds(exponentials / efficiency.exponentials)) + launch)
+    max(bytes / memory, Seconds(exponentials / efficiency.exponentials)) + launch
   }
 
   /// The optimizer's work on one weight: a part of a kernel for many.
@@ -58,9 +63,6 @@ package struct DeviceRates: Hashable, Sendable {
 
   /// The part of a causal mask's scores that blocks compute in vain, with so many keys: half a block beside each diagonal.
   package func maskWaste(keys: Double) -> Double { min(efficiency.attentionBlock, keys) / (2 * keys) }
-
-  /// An operator takes at least what the host takes to hand it over.
-  private func paced(_ time: Seconds) -> Seconds { max(time, efficiency.dispatch) }
 }
 
 extension Precision {

@@ -16,6 +16,9 @@ package struct PipelineTimeline: Sendable {
     /// From the end of a forward pass to its arrival at the next virtual stage; the same backward, from the next one to this one.
     package var sendForward: Int64
     package var sendBackward: Int64
+    /// The parts of a pass (bit k: part k, as whoever gives the times numbers them) that take what the host needs, and not what the device needs.
+    package var hostForward: UInt64 = 0
+    package var hostBackward: UInt64 = 0
 
     package init(forward: Int64, backward: Int64, once: Int64, sendForward: Int64, sendBackward: Int64) {
       self.forward = forward
@@ -33,6 +36,9 @@ package struct PipelineTimeline: Sendable {
     package var once: [Int64]
     package var sendForward: [Int64]
     package var sendBackward: [Int64]
+    /// For each virtual stage the parts of its passes that take what the host needs; empty where none does.
+    package var hostForward: [UInt64] = []
+    package var hostBackward: [UInt64] = []
 
     package init(stages: Int) {
       let zero = [Int64](repeating: 0, count: stages)
@@ -143,6 +149,9 @@ package struct PipelineTimeline: Sendable {
         s = (k + 1) % stages
         index = place[k + 1][2 * mb + 1]
       }
+    }
+    if times.contains(where: { $0.hostForward | $0.hostBackward != 0 }) {
+      (path.hostForward, path.hostBackward) = (times.map(\.hostForward), times.map(\.hostBackward))
     }
     critical = path
     let busy = times.reduce(0.0) { $0 + Double($1.forward) + (mode == .train ? Double($1.backward) : 0) } * Double(microBatches)

@@ -41,6 +41,9 @@ struct ScoreMatrix {
     rates.product(work, depth: depth, moving: bytes + moving * 0.5)
   }
 
+  /// Without dropout's.
+  static let (forwardKernels, backwardKernels) = (3, 5)
+
   func forward(_ rates: DeviceRates) -> Seconds {
     var time = product(rates, over: extents.depth) + rates.stream(bytes * 2) + product(rates, over: extents.keys)
     if drops { time += rates.stream(dropping) }

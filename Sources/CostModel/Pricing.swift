@@ -159,6 +159,9 @@ package final class Pricing: Sendable {
   /// Whether the backward pass runs `op`: its result's gradient is there, and that of an operand is wanted.
   package func hasBackward(_ op: OperatorID) -> Bool { model.operators[op].hasBackward }
 
+  /// Whether an operator's backward pass computes the gradient of an operand.
+  func wants(_ op: OperatorID, operand: Int) -> Bool { hasBackward(op) && model.operators[op].wanted[operand] }
+
   /// The bytes of a tensor that is kept in a layout. The logits of a cross-entropy are kept in fp32, whatever the precision (Megatron-LM and
   /// PyTorch both do).
   package func keptBytes(_ tensor: TensorID, _ layout: Layout) -> Bytes {
@@ -216,11 +219,19 @@ package final class Pricing: Sendable {
     case .product(let batch, let m, let n, let k):
       let work = FLOPs(2 * product(k, product(n, product(m, product(batch, share)))))
       let (rows, columns, depth) = (extent(m, rule, local), extent(n, rule, local), extent(k, rule, local))
-      cost.forward = rates.product(work, rows: rows, columns: columns, depth: depth, moving: moved)
+      // All three passes read or write matrices with rows of n or k elements. In a lower bound the extents are whole, and parts may be aligned that
+      // the whole is not.
+      let rowBytes = Double(precision.elementBytes)
+      let isAligned =
+        sharers != nil || (columns * rowBytes).truncatingRemainder(dividingBy: 16) == 0 && (depth * rowBytes).truncatingRemainder(dividingBy: 16) == 0
+      func time(rows: Double, columns: Double, depth: Double) -> Seconds {
+        rates.product(work, rows: rows, columns: columns, depth: depth, isAligned: isAligned, moving: moved)
+      }
+      cost.forward = time(rows: rows, columns: columns, depth: depth)
       if trains {
         // dX [m, k] contracts what forward produced, dW [k, n] what it spread over.
-        if own.wanted[0] { cost.backward += rates.product(work, rows: rows, columns: depth, depth: columns, moving: moved) }
-        if own.wanted[1] { cost.backward += rates.product(work, rows: depth, columns: columns, depth: rows, moving: moved) }
+        if own.wanted[0] { cost.backward += time(rows: rows, columns: depth, depth: columns) }
+        if own.wanted[1] { cost.backward += time(rows: depth, columns: columns, depth: rows) }
       }
     case .attention(let attention):
       let scores = product(attention.samples, share) * local[attention.queries] * local[attention.keys]
@@ -242,6 +253,8 @@ package final class Pricing: Sendable {
         cost.forward = block.forward(rates, share: share)
         if trains { cost.backward = block.backward(rates, share: share) }
       }
+    case .stream where rates.efficiency.fusesBias && isBias(op):
+      if trains { cost.backward = rates.stream(resultBytes) }
     case .stream(let readings):
       let read = moved - resultBytes
       let exponentials = exponentials(of: op, local)
@@ -294,6 +307,8 @@ package final class Pricing: Sendable {
     }
     return cost
   }
+
+  private func isBias(_ op: OperatorID) -> Bool { if case .bias = graph.operators[op].kind { true } else { false } }
 
   /// The extents of the largest local iteration space.
   private func measure(_ op: OperatorID, _ strategy: Strategy, into local: UnsafeMutableBufferPointer<Double>) {

@@ -77,6 +77,11 @@ package struct KernelEfficiency: Hashable, Sendable {
   /// of the left one as much as n½: bringing them into the form that the inner loop reads.
   package let gemmHalfRows: Double
   package let gemmHalfColumns: Double
+  /// The fraction of that which a product reaches whose matrices' rows are no multiple of 16 bytes in memory: kernels for matrix units read rows in pieces
+  /// of that length.
+  package let gemmUnaligned: Double
+  /// Whether products add a bias as they write their result, so that it takes no pass of its own.
+  package let fusesBias: Bool
   /// The fraction of the peak rate that blocked attention reaches, forward and backward.
   package let attention: Double
   package let attentionBackward: Double
@@ -97,14 +102,17 @@ package struct KernelEfficiency: Hashable, Sendable {
   package let fit: FitRecord?
 
   package init(
-    gemm: Double, gemmHalfDepth: Double, gemmHalfRows: Double = 0, gemmHalfColumns: Double = 0, attention: Double, attentionBackward: Double? = nil,
-    attentionBlock: Double = 0, exponentials: Double = .infinity, memory: Double, optimizer: Double? = nil, dispatch: Seconds = .zero,
+    gemm: Double, gemmHalfDepth: Double, gemmHalfRows: Double = 0, gemmHalfColumns: Double = 0, gemmUnaligned: Double = 1, fusesBias: Bool = false,
+    attention: Double, attentionBackward: Double? = nil, attentionBlock: Double = 0, exponentials: Double = .infinity, memory: Double,
+    optimizer: Double? = nil, dispatch: Seconds = .zero,
     source: String?, fit: FitRecord? = nil
   ) {
     self.gemm = gemm
     self.gemmHalfDepth = gemmHalfDepth
     self.gemmHalfRows = gemmHalfRows
     self.gemmHalfColumns = gemmHalfColumns
+    self.gemmUnaligned = gemmUnaligned
+    self.fusesBias = fusesBias
     self.attention = attention
     self.attentionBackward = attentionBackward ?? attention
     self.attentionBlock = attentionBlock

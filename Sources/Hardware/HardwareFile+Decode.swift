@@ -74,13 +74,15 @@ extension KernelEfficiency {
 
   init(decoding node: Node) throws(DocumentError) {
     let o = try node.object(keys: [
-      "gemm", "gemm_half_depth", "gemm_half_rows", "gemm_half_columns", "attention", "attention_backward", "attention_block", "exponentials_Gops",
-      "memory", "optimizer", "dispatch_us", "unfitted", "fitted_on", "source",
+      "gemm", "gemm_half_depth", "gemm_half_rows", "gemm_half_columns", "gemm_unaligned", "fuses_bias", "attention", "attention_backward",
+      "attention_block", "exponentials_Gops", "memory", "optimizer", "dispatch_us", "unfitted", "fitted_on", "source",
     ])
     gemm = try o.double("gemm", .fraction)
     gemmHalfDepth = try o.doubleIfPresent("gemm_half_depth", figureOrZero) ?? 0
     gemmHalfRows = try o.doubleIfPresent("gemm_half_rows", figureOrZero) ?? 0
     gemmHalfColumns = try o.doubleIfPresent("gemm_half_columns", figureOrZero) ?? 0
+    gemmUnaligned = try o.doubleIfPresent("gemm_unaligned", .fraction) ?? 1
+    fusesBias = try o.boolIfPresent("fuses_bias") ?? false
     attention = try o.doubleIfPresent("attention", .fraction) ?? gemm
     attentionBackward = try o.doubleIfPresent("attention_backward", .fraction) ?? attention
     attentionBlock = try o.doubleIfPresent("attention_block", figureOrZero) ?? 0

@@ -38,6 +38,8 @@ extension KernelEfficiency {
     o["gemm_half_depth"] = .double(gemmHalfDepth)
     if gemmHalfRows != 0 { o["gemm_half_rows"] = .double(gemmHalfRows) }
     if gemmHalfColumns != 0 { o["gemm_half_columns"] = .double(gemmHalfColumns) }
+    if gemmUnaligned != 1 { o["gemm_unaligned"] = .double(gemmUnaligned) }
+    if fusesBias { o["fuses_bias"] = .bool(true) }
     o["attention"] = .double(attention)
     if attentionBackward != attention { o["attention_backward"] = .double(attentionBackward) }
     if attentionBlock != 0 { o["attention_block"] = .double(attentionBlock) }

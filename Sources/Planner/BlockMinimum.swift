@@ -95,7 +95,7 @@ extension FoldedModel {
       return sum + w.forward * node.element.forward[s] + w.backward * node.element.backward[s] + w.once * node.element.once[s]
         + w.sendForward * node.element.sendForward[s] + w.sendBackward * node.element.sendBackward[s]
     }
-    return edges.reduce(own) { sum, edge in
+    return edges.reduce(own + objective.constant) { sum, edge in
       let (w, entry) = (objective.place(edge.place), choice[edge.tail] * nodes[edge.head].count + choice[edge.head])
       return sum + w.forward * edge.forward[entry] + w.backward * edge.backward[entry]
     }
@@ -103,8 +103,7 @@ extension FoldedModel {
 
   /// The weighted sum as a problem without memory rows.
   fileprivate func problem(_ objective: BlockTables.Objective) throws -> Problem {
-    let allowance = objective.price?.allowance ?? 0
-    var builder = try ProblemBuilder(offsets: [-allowance])
+    var builder = try ProblemBuilder(offsets: [-objective.allowance])
     for (index, node) in nodes.enumerated() {
       let w = objective.segments[node.segment]
       let charged = objective.price.map { price in

@@ -17,9 +17,11 @@ struct BlockTables {
     /// For the conversions of each place.
     var place: (FoldedModel.Place) -> Configuration.Weights
     var price: Price?
+    /// What counts whatever the choice.
+    var constant: Int64 = 0
 
-    /// What the bytes below the limit count for.
-    fileprivate var allowance: Int64 { price?.allowance ?? 0 }
+    /// What the bytes below the limit count for, less what counts in any case.
+    var allowance: Int64 { (price?.allowance ?? 0) - constant }
   }
 
   /// A price on one memory row: every byte above the limit counts so many ticks, every byte below it as many less. No legal choice takes less time
@@ -178,7 +180,7 @@ struct BlockTables {
       return sum + w.forward * node.element.forward[s] + w.backward * node.element.backward[s] + w.once * node.element.once[s]
         + w.sendForward * node.element.sendForward[s] + w.sendBackward * node.element.sendBackward[s]
     }
-    return pieces.reduce(nodes) { sum, piece in
+    return pieces.reduce(nodes + objective.constant) { sum, piece in
       let (w, times) = (objective.place(piece.place), piece.times(choice))
       return sum + w.forward * times.forward + w.backward * times.backward
     }
@@ -255,8 +257,10 @@ extension BlockTables.Objective {
   }
 
   /// A chain's length through the stages of a configuration.
-  init(_ configuration: Configuration, _ path: PipelineTimeline.Path, segments: Int) {
-    self.init(segments: configuration.nodeWeights(path, segments: segments), place: { configuration.edgeWeights(path, $0) })
+  init(_ configuration: Configuration, _ path: PipelineTimeline.Path, _ model: FoldedModel) {
+    self.init(
+      segments: configuration.nodeWeights(path, segments: model.graph.segments.count), place: { configuration.edgeWeights(path, $0) },
+      constant: configuration.hostTime(path, model))
   }
 }
 

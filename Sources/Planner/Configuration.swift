@@ -120,18 +120,29 @@ struct Configuration {
   ) -> [PipelineTimeline.StageTimes] {
     var times = [PipelineTimeline.StageTimes](
       repeating: .init(forward: 0, backward: 0, once: 0, sendForward: 0, sendBackward: 0), count: copies.count)
+    var device = [HostTimes](repeating: HostTimes(), count: model.host.count)
     for index in nodes {
       let (node, s) = (model.nodes[index], choice[index])
+      device[node.segment].forward += node.forward[s]
+      device[node.segment].backward += node.backward[s]
       for stage in copies.indices {
         let count = Int64(copies[stage][node.segment])
-        times[stage].forward += count * node.forward[s]
-        times[stage].backward += count * node.backward[s]
         times[stage].once += count * node.once[s]
         if stage < boundaries.count, boundaries[stage] == node.segment, !crosses[stage] {
           let sends = model.sends(index, wraps: wraps(stage))
           times[stage].sendForward += sends.forward[s]
           times[stage].sendBackward += sends.backward[s]
         }
+      }
+    }
+    for (segment, host) in model.host.enumerated() {
+      let (isForward, isBackward) = (device[segment].forward < host.forward, device[segment].backward < host.backward)
+      for stage in copies.indices where copies[stage][segment] > 0 {
+        let count = Int64(copies[stage][segment])
+        times[stage].forward += count * (isForward ? host : device[segment]).forward
+        times[stage].backward += count * (isBackward ? host : device[segment]).backward
+        if isForward { times[stage].hostForward |= 1 << UInt64(segment) }
+        if isBackward { times[stage].hostBackward |= 1 << UInt64(segment) }
       }
     }
     for conversion in conversions {
@@ -151,6 +162,18 @@ struct Configuration {
       }
     }
     return times
+  }
+
+  /// What of a chain takes the host's time, whatever the choice.
+  func hostTime(_ path: PipelineTimeline.Path, _ model: FoldedModel) -> Int64 {
+    path.hostForward.indices.reduce(0) { sum, stage in
+      let host = model.kinds.isEmpty ? model.host : model.kinds[kindOfStage[stage % stages]].host
+      return host.indices.reduce(sum) { sum, segment in
+        let copies = Int64(copies[stage][segment])
+        return sum + (path.takesHostForward(stage, segment) ? copies * path.forward[stage] * host[segment].forward : 0)
+          + (path.takesHostBackward(stage, segment) ? copies * path.backward[stage] * host[segment].backward : 0)
+      }
+    }
   }
 
   func timeline(_ times: [PipelineTimeline.StageTimes]) -> PipelineTimeline {
@@ -182,8 +205,8 @@ struct Configuration {
       var weights = Weights()
       for stage in copies.indices {
         let count = Int64(copies[stage][segment])
-        weights.forward += count * path.forward[stage]
-        weights.backward += count * path.backward[stage]
+        if !path.takesHostForward(stage, segment) { weights.forward += count * path.forward[stage] }
+        if !path.takesHostBackward(stage, segment) { weights.backward += count * path.backward[stage] }
         weights.once += count * path.once[stage]
         guard stage < boundaries.count, boundaries[stage] == segment, !crosses[stage] else { continue }
         if wraps(stage) {
@@ -309,7 +332,7 @@ struct Configuration {
   func problem(_ model: FoldedModel, paths: [PipelineTimeline.Path], limit: Int64) throws -> Problem {
     let rows = memoryRows(model)
     var builder = try ProblemBuilder(
-      offsets: [Int64](repeating: 0, count: paths.count), limits: rows.map { limit - $0.load.reserved })
+      offsets: paths.map { hostTime($0, model) }, limits: rows.map { limit - $0.load.reserved })
     if !model.kinds.isEmpty {
       try addCostsOfKinds(model, paths: paths, &builder)
       try addLoads(model, rows, &builder)

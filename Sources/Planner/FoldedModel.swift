@@ -91,6 +91,8 @@ struct FoldedModel {
   let ties: Ties
   /// The ZeRO stage of all weights that can have it; nil where each has a choice.
   let zero: ZeROStage?
+  /// Of a copy of each segment.
+  private(set) var host: [HostTimes] = []
   /// Where stages are on devices of several kinds, the same choices at the prices of each; the nodes' and edges' own are then the least of them.
   private(set) var kinds: [FoldedModel] = []
   /// Where devices of several kinds share the batch out unevenly, the same choices for each other kind: what these hold.
@@ -161,6 +163,7 @@ struct FoldedModel {
       }
     }
     operatorNodeCount = nodes.count
+    host = HostTimes.ofSegments(graph, pricing: { self.pricing($0) }, isRecomputed: { isRecomputed($0) })
   }
 
   /// Joins the models of several kinds of devices: times are the least of any, for lower bounds.
@@ -175,6 +178,7 @@ struct FoldedModel {
         nodes[index].backward = zip(nodes[index].backward, node.backward).map { min($0, $1) }
         nodes[index].once = zip(nodes[index].once, node.once).map { min($0, $1) }
       }
+      host = zip(host, other.host).map { $0.least($1) }
     }
   }
 

@@ -86,15 +86,18 @@ struct FrameBounds {
     self.frame = frame
     reserved = (try? space.reserved(frame)) ?? []
     let graph = model.pricing.graph
-    both = Parts(Self.least(nodes, graph) { $0.forward[$1] + $0.backward[$1] }, space)
-    forward = Parts(Self.least(nodes, graph) { $0.forward[$1] }, space)
-    backward = Parts(Self.least(nodes, graph) { $0.backward[$1] }, space)
+    let forwards = zip(Self.least(nodes, graph) { $0.forward[$1] }, model.host).map { max($0, $1.forward) }
+    let backwards = zip(Self.least(nodes, graph) { $0.backward[$1] }, model.host).map { max($0, $1.backward) }
+    let boths = zip(Self.least(nodes, graph) { $0.forward[$1] + $0.backward[$1] }, zip(forwards, backwards)).map { max($0, $1.0 + $1.1) }
+    (both, forward, backward) = (Parts(boths, space), Parts(forwards, space), Parts(backwards, space))
     let rounds = frame.stages == 1 ? Int64(frame.microBatches) : 1
-    whole = Self.least(nodes, graph) { node, s in
-      let copies = Int64(graph.segments[node.segment].repeats)
-      let first = frame.stages == 1 ? copies : (node.segment <= space.layerSegments.lowerBound ? 1 : 0)
-      return rounds * copies * (node.forward[s] + node.backward[s]) + first * node.once[s]
-    }.reduce(0, +)
+    func once(_ node: FoldedModel.Node, _ s: Int) -> Int64 {
+      (frame.stages == 1 ? Int64(graph.segments[node.segment].repeats) : node.segment <= space.layerSegments.lowerBound ? 1 : 0) * node.once[s]
+    }
+    func passes(_ time: Int64, _ segment: SegmentID) -> Int64 { rounds * Int64(graph.segments[segment].repeats) * time }
+    whole = max(
+      Self.least(nodes, graph) { passes($0.forward[$1] + $0.backward[$1], $0.segment) + once($0, $1) }.reduce(0, +),
+      Self.least(nodes, graph, once).reduce(0, +) + boths.enumerated().reduce(0) { $0 + passes($1.element, $1.offset) })
   }
 
   static func least(_ nodes: [FoldedModel.Node], _ graph: Graph, _ cost: (FoldedModel.Node, Int) -> Int64) -> [Int64] {

@@ -58,6 +58,7 @@ extension Space {
       efficiency: KernelEfficiency(
         gemm: most(\.gemm), gemmHalfDepth: rates.map(\.efficiency.gemmHalfDepth).min()!,
         gemmHalfRows: rates.map(\.efficiency.gemmHalfRows).min()!, gemmHalfColumns: rates.map(\.efficiency.gemmHalfColumns).min()!,
+        gemmUnaligned: rates.map(\.efficiency.gemmUnaligned).max()!, fusesBias: rates.contains { $0.efficiency.fusesBias },
         attention: most(\.attention), attentionBackward: most(\.attentionBackward),
         attentionBlock: rates.map(\.efficiency.attentionBlock).min()!, exponentials: rates.map(\.efficiency.exponentials).max()!,
         memory: rates.map(\.efficiency.memory).max()!, dispatch: rates.map(\.efficiency.dispatch).min()!, source: nil),

@@ -77,7 +77,7 @@ package struct RowPricer: Sendable {
     let cluster = try shelf.cluster(name, devices: splits.devices, devicesPerNode: row.devicesPerNode)
     let precision = try precision(row, convention, cluster, &assumptions)
     var request = SearchRequest(
-      graph: try model.graph(vocabularyMultiple: convention.vocabularyMultiple), cluster: cluster, batch: batch, sequence: model.sequence,
+      graph: try model.graph(vocabularyMultiple: convention.vocabularyMultiple(tensor: 1)), cluster: cluster, batch: batch, sequence: model.sequence,
       precision: precision, mode: .train, optimizer: .adamw)
     request.software = convention.software
     if precision == .fp16, let gradients = convention.gradientsOfHalf { request.software.gradients = gradients }
@@ -86,11 +86,11 @@ package struct RowPricer: Sendable {
     let given = splits.isGiven
     var best: (degrees: MegatronDegrees, prediction: Prediction)?
     var (compared, obstacle) = (0, nil as String?)
-    var width = 1
+    var multiple = convention.vocabularyMultiple(tensor: 1)
     for degrees in splits.candidates {
-      if convention.vocabularyMultiple > 1, degrees.tensor != width {
-        width = degrees.tensor
-        request.graph = try model.graph(vocabularyMultiple: convention.vocabularyMultiple * width)
+      if convention.vocabularyMultiple(tensor: degrees.tensor) != multiple {
+        multiple = convention.vocabularyMultiple(tensor: degrees.tensor)
+        request.graph = try model.graph(vocabularyMultiple: multiple)
       }
       do {
         guard let prediction = try degrees.plan(request)?.prediction else { continue }

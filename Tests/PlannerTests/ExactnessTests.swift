@@ -39,6 +39,21 @@ import Testing
     for limit in [Bytes(1e9), sizes[sizes.count / 3]] { try expectSame(request, hardware, all, limit: limit) }
   }
 
+  /// Where the host takes longer to hand kernels over than the device to run them, in none, some or all segments.
+  @Test(arguments: 0..<16) func searchFindsTheCheapestDecisionWhereTheHostHoldsUp(seed: Int) throws {
+    var random = SeededGenerator(seed: seed + 800)
+    var hardware = TinyHardware()
+    var request = try tinyRequest(seed: seed + 40, hardware: &hardware)
+    hardware.efficiency = KernelEfficiency(
+      gemm: 1, gemmHalfDepth: 0, gemmUnaligned: random.pick([0.3, 1]), fusesBias: seed % 2 == 0, attention: 1, memory: 1,
+      dispatch: Seconds(random.pick([2e-7, 1e-6, 3e-6, 1e-5])), source: nil)
+    if seed % 4 == 3 { (hardware.firstNodes, hardware.peakShare) = (1, 0.5) }
+    request.cluster = try hardware.cluster()
+    let all = try Enumeration(request)
+    let sizes = all.entries.map(\.memory).sorted()
+    for limit in [Bytes(1e9), sizes[sizes.count / 3], sizes[sizes.count / 20]] { try expectSame(request, hardware, all, limit: limit) }
+  }
+
   /// On a given mesh of three axes, and with it among all that the devices can be laid out in.
   @Test(arguments: 0..<8) func searchFindsTheCheapestDecisionOnThreeMeshAxes(seed: Int) throws {
     var random = SeededGenerator(seed: seed + 600)

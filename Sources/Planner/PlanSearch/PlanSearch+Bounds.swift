@@ -23,7 +23,7 @@ extension PlanSearch {
     guard let price = alike.price else {
       // What another stage does once counts little in the chain, and much in what its share of the first kind may differ by.
       for stage in cut.indices where cut[stage] != cut[critical] { path.once[stage] = 0 }
-      let objective = BlockTables.Objective(configuration, path, segments: base.operators.pricing.graph.segments.count)
+      let objective = BlockTables.Objective(configuration, path, base.operators)
       let key = RelaxedKey(frame: least, ties: base.ties, weights: configuration.weights(base.operators, path))
       guard let relaxed = try relaxed(base, objective, key, cutoff) else { return (cutoff, nil) }
       let mixes = MixBound(cut, path, reference: critical, forward: forward, backward: backward)
@@ -82,7 +82,7 @@ extension PlanSearch {
     guard let base = try frameModel(least, ties) else { return (cutoff, nil) }
     let configuration = Configuration(least, schedule, cut, space: space)
     let path = configuration.promisingPath(base.operators)
-    let objective = BlockTables.Objective(configuration, path, segments: base.operators.pricing.graph.segments.count)
+    let objective = BlockTables.Objective(configuration, path, base.operators)
     let key = RelaxedKey(frame: least, ties: ties, weights: configuration.weights(base.operators, path))
     let rows = (0..<frame.stages).map { configuration.load(ofStage: $0).row() }
     let group = CutGroup(frame: least, ties: ties, kinds: kinds)

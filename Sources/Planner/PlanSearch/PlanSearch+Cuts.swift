@@ -82,7 +82,7 @@ extension PlanSearch {
     let path = Configuration(frame, schedule, cut, first: firsts.lowerBound, space: space).promisingPath(model.operators)
     let objectives = [firsts.lowerBound, firsts.upperBound].map { first in
       let configuration = Configuration(frame, schedule, cut, first: first, space: space)
-      var objective = BlockTables.Objective(configuration, path, segments: model.operators.pricing.graph.segments.count)
+      var objective = BlockTables.Objective(configuration, path, model.operators)
       if let price {
         objective.price = .init(row: configuration.load(ofStage: price.stage).row(), limit: limit, ticksPerByte: price.ticksPerByte)
       }
@@ -134,7 +134,7 @@ extension PlanSearch {
     let ties = space.ties(frame, cut: cut, first: first)
     guard let cutoff, ties == exclusion.ties, let model = try model ?? frameModel(frame, ties) else { return false }
     let configuration = Configuration(frame, schedule, cut, first: first, space: space)
-    var objective = BlockTables.Objective(configuration, exclusion.path, segments: model.operators.pricing.graph.segments.count)
+    var objective = BlockTables.Objective(configuration, exclusion.path, model.operators)
     objective.price = exclusion.price.map { price in
       var load = configuration.loads(ofStage: price.stage)[price.load]
       if let op = price.op { load = configuration.load(load, whileRunning: model.operators.nodes[op].segment) }

@@ -88,7 +88,7 @@ extension PlanSearch {
     var paths = [configuration.promisingPath(known.operators)]
     var model = known.connected
     if let cutoff {
-      let objective = BlockTables.Objective(configuration, paths[0], segments: known.operators.pricing.graph.segments.count)
+      let objective = BlockTables.Objective(configuration, paths[0], known.operators)
       if let bounds = try known.minimum.leastByStrategy(objective, below: cutoff) {
         model = restricted(known, bounds, cutoff)
         if model.isPossible { model.connect() }
@@ -132,7 +132,7 @@ extension PlanSearch {
     guard let model = try frameModel(frame, ties) else { return nil }
     let configuration = Configuration(frame, schedule, cut, space: space)
     let path = configuration.promisingPath(model.operators)
-    let objective = BlockTables.Objective(configuration, path, segments: model.operators.pricing.graph.segments.count)
+    let objective = BlockTables.Objective(configuration, path, model.operators)
     let key = RelaxedKey(frame: frame, ties: ties, weights: configuration.weights(model.operators, path))
     guard let relaxed = try relaxed(model, objective, key, cutoff) else { return nil }
     guard relaxed.sum < cutoff, let choice = relaxed.choice else { return relaxed.sum }

@@ -57,9 +57,8 @@ extension PlanSearch {
   private mutating func weigh(
     _ configuration: Configuration, _ model: FrameModel, isKnown: Bool, _ schedule: Schedule, _ cut: [Int], _ first: Int, bound: Int64
   ) throws -> Promise {
-    let segments = model.operators.graph.segments.count
     var paths = [configuration.promisingPath(model.operators)]
-    var objective = BlockTables.Objective(configuration, paths[0], segments: segments)
+    var objective = BlockTables.Objective(configuration, paths[0], model.operators)
     let key = RelaxedKey(frame: model.frame, ties: model.ties, weights: configuration.weights(model.operators, paths[0]))
     let atMost = cutoff ?? Problem.largestSum
     guard let relaxed = try isKnown ? model.minimum.least(objective, cutoff: atMost) : relaxed(model, objective, key, atMost) else {
@@ -96,7 +95,7 @@ extension PlanSearch {
     }
     guard let cutoff, timeline.critical != paths[0] else { return .open(objective, paths) }
     paths.append(timeline.critical)
-    var other = BlockTables.Objective(configuration, timeline.critical, segments: segments)
+    var other = BlockTables.Objective(configuration, timeline.critical, model.operators)
     other.price = objective.price
     guard let longer = try model.minimum.least(other, cutoff: cutoff) else { return .excluded(nil) }
     if longer.sum >= cutoff { return excluded() }
