@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Predicted beside measured on this machine: calibrates, prices plans of three models, runs them, and compares.
 
-usage: validate_local.py TPPLAN [--only WORD] [--steps N] [--patience S] [--hardware FILE] [--results FILE]
+usage: validate_local.py TPPLAN [--only WORD] [--steps N] [--rounds N] [--patience S] [--hardware FILE] [--results FILE]
 Writes plans, the calibrated hardware file and every figure under build/local; exits with 1 where a bar is missed.
 
-A step counts where every rank had its core for 97 % of it: on a machine that other work shares, what other processes took is no error of the
-prediction. A plan is run again, after a wait for a quieter moment, until two steps count; one for which that never comes is listed as disturbed, and
+The plans of a model are run in turn, round after round, so that what changes the machine's speed for minutes changes it for all of them. A step counts where every
+rank had its core for 97 % of it: on a machine that other work shares, what other processes took is no error of the
+prediction. A plan of which no two steps count is run again, after a wait for a quieter moment; one for which that never comes is listed as disturbed, and
 left out of the figures. For every plan the processor time stands beside: of a step's ranks the one that got least, in the step that took least. Without
 others it is the step's time; with them it is the nearest to it that can be had.
 """
@@ -21,7 +22,7 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-WARMUP = 2  # steps that never count
+WARMUP = 1  # steps of a run that never count
 UNDISTURBED = 0.97
 BARS = {"median": 0.10, "p95": 0.25, "spearman": 0.9, "regret": 0.05, "memory": 0.05}
 
@@ -103,22 +104,43 @@ def plan_file(tpplan, folder, model, hardware, plan):
     return path
 
 
-def measure(tpplan, path, steps, patience):
-    """The run's report, with the times of the steps that count; the best there are, marked as disturbed, where too few do."""
-    end = time.monotonic() + patience
-    counted, seen, report = [], [], None
-    while True:
-        await_quiet(min(30, max(0, end - time.monotonic())))
-        report = call([tpplan, "run", path, "--steps", str(WARMUP + steps), "--format", "json"])
-        seen += list(zip(report["step_core_share"], report["step_seconds"]))[WARMUP:]
-        counted = [seconds for share, seconds in seen if share >= UNDISTURBED]
-        if len(counted) >= 2 or time.monotonic() > end:
-            break
-    is_disturbed = len(counted) < 2
-    report["seconds"] = max(seen)[1] if is_disturbed else statistics.median(counted)
-    report["processor"] = min(share * seconds for share, seconds in seen)
-    report["share"], report["counted"], report["disturbed"] = max(seen)[0], len(counted), is_disturbed
-    return report
+class Measured:
+    """The runs of one plan: steps that count and others, and what does not depend on the time."""
+
+    def __init__(self, path):
+        self.path, self.seen, self.report = path, [], None
+
+    def run(self, tpplan, steps):
+        self.report = call([tpplan, "run", self.path, "--steps", str(WARMUP + steps), "--format", "json"])
+        self.seen += list(zip(self.report["step_core_share"], self.report["step_seconds"]))[WARMUP:]
+
+    def counted(self):
+        return [seconds for share, seconds in self.seen if share >= UNDISTURBED]
+
+    def result(self):
+        """The last report, with the median of the steps that count; the best there are, marked as disturbed, where too few do."""
+        counted = self.counted()
+        is_disturbed = len(counted) < 2
+        return self.report | {
+            "seconds": max(self.seen)[1] if is_disturbed else statistics.median(counted),
+            "processor": min(share * seconds for share, seconds in self.seen), "share": max(self.seen)[0], "counted": len(counted),
+            "disturbed": is_disturbed}
+
+
+def measure(tpplan, paths, steps, rounds, patience):
+    """Runs the plans in turn, round after round: what changes the machine's speed for minutes changes it for all of them."""
+    plans = [Measured(path) for path in paths]
+    for number in range(rounds):
+        for plan in plans:
+            await_quiet(min(10, patience))
+            plan.run(tpplan, steps)
+        note(f"  round {number + 1} of {rounds}")
+    for plan in plans:
+        end = time.monotonic() + patience
+        while len(plan.counted()) < 2 and time.monotonic() < end:
+            await_quiet(min(30, max(0, end - time.monotonic())))
+            plan.run(tpplan, steps)
+    return [plan.result() for plan in plans]
 
 
 def ranks_of(values):
@@ -140,8 +162,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tpplan", type=pathlib.Path)
     parser.add_argument("--only", default="", help="models whose name has this word")
-    parser.add_argument("--steps", type=int, default=3, help="steps of a run that may count")
-    parser.add_argument("--patience", type=float, default=90, help="seconds to wait and repeat for one plan on a machine that others use")
+    parser.add_argument("--steps", type=int, default=2, help="steps of a run that may count")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each plan, in turn with those of the same model's others")
+    parser.add_argument("--patience", type=float, default=60, help="seconds to wait and repeat for one plan on a machine that others use")
     parser.add_argument("--hardware", type=pathlib.Path, help="a calibrated file, in place of calibrating")
     parser.add_argument("--results", type=pathlib.Path, help="write the table to this file too")
     arguments = parser.parse_args()
@@ -164,26 +187,26 @@ def main():
         if arguments.only not in model:
             continue
         (folder / f"{model}.json").write_text(json.dumps(configuration))
+        timed = [plan for plan in PLANS if plan[2] <= min(cores, 2)]
+        paths = [plan_file(tpplan, folder, model, hardware, plan) for plan in timed]
+        note(f"{model}: {len(timed)} plans")
+        for (name, mode, ranks, _), report in zip(timed, measure(tpplan, paths, arguments.steps, arguments.rounds, arguments.patience)):
+            row = {"model": model, "plan": name, "mode": mode, "ranks": ranks, "predicted": report["predicted_step_seconds"],
+                   "rss": max(report["peak_rss_bytes"]), "predicted_rss": max(report["predicted_rss_bytes"]),
+                   "program_rss": max(report["program_rss_bytes"]), "tensors": max(report["peak_tensor_bytes"])}
+            row |= {key: report[key] for key in ("seconds", "counted", "disturbed", "share", "processor", "parts")}
+            note(f"{model}, {name}, {mode}: predicted {row['predicted']:.3f} s, measured {row['seconds']:.3f} s "
+                 f"({row['predicted'] / row['seconds'] - 1:+.1%}){', disturbed' if row['disturbed'] else ''}")
+            rows.append(row)
         for plan in PLANS:
             name, mode, ranks, _ = plan
-            path = plan_file(tpplan, folder, model, hardware, plan)
-            row = {"model": model, "plan": name, "mode": mode, "ranks": ranks}
-            if ranks > cores or ranks > 2:
-                report = call([tpplan, "run", path, "--steps", "2", "--verify", "--format", "json"])
-                row |= {"verified": report["verify"]["first_difference"] is None, "seconds": report["step_seconds"][-1],
-                        "predicted": report["predicted_step_seconds"]}
-                note(f"{model}, {name}, {mode}: verified {row['verified']}")
-            else:
-                report = measure(tpplan, path, arguments.steps, arguments.patience)
-                row |= {"predicted": report["predicted_step_seconds"], "seconds": report["seconds"], "counted": report["counted"],
-                        "disturbed": report["disturbed"], "share": report["share"], "processor": report["processor"], "parts": report["parts"],
-                        "rss": max(report["peak_rss_bytes"]), "predicted_rss": max(report["predicted_rss_bytes"]),
-                        "program_rss": max(report["program_rss_bytes"]),
-                        "tensors": max(report["peak_tensor_bytes"])}
-                note(f"{model}, {name}, {mode}: predicted {row['predicted']:.3f} s, measured {row['seconds']:.3f} s "
-                     f"({row['predicted'] / row['seconds'] - 1:+.1%}){', disturbed' if row['disturbed'] else ''}")
-            rows.append(row)
-            (folder / "results.json").write_text(json.dumps(rows, indent=1))
+            if ranks <= min(cores, 2):
+                continue
+            report = call([tpplan, "run", plan_file(tpplan, folder, model, hardware, plan), "--steps", "2", "--verify", "--format", "json"])
+            rows.append({"model": model, "plan": name, "mode": mode, "ranks": ranks, "verified": report["verify"]["first_difference"] is None,
+                         "seconds": report["step_seconds"][-1], "predicted": report["predicted_step_seconds"]})
+            note(f"{model}, {name}, {mode}: verified {rows[-1]['verified']}")
+        (folder / "results.json").write_text(json.dumps(rows, indent=1))
 
     text, is_met = summary(rows, record)
     print(text)
@@ -196,8 +219,8 @@ def summary(rows, record):
     lines = ["# Predicted beside measured on one machine", "",
              f"`make validate-local`, {datetime.date.today()}: {record['machine']}, {record['cores']} cores, {record['blas']}, {record['mpi']};"
              f" calibrated on {record['ranks']} ranks at once, system load {record['load']:.2g} before.", "",
-             "The step time is the median of the steps in which every rank had its core for 97 % of the time; `steps` says how many those are. Memory is",
-             "that of the rank with most: the plan's, and what calibration found a process to have beside its tensors, against the peak resident size; `program` is what the",
+             "A model's plans are run in turn, three times each. The step time is the median of the steps in which every rank had its core for 97 % of the time; `steps`",
+             "says how many those are. Memory is that of the rank with most: the plan's, and what calibration found a process to have beside its tensors, against the peak resident size; `program` is what the",
              "executor's blocks take by the program on paper, and the same process.",
              "`processor` is the processor time of the rank that had least, in the step that took least: what is left of the measured time where other processes",
              "take the cores.", "",

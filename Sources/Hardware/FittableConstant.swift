@@ -5,12 +5,14 @@ import Documents
 package struct FittableConstant: Hashable, Sendable {
   /// Its key in the file, which ends in its unit; a fraction where there is none.
   package let key: String
-  /// What values it may be fitted to; all are above zero. A file that says 0 counts as saying the lower end. No kernel or link runs at all of its
+  /// What values it may be fitted to; all are above zero. No kernel or link runs at all of its
   /// nominal rate: cuBLAS and stream kernels measure up to 0.9 of it on A100 and H100, and 0.95 is the most that a fit gives.
   package let low: Double
   package let high: Double
   /// What a file says that does not have the key.
   package let usual: Double
+  /// From where a fit looks whose file says 0, of which no factor leads away; nil where 0 is no value.
+  package var start: Double?
   package let meaning: String
 
   /// Whether it is a fraction of a nominal rate, and so at most 1 in any file.
@@ -22,18 +24,18 @@ package struct FittableConstant: Hashable, Sendable {
   /// Of a device kind's `efficiency`.
   package static let ofDevices = [
     FittableConstant(key: "gemm", low: 0.2, high: 0.95, usual: 1, meaning: "part of the peak rate that a deep matrix product reaches"),
-    FittableConstant(key: "gemm_half_depth", low: 8, high: 2000, usual: 0, meaning: "inner extent at which a product runs at half of that"),
+    FittableConstant(key: "gemm_half_depth", low: 8, high: 2000, usual: 0, start: 100, meaning: "inner extent at which a product runs at half of that"),
     FittableConstant(key: "gemm_unaligned", low: 0.05, high: 1, usual: 1, meaning: "part of that with rows of no multiple of 16 bytes"),
     FittableConstant(key: "attention", low: 0.02, high: 0.9, usual: 1, meaning: "part of the peak rate that attention reaches"),
     FittableConstant(key: "memory", low: 0.2, high: 0.95, usual: 1, meaning: "part of the memory bandwidth that a streaming kernel reaches"),
-    FittableConstant(key: "dispatch_us", low: 1, high: 300, usual: 0, meaning: "the host's time to hand over one operator"),
+    FittableConstant(key: "dispatch_us", low: 1, high: 300, usual: 0, start: 30, meaning: "the host's time to hand over one operator"),
   ]
 
   /// Of a level of the network.
   package static let ofLevels = [
     FittableConstant(key: "efficiency", low: 0.1, high: 0.95, usual: 1, meaning: "part of the nominal bandwidth that large messages reach"),
-    FittableConstant(key: "latency_us", low: 0.1, high: 200, usual: 0, meaning: "time of one step of a collective without its bytes"),
-    FittableConstant(key: "startup_us", low: 1, high: 2000, usual: 0, meaning: "time paid once for each collective"),
+    FittableConstant(key: "latency_us", low: 0.1, high: 200, usual: 0, start: 5, meaning: "time of one step of a collective without its bytes"),
+    FittableConstant(key: "startup_us", low: 1, high: 2000, usual: 0, start: 20, meaning: "time paid once for each collective"),
   ]
 }
 

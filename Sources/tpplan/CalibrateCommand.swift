@@ -63,6 +63,7 @@ struct CalibrateCommand: ParsableCommand {
     let file = try CalibratedHardware.file(measured, ranks: process.size, isQuick: quick, on: .current(load: load))
     try atomicWrite(file.json.prettyBytes, to: output)
     if output == "-" { return 0 }
+    if let remark = BLASEnvironment.remark(kernel: BLAS.kernelName()) { note("tpplan: \(remark), and the constants are of the other") }
     let text = CalibrationText(file: file, seconds: (ContinuousClock.now - start) / .seconds(1), output: output)
     switch format {
     case .text: print(text.lines.joined(separator: "\n"))

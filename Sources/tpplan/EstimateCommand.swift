@@ -93,6 +93,7 @@ struct EstimateCommand: ParsableCommand {
       throw UsageError(
         "--devices \(given): --tp \(tp) × --pp \(pp) × --dp \(dp) × --cp \(cp) is \(degrees.devices); leave --devices out or change a degree")
     }
+    try workload.checkTrains(zero: zero, recompute: recompute)
     if workload.batch == .max { throw UsageError("--batch max is searched for, by `tpplan search`; estimate prices one batch: give its sequences") }
     var (request, context) = try workload.request(files, deviceCount: degrees.devices)
     if degrees.data == 1, let shares = workload.shares, shares != "even" {

@@ -35,8 +35,14 @@ struct FitText {
     return words.joined(separator: "; ")
   }
 
+  /// With fewer, a factor of 1.5 of a constant weighs as much as every row's error.
+  private static let fewRows = 10
+
   func lines(output: String?) -> [String] {
     var lines = ["\(counted(rows.samples.count, "row")), of which \(report.rows.count) are fitted on, in \(report.evaluations) evaluations"]
+    if rows.samples.count < Self.fewRows {
+      lines.append("  fewer than \(Self.fewRows) rows: constants stay near what they were, and errors of other steps are not known from these")
+    }
     for (reason, count) in rows.leftOut { lines.append("  \(counted(count, "row")) left out: \(reason)") }
     var table = TextTable([
       ("constant", .left), ("before", .right), ("after", .right), ("range", .left), ("+-10 %", .right), ("what it is", .left),

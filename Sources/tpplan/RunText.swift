@@ -83,6 +83,7 @@ struct RunText {
     }
     let ratio = predicted.step.value > 0 ? medianSeconds / predicted.step : 0
     lines.append("  step time    predicted \(predicted.step)   \(measured)   ratio \(rounded(ratio))")
+    if report.stepSeconds.count < 3 { lines.append("               of steps that warm up; with --steps 3 or more these do not count") }
     lines += parts.lines
     let shares = report.coreShares.isEmpty ? [] : Array(report.coreShares[report.timedSteps])
     if let least = shares.min(), least < 0.9 {

@@ -122,6 +122,7 @@ struct SearchCommand: ParsableCommand {
     request.microBatchSize = microBatch
     request.schedule = schedule
     request.chunks = vpp
+    try workload.job.checkTrains(zero: zero, recompute: recompute)
     request.recompute = recompute
     request.recomputedLayers = try Self.recomputedLayers(recomputeLayers, recompute)
     request.layersMayDiffer = !layersAlike

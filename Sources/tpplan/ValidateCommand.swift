@@ -26,8 +26,8 @@ struct ValidateCommand: ParsableCommand {
   @Flag(help: "For each kind of device and table, fit the constants on the other tables alone and price the table with them (minutes).")
   var leaveOneOut = false
 
-  @Option(help: "With --leave-one-out: fit on so many rows at most, as many of each table.")
-  var rowsAtMost = 120
+  @Option(help: "With --leave-one-out: fit on so many rows at most, as many of each table (default: 120).")
+  var rowsAtMost: Int?
 
   @Option(help: "Write a picture (SVG) of predicted against measured steps; - is standard output.")
   var plot: String?
@@ -36,7 +36,13 @@ struct ValidateCommand: ParsableCommand {
   var format: OutputFormat = .text
 
   func run() throws {
-    guard rowsAtMost > 0 else { throw UsageError("--rows-at-most \(rowsAtMost): a fit needs a row at least") }
+    if let rowsAtMost {
+      guard rowsAtMost > 0 else { throw UsageError("--rows-at-most \(rowsAtMost): a fit needs a row at least") }
+      guard leaveOneOut else { throw UsageError("--rows-at-most \(rowsAtMost) is of the fits of --leave-one-out; add that, or leave it out") }
+    }
+    if let folder, folder.hasSuffix(".json"), FileManager.default.fileExists(atPath: folder) {
+      throw UsageError("\(folder): validate takes a folder of tables; `tpplan estimate --rows \(folder)` prices one")
+    }
     if let plot { try checkWritable(plot) }
     let tables = try ValidationFolder(try ProjectFolder.find(folder, "validation", option: nil, what: "tables of measurements"))
     let shelf = HardwareShelf(folder: try ProjectFolder.hardware(hardwareFolder))
@@ -63,7 +69,7 @@ struct ValidateCommand: ParsableCommand {
         watch.show("\(counted(done, "row")) priced")
         return !watch.stop.isReached
       }
-      return try LeftOutSet.all(rows.samples, files, rowsAtMost: rowsAtMost, threads: EstimateCommand.threads) { family, evaluation in
+      return try LeftOutSet.all(rows.samples, files, rowsAtMost: rowsAtMost ?? 120, threads: EstimateCommand.threads) { family, evaluation in
         watch.show("tables left out, \(family): evaluation \(evaluation)")
         return !watch.stop.isReached
       }

@@ -128,6 +128,7 @@ struct JobOptions: ParsableArguments {
     }
     var request = SearchRequest(
       graph: graph, cluster: cluster, batch: sequences, sequence: length, precision: precision, mode: mode, optimizer: optimizer)
+    try checkEffect(graph, precision)
     request.isZigzag = !contiguous
     (request.software.attention, request.software.crossEntropy) = (attention, crossEntropy)
     (request.software.gradients, request.software.overlap, request.software.boundaries) = (gradients, overlap, boundaries)
@@ -137,12 +138,44 @@ struct JobOptions: ParsableArguments {
     if batch == .max, let shares, shares != "even" {
       throw UsageError("--shares \(shares): they are of one micro-batch; with --batch max leave them out, then give those of the batch")
     }
+    if let ranks = file.calibration?.ranks, cluster.deviceCount > ranks {
+      assumptions.append("collectives of more than \(counted(ranks, "rank")), which is what was calibrated, follow the same latency and bandwidth")
+    }
     let reversed = file.reversed(devices: cluster.deviceCount)
     request.reversed = try reversed?.cluster(devices: cluster.deviceCount)
     request.larger = { try? file.cluster(devices: $0) }
     return (
       request, PlanContext(hardware: file, reversed: reversed, devices: cluster.deviceCount, modelSHA256: modelSHA256, assumptions: assumptions)
     )
+  }
+}
+
+extension JobOptions {
+  /// - Throws: `UsageError` where an option says of something how it is done that is not done.
+  private func checkEffect(_ graph: Graph, _ precision: Precision) throws {
+    func refuse(_ option: String, _ why: String) throws { throw UsageError("\(option): \(why); leave it out") }
+    if gradients != .accumulated {
+      if mode == .forward { try refuse("--gradients \(gradients.rawValue)", "a forward pass has no gradients") }
+      if precision == .fp32 { try refuse("--gradients \(gradients.rawValue)", "training in fp32 has gradients in fp32 alone") }
+    }
+    if attention == .unfused, !graph.operators.contains(where: { if case .attention = $0.kind { true } else { false } }) {
+      try refuse("--attention unfused", "the model \(graph.name) has no attention")
+    }
+    if crossEntropy == .unfused {
+      if !graph.operators.contains(where: { if case .crossEntropy = $0.kind { true } else { false } }) {
+        try refuse("--cross-entropy unfused", "the model \(graph.name) has no cross-entropy")
+      }
+      if precision == .fp32 { try refuse("--cross-entropy unfused", "in fp32 there is no copy of the logits in another format") }
+    }
+  }
+
+  /// - Throws: `UsageError` where an option is of training, and nothing is trained.
+  func checkTrains(zero: Int?, recompute: Recompute?) throws {
+    guard mode == .forward else { return }
+    if let zero, zero > 0 { throw UsageError("--zero \(zero): a forward pass has no gradients or optimizer to share out; leave it out") }
+    if let recompute, recompute != .none {
+      throw UsageError("--recompute \(recompute.rawValue): a forward pass keeps nothing to be computed again; leave it out")
+    }
   }
 }
 

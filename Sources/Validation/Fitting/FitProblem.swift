@@ -43,8 +43,10 @@ package struct FitConstant: Sendable {
       }
       let known = places.map { files[$0.file].file.value($0.place) }
       let unfitted = places.map { files[$0.file].file.unfittedValue($0.place) }
+      let before = mean(zip(unfitted, known).map { $0 ?? $1 })
       return FitConstant(
-        name: name, constant: constant, places: places, value: mean(known), prior: constant.clamped(mean(zip(unfitted, known).map { $0 ?? $1 })),
+        name: name, constant: constant, places: places, value: mean(known),
+        prior: before == 0 ? constant.start ?? constant.low : constant.clamped(before),
         wasFitted: unfitted.contains { $0 != nil })
     }
   }
