@@ -55,7 +55,7 @@ test-real: dependencies  ## sentence embeddings of a published BERT on 1, 2 and 
 	$(SWIFT) build --build-tests $(FLAGS)
 	scripts/check-real-model $(FLAGS)
 
-bench-torch: build  ## a training step of GPT-2 at TP 2 beside PyTorch's
+bench-torch: build  ## steps of three models under five splits beside PyTorch's own parallelism (Benchmarks/peers/results.md)
 	scripts/bench-torch
 
 bench-known: build  ## published splits beside the optimum that a search finds

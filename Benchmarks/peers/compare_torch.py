@@ -1,69 +1,146 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Training steps of GPT-2 at tensor parallelism 2: tpplan beside torch_tp.py, in turn, at the same sizes.
+"""Steps of three models under PyTorch's own parallelism (torch_tp.py) and under tpplan, in turn, at the same sizes.
 
-usage: compare_torch.py TPPLAN [--batch B] [--seq S] [--steps N] [--repetitions R]
-Prints each repetition's median step, the median of those, and the ratio tpplan / PyTorch. One thread a rank on both sides.
+usage: compare_torch.py TPPLAN [--only WORD] [--steps N] [--repetitions R] [--results FILE]
+Models: gpt2-small (12 layers of 768, 4 sequences of 256), medium (4 of 1024, 2 of 512), llama (4 of 1024 with 4 key-value heads, 2 of 512); forward and
+training steps; one rank, and two under tensor, tensor and sequence, data, and pipeline parallelism. One thread a rank, fp32, the same values and warm-up on
+both sides; the losses must agree. Prints each case's medians over the repetitions, their ratio, and the limit: 0.55 for tensor parallelism and 0.7 for
+the others where OpenBLAS multiplies matrices at least twice as fast as torch.mm on one thread, in proportion where it does not.
 """
 import argparse
+import datetime
 import json
 import os
 import pathlib
+import platform
 import statistics
 import subprocess
 import sys
+import time
 
+import torch
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 WARMUP = 2  # steps that neither side counts
+
+GPT2 = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "activation_function": "gelu_new", "tie_word_embeddings": True,
+        "attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0, "layer_norm_epsilon": 1e-5}
+# The configuration, sequences, positions, and what torch_tp.py is told of them.
+MODELS = {
+    "gpt2-small": (GPT2 | {"n_layer": 12, "n_embd": 768, "n_head": 12, "n_positions": 1024, "vocab_size": 50257}, 4, 256,
+                   "--arch gpt2 --layers 12 --hidden 768 --heads 12 --ffn 3072 --vocab 50257"),
+    "medium": (GPT2 | {"n_layer": 4, "n_embd": 1024, "n_head": 16, "n_inner": 4096, "n_positions": 1024, "vocab_size": 8192}, 2, 512,
+               "--arch gpt2 --layers 4 --hidden 1024 --heads 16 --ffn 4096 --vocab 8192"),
+    "llama": ({"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_act": "silu", "hidden_size": 1024, "num_hidden_layers": 4,
+               "num_attention_heads": 16, "num_key_value_heads": 4, "intermediate_size": 2816, "vocab_size": 8192,
+               "max_position_embeddings": 1024, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": False,
+               "attention_bias": False}, 2, 512,
+              "--arch llama --layers 4 --hidden 1024 --heads 16 --kv-heads 4 --ffn 2816 --vocab 8192 --untied"),
+}
+# Ranks, what `tpplan estimate` is told, what torch_tp.py is told, and the limit of the ratio.
+CASES = {
+    "one rank": (1, "--tp 1", "", 0.7),
+    "TP 2": (2, "--tp 2", "--tp 2", 0.55),
+    "TP 2 + SP": (2, "--tp 2 --sp", "--tp 2 --sp", 0.55),
+    "DP 2": (2, "--dp 2", "--dp 2", 0.7),
+    "PP 2": (2, "--pp 2 --micro-batch {half}", "--pp 2 --microbatches 2", 0.7),
+}
 
 
 def last_line(command):
     # What torchrun sets anyway, with a warning.
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    if result.returncode:
+        sys.exit(f"{' '.join(map(str, command))}: exit code {result.returncode}\n{result.stderr[-2000:]}")
     return result.stdout.strip().splitlines()[-1]
 
 
-def torch_step(arguments):
+def torch_step(model, batch, sequence, ranks, options, mode, steps):
     script = pathlib.Path(__file__).with_name("torch_tp.py")
-    report = json.loads(last_line([
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script), "--tp", "2", "--mode", "train",
-        "--batch", str(arguments.batch), "--seq", str(arguments.seq), "--warmup", str(WARMUP), "--steps", str(arguments.steps),
-    ]))
-    return report["median_s"], report["losses"][0]
+    launch = [sys.executable] if ranks == 1 else [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
+    return json.loads(last_line([
+        *launch, str(script), *model.split(), *options.split(), "--mode", mode, "--batch", str(batch), "--seq", str(sequence),
+        "--warmup", str(WARMUP), "--steps", str(steps)]))
 
 
-def tpplan_step(arguments, plan):
-    command = [arguments.tpplan, "run", plan, "--steps", str(WARMUP + arguments.steps), "--format", "json"]
-    report = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
-    return report["median_step_seconds"], report["losses"][0]
+def tpplan_step(tpplan, plan, steps):
+    return json.loads(last_line([tpplan, "run", plan, "--steps", str(WARMUP + steps), "--format", "json"]))
+
+
+def torch_products():
+    """GFLOP/s of torch.mm on one thread, at the size that `tpplan calibrate` finds the most at."""
+    torch.set_num_threads(1)
+    a, b = torch.rand(1024, 1024), torch.rand(1024, 4096)
+    best = float("inf")
+    for _ in range(30):
+        start = time.perf_counter()
+        torch.mm(a, b)
+        best = min(best, time.perf_counter() - start)
+    return 2 * 1024 * 1024 * 4096 / best / 1e9
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tpplan")
-    for name, default in dict(batch=4, seq=256, steps=5, repetitions=3).items():
-        parser.add_argument("--" + name, type=int, default=default)
+    parser.add_argument("tpplan", type=pathlib.Path)
+    parser.add_argument("--only", default="", help="cases whose model, mode or name have this word")
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--results", type=pathlib.Path, help="write the table to this file too")
     arguments = parser.parse_args()
+    tpplan = arguments.tpplan.resolve()
 
-    folder = pathlib.Path("build/bench")
+    folder = ROOT / "build" / "bench"
     folder.mkdir(parents=True, exist_ok=True)
-    plan = str(folder / "gpt2-tp2.json")
-    subprocess.run(
-        [arguments.tpplan, "estimate", "models/gpt2.json", "hardware/local.json", "--tp", "2", "--pp", "1", "--dp", "1",
-         "--batch", str(arguments.batch), "--seq", str(arguments.seq), "-o", plan],
-        stdout=subprocess.DEVNULL, check=True)
+    hardware = folder / "hardware.json"
+    last_line([tpplan, "calibrate", "--quick", "--ranks", "1", "-o", hardware])
+    ours = json.loads(hardware.read_text())["devices"]["cpu-core"]["peak_TFLOPS"]["fp32"] * 1e3
+    theirs = torch_products()
+    scale = max(1, 2 / (ours / theirs))
+    lines = [
+        "# Beside PyTorch", "",
+        f"`make bench-torch`, {datetime.date.today()}: {processor()}, {os.cpu_count()} cores, PyTorch {torch.__version__}. One thread multiplies matrices at {ours:.0f}"
+        f" GFLOP/s (OpenBLAS) and {theirs:.0f} GFLOP/s (torch.mm), {ours / theirs:.2f} times as fast" + (
+            "." if scale == 1 else f"; limits are {scale:.2f} times those for twice as fast."), "",
+        f"Medians of {arguments.repetitions} runs of {arguments.steps} steps, both programs in turn; losses are equal to 1e-5.", "",
+        "| model | mode | split | tpplan | PyTorch | ratio | limit | met |", "|---|---|---|---|---|---|---|---|"]
+    print("\n".join(lines), flush=True)
+    is_met = True
+    for name, (configuration, batch, sequence, options) in MODELS.items():
+        (folder / f"{name}.json").write_text(json.dumps(configuration))
+        for mode in ("forward", "train"):
+            for case, (ranks, degrees, peer, limit) in CASES.items():
+                if arguments.only not in f"{name} {mode} {case}":
+                    continue
+                plan = folder / f"{name}-{mode}-{case}.json".replace(" ", "-")
+                last_line([tpplan, "estimate", folder / f"{name}.json", hardware, *degrees.format(half=batch // 2).split(), "--batch", str(batch),
+                           "--seq", str(sequence), "--mode", mode, "-o", plan])
+                a, b = [], []
+                for _ in range(arguments.repetitions):
+                    own = tpplan_step(tpplan, plan, arguments.steps)
+                    other = torch_step(options, batch, sequence, ranks, peer, mode, arguments.steps)
+                    a.append(own["median_step_seconds"])
+                    b.append(other["median_s"])
+                    pairs = list(zip(own["losses"], other["losses"]))
+                    if not pairs or any(abs(x / y - 1) > 1e-5 for x, y in pairs[:5]):
+                        sys.exit(f"{name}, {mode}, {case}: losses {own['losses']} and {other['losses']} differ: these are not the same model")
+                a, b = statistics.median(a), statistics.median(b)
+                is_good = a / b <= limit * scale
+                is_met = is_met and is_good
+                lines.append(f"| {name} | {mode} | {case} | {a:.3f} s | {b:.3f} s | {a / b:.2f} | {limit * scale:.2f} | {'yes' if is_good else 'NO'} |")
+                print(lines[-1], flush=True)
+    if arguments.results and not arguments.only:
+        arguments.results.write_text("\n".join(lines) + "\n")
+    sys.exit(0 if is_met else 1)
 
-    print(f"GPT-2, tensor parallelism 2, batch {arguments.batch}, sequence {arguments.seq}, fp32, a training step")
-    ours, theirs = [], []
-    for repetition in range(arguments.repetitions):
-        (a, loss_a), (b, loss_b) = tpplan_step(arguments, plan), torch_step(arguments)
-        ours.append(a)
-        theirs.append(b)
-        print(f"  {repetition + 1}: tpplan {a:.3f} s, PyTorch {b:.3f} s, ratio {a / b:.2f}; first loss {loss_a:.6f}, {loss_b:.6f}", flush=True)
-        if abs(loss_a / loss_b - 1) > 1e-5:
-            sys.exit("the first losses differ by more than 1e-5: these are not the same model")
-    a, b = statistics.median(ours), statistics.median(theirs)
-    print(f"  median: tpplan {a:.3f} s, PyTorch {b:.3f} s, ratio {a / b:.2f}")
+
+def processor():
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.machine()
 
 
 main()
