@@ -24,7 +24,8 @@ package struct FittableConstant: Hashable, Sendable {
   /// Of a device kind's `efficiency`.
   package static let ofDevices = [
     FittableConstant(key: "gemm", low: 0.2, high: 0.95, usual: 1, meaning: "part of the peak rate that a deep matrix product reaches"),
-    FittableConstant(key: "gemm_half_depth", low: 8, high: 2000, usual: 0, start: 100, meaning: "inner extent at which a product runs at half of that"),
+    FittableConstant(
+      key: "gemm_half_depth", low: 8, high: 2000, usual: 0, start: 100, meaning: "inner extent at which a product runs at half of that"),
     FittableConstant(key: "gemm_unaligned", low: 0.05, high: 1, usual: 1, meaning: "part of that with rows of no multiple of 16 bytes"),
     FittableConstant(key: "attention", low: 0.02, high: 0.9, usual: 1, meaning: "part of the peak rate that attention reaches"),
     FittableConstant(key: "memory", low: 0.2, high: 0.95, usual: 1, meaning: "part of the memory bandwidth that a streaming kernel reaches"),

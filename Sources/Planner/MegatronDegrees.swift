@@ -101,7 +101,7 @@ package struct MegatronDegrees: Hashable, Sendable {
   package func assumptions(_ request: SearchRequest) -> [String] {
     var remarks: [String] = []
     let size = microBatchSize(batch: request.batch)
-    if microBatchSize == nil, request.batch > data {
+    if microBatchSize == nil, request.batch > data, request.shares?.isEmpty ?? true {
       remarks.append("micro-batches of \(counted(size, "sequence")) for each replica (--micro-batch)")
     }
     if let stageMeshes, let heads = MegatronForm.keyValueHeads(request.graph), let most = stageMeshes.map({ $0[1] }).max(), most > heads {

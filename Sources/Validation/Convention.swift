@@ -49,7 +49,7 @@ package struct Convention: Hashable, Sendable {
     let padding = "vocabulary padded to a multiple of \(vocabularyMultiple) x tp" + (padsWholeVocabulary ? "" : ", not at tp 1")
     return software.remarks
       + [
-        dropout > 0 ? "dropout \(dropout)" : nil, vocabularyMultiple > 1 ? padding : nil,
+        dropout > 0 ? "dropout \(dropout)" : style == .gpt ? "no dropout" : nil, vocabularyMultiple > 1 ? padding : nil,
         cutsByCost ? "stages cut by cost" : nil,
       ].compactMap { $0 }
   }

@@ -36,6 +36,9 @@ struct RowSplits {
     let isSequenceParallel = row.isSequenceParallel ?? convention.isSequenceParallel
     if row.isSequenceParallel == nil, convention.isSequenceParallel, tensor ?? 2 > 1 { assumptions.append("sequence parallelism") }
 
+    if row.isSequenceParallel == true, tensor == 1 { assumptions.append("sequence parallelism has no effect at tp 1") }
+    if common.chunks > 1, pipeline == 1 { assumptions.append("vpp \(common.chunks) has no effect at pp 1") }
+
     var (candidates, isGiven, problem) = ([MegatronDegrees](), true, nil as String?)
     let perNode = row.devicesPerNode ?? 8
     let degrees = Self.degrees(tensor, pipeline, data, devices: devices / common.context, widest: perNode, model)

@@ -5,6 +5,7 @@ import Execution
 import Foundation
 import Hardware
 import Kernels
+import Quantities
 
 /// `tpplan calibrate`: measures the machine that it runs on, and writes a hardware file.
 ///
@@ -34,6 +35,11 @@ struct CalibrateCommand: ParsableCommand {
       BLAS.setThreads(1)
       let exitCode = { (error: any Error) in Failure(error)?.code ?? Failure.internal }
       throw ExitCode(try MPIProcess.run(exitCode: exitCode) { process in try runRank(process) })
+    }
+    // Two are enough for a message, also where there is one core.
+    let cores = RankEnvironment.usableCores
+    if let ranks, ranks > max(2, cores) {
+      throw UsageError("--ranks \(ranks): this machine has \(counted(cores, "core")), and what ranks take that wait for one is no measurement")
     }
     try RunCommand.requireVectorInstructions()
     try checkWritable(output)

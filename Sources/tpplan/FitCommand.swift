@@ -36,10 +36,10 @@ struct FitCommand: ParsableCommand {
   @Flag(help: "Rows that leave some of their split open count, with the split that is fastest by the files as they are.")
   var searchedRows = false
 
-  @Option(help: "Fit on so many rows at most: as many of each table, at even distances; errors are of all rows.")
+  @Option(parsing: .unconditional, help: "Fit on so many rows at most: as many of each table, at even distances; errors are of all rows.")
   var rowsAtMost = 120
 
-  @Option(help: "Groups of rows that are left out in turn, at most; 0 leaves none out.")
+  @Option(parsing: .unconditional, help: "Groups of rows that are left out in turn, at most; 0 leaves none out.")
   var folds = 8
 
   @Option(help: "A date to be recorded with the fit.")

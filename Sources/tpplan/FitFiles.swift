@@ -57,7 +57,7 @@ struct FitFiles {
   /// That nothing can be fitted, and why.
   func noRows(_ rows: FitSamples) -> String {
     let names = clusters.map { "\"\($0.name)\"" }.joined(separator: ", ")
-    let reasons = rows.leftOut.map { "\(counted($0.rows, "row")) \($0.reason)" }
+    let reasons = rows.leftOut.map { "\(counted($0.rows, "row")): \($0.reason)" }
     return "no row can be used for a fit of \(names): " + (reasons.isEmpty ? "the tables are empty" : reasons.joined(separator: "; "))
       + (rows.leftOut.contains { $0.reason.contains("hw") } ? ". With --all-rows rows of other names count too" : "")
   }

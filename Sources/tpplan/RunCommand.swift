@@ -130,7 +130,7 @@ struct RunCommand: ParsableCommand {
     let overheads = (0..<decision.ranks).map { cluster.kinds[cluster.kindOfDevice[$0]].processOverhead }
     let text = RunText(
       decision: decision, report: report, predicted: predicted, overheads: overheads, owned: memory(of: decision).ownedBytes(),
-      kernel: BLAS.kernelName(), outputs: outputs)
+      isCalibrated: plan.hardware.calibration != nil, kernel: BLAS.kernelName(), outputs: outputs)
     switch format {
     case .text:
       print(text.lines.joined(separator: "\n"))

@@ -17,6 +17,8 @@ struct RunText {
   let overheads: [Bytes]
   /// Of each rank, what the executor's blocks take of the system, by the program on paper.
   let owned: [Int]
+  /// Whether the plan's hardware file was measured, and says on which machine.
+  let isCalibrated: Bool
   let kernel: String
   let outputs: String?
 
@@ -84,6 +86,9 @@ struct RunText {
     let ratio = predicted.step.value > 0 ? medianSeconds / predicted.step : 0
     lines.append("  step time    predicted \(predicted.step)   \(measured)   ratio \(rounded(ratio))")
     if report.stepSeconds.count < 3 { lines.append("               of steps that warm up; with --steps 3 or more these do not count") }
+    if !isCalibrated {
+      lines.append("               of the plan's hardware file, which no machine was measured for; `tpplan calibrate` measures this one")
+    }
     lines += parts.lines
     let shares = report.coreShares.isEmpty ? [] : Array(report.coreShares[report.timedSteps])
     if let least = shares.min(), least < 0.9 {

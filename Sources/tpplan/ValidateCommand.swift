@@ -26,7 +26,7 @@ struct ValidateCommand: ParsableCommand {
   @Flag(help: "For each kind of device and table, fit the constants on the other tables alone and price the table with them (minutes).")
   var leaveOneOut = false
 
-  @Option(help: "With --leave-one-out: fit on so many rows at most, as many of each table (default: 120).")
+  @Option(parsing: .unconditional, help: "With --leave-one-out: fit on so many rows at most, as many of each table (default: 120).")
   var rowsAtMost: Int?
 
   @Option(help: "Write a picture (SVG) of predicted against measured steps; - is standard output.")
@@ -45,6 +45,9 @@ struct ValidateCommand: ParsableCommand {
     }
     if let plot { try checkWritable(plot) }
     let tables = try ValidationFolder(try ProjectFolder.find(folder, "validation", option: nil, what: "tables of measurements"))
+    if tables.tables.isEmpty {
+      throw UsageError("\(folder ?? "validation"): no table of measured steps is there, a .json file with a list \"rows\"")
+    }
     let shelf = HardwareShelf(folder: try ProjectFolder.hardware(hardwareFolder))
     let pricer = RowPricer(shelf)
     let report = try tables.report(

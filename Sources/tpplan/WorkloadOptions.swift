@@ -17,7 +17,7 @@ struct ModelAndHardware: ParsableArguments {
   var hardware: String
 
   /// Both files. Each that is given in the other's place is recognised.
-  func read() throws -> (model: (graph: Graph, sha256: String), hardware: HardwareFile) {
+  func read() throws -> (model: (graph: Graph, sha256: String, defaults: [String]), hardware: HardwareFile) {
     do {
       return (try ModelReader.read(model), try HardwareFile(readingFrom: hardware))
     } catch DocumentError.wrongKind(let file, let found, let expected) where found != .plan {
@@ -90,8 +90,9 @@ struct JobOptions: ParsableArguments {
   ///
   /// - Throws: `UsageError`, and the errors of reading the two files.
   func request(_ files: ModelAndHardware, deviceCount: Int? = nil) throws -> (request: SearchRequest, context: PlanContext) {
-    let ((graph, modelSHA256), file) = try files.read()
-    var assumptions: [String] = []
+    let ((graph, modelSHA256, leftOut), file) = try files.read()
+    // A configuration by hand that leaves out a width has the library's, which is another model's.
+    var assumptions = leftOut.isEmpty ? [] : ["\(leftOut.joined(separator: ", ")): the model's file leaves out, and transformers assumes so"]
     if let devices, devices < 1 { throw UsageError("--devices \(devices): at least one device is needed") }
     let cluster = try file.cluster(devices: deviceCount ?? devices)
     // The first device's, unless others lack it.

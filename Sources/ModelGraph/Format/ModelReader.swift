@@ -6,9 +6,10 @@ import Foundation
 package enum ModelReader {
   /// Reads a native model (key `format`) or a Hugging Face configuration (key `model_type`); of a directory, its `config.json`.
   ///
-  /// - Returns: the graph, and the SHA-256 of the parsed document's canonical bytes in hexadecimal.
+  /// - Returns: the graph, the SHA-256 of the parsed document's canonical bytes in hexadecimal, and the extents that a configuration leaves out, with the
+  ///   library's values.
   /// - Throws: `DocumentError` and `ModelError`, which name the file.
-  package static func read(_ path: String) throws -> (graph: Graph, sha256: String) {
+  package static func read(_ path: String) throws -> (graph: Graph, sha256: String, defaults: [String]) {
     var isDirectory: ObjCBool = false
     let exists = FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory)
     let file = exists && isDirectory.boolValue ? path + (path.hasSuffix("/") ? "" : "/") + "config.json" : path
@@ -16,17 +17,20 @@ package enum ModelReader {
       throw DocumentError.unreadable(file: path, reason: "it is a folder without a config.json; name a model's file in it")
     }
     let document = try Document(readingFrom: file)
-    return (try decode(document.root), document.value.sha256)
+    let (graph, defaults) = try read(document.root)
+    return (graph, document.value.sha256, defaults)
   }
 
   /// The graph that a parsed file, or a model inside another file, describes.
   ///
   /// - Throws: as `read`.
-  package static func decode(_ node: Node) throws -> Graph {
+  package static func decode(_ node: Node) throws -> Graph { try read(node).graph }
+
+  private static func read(_ node: Node) throws -> (graph: Graph, defaults: [String]) {
     do {
       let object = try node.object()
-      if object.contains("format") { return try NativeModel.decode(node) }
-      if object.contains("model_type") { return try HuggingFace.graph(node) }
+      if object.contains("format") { return (try NativeModel.decode(node), []) }
+      if object.contains("model_type") { return try HuggingFace.graphAndDefaults(node) }
     } catch ModelError.inconsistent(let place, let problem) {
       throw ModelError.inconsistent(where: "\(node.file): \(place)", problem: problem)
     }

@@ -12,6 +12,8 @@ package struct ConfigurationReader {
   private let object: ObjectReader
   /// The keys that were asked for, in order, for the message about an unknown one.
   private var known: [String] = []
+  /// The extents that the file leaves out, with the library's value: `hidden_size 4096`.
+  package private(set) var defaults: [String] = []
 
   package init(_ node: Node) throws {
     object = try node.object()
@@ -32,7 +34,10 @@ package struct ConfigurationReader {
   package func contains(_ key: String) -> Bool { object.contains(key) }
 
   package mutating func extent(_ key: String, default value: Int, atMost limit: Int = largestExtent) throws -> Int {
-    try node(key)?.int(.within(1, limit)) ?? value
+    if let node = try node(key) { return try node.int(.within(1, limit)) }
+    let text = "\(key) \(value)"
+    if !defaults.contains(text) { defaults.append(text) }
+    return value
   }
 
   /// An extent whose key may be null.

@@ -32,13 +32,17 @@ package enum HuggingFace {
   /// - Throws: `ModelError.unsupported` for a model type, a head or a key's value that is not implemented and would change the model's numbers;
   ///   `DocumentError` for a key that is not known, or has a value of another type or range; `ModelError.inconsistent` where the dimensions
   ///   do not fit together. Each names the key's JSON path.
-  package static func graph(_ node: Node) throws -> Graph {
+  package static func graph(_ node: Node) throws -> Graph { try graphAndDefaults(node).graph }
+
+  /// The same, with the extents that the file leaves out.
+  package static func graphAndDefaults(_ node: Node) throws -> (graph: Graph, defaults: [String]) {
     let modelType = try node.object().node("model_type")
     let name = try modelType.string()
     guard let architecture = architectures.first(where: { $0.modelType == name }) else {
       throw ModelError.unsupported(file: node.file, path: modelType.path, found: "\"\(name)\"", supported: modelTypes.joined(separator: ", "))
     }
     var reader = try ConfigurationReader(node)
-    return try architecture.graph(&reader)
+    let graph = try architecture.graph(&reader)
+    return (graph, reader.defaults)
   }
 }
