@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Documents
+import Foundation
 import Testing
 
 @testable import ModelGraph
@@ -38,11 +39,20 @@ import Testing
       ("mlp.json", 2 * 4096 * 1024 + 2 * 4096 * 1024 + 4096 + 1024),
     ])
   func modelFiles(file: String, parameters: Int) throws {
-    let (graph, _) = try ModelReader.read(modelFile(file))
+    let graph = try ModelReader.read(modelFile(file)).graph
     #expect(graph.parameterCount == parameters)
     #expect(graph.name + ".json" == file)
     #expect(graph.loss != nil && graph.outputs.map(\.name).first == (file.hasPrefix("clip") ? "logits_per_text" : "logits"))
     #expect(graph.workload.batch != nil && (graph.workload.sequence != nil) == graph.choosesSequence)
+  }
+
+  @Test("What a configuration leaves out of its extents is told, with the library's value")
+  func leftOut() throws {
+    let file = FileManager.default.temporaryDirectory.appendingPathComponent("left-out-\(UUID().uuidString).json")
+    defer { try? FileManager.default.removeItem(at: file) }
+    try Data(#"{"model_type": "llama", "num_hidden_layers": 2, "vocab_size": 32000, "num_attention_heads": 32, "intermediate_size": 64}"#.utf8).write(
+      to: file)
+    #expect(try ModelReader.read(file.path).defaults == ["max_position_embeddings 2048", "hidden_size 4096"])
   }
 
   /// Alpa's benchmark printed 0.2541, 1.965 and 6.7277 billion for the first three.
@@ -131,7 +141,7 @@ import Testing
   /// By hand from the dimensions: the language model's products, norms and table; what is put between its layers; the resampler; the encoder.
   @Test("Oracle: Flamingo's parameters, and which of them are learned")
   func flamingo() throws {
-    let (graph, _) = try ModelReader.read(modelFile("flamingo-80b.json"))
+    let graph = try ModelReader.read(modelFile("flamingo-80b.json")).graph
     let (h, visual) = (8192, 1536)
     let language = 80 * (4 * h * h + 2 * h * 4 * h + 2 * h) + 32000 * h + h
     let cross = 12 * (2 * h * h + 2 * visual * h + 2 * h * 4 * h + 4 * h + 2)

@@ -19,7 +19,8 @@ struct RunTextTests {
     sent[.allReduce] = Traffic.Amount(count: 1, bytes: 2048)
     (report.traffic, report.expectedTraffic) = ([sent], [sent])
     return RunText(
-      decision: plan.decision.onOneRank(), report: report, predicted: plan.prediction, overheads: [], owned: [], kernel: "Zen", outputs: nil)
+      decision: plan.decision.onOneRank(), report: report, predicted: plan.prediction, overheads: [], owned: [], isCalibrated: true, kernel: "Zen",
+      outputs: nil)
   }
 
   @Test("golden: one step, one rank, one call; the format in which ranks compute is said once")
@@ -29,19 +30,20 @@ struct RunTextTests {
     #expect(lines[1] == "  computes in fp32; the plan is for bf16, and so are its predicted time and memory")
     #expect(lines[2] == "  step 0   500 ms   loss 8.2500000")
     #expect(lines[3].contains("   measured 500 ms   ratio "))
-    #expect(lines[5] == "  all-reduce     1 call per step, 2.00 KiB over all ranks, as planned")
+    #expect(lines[4] == "               of steps that warm up; with --steps 3 or more these do not count")
+    #expect(lines[6] == "  all-reduce     1 call per step, 2.00 KiB over all ranks, as planned")
     #expect(lines.count { $0.contains("fp32") } == 1 && !lines.contains { $0.contains("median") })
   }
 
   @Test("golden: the memory of a run that is verified is that of the plan's own part")
   func memory() throws {
     let plain = try text([0.5], losses: [8.25])
-    #expect(plain.lines[4].hasSuffix("   measured at most 1.00 KiB of tensors; 1.00 MiB resident per rank"))
+    #expect(plain.lines[5].hasSuffix("   measured at most 1.00 KiB of tensors; 1.00 MiB resident per rank"))
     var report = plain.report
     report.verification = VerificationReport()
     let verified = RunText(
-      decision: plain.decision, report: report, predicted: plain.predicted, overheads: [], owned: [], kernel: "Zen", outputs: nil)
-    #expect(verified.lines[4] == plain.lines[4] + " (all results of step 0 kept)")
+      decision: plain.decision, report: report, predicted: plain.predicted, overheads: [], owned: [], isCalibrated: true, kernel: "Zen", outputs: nil)
+    #expect(verified.lines[5] == plain.lines[5] + " (all results of step 0 kept)")
     #expect(plain.json["peak_tensor_bytes"] == [1024])
   }
 
@@ -77,7 +79,8 @@ struct RunTextTests {
             weights: Bytes(1 << 20), gradients: .zero, optimizerState: .zero, activations: .zero, microBatchesInFlight: 1, transient: .zero))
       ], groups: 1, operators: [], collectives: [], memoryLimit: .gibibytes(1))
     let made = RunText(
-      decision: plain.decision, report: report, predicted: predicted, overheads: [Bytes(1 << 20)], owned: [2 << 20], kernel: "Zen", outputs: nil)
+      decision: plain.decision, report: report, predicted: predicted, overheads: [Bytes(1 << 20)], owned: [2 << 20], isCalibrated: true,
+      kernel: "Zen", outputs: nil)
     let expected = [
       "  time                predicted   measured      ratio", "    forward              250 ms     125 ms      0.500",
       "    backward             125 ms        0 s          0", "    optimizer            125 ms     250 ms       2.00",
@@ -86,7 +89,7 @@ struct RunTextTests {
       "  memory       predicted 1.00 MiB of tensors   measured at most 1.00 KiB of tensors; 3.00 MiB resident per rank",
       "  resident     predicted 3.00 MiB, 1.00 MiB of it the process itself   measured 3.00 MiB   ratio 1.00",
     ]
-    #expect(Array(made.lines[4...11]) == expected, "\(made.lines)")
+    #expect(Array(made.lines[5...12]) == expected, "\(made.lines)")
     guard case .array(let stages)? = made.json["parts"], case .array(let ranks)? = stages[0]["measured"] else { throw NoParts() }
     #expect(ranks[0]["optimizer_seconds"] == 0.25 && made.json["predicted_rss_bytes"] == [2_097_152.0])
     #expect(made.json["program_rss_bytes"] == [3_145_728.0])
