@@ -104,8 +104,8 @@ import Testing
       #expect(result.code == code && result.message.contains(part), "\(result)", sourceLocation: location)
     }
     try expect(65, "the tables are empty", try write(#"{"rows": []}"#, "empty.json"), hardware)
-    try expect(65, "3 rows no measured time", try write(try rows([:]), "untimed.json"), hardware)
-    try expect(65, "3 rows of another cluster: hw dgx-k9", try write(try rows(["hw": "dgx-k9", "iter_s": 1]), "other.json"), hardware)
+    try expect(65, "3 rows: no measured time", try write(try rows([:]), "untimed.json"), hardware)
+    try expect(65, "3 rows: of another cluster: hw dgx-k9", try write(try rows(["hw": "dgx-k9", "iter_s": 1]), "other.json"), hardware)
     try expect(65, "its split is not published in full", try write(try rows(["tp": nil, "dp": nil, "iter_s": 1]), "open.json"), hardware)
     try expect(65, "ran out of memory", try write(try rows(["oom": true, "iter_s": 1]), "failed.json"), hardware)
     try expect(65, "cannot be read", path("gone.json"), hardware)
