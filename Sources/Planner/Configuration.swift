@@ -120,7 +120,7 @@ struct Configuration {
   ) -> [PipelineTimeline.StageTimes] {
     var times = [PipelineTimeline.StageTimes](
       repeating: .init(forward: 0, backward: 0, once: 0, sendForward: 0, sendBackward: 0), count: copies.count)
-    var device = [HostTimes](repeating: HostTimes(), count: model.host.count)
+    var device = [PassTimes](repeating: PassTimes(), count: model.host.count)
     for index in nodes {
       let (node, s) = (model.nodes[index], choice[index])
       device[node.segment].forward += node.forward[s]

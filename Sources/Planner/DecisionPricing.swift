@@ -102,7 +102,7 @@ struct DecisionPricing {
     for op in graph.operators.indices {
       if holds(graph.segmentOfOperator[op]) { priceOperator(op) } else { skipOperator(op) }
     }
-    let host = HostTimes.ofSegments(graph, pricing: { _ in pricing }, isRecomputed: { isRecomputed($0) })
+    let host = PassTimes.ofHost(graph, pricing: { _ in pricing }, isRecomputed: { isRecomputed($0) })
     // Conversions come on top.
     for segment in inside.indices where holds(segment) {
       inside[segment].forward = max(inside[segment].forward, host[segment].forward)

@@ -91,8 +91,8 @@ struct FoldedModel {
   let ties: Ties
   /// The ZeRO stage of all weights that can have it; nil where each has a choice.
   let zero: ZeROStage?
-  /// Of a copy of each segment.
-  private(set) var host: [HostTimes] = []
+  /// What the host takes for a copy of each segment.
+  private(set) var host: [PassTimes] = []
   /// Where stages are on devices of several kinds, the same choices at the prices of each; the nodes' and edges' own are then the least of them.
   private(set) var kinds: [FoldedModel] = []
   /// Where devices of several kinds share the batch out unevenly, the same choices for each other kind: what these hold.
@@ -163,7 +163,7 @@ struct FoldedModel {
       }
     }
     operatorNodeCount = nodes.count
-    host = HostTimes.ofSegments(graph, pricing: { self.pricing($0) }, isRecomputed: { isRecomputed($0) })
+    host = PassTimes.ofHost(graph, pricing: { self.pricing($0) }, isRecomputed: { isRecomputed($0) })
   }
 
   /// Joins the models of several kinds of devices: times are the least of any, for lower bounds.

@@ -26,13 +26,6 @@ struct MemoryPlan {
   private enum Home {
     case arena(ArenaPlan.Place)
     case block(bytes: Int)
-
-    var bytes: Int {
-      switch self {
-      case .arena(let place): place.bytes
-      case .block(let bytes): bytes
-      }
-    }
   }
 
   /// Where the blocks of a program lie, and how many bytes it takes.

@@ -2,19 +2,18 @@
 import CostModel
 import ModelGraph
 
-/// What the host takes to hand over the kernels of one copy of a segment for one micro-batch, whatever its operators' strategies; in ticks.
-///
-/// A copy's operators together take no less, and conversions come on top.
-struct HostTimes {
+/// What the passes of one copy of a segment take for one micro-batch, in ticks.
+struct PassTimes {
   var forward: Int64 = 0
   var backward: Int64 = 0
 
-  /// Of each segment of a graph; chains have bits for 64 of them, which is more than a model has that is written with its repetitions.
+  /// What the host takes to hand over the kernels of each segment, whatever its operators' strategies: the operators together take no less, and conversions
+  /// come on top. Chains have bits for 64 segments, which is more than a model has that is written with its repetitions.
   ///
   /// - Parameter isRecomputed: whether an operator is computed again for backward.
-  static func ofSegments(_ graph: Graph, pricing: (SegmentID) -> Pricing, isRecomputed: (OperatorID) -> Bool) -> [HostTimes] {
+  static func ofHost(_ graph: Graph, pricing: (SegmentID) -> Pricing, isRecomputed: (OperatorID) -> Bool) -> [PassTimes] {
     graph.segments.indices.map { segment in
-      var times = HostTimes()
+      var times = PassTimes()
       if segment < UInt64.bitWidth { for op in graph.segments[segment].operators { times.add(pricing(segment), op, repeats: isRecomputed(op)) } }
       return times
     }
