@@ -18,7 +18,7 @@ extension Pricing {
 
   private func kernels(_ op: OperatorID) -> (forward: Int, backward: Int) {
     let trains = hasBackward(op)
-    if case .bias = graph.operators[op].kind, rates.efficiency.fusesBias { return (0, trains ? 1 : 0) }
+    if isFusedBias(op) { return (0, trains ? 1 : 0) }
     switch rules[op].work {
     case .product: return (1, (0..<2).filter { wants(op, operand: $0) }.count)
     case .attention(let attention):

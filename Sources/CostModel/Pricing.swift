@@ -253,7 +253,7 @@ package final class Pricing: Sendable {
         cost.forward = block.forward(rates, share: share)
         if trains { cost.backward = block.backward(rates, share: share) }
       }
-    case .stream where rates.efficiency.fusesBias && isBias(op):
+    case .stream where isFusedBias(op):
       if trains { cost.backward = rates.stream(resultBytes) }
     case .stream(let readings):
       let read = moved - resultBytes
@@ -308,7 +308,10 @@ package final class Pricing: Sendable {
     return cost
   }
 
-  private func isBias(_ op: OperatorID) -> Bool { if case .bias = graph.operators[op].kind { true } else { false } }
+  /// Whether an operator adds a bias that the product before it adds as it writes its result.
+  func isFusedBias(_ op: OperatorID) -> Bool {
+    if case .bias = graph.operators[op].kind { rates.efficiency.fusesBias } else { false }
+  }
 
   /// The extents of the largest local iteration space.
   private func measure(_ op: OperatorID, _ strategy: Strategy, into local: UnsafeMutableBufferPointer<Double>) {

@@ -104,8 +104,7 @@ package struct KernelEfficiency: Hashable, Sendable {
   package init(
     gemm: Double, gemmHalfDepth: Double, gemmHalfRows: Double = 0, gemmHalfColumns: Double = 0, gemmUnaligned: Double = 1, fusesBias: Bool = false,
     attention: Double, attentionBackward: Double? = nil, attentionBlock: Double = 0, exponentials: Double = .infinity, memory: Double,
-    optimizer: Double? = nil, dispatch: Seconds = .zero,
-    source: String?, fit: FitRecord? = nil
+    optimizer: Double? = nil, dispatch: Seconds = .zero, source: String?, fit: FitRecord? = nil
   ) {
     self.gemm = gemm
     self.gemmHalfDepth = gemmHalfDepth

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-import Foundation
 import Hardware
 import Strategies
 
@@ -95,12 +94,6 @@ package struct Convention: Hashable, Sendable {
       megatron {
         $0.vocabulary = 50257
         $0.padsWholeVocabulary = false
-        let x = ProcessInfo.processInfo.environment
-        if x["TPX_FUSED"] != nil { $0.software.attention = .fused }
-        if x["TPX_CE"] != nil { $0.software.crossEntropy = .fused }
-        if let d = x["TPX_DROP"] { $0.dropout = Double(d)! }
-        if x["TPX_REC"] != nil { $0.recompute = Recompute.none }
-        if x["TPX_OVER"] != nil { $0.software.overlap = .weights }
       }
     ),
     // benchmark/alpa/benchmark_one_case_gpt_bert.py: an untied head, no dropout.

@@ -22,15 +22,17 @@ import Testing
   ///   - peak: TFLOPS; arithmetic takes no time where it is huge.
   ///   - link: GB/s of a device; messages take no time where it is huge.
   ///   - dispatch: µs in which the host hands over an operator.
+  ///   - traits: further keys of the device's `efficiency`.
   private func difference(
-    _ changes: KeyValuePairs<String, JSON?>, peak: Double = 1, link: Double = 1e12, dispatch: Double = 0, _ figure: (Prediction) -> Double
+    _ changes: KeyValuePairs<String, JSON?>, peak: Double = 1, link: Double = 1e12, dispatch: Double = 0, traits: String = "",
+    _ figure: (Prediction) -> Double
   ) throws -> Double {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("tpplan-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: folder) }
     let hardware = """
       {"format": "tpplan/hardware/1", "name": "bare", "source": "none", "devices": {"d": {"peak_TFLOPS": {"bf16": \(peak)}, "memory_GiB": 1000,
-      "memory_bandwidth_GBps": 1e12, "default_dtype": "bf16", "efficiency": {"gemm": 1, "memory": 1, "dispatch_us": \(dispatch)}}}, "groups": [{"device": "d", "devices_per_node": 4, "nodes": 1}],
+      "memory_bandwidth_GBps": 1e12, "default_dtype": "bf16", "efficiency": {"gemm": 1, "memory": 1, "dispatch_us": \(dispatch)\(traits)}}}, "groups": [{"device": "d", "devices_per_node": 4, "nodes": 1}],
       "levels": [{"name": "l", "joins": 4, "bandwidth_GBps": \(link), "bandwidth_is": "per device, one direction", "latency_us": 0}]}
       """
     try Data(hardware.utf8).write(to: folder.appendingPathComponent("bare.json"))
@@ -84,6 +86,23 @@ import Testing
     let long = try difference([:], peak: 1e-3, dispatch: 10) { $0.stages[0].forward.value }
     let none = try difference([:], peak: 1e-3) { $0.stages[0].forward.value }
     #expect(isClose(long, none, 1e-9), "\(long - none)")
+  }
+
+  @Test("A bias that its product adds is handed over in backward alone")
+  func fusedBiases() throws {
+    let step = try difference([:], peak: 1e9, dispatch: 10, traits: #", "fuses_bias": true"#) { $0.step.value }
+    #expect(isClose(step, Double(18 - 6 + 18 + 6) * 10e-6, 1e-3), "\(step)")
+  }
+
+  /// A quarter of 1404 columns is 351, 702 bytes in 16 bits: no multiple of 16. Of the six products the two of the MLP have such rows.
+  @Test("Products whose rows are no multiple of 16 bytes run at the part of the rate that the file says, forward and backward")
+  func unalignedProducts() throws {
+    let (attention, mlp, scores) = (2 * b * s * h * 4 * h, 2 * b * s * h * 2 * 1404, 2 * b * s * s * h)
+    let narrow: KeyValuePairs<String, JSON?> = ["ffn": 1404]
+    let step = try difference(narrow, traits: #", "gemm_unaligned": 0.25"#) { $0.step.value * 1e12 }
+    #expect(isClose(step, (3 * (attention + 4 * mlp) + 3.5 * scores) / t))
+    let even = try difference([:], traits: #", "gemm_unaligned": 0.25"#) { $0.step.value * 1e12 }
+    #expect(isClose(even, try difference([:]) { $0.step.value * 1e12 }))
   }
 
   // MARK: messages

@@ -25,7 +25,7 @@ final class ProgramMemory {
   private var isZero: [Bool]
 
   /// - Parameter plan: where blocks lie that the program is known to take.
-  init(_ program: Program, _ plan: ArenaPlan = .empty) {
+  init(_ program: Program, _ plan: ArenaPlan) {
     counts = program.buffers.map(\.count)
     pool = BufferPool(plan)
     blocks = Array(repeating: nil, count: counts.count)

@@ -30,7 +30,7 @@ package enum ModelReader {
     do {
       let object = try node.object()
       if object.contains("format") { return (try NativeModel.decode(node), []) }
-      if object.contains("model_type") { return try HuggingFace.graphAndDefaults(node) }
+      if object.contains("model_type") { return try HuggingFace.graph(node) }
     } catch ModelError.inconsistent(let place, let problem) {
       throw ModelError.inconsistent(where: "\(node.file): \(place)", problem: problem)
     }

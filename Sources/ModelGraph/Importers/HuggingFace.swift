@@ -29,13 +29,11 @@ package enum HuggingFace {
   ///
   /// Keys that are left out have the value that the `transformers` library gives them.
   ///
+  /// - Returns: also the extents that are left out, with their values.
   /// - Throws: `ModelError.unsupported` for a model type, a head or a key's value that is not implemented and would change the model's numbers;
   ///   `DocumentError` for a key that is not known, or has a value of another type or range; `ModelError.inconsistent` where the dimensions
   ///   do not fit together. Each names the key's JSON path.
-  package static func graph(_ node: Node) throws -> Graph { try graphAndDefaults(node).graph }
-
-  /// The same, with the extents that the file leaves out.
-  package static func graphAndDefaults(_ node: Node) throws -> (graph: Graph, defaults: [String]) {
+  package static func graph(_ node: Node) throws -> (graph: Graph, defaults: [String]) {
     let modelType = try node.object().node("model_type")
     let name = try modelType.string()
     guard let architecture = architectures.first(where: { $0.modelType == name }) else {
