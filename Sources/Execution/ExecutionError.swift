@@ -24,6 +24,8 @@ package enum ExecutionError: Error, Equatable, Sendable {
   case document(DocumentError)
   /// An input that the model needs is not in the file, or is not what the model takes.
   case unusableInput(file: String, input: String, problem: String)
+  /// A training cannot go on from a checkpoint.
+  case unusableCheckpoint(folder: String, problem: String)
   /// A host file is not one that Open MPI can use; `line` counts from 1, nil for the file as a whole.
   case unusableHostfile(file: String, line: Int?, problem: String)
   /// A host file has fewer slots than the plan has ranks.
@@ -66,6 +68,8 @@ extension ExecutionError: CustomStringConvertible {
       error.description
     case .unusableInput(let file, let input, let problem):
       "\(file): input \"\(input)\": \(problem)"
+    case .unusableCheckpoint(let folder, let problem):
+      "\(folder): the checkpoint \(problem)"
     case .unusableHostfile(let file, let line, let problem):
       "\(file)\(line.map { ":\($0)" } ?? ""): \(problem)"
     case .tooFewSlots(let hostfile, let slots, let ranks):

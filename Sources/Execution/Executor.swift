@@ -11,9 +11,11 @@ package final class Executor {
   package let program: Program
   let memory: ProgramMemory
   let groups: MeshGroups
-  private let world: Communicator
+  let world: Communicator
   private let inputs: StepInputs
-  private let optimizer: Optimizer
+  let optimizer: Optimizer
+  /// For each of the program's parameters, whether this rank is the first of those that hold, and own, the same elements.
+  let isFirstHolder: [Bool]
   private let constants = OperatorConstants()
   private let faults: FaultInjection?
   /// Set on a reference that goes on from another run's forward results.
@@ -24,6 +26,12 @@ package final class Executor {
   private var steps: [Step] = []
   private var sends = PendingSends()
   private var clock: StepClock
+  /// The first step that updates a parameter: all gradients are complete before it.
+  private var firstUpdate = 0
+  /// Steps of this run.
+  private(set) var stepsCarriedOut = 0
+  /// √Σ g² over every gradient of the model in the last step; nil where nothing asks for it.
+  var gradientNorm: Double?
   /// Where the time of the last step went.
   var parts: StepParts { clock.parts }
   /// Results of the last step that were to outlive it.
@@ -61,7 +69,8 @@ package final class Executor {
     faults: FaultInjection? = nil
   ) throws(ExecutionError) {
     guard world.size == decision.ranks else { throw .wrongRankCount(planned: decision.ranks, found: world.size) }
-    program = Lowering.program(for: decision, rank: world.rank)
+    let program = Lowering.program(for: decision, rank: world.rank)
+    self.program = program
     self.world = world
     self.inputs = inputs
     self.faults = faults
@@ -71,9 +80,11 @@ package final class Executor {
     microBatchSize = decision.job.batch / decision.job.microBatches
     outputSites = decision.graph.outputs.compactMap { decision.graph.site(producing: $0.tensor) }
     lossScale = 1 / Float(max(1, inputs.countedLabels))
+    isFirstHolder = program.parameters.map { program.isFirstHolder(of: $0, in: decision) }
     try Self.allocate(program, parameters, in: memory)
-    optimizer = try Optimizer(hyperparameters, memory: memory, parameters: program.parameters)
+    optimizer = try Optimizer(hyperparameters, memory: memory, parameters: program.parameters, stepsDone: parameters.stepsDone)
     load()
+    if case .resumed(let checkpoint) = parameters, decision.job.mode == .train { try readState(of: checkpoint) }
   }
 
   private static func allocate(_ program: Program, _ values: ParameterValues, in memory: ProgramMemory) throws(ExecutionError) {
@@ -82,8 +93,9 @@ package final class Executor {
       var place = try memory.allocate(parameter.value)
       // Only what is resident is made or read.
       let elements = parameter.sharing.stage == .weights ? parameter.part : 0..<parameter.region.elementCount
+      let name = program.graph.name(ofParameter: parameter.tensor, copy: parameter.copy)
       for region in parameter.region.regions(ofElements: elements) {
-        try values.fill(source, copy: parameter.copy, region: region, into: place)
+        try values.fill(source, named: name, copy: parameter.copy, region: region, into: place)
         place += region.elementCount
       }
       if let gradient = parameter.gradient { try memory.allocate(gradient) }
@@ -100,6 +112,7 @@ package final class Executor {
       default: steps.append(Step(instruction: instruction, part: part))
       }
     }
+    firstUpdate = steps.firstIndex { if case .update = $0.instruction { true } else { false } } ?? steps.count
   }
 
   /// Bytes of buffers, parameters and optimizer state: the most at any time so far.
@@ -116,6 +129,7 @@ package final class Executor {
     clock.begin()
     for (index, step) in steps.enumerated() {
       memory.begin(index)
+      if index == firstUpdate { try clipGradients() }
       try carryOut(step)
       if case .kernel(let call) = step.instruction, call.phase == .forward {
         if program.graph.operators[call.op].result == program.graph.loss, countsLoss(of: call.op) {
@@ -128,8 +142,11 @@ package final class Executor {
       for buffer in step.dying { memory.free(buffer) }
       clock.enter(step.part)
     }
+    // A rank that updates nothing takes part in the norm too.
+    if firstUpdate == steps.count { try clipGradients() }
     try sends.waitAll(memory)
     clock.enter(.stages)
+    stepsCarriedOut += 1
     return loss
   }
 
@@ -200,17 +217,19 @@ package final class Executor {
     guard case .input(let kind) = program.buffers[buffer].role else { preconditionFailure("buffer \(buffer) is not an input") }
     let region = program.globalRegion(of: buffer, microBatch: microBatch, microBatchSize: microBatchSize)
     let values = try memory.allocate(buffer)
-    func load(_ region: Region, into values: UnsafeMutablePointer<Float>) {
+    func load(_ region: Region, into values: UnsafeMutablePointer<Float>) throws(ExecutionError) {
       if !kind.isInteger { return inputs.load(kind, region: region, into: values) }
       // Both take 4 bytes.
-      values.withMemoryRebound(to: Int32.self, capacity: region.elementCount) { inputs.load(kind, region: region, into: $0) }
+      try values.withMemoryRebound(to: Int32.self, capacity: region.elementCount) { (values) throws(ExecutionError) in
+        try inputs.load(kind, region: region, step: stepsCarriedOut, into: values)
+      }
     }
     let pieces = program.pieces(of: region, in: program.buffers[buffer].tensor)
-    if pieces.count == 1 { return load(pieces[0].natural, into: values) }
+    if pieces.count == 1 { return try load(pieces[0].natural, into: values) }
     let staging = try memory.take(count: region.elementCount)
     defer { memory.release(staging) }
     for piece in pieces {
-      load(piece.natural, into: memory.floats(in: staging))
+      try load(piece.natural, into: memory.floats(in: staging))
       RegionTransfer(piece.held, from: piece.held, to: region).copy(memory.floats(in: staging), into: values)
     }
   }

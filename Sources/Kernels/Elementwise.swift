@@ -23,6 +23,20 @@ package enum Elementwise {
     mapLanes(y, x, into: y, count: count) { $0.addingProduct(factors, $1) }
   }
 
+  /// Σ x[i]², in double precision over blocks of single.
+  package static func sumOfSquares(_ x: UnsafePointer<Float>, count: Int) -> Double {
+    var total = 0.0
+    for start in stride(from: 0, to: count, by: 1024) {
+      var sum = Lanes.zero
+      forEachLanes(min(1024, count - start)) { i, n in
+        let lanes = x.lanes(start + i, n)
+        sum.addProduct(lanes, lanes)
+      }
+      total += Double(sum.pairwiseSum())
+    }
+    return total
+  }
+
   /// y[i] = factor × x[i]
   package static func scale(_ x: UnsafePointer<Float>, by factor: Float, into y: UnsafeMutablePointer<Float>, count: Int) {
     mapLanes(x, into: y, count: count) { $0 * factor }

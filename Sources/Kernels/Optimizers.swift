@@ -17,9 +17,9 @@ package struct AdamW: Sendable {
     self.weightDecay = weightDecay
   }
 
-  /// One update of `count` parameters and of both moments, which are zeros before step 1; `step` counts from 1.
+  /// One update of `count` parameters and of both moments, which are zeros before step 1; `step` counts from 1. The gradient counts `scale` times.
   package func update(
-    _ parameters: UnsafeMutablePointer<Float>, gradient: UnsafePointer<Float>, firstMoment: UnsafeMutablePointer<Float>,
+    _ parameters: UnsafeMutablePointer<Float>, gradient: UnsafePointer<Float>, scaledBy scale: Float = 1, firstMoment: UnsafeMutablePointer<Float>,
     secondMoment: UnsafeMutablePointer<Float>, count: Int, step: Int
   ) {
     precondition(step >= 1, "steps count from 1")
@@ -33,7 +33,7 @@ package struct AdamW: Sendable {
     let weight2 = Float(1 - beta2)
     let keep2 = Float(beta2)
     forEachLanes(count) { i, n in
-      let g = gradient.lanes(i, n)
+      let g = gradient.lanes(i, n) * scale
       var m = firstMoment.lanes(i, n)
       m.addProduct(g - m, weight1)
       let v = (secondMoment.lanes(i, n) * keep2).addingProduct(g * weight2, g)
@@ -58,21 +58,24 @@ package struct SGD: Sendable {
   }
 
   /// One update of `count` parameters: d = g + weightDecay p; with momentum, v = momentum v + d and d = v; p -= learningRate d.
-  /// `velocity` is needed with momentum only, and holds zeros before the first step.
+  /// `velocity` is needed with momentum only, and holds zeros before the first step. The gradient counts `scale` times.
   package func update(
-    _ parameters: UnsafeMutablePointer<Float>, gradient: UnsafePointer<Float>, velocity: UnsafeMutablePointer<Float>?, count: Int
+    _ parameters: UnsafeMutablePointer<Float>, gradient: UnsafePointer<Float>, scaledBy scale: Float = 1,
+    velocity: UnsafeMutablePointer<Float>?, count: Int
   ) {
     let rate = Lanes(repeating: Float(-learningRate))
     let decay = Lanes(repeating: Float(weightDecay))
     guard momentum != 0 else {
-      mapLanes(parameters, gradient, into: parameters, count: count) { p, g in p.addingProduct(g.addingProduct(p, decay), rate) }
+      mapLanes(parameters, gradient, into: parameters, count: count) { p, g in
+        p.addingProduct((g * scale).addingProduct(p, decay), rate)
+      }
       return
     }
     guard let velocity else { preconditionFailure("SGD with momentum needs a velocity buffer") }
     let keep = Lanes(repeating: Float(momentum))
     forEachLanes(count) { i, n in
       let p = parameters.lanes(i, n)
-      let v = gradient.lanes(i, n).addingProduct(p, decay).addingProduct(velocity.lanes(i, n), keep)
+      let v = (gradient.lanes(i, n) * scale).addingProduct(p, decay).addingProduct(velocity.lanes(i, n), keep)
       velocity.store(v, i, n)
       parameters.store(p.addingProduct(v, rate), i, n)
     }

@@ -10,12 +10,14 @@ final class ProgressBar {
 
   init(_ title: String) { self.title = title }
 
-  /// - Parameter part: from 0 to 1.
-  func show(_ part: Double) {
+  /// - Parameters:
+  ///   - part: from 0 to 1.
+  ///   - text: what is said beside the bar.
+  func show(_ part: Double, _ text: String = "Ctrl-C ends it") {
     guard isTerminal else { return }
     let full = Int((Double(width) * part).rounded(.down))
     let bar = String(repeating: "#", count: full) + String(repeating: ".", count: width - full)
-    write("\r\u{1B}[K\(title) [\(bar)] \(Int(100 * part)) % (Ctrl-C ends it)")
+    write("\r\u{1B}[K\(title) [\(bar)] \(Int(100 * part)) % (\(text))")
     isShown = true
   }
 

@@ -25,7 +25,7 @@ struct RunCommand: ParsableCommand {
   var mode: Mode?
   @Option(
     help: ArgumentHelp(
-      "Steps; each takes the same global batch.",
+      "Steps, those before a checkpoint that is resumed from included; each takes the same global batch, unless --tokens is given.",
       discussion: "Each step's time and loss are printed. The measured time, which is compared with the predicted one, is the median of the steps "
         + "that count: all of one or two, and of three or more those after the first two, which warm up."))
   var steps = 1
@@ -37,8 +37,7 @@ struct RunCommand: ParsableCommand {
   var outputs: String?
   @Option(parsing: .unconditional, help: "Seed of generated weights and inputs.")
   var seed: UInt64 = 1
-  @Option(parsing: .unconditional, help: "Learning rate.")
-  var lr = 1e-4
+  @OptionGroup(title: "Training") var training: TrainingOptions
   @Flag(help: "Also run the model on one rank, and compare every tensor of the first step.")
   var verify = false
   @Option(help: "BLAS threads per rank.")
@@ -51,7 +50,8 @@ struct RunCommand: ParsableCommand {
   func run() throws {
     if plan == "-" { throw UsageError("run reads the plan once on each rank, so it must be a file, not standard input") }
     if steps < 1 { throw UsageError("--steps \(steps): at least one step is needed") }
-    if !lr.isFinite || lr < 0 { throw UsageError("--lr \(lr): a number of at least 0 is needed") }
+    if training.tokens != nil, inputs != nil { throw UsageError("--tokens and --inputs both give the inputs; name one") }
+    if training.resume != nil, weights != nil { throw UsageError("--resume and --weights both give the parameters; name one") }
     guard 1...1024 ~= threads else { throw UsageError("--threads \(threads): expected 1 to 1024 threads") }
     if RankEnvironment.isRank {
       try RankEnvironment.prepare(kernel: BLAS.kernelName(), threads: threads)
@@ -69,7 +69,10 @@ struct RunCommand: ParsableCommand {
       environment: BLASEnvironment.variables(kernel: BLAS.kernelName(), threads: threads))
     try launcher.checkHostfile()
     try memory(of: decision).check(hostfile: hostfile)
-    let outcome = try launcher.run()
+    try checkTraining(decision)
+    let watch = StepWatch()
+    let outcome = try launcher.run(diagnostics: watch.passOn, step: watch.show)
+    watch.end()
     if let message = outcome.message { note("tpplan: \(message)") }
     throw ExitCode(outcome.exitCode)
   }
@@ -85,6 +88,43 @@ struct RunCommand: ParsableCommand {
     return decision
   }
 
+  /// Refuses options, files and folders that the ranks would fail on.
+  private func checkTraining(_ decision: Decision) throws {
+    try training.check(decision)
+    let parameters = try parameters(of: decision)
+    _ = try stepInputs(of: decision, parameters)
+    try training.writer?.prepare(stepsDone: parameters.stepsDone)
+  }
+
+  private func parameters(of decision: Decision) throws -> ParameterValues {
+    if let resume = training.resume {
+      let checkpoint = try TrainingCheckpoint(path: resume)
+      try checkpoint.checkModel(named: decision.graph.name)
+      if decision.job.mode == .train, checkpoint.manifest.step >= steps {
+        throw UsageError(
+          "--steps \(steps): the training in \(checkpoint.folder) has \(checkpoint.manifest.step) steps, which count; give more to go on")
+      }
+      return .resumed(checkpoint)
+    }
+    return try weights.map { .checkpoint(try Checkpoint(path: $0)) } ?? .generated(seed: seed)
+  }
+
+  /// The steps of this run: a forward pass does not go on with a training.
+  private func steps(after parameters: ParameterValues, _ decision: Decision) -> Int {
+    decision.job.mode == .train ? steps - parameters.stepsDone : steps
+  }
+
+  private func stepInputs(of decision: Decision, _ parameters: ParameterValues) throws -> StepInputs {
+    let (graph, batch) = (decision.graph, decision.job.batch)
+    if let file = try training.tokenFile(for: decision) {
+      var tokensDone = 0
+      if case .resumed(let checkpoint) = parameters, decision.job.mode == .train { tokensDone = checkpoint.manifest.tokens }
+      return try StepInputs(graph: graph, batch: batch, tokens: file, tokensDone: tokensDone)
+    }
+    return try inputs.map { try StepInputs(graph: graph, batch: batch, file: $0, needsLabels: decision.job.mode == .train) }
+      ?? StepInputs(graph: graph, batch: batch, seed: seed)
+  }
+
   private func memory(of decision: Decision) -> RunMemory {
     RunMemory(
       decision: decision, hyperparameters: hyperparameters(of: decision), collectsOutputs: outputs != nil,
@@ -92,7 +132,7 @@ struct RunCommand: ParsableCommand {
   }
 
   private func hyperparameters(of decision: Decision) -> Hyperparameters {
-    Hyperparameters(optimizer: decision.job.optimizer, learningRate: lr)
+    training.hyperparameters(of: decision, steps: steps)
   }
 
   /// The kernels are compiled for AVX2 and FMA.
@@ -110,15 +150,13 @@ struct RunCommand: ParsableCommand {
   private func runRank(_ process: borrowing MPIProcess) throws -> Int32 {
     let plan = try PlanFile.read(plan)
     let decision = try decision(of: plan)
-    let parameters: ParameterValues = try weights.map { .checkpoint(try Checkpoint(path: $0)) } ?? .generated(seed: seed)
-    let stepInputs =
-      try inputs.map {
-        try StepInputs(
-          graph: decision.graph, batch: decision.job.batch, file: $0, needsLabels: decision.job.mode == .train)
-      } ?? StepInputs(graph: decision.graph, batch: decision.job.batch, seed: seed)
+    let parameters = try parameters(of: decision)
+    let stepInputs = try stepInputs(of: decision, parameters)
     var request = RunRequest(
       decision, hyperparameters: hyperparameters(of: decision), parameters: parameters, inputs: stepInputs)
-    request.steps = steps
+    request.steps = steps(after: parameters, decision)
+    request.checkpoints = training.writer.map { ($0, training.every) }
+    request.tellsSteps = training.tokens != nil || training.checkpoint != nil || training.resume != nil
     request.collectsOutputs = outputs != nil
     if verify { request.verification = decision.onOneRank() }
     let report = try Run(request, world: process.world).carryOut()

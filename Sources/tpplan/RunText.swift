@@ -46,8 +46,9 @@ struct RunText {
     let timed = report.timedSteps
     switch (timed.count, report.stepSeconds.count) {
     case (1, 1): return "measured \(medianSeconds)"
-    case (1, _): return "measured \(medianSeconds) in step \(timed.lowerBound)"
-    default: return "measured \(medianSeconds), the median of steps \(timed.lowerBound) to \(timed.upperBound - 1)"
+    case (1, _): return "measured \(medianSeconds) in step \(report.firstStep + timed.lowerBound)"
+    default:
+      return "measured \(medianSeconds), the median of steps \(report.firstStep + timed.lowerBound) to \(report.firstStep + timed.upperBound - 1)"
     }
   }
 
@@ -79,9 +80,15 @@ struct RunText {
       lines.append(
         "  computes in \(Self.computePrecision.rawValue); the plan is for \(job.precision.rawValue), and so are its predicted time and memory")
     }
-    for (step, loss) in report.losses.enumerated() {
-      let text = loss.map { String(format: "loss %.7f", $0) } ?? "no loss"
-      lines.append("  step \(step)   \(Seconds(report.stepSeconds[step]))   \(text)")
+    let steps = report.losses.indices
+    for step in steps {
+      // Of many steps the first and the last.
+      if steps.count > 20, 10..<steps.count - 10 ~= step {
+        if step == 10 { lines.append("  … \(counted(steps.count - 20, "step"))") }
+        continue
+      }
+      let text = report.losses[step].map { String(format: "loss %.7f", $0) } ?? "no loss"
+      lines.append("  step \(report.firstStep + step)   \(Seconds(report.stepSeconds[step]))   \(text)")
     }
     let ratio = predicted.step.value > 0 ? medianSeconds / predicted.step : 0
     lines.append("  step time    predicted \(predicted.step)   \(measured)   ratio \(rounded(ratio))")
@@ -142,6 +149,7 @@ struct RunText {
     object["plan_dtype"] = (.string(decision.job.precision.rawValue))
     object["compute_dtype"] = (.string(Self.computePrecision.rawValue))
     object["ranks"] = (.int(decision.ranks))
+    object["first_step"] = .int(report.firstStep)
     object["step_seconds"] = (.array(report.stepSeconds.map { .double($0) }))
     object["median_step_seconds"] = (.double(report.medianStepSeconds))
     object["step_core_share"] = (.array(report.coreShares.map { .double($0) }))

@@ -92,38 +92,47 @@ struct DecisionChecks {
   ) throws -> [String] {
     var problems: [String] = []
     for index in 0..<count {
-      var random = SplitMix64(state: seed &+ UInt64(index) &* 1_000_003)
-      func pick<T>(_ list: [T]) -> T { list[Int(random.next() % UInt64(list.count))] }
-      func meshes(_ size: Int) -> [[Int]] {
-        guard let axes else { return (1...size).filter { size % $0 == 0 }.map { $0 == 1 ? [size] : [$0, size / $0] } }
-        return Mesh.shapes(devices: size, maximumAxes: axes).filter { $0.count == axes }
-      }
-      let stages = pick((1...min(world.size, 3)).filter { world.size % $0 == 0 && !meshes(world.size / $0).isEmpty })
-      let mesh = pick(meshes(world.size / stages))
-      let chunks = stages == 1 ? 1 : pick([1, 1, 2, 3].filter { stages * $0 <= 6 })
-      let (graph, batch, microBatches) = try model(&random, stages, chunks)
-      let builder = DecisionBuilder(graph: graph, mesh: mesh)
-      // A model that is given may have too few copies of segments, or micro-batches, for several chunks.
-      let copies = graph.segments.reduce(0) { $0 + $1.repeats }
-      let isInterleaved = chunks > 1 && copies >= stages * chunks && microBatches % stages == 0
-      let schedule = isInterleaved ? .interleaved(chunks: chunks) : pick([Schedule.gpipe, .oneForwardOneBackward])
-      var cuts = stages == 1 ? [] : stages == 2 ? [pick([1, 2, 3])] : [1, 2]
-      if isInterleaved {
-        cuts = Array(1..<copies)
-        while cuts.count >= stages * chunks { cuts.remove(at: Int(random.next() % UInt64(cuts.count))) }
-      }
-      let assignments = builder.random(using: &random, around: word)
-      let zero = graph.operators.map { _ in pick(ZeROStage.allCases) }
-      let recompute = graph.segments.map { _ in pick(Recompute.allCases) }
-      var decision = builder.decision(
-        assignments, batch: batch, microBatches: microBatches, cuts: cuts, schedule: schedule,
-        mode: pick([.train, .train, .train, .train, .forward]), optimizer: pick([.adamw, .sgd]), zero: { zero[$0] }, recompute: { recompute[$0] },
-        zigzagPairs: pick([1, 1, 2, 4]))
-      decision.job.software.attention = pick(AttentionKernel.allCases)
-      let label = "\(name) seed \(seed) case \(index) mesh \(mesh) stages \(stages) \(schedule) cuts \(cuts) micro-batches \(microBatches)"
-      let pairs = decision.orders.map(\.pairs).max() ?? 1
-      problems += try mismatches(decision, "\(label) zig-zag \(pairs) ZeRO \(decision.zero.map(\.rawValue)) recompute \(recompute)")
+      let (decision, label) = try randomDecision(name, seed: seed, case: index, around: word, axes: axes, model)
+      problems += try mismatches(decision, label)
     }
     return problems
+  }
+
+  /// One of those decisions, and how it is told from others.
+  func randomDecision(
+    _ name: String, seed: UInt64, case index: Int = 0, around word: String? = nil, axes: Int? = nil,
+    _ model: (inout SplitMix64, _ stages: Int, _ chunks: Int) throws -> (graph: Graph, batch: Int, microBatches: Int)
+  ) throws -> (Decision, String) {
+    var random = SplitMix64(state: seed &+ UInt64(index) &* 1_000_003)
+    func pick<T>(_ list: [T]) -> T { list[Int(random.next() % UInt64(list.count))] }
+    func meshes(_ size: Int) -> [[Int]] {
+      guard let axes else { return (1...size).filter { size % $0 == 0 }.map { $0 == 1 ? [size] : [$0, size / $0] } }
+      return Mesh.shapes(devices: size, maximumAxes: axes).filter { $0.count == axes }
+    }
+    let stages = pick((1...min(world.size, 3)).filter { world.size % $0 == 0 && !meshes(world.size / $0).isEmpty })
+    let mesh = pick(meshes(world.size / stages))
+    let chunks = stages == 1 ? 1 : pick([1, 1, 2, 3].filter { stages * $0 <= 6 })
+    let (graph, batch, microBatches) = try model(&random, stages, chunks)
+    let builder = DecisionBuilder(graph: graph, mesh: mesh)
+    // A model that is given may have too few copies of segments, or micro-batches, for several chunks.
+    let copies = graph.segments.reduce(0) { $0 + $1.repeats }
+    let isInterleaved = chunks > 1 && copies >= stages * chunks && microBatches % stages == 0
+    let schedule = isInterleaved ? .interleaved(chunks: chunks) : pick([Schedule.gpipe, .oneForwardOneBackward])
+    var cuts = stages == 1 ? [] : stages == 2 ? [pick([1, 2, 3])] : [1, 2]
+    if isInterleaved {
+      cuts = Array(1..<copies)
+      while cuts.count >= stages * chunks { cuts.remove(at: Int(random.next() % UInt64(cuts.count))) }
+    }
+    let assignments = builder.random(using: &random, around: word)
+    let zero = graph.operators.map { _ in pick(ZeROStage.allCases) }
+    let recompute = graph.segments.map { _ in pick(Recompute.allCases) }
+    var decision = builder.decision(
+      assignments, batch: batch, microBatches: microBatches, cuts: cuts, schedule: schedule,
+      mode: pick([.train, .train, .train, .train, .forward]), optimizer: pick([.adamw, .sgd]), zero: { zero[$0] }, recompute: { recompute[$0] },
+      zigzagPairs: pick([1, 1, 2, 4]))
+    decision.job.software.attention = pick(AttentionKernel.allCases)
+    let label = "\(name) seed \(seed) case \(index) mesh \(mesh) stages \(stages) \(schedule) cuts \(cuts) micro-batches \(microBatches)"
+    let pairs = decision.orders.map(\.pairs).max() ?? 1
+    return (decision, "\(label) zig-zag \(pairs) ZeRO \(decision.zero.map(\.rawValue)) recompute \(recompute)")
   }
 }

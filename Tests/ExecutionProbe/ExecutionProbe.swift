@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Execution
 import Foundation
+import Strategies
 
 /// Runs one named scenario on every rank; rank 0 prints what it saw as one JSON object. ExecutionTests start it.
 ///
@@ -67,6 +68,13 @@ enum ExecutionProbe {
     case "oracle":
       let checks = OracleChecks(world: process.world, folder: arguments[0])
       try print(try arguments.dropFirst(1).flatMap { name in try checks.mismatches(strategy: name).map { "\(name): \($0)" } }, process)
+    case "train":
+      guard let model = TinyModel(rawValue: arguments[0]), let optimizer = OptimizerKind(rawValue: arguments[3]) else {
+        throw ProbeError(description: "there is no such model or optimizer")
+      }
+      let losses = try DecisionChecks(world: process.world).train(
+        model, seed: UInt64(arguments[1]) ?? 0, steps: Int(arguments[2]) ?? 1, optimizer: optimizer, folder: arguments[4])
+      try print(losses, process)
     case "steps": try measureSteps(arguments, process.world)
     case "status": return Int32(arguments[0]) ?? 0
     case "fail": try fail(arguments[0], process)

@@ -54,7 +54,7 @@ extension DecisionChecks {
     let builder = DecisionBuilder(graph: graph, mesh: [world.size])
     let decision = builder.decision(builder.replicated, batch: 2)
     var request = RunRequest(
-      decision, hyperparameters: Hyperparameters(optimizer: .adamw, learningRate: 1e38), parameters: .generated(seed: 1),
+      decision, hyperparameters: Hyperparameters(optimizer: .adamw, learningRate: LearningRate(peak: 1e38)), parameters: .generated(seed: 1),
       inputs: StepInputs(graph: graph, batch: 2, seed: 1))
     request.steps = 5
     _ = try Run(request, world: world).carryOut()

@@ -56,4 +56,23 @@ struct OptimizerTests {
     }
     #expect(worstError(p, exactP) <= 4 * 4 * epsilon)
   }
+
+  @Test("differential: an update with a scaled gradient is the update with the gradient scaled beforehand; squares are summed in full")
+  func scaledGradients() {
+    let gradient = (0..<2500).map { Float($0 % 17) - 8 }
+    #expect(Elementwise.sumOfSquares(gradient, count: 2500) == gradient.reduce(0.0) { $0 + Double($1 * $1) })
+    let scaled = gradient.map { $0 * 0.25 }
+    var (p, m, v) = ([Float](repeating: 1, count: 2500), [Float](repeating: 0, count: 2500), [Float](repeating: 0, count: 2500))
+    var (p2, m2, v2) = (p, m, v)
+    for step in 1...2 {
+      AdamW(learningRate: 0.1).update(&p, gradient: gradient, scaledBy: 0.25, firstMoment: &m, secondMoment: &v, count: 2500, step: step)
+      AdamW(learningRate: 0.1).update(&p2, gradient: scaled, firstMoment: &m2, secondMoment: &v2, count: 2500, step: step)
+    }
+    #expect(p == p2 && m == m2 && v == v2)
+    for momentum in [0, 0.9] {
+      SGD(learningRate: 0.1, momentum: momentum).update(&p, gradient: gradient, scaledBy: 0.25, velocity: &m, count: 2500)
+      SGD(learningRate: 0.1, momentum: momentum).update(&p2, gradient: scaled, velocity: &m2, count: 2500)
+    }
+    #expect(p == p2 && m == m2)
+  }
 }

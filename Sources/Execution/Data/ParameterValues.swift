@@ -8,21 +8,29 @@ package enum ParameterValues {
   case generated(seed: UInt64)
   /// safetensors files, under the names that Hugging Face gives the parameters.
   case checkpoint(Checkpoint)
+  /// What a training had come to.
+  case resumed(TrainingCheckpoint)
+
+  /// Steps of the training that came before this run.
+  package var stepsDone: Int { if case .resumed(let checkpoint) = self { checkpoint.manifest.step } else { 0 } }
 
   /// Writes a region of a parameter, row-major.
   ///
   /// - Parameters:
+  ///   - tensorName: the parameter's own name in the model, with its copy's number.
   ///   - copy: which copy of a repeated segment, for `{i}` in the name.
   ///   - region: in the parameter's own dimensions.
-  /// - Throws: `noSuchTensor`, `unusableTensor` where the stored tensor has another shape or is not floating-point.
+  /// - Throws: `noSuchTensor`, `unusableTensor` where the stored tensor has another shape or is not floating-point; what reading a training's
+  ///   checkpoint throws.
   func fill(
-    _ source: ParameterSource, copy: Int, region: Region, into values: UnsafeMutablePointer<Float>
+    _ source: ParameterSource, named tensorName: String, copy: Int, region: Region, into values: UnsafeMutablePointer<Float>
   ) throws(ExecutionError) {
+    if case .resumed(let checkpoint) = self { return try checkpoint.fill(.value, of: tensorName, region: region, into: values) }
     if source.isStacked {
       var place = values
       for index in region[0] {
         let element = [0..<1] + region.dropFirst()
-        try fill(source.element(index), copy: copy, region: element, into: place)
+        try fill(source.element(index), named: tensorName, copy: copy, region: element, into: place)
         place += element.elementCount
       }
       return
@@ -42,6 +50,7 @@ package enum ParameterValues {
           file: checkpoint.path, tensor: stored, problem: "has shape \(entry.shape), and the model needs \(source.checkpointShape)")
       }
       try checkpoint.read(stored, AffineView(offset: offset, extents: extents, strides: source.strides), into: values)
+    case .resumed: preconditionFailure("read above, by the model's own names")
     }
   }
 

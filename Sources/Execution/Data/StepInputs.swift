@@ -2,12 +2,14 @@
 import Kernels
 import ModelGraph
 
-/// The inputs of a step: the global batch, of which each rank loads its own parts. Every step takes the same batch.
+/// The inputs of a step: the global batch, of which each rank loads its own parts. Every step takes the same batch, unless they are tokens of a file.
 package struct StepInputs {
   private enum Source {
     /// Made from a seed, so that every rank makes its part alone.
     case generated(ValueGenerator)
     case given(InputFile)
+    /// The sequences of a file from number `firstSequence` on, as many in each step as the batch has samples.
+    case tokens(TokenFile, firstSequence: Int)
   }
 
   private let graph: Graph
@@ -53,6 +55,37 @@ package struct StepInputs {
     }
   }
 
+  /// Tokens and their successors as labels, other sequences in every step; every position is a token.
+  ///
+  /// - Parameter tokensDone: what an earlier run has taken from the file.
+  /// - Throws: `unusableInput` where the file is too short, or the model reads something else than tokens.
+  package init(graph: Graph, batch: Int, tokens: TokenFile, tokensDone: Int = 0) throws(ExecutionError) {
+    for tensor in graph.tensors {
+      guard case .input(let kind) = tensor.kind, kind == .pixelValues || (kind == .labels && tensor.dimensions.count != 2) else { continue }
+      throw .unusableInput(
+        file: tokens.path, input: kind.rawValue, problem: "is what the model reads, and a file of tokens has none; use --inputs")
+    }
+    let length = graph.inputTensor(.inputIDs).flatMap { graph.shape($0).last } ?? 1
+    guard tokens.sequences(of: length) > 0 else {
+      throw .unusableInput(
+        file: tokens.path, input: "tokens",
+        problem: "are \(tokens.count); a sequence of \(length) and the last one's label take \(length + 1). Search a plan for a smaller --seq")
+    }
+    self.init(graph: graph, batch: batch, source: .tokens(tokens, firstSequence: tokensDone / length))
+  }
+
+  /// The tokens that a model knows; 1 where it reads none.
+  package static func vocabulary(of graph: Graph) -> Int { graph.inputTensor(.inputIDs).flatMap { graph.indexedExtent(of: $0) } ?? 1 }
+
+  /// Tokens of one step.
+  package var tokensPerStep: Int { batch * sequence }
+
+  /// Tokens that were taken from a file so far; 0 where they are not.
+  func tokensTaken(afterSteps steps: Int) -> Int {
+    guard case .tokens(_, let first) = source else { return 0 }
+    return (first + steps * batch) * sequence
+  }
+
   private init(graph: Graph, batch: Int, source: Source) {
     self.graph = graph
     self.batch = batch
@@ -60,14 +93,14 @@ package struct StepInputs {
     let labels = graph.inputTensor(.labels)
     let ids = graph.inputTensor(.inputIDs)
     sequence = ids.map { graph.shape($0).last ?? 1 } ?? 1
-    vocabulary = ids.flatMap { graph.indexedExtent(of: $0) } ?? 1
+    vocabulary = Self.vocabulary(of: graph)
     classes = labels.flatMap { graph.indexedExtent(of: $0) } ?? 1
     if let loss = graph.loss, let op = graph.producer[loss], graph.operators[op].kind == .contrastiveLoss {
       countedLabels = batch
       return
     }
     switch source {
-    case .generated: countedLabels = labels.map { batch * graph.shape($0).dropFirst().reduce(1, *) } ?? 0
+    case .generated, .tokens: countedLabels = labels.map { batch * graph.shape($0).dropFirst().reduce(1, *) } ?? 0
     case .given(let arrays): countedLabels = arrays[.labels]?.integers.count { $0 != CrossEntropy.ignoredLabel } ?? 0
     }
   }
@@ -85,25 +118,31 @@ package struct StepInputs {
     tensor.dimensions.map { graph.axes[$0].role == .batch ? batch : graph.axes[$0].extent }
   }
 
-  /// Writes a region of an input of whole numbers; `region` is in rows of the global batch.
-  func load(_ kind: InputKind, region: Region, into values: UnsafeMutablePointer<Int32>) {
-    if case .given(let file) = source, let array = file[kind] { return array.copy(region, into: values) }
-    let count = region.elementCount
-    guard case .generated(let generator) = source else {
-      // What a file may leave out: no padding, one token type, no label that counts.
-      let value: Int32 = kind == .attentionMask ? 1 : kind == .labels ? CrossEntropy.ignoredLabel : 0
-      return values.update(repeating: value, count: count)
-    }
-    switch kind {
-    case .inputIDs: generator.tokens(into: values, samples: region[0], positions: region[1], sequence: sequence, vocabulary: vocabulary)
-    case .labels where region.count == 2:
-      let shifted = region[1].lowerBound + 1..<region[1].upperBound + 1
-      generator.tokens(into: values, samples: region[0], positions: shifted, sequence: sequence, vocabulary: vocabulary)
-    case .labels:
+  /// Writes a region of an input of whole numbers.
+  /// - Parameters:
+  ///   - region: in rows of the global batch.
+  ///   - step: of this run, from 0.
+  /// - Throws: `unusableInput` for a token that the model does not have.
+  func load(_ kind: InputKind, region: Region, step: Int, into values: UnsafeMutablePointer<Int32>) throws(ExecutionError) {
+    switch (source, kind) {
+    case (.given(let file), _) where file[kind] != nil: file[kind]?.copy(region, into: values)
+    case (.generated(let generator), .inputIDs):
+      generator.tokens(into: values, samples: region[0], positions: region[1], sequence: sequence, vocabulary: vocabulary)
+    case (.generated(let generator), .labels) where region.count == 2:
+      generator.tokens(into: values, samples: region[0], positions: region[1].shifted, sequence: sequence, vocabulary: vocabulary)
+    case (.generated(let generator), .labels):
       for (i, sample) in region[0].enumerated() { values[i] = generator.choice("labels", sample, below: classes) }
-    case .attentionMask: values.update(repeating: 1, count: count)
-    case .tokenTypeIDs: values.update(repeating: 0, count: count)
-    case .pixelValues: preconditionFailure("pixels are not whole numbers")
+    case (.tokens(let file, let first), .inputIDs), (.tokens(let file, let first), .labels):
+      let positions = kind == .labels ? region[1].shifted : region[1]
+      for (row, sample) in region[0].enumerated() {
+        try file.copy(
+          positions, ofSequence: first + step * batch + sample, length: sequence, vocabulary: vocabulary, into: values + row * positions.count)
+      }
+    // What a file may leave out: no padding, one token type, no label that counts.
+    case (_, .attentionMask): values.update(repeating: 1, count: region.elementCount)
+    case (_, .labels): values.update(repeating: CrossEntropy.ignoredLabel, count: region.elementCount)
+    case (_, .tokenTypeIDs), (_, .inputIDs): values.update(repeating: 0, count: region.elementCount)
+    case (_, .pixelValues): preconditionFailure("pixels are not whole numbers")
     }
   }
 
@@ -116,8 +155,14 @@ package struct StepInputs {
       let strides = AffineView(whole: shape).strides
       let offset = zip(region, strides).reduce(0) { $0 + $1.0.lowerBound * $1.1 }
       generator.fill(values, name: kind.rawValue, rule: .uniform, offset: offset, strides: strides, extents: region.map(\.count))
+    case .tokens: preconditionFailure("a file of tokens has no \(kind.rawValue)")
     }
   }
+}
+
+extension Range<Int> {
+  /// The positions of the tokens that follow.
+  fileprivate var shifted: Range<Int> { lowerBound + 1..<upperBound + 1 }
 }
 
 extension Graph {

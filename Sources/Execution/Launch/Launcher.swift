@@ -78,9 +78,11 @@ package struct Launcher {
   /// - Parameters:
   ///   - program: nil for this executable.
   ///   - diagnostics: called with each line that the ranks write to stderr, and with mpirun's own messages.
+  ///   - step: called with the line of JSON that says what a step gave, where the ranks tell it.
   /// - Throws: `mpirunNotFound`, `cannotStart`; `document`, `unusableHostfile`, `tooFewSlots` for the host file.
   package func run(
-    program: String? = nil, diagnostics: (String) -> Void = { FileHandle.standardError.write(Data("\($0)\n".utf8)) }
+    program: String? = nil, diagnostics: (String) -> Void = { FileHandle.standardError.write(Data("\($0)\n".utf8)) },
+    step: (String) -> Void = { FileHandle.standardError.write(Data("\($0)\n".utf8)) }
   ) throws(ExecutionError) -> Outcome {
     try checkHostfile()
     var variables = ProcessInfo.processInfo.environment
@@ -101,6 +103,7 @@ package struct Launcher {
     var reader = RunDiagnostics()
     let (end, wasInterrupted) = try child.run(forwardsSignals: forwardsSignals) { line in
       for passed in reader.read(line) { diagnostics(passed) }
+      if let line = reader.takeStep() { step(line) }
     }
     for passed in reader.end() { diagnostics(passed) }
     return wasInterrupted ? .interrupted : outcome(end, reader)

@@ -9,6 +9,8 @@ enum RankReport: Equatable {
   /// The run ended in order with this exit code; written by rank 0 after MPI_Finalize.
   case ended(status: Int32)
   case aborted(rank: Int, code: Int32, reason: String)
+  /// A step was done; one line of JSON, written by rank 0.
+  case step(json: String)
 
   /// The launcher sets this for its ranks. Without it (a bare mpirun) a report is a plain message.
   static let variable = "TPPLAN_LAUNCHED"
@@ -23,11 +25,16 @@ enum RankReport: Equatable {
     case .ended(let status): "\(Self.mark) ended \(status)"
     case .aborted(let rank, let code, let reason):
       "\(Self.mark) aborted \(rank) \(code) \(Self.oneLine(reason))"
+    case .step(let json): "\(Self.mark) step \(json)"
     }
   }
 
   /// Nil where `line` is not a report.
   init?(line: some StringProtocol) {
+    if line.hasPrefix("\(Self.mark) step ") {
+      self = .step(json: String(line.dropFirst("\(Self.mark) step ".count)))
+      return
+    }
     let words = line.split(separator: " ", maxSplits: 4, omittingEmptySubsequences: false)
     guard words.count >= 3, words[0] == Self.mark else { return nil }
     switch (words[1], words.count) {
@@ -45,6 +52,7 @@ enum RankReport: Equatable {
     switch self {
     case _ where Self.isRead: FileHandle.standardError.write(Data("\(line)\n".utf8))
     case .aborted(let rank, _, let reason): FileHandle.standardError.write(Data("rank \(rank): \(reason)\n".utf8))
+    case .step(let json): FileHandle.standardError.write(Data("\(json)\n".utf8))
     case .ended: break
     }
   }

@@ -15,6 +15,8 @@ struct RunDiagnostics {
   }
 
   private(set) var endedStatus: Int32?
+  /// The last step's line that was not asked for yet.
+  private var stepLine: String?
   /// Whether mpirun said that it has too few places for the ranks.
   private(set) var hasTooFewSlots = false
   private var reported: Failure?
@@ -46,6 +48,12 @@ struct RunDiagnostics {
     return (banner?.count ?? 0) > Self.longestBanner ? end() : []
   }
 
+  /// The line of the step that was read last, once.
+  mutating func takeStep() -> String? {
+    defer { stepLine = nil }
+    return stepLine
+  }
+
   /// What to pass on when the stream ends inside a banner.
   mutating func end() -> [String] {
     defer { banner = nil }
@@ -55,6 +63,7 @@ struct RunDiagnostics {
   private mutating func take(_ report: RankReport) {
     switch report {
     case .ended(let status): endedStatus = status
+    case .step(let json): stepLine = json
     // Several ranks often fail for one reason: the first is the message.
     case .aborted(let rank, let code, let reason): reported = reported ?? .aborted(rank: rank, code: code, reason: reason)
     }

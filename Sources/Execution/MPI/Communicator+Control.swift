@@ -25,6 +25,16 @@ extension Communicator {
     }
   }
 
+  /// The sum of every rank's `value`, on every rank.
+  package func sum(_ value: Double) throws(ExecutionError) -> Double {
+    var total = value
+    try MPILibrary.allReduce(&total, count: 1, Double.datatype, MPILibrary.sum, handle)
+    return total
+  }
+
+  /// Whether something holds on any rank, on every rank.
+  package func any(_ condition: Bool) throws(ExecutionError) -> Bool { try sum(condition ? 1 : 0) > 0 }
+
   /// The `bytes` of every rank, by rank, at the root; nil elsewhere (MPI_Gatherv).
   /// - Throws: `messageTooLong` for 2 GiB and more in all.
   package func gather(_ bytes: [UInt8], root: Int = 0) throws(ExecutionError) -> [[UInt8]]? {

@@ -55,7 +55,7 @@ struct MemoryPlan {
       if let gradient = parameter.gradient { allocate(gradient) }
     }
     for parameter in program.parameters where parameter.gradient != nil {
-      for _ in 0..<hyperparameters.stateArrays { _ = take(parameter.part.count) }
+      for _ in 0..<hyperparameters.state.count { _ = take(parameter.part.count) }
     }
     walk(retains: retains)
   }

@@ -6,6 +6,7 @@ import Plans
 /// What a run of a plan is to do and to report.
 package struct RunRequest {
   package var decision: Decision
+  /// Steps of this run, after those that a checkpoint has.
   package var steps = 1
   package var hyperparameters: Hyperparameters
   package var parameters: ParameterValues
@@ -16,6 +17,12 @@ package struct RunRequest {
   package var collectsGradients = false
   /// The same model and job on one rank, to compare the first step with.
   package var verification: Decision?
+  /// Where checkpoints are written: after each `every`th step of the training, and after the last.
+  package var checkpoints: (writer: CheckpointWriter, every: Int?)?
+  /// Whether rank 0 says after each step what it gave.
+  package var tellsSteps = false
+  /// The number of the run's first step; a forward pass does not go on with a training.
+  var firstStep: Int { decision.job.mode == .train ? parameters.stepsDone : 0 }
   package var faults: FaultInjection?
 
   /// - Parameters:
@@ -38,6 +45,8 @@ package struct NamedArray: Sendable, Equatable {
 
 /// What a run measured; the same on every rank but for `outputs`, `gradients` and `verification`, which rank 0 has.
 package struct RunReport: Sendable {
+  /// The number of the first step: those before it were done in earlier runs.
+  package internal(set) var firstStep = 0
   /// For each step, the longest time of a rank, from a barrier to its own end of the step.
   package internal(set) var stepSeconds: [Double] = []
   /// For each step the part of its time in which the rank that had least of a core had one: ranks that wait for each other keep theirs, so that
@@ -94,6 +103,7 @@ package struct Run {
   /// - Throws: `lossNotFinite`, on a rank that counts the loss; what a step throws.
   package func carryOut() throws(ExecutionError) -> RunReport {
     var report = RunReport()
+    report.firstStep = request.firstStep
     var own = Measurements()
     let clock = ContinuousClock()
     for step in 0..<request.steps {
@@ -104,7 +114,7 @@ package struct Run {
       let (start, processorStart) = (clock.now, MonotonicClock.threadSeconds)
       let loss = try executor.step(retaining: retention)
       // A sum over ranks is finite where each rank's addend is: no rank has to ask the others.
-      if !loss.isFinite { throw .lossNotFinite(step: step, loss: loss) }
+      if !loss.isFinite { throw .lossNotFinite(step: report.firstStep + step, loss: loss) }
       own.seconds.append((clock.now - start) / .seconds(1))
       own.processorSeconds.append(MonotonicClock.threadSeconds - processorStart)
       own.losses.append(loss)
@@ -115,11 +125,32 @@ package struct Run {
         if request.verification != nil { own.peakResidentBytes = ProcessMemory.peakResidentBytes }
         try collect(into: &report)
       }
+      try tell(report.firstStep + step, loss: loss, seconds: own.seconds[step])
+      try save(after: report.firstStep + step + 1, isLast: step == request.steps - 1)
     }
     own.peakBufferBytes = executor.peakBytes
     if request.verification == nil { own.peakResidentBytes = ProcessMemory.peakResidentBytes }
     try merge(own, into: &report)
     return report
+  }
+
+  private var hasLoss: Bool { request.decision.graph.loss != nil && request.inputs.countedLabels > 0 }
+
+  private func tell(_ step: Int, loss: Double, seconds: Double) throws(ExecutionError) {
+    guard request.tellsSteps else { return }
+    let total = try world.sum(loss)
+    guard world.rank == 0 else { return }
+    let trains = request.decision.job.mode == .train
+    let report = StepReport(
+      step: step, of: request.firstStep + request.steps, loss: hasLoss ? total : nil,
+      learningRate: trains ? request.hyperparameters.learningRate.value(at: step) : nil, gradientNorm: executor.gradientNorm, seconds: seconds,
+      tokensPerSecond: request.inputs.tokensPerStep > request.inputs.batch ? Double(request.inputs.tokensPerStep) / seconds : nil)
+    RankReport.step(json: report.json.canonicalText).write()
+  }
+
+  private func save(after steps: Int, isLast: Bool) throws(ExecutionError) {
+    guard let (writer, every) = request.checkpoints, isLast || every.map({ steps % $0 == 0 }) ?? false else { return }
+    try writer.write(executor, of: request.decision, tokens: request.inputs.tokensTaken(afterSteps: executor.stepsCarriedOut))
   }
 
   private func collect(into report: inout RunReport) throws(ExecutionError) {
@@ -167,7 +198,6 @@ package struct Run {
     report.coreShares = (0..<request.steps).map { step in
       ranks.map { min(1, $0.processorSeconds[step] / max($0.seconds[step], 1e-9)) }.min() ?? 1
     }
-    let hasLoss = request.decision.graph.loss != nil && request.inputs.countedLabels > 0
     report.losses = (0..<request.steps).map { step in hasLoss ? ranks.reduce(0) { $0 + $1.losses[step] } : nil }
     report.traffic = ranks.map(\.traffic)
     report.expectedTraffic = all.map { Traffic($0.suffix(Traffic.numberCount)) }

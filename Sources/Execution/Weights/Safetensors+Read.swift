@@ -37,6 +37,16 @@ extension Safetensors {
     }
   }
 
+  /// Calls `body` with a tensor of F32, row-major, where it lies in the file, or copied where it is not aligned there.
+  func withFloats(of entry: SafetensorsEntry, _ body: (UnsafePointer<Float>) -> Void) throws(ExecutionError) {
+    guard entry.type == .f32 else { throw unusable(entry.name, "is \(entry.type.rawValue), expected F32") }
+    guard let base = bytes(of: entry).baseAddress else { return }
+    if Int(bitPattern: base) % MemoryLayout<Float>.alignment == 0 { return body(base.assumingMemoryBound(to: Float.self)) }
+    var copy = [Float](repeating: 0, count: entry.count)
+    try read(entry.name, AffineView(whole: entry.shape), into: &copy)
+    copy.withUnsafeBufferPointer { if let base = $0.baseAddress { body(base) } }
+  }
+
   private func elements(
     of name: String, _ view: AffineView
   ) throws(ExecutionError) -> (entry: SafetensorsEntry, bytes: UnsafeRawBufferPointer) {

@@ -41,6 +41,9 @@ package final class Safetensors {
 
   package func entry(named name: String) -> SafetensorsEntry? { positions[name].map { entries[$0] } }
 
+  /// Of the whole file.
+  var byteCount: Int { mapped.bytes.count }
+
   /// The elements of `entry`, which is one of this file's.
   func bytes(of entry: SafetensorsEntry) -> UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: data[entry.range]) }
 

@@ -3,20 +3,23 @@ import Foundation
 
 /// Collects tensors and writes them as one safetensors file. The same tensors give the same bytes.
 package struct SafetensorsWriter {
-  package enum Values: Equatable, Sendable {
+  package enum Values {
     case float32([Float])
     case int64([Int64])
+    /// Left where they are until they are written.
+    case memory(UnsafeBufferPointer<Float>)
 
     var count: Int {
       switch self {
       case .float32(let values): values.count
       case .int64(let values): values.count
+      case .memory(let values): values.count
       }
     }
 
     var type: SafetensorsType {
       switch self {
-      case .float32: .f32
+      case .float32, .memory: .f32
       case .int64: .i64
       }
     }
@@ -25,6 +28,7 @@ package struct SafetensorsWriter {
       switch self {
       case .float32(let values): values.withUnsafeBytes(body)
       case .int64(let values): values.withUnsafeBytes(body)
+      case .memory(let values): body(UnsafeRawBufferPointer(values))
       }
     }
   }
@@ -36,6 +40,7 @@ package struct SafetensorsWriter {
   }
 
   private var tensors: [Tensor] = []
+  private var names = Set<String>()
   package var metadata: [String: String] = [:]
 
   package init() {}
@@ -45,13 +50,15 @@ package struct SafetensorsWriter {
   ///   - values: row-major; as many as `shape` has elements.
   package mutating func add(_ name: String, shape: [Int], _ values: Values) {
     precondition(shape.reduce(1, *) == values.count, "\(name): \(values.count) values for shape \(shape)")
-    precondition(name != "__metadata__" && !tensors.contains { $0.name == name }, "the tensor name \(name) is taken")
+    precondition(name != "__metadata__" && names.insert(name).inserted, "the tensor name \(name) is taken")
     tensors.append(Tensor(name: name, shape: shape, values: values))
   }
 
   /// Writes a temporary file beside `path` and renames it, so that a reader sees the old file or the whole new one.
+  /// - Returns: the bytes of the file.
   /// - Throws: `cannotWrite`.
-  package func write(to path: String) throws(ExecutionError) {
+  @discardableResult
+  package func write(to path: String) throws(ExecutionError) -> Int {
     let temporary = "\(path).\(getpid()).tmp"
     let header = header()
     let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
@@ -66,6 +73,7 @@ package struct SafetensorsWriter {
       unlink(temporary)
       throw .cannotWrite(file: path, reason: String(cString: strerror(problem)))
     }
+    return header.count + tensors.reduce(0) { $0 + $1.values.count * $1.values.type.byteCount }
   }
 
   /// False where not every byte could be written; errno says why.

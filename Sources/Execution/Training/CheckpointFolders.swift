@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Foundation
+
+/// The folders in which checkpoints of one training lie: `step-00000100`, and one with another name while it is written.
+enum CheckpointFolders {
+  private static let prefix = "step-"
+  private static let partial = ".partial"
+
+  static func name(ofStep step: Int) -> String {
+    let digits = String(step)
+    return prefix + String(repeating: "0", count: max(0, 8 - digits.count)) + digits
+  }
+
+  static func partialName(ofStep step: Int) -> String { name(ofStep: step) + partial }
+
+  /// The steps of the checkpoints in a folder that have a manifest, in order.
+  static func complete(in folder: String) -> [Int] {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+    return names.compactMap { name in
+      guard name.hasPrefix(prefix), let step = Int(name.dropFirst(prefix.count)), name == Self.name(ofStep: step),
+        FileManager.default.fileExists(atPath: "\(folder)/\(name)/\(TrainingManifest.fileName)")
+      else { return nil }
+      return step
+    }.sorted()
+  }
+
+  /// What a run that was ended while it wrote has left.
+  static func partials(in folder: String) -> [String] {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+    return names.filter { $0.hasPrefix(prefix) && $0.hasSuffix(partial) }.sorted()
+  }
+}

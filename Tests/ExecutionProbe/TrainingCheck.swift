@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Execution
+import Foundation
+import ModelGraph
+import Plans
+import Strategies
+
+/// Steps of one training under a random plan, from where a checkpoint in a folder has left it.
+extension DecisionChecks {
+  /// - Parameters:
+  ///   - folder: with a file `tokens` of 16-bit tokens, for models that read tokens, and the checkpoints.
+  ///   - steps: the training's steps after this run.
+  /// - Returns: each step's loss, as text that has all its digits.
+  func train(_ model: TinyModel, seed: UInt64, steps: Int, optimizer: OptimizerKind, folder: String) throws -> [String] {
+    var (decision, _) = try randomDecision("\(model)", seed: seed) { random, stages, chunks in
+      let microBatches = chunks == 1 ? [1, 2, 3][Int(random.next() % 3)] : stages
+      let graph = try model.graph(batch: 6 / microBatches, layers: 4, hidden: 24, heads: 6, ffn: 27, vocabulary: 31, sequence: 8)
+      return (graph, 6, microBatches)
+    }
+    decision.job.mode = .train
+    decision.job.optimizer = optimizer
+    var hyperparameters = Hyperparameters(optimizer: optimizer)
+    hyperparameters.learningRate.peak = optimizer == .sgd ? 0.1 : 1e-3
+    hyperparameters.learningRate.decay = .cosine
+    hyperparameters.learningRate.warmup = 2
+    hyperparameters.learningRate.steps = 12
+    hyperparameters.clipNorm = 0.3
+    if optimizer == .sgd { hyperparameters.momentum = 0.9 }
+    let checkpoints = folder + "/checkpoints"
+    var parameters = ParameterValues.generated(seed: 5)
+    var tokensDone = 0
+    if FileManager.default.fileExists(atPath: checkpoints) {
+      let checkpoint = try TrainingCheckpoint(path: checkpoints)
+      parameters = .resumed(checkpoint)
+      tokensDone = checkpoint.manifest.tokens
+    }
+    try world.barrier()
+    let writer = CheckpointWriter(folder: checkpoints)
+    if world.rank == 0 { try writer.prepare(stepsDone: parameters.stepsDone) }
+    let readsTokens = decision.graph.tensors.contains { $0.kind == .input(.inputIDs) } && model != .flamingo
+    let inputs =
+      readsTokens
+      ? try StepInputs(
+        graph: decision.graph, batch: 6, tokens: try TokenFile(path: folder + "/tokens", element: .uint16), tokensDone: tokensDone)
+      : StepInputs(graph: decision.graph, batch: 6, seed: 5)
+    var request = RunRequest(decision, hyperparameters: hyperparameters, parameters: parameters, inputs: inputs)
+    request.steps = steps - parameters.stepsDone
+    request.checkpoints = (writer, nil)
+    let report = try Run(request, world: world).carryOut()
+    return world.rank == 0 ? report.losses.map { "\($0 ?? .nan)" } : []
+  }
+}
