@@ -26,6 +26,8 @@ package enum ExecutionError: Error, Equatable, Sendable {
   case unusableInput(file: String, input: String, problem: String)
   /// A training cannot go on from a checkpoint.
   case unusableCheckpoint(folder: String, problem: String)
+  /// A model does not go on with a text.
+  case cannotGenerate(model: String, problem: String)
   /// A host file is not one that Open MPI can use; `line` counts from 1, nil for the file as a whole.
   case unusableHostfile(file: String, line: Int?, problem: String)
   /// A host file has fewer slots than the plan has ranks.
@@ -70,6 +72,8 @@ extension ExecutionError: CustomStringConvertible {
       "\(file): input \"\(input)\": \(problem)"
     case .unusableCheckpoint(let folder, let problem):
       "\(folder): the checkpoint \(problem)"
+    case .cannotGenerate(let model, let problem):
+      "\(model) cannot generate text: \(problem)"
     case .unusableHostfile(let file, let line, let problem):
       "\(file)\(line.map { ":\($0)" } ?? ""): \(problem)"
     case .tooFewSlots(let hostfile, let slots, let ranks):

@@ -8,6 +8,7 @@ import Plans
 ///
 /// Every rank of a plan makes one, with its own program, and calls the same methods in the same order.
 package final class Executor {
+  let decision: Decision
   package let program: Program
   let memory: ProgramMemory
   let groups: MeshGroups
@@ -17,6 +18,8 @@ package final class Executor {
   /// For each of the program's parameters, whether this rank is the first of those that hold, and own, the same elements.
   let isFirstHolder: [Bool]
   private let constants = OperatorConstants()
+  /// Of a generation: keys and values of the positions before.
+  private let cache: KeyValueCache?
   private let faults: FaultInjection?
   /// Set on a reference that goes on from another run's forward results.
   var following: Following?
@@ -63,25 +66,35 @@ package final class Executor {
 
   /// Collective over `world`, which has one rank for each of the plan's.
   ///
+  /// - Parameter generation: where attention looks for the positions before, and an executor with the same shards, whose parameters this one reads.
   /// - Throws: `wrongRankCount`; what reading the parameters throws; `outOfMemory`; `mpi`.
-  package init(
+  init(
     _ decision: Decision, world: Communicator, hyperparameters: Hyperparameters, parameters: ParameterValues, inputs: StepInputs,
-    faults: FaultInjection? = nil
+    faults: FaultInjection? = nil, generation: (cache: KeyValueCache, weights: Executor?)? = nil
   ) throws(ExecutionError) {
     guard world.size == decision.ranks else { throw .wrongRankCount(planned: decision.ranks, found: world.size) }
     let program = Lowering.program(for: decision, rank: world.rank)
     self.program = program
+    self.decision = decision
     self.world = world
+    cache = generation?.cache
     self.inputs = inputs
     self.faults = faults
-    memory = ProgramMemory(program, MemoryPlan.arena(of: program, hyperparameters))
+    memory = ProgramMemory(program, MemoryPlan.arena(of: program, hyperparameters, holdsParameters: generation?.weights == nil))
     clock = StepClock(world.ledger)
     groups = try MeshGroups(program, world: world)
     microBatchSize = decision.job.batch / decision.job.microBatches
     outputSites = decision.graph.outputs.compactMap { decision.graph.site(producing: $0.tensor) }
     lossScale = 1 / Float(max(1, inputs.countedLabels))
     isFirstHolder = program.parameters.map { program.isFirstHolder(of: $0, in: decision) }
-    try Self.allocate(program, parameters, in: memory)
+    if let other = generation?.weights {
+      for (own, others) in zip(program.parameters, other.program.parameters) {
+        precondition(own.tensor == others.tensor && own.copy == others.copy && own.region == others.region && own.part == others.part, "other shards")
+        memory.borrow(own.value, at: other.memory.floats(others.value))
+      }
+    } else {
+      try Self.allocate(program, parameters, in: memory)
+    }
     optimizer = try Optimizer(hyperparameters, memory: memory, parameters: program.parameters, stepsDone: parameters.stepsDone)
     load()
     if case .resumed(let checkpoint) = parameters, decision.job.mode == .train { try readState(of: checkpoint) }
@@ -201,7 +214,7 @@ package final class Executor {
   private func carryOut(_ call: KernelCall, dying: [BufferID]) throws(ExecutionError) {
     let kernel = OperatorCall(
       call: call, op: program.graph.operators[call.op], program: program, memory: memory, groups: groups, dying: dying, constants: constants,
-      lossScale: lossScale)
+      lossScale: lossScale, cache: cache)
     switch call.phase {
     case .forward:
       try kernel.forward()

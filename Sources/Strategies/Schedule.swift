@@ -56,6 +56,10 @@ extension Schedule {
   /// turn, then the backward passes that are left. Interleaved it is the same over passes of chunks, with more of them to warm up; as in
   /// Megatron-LM, `stages` micro-batches go through one chunk, then through the next, and backward through the last chunk first.
   package func passes(stage: Int, stages: Int, microBatches: Int, mode: Mode) -> [Pass] {
+    if mode == .forward, microBatches % stages != 0 {
+      // No round of micro-batches is full: all of them go through one chunk, then through the next.
+      return (0..<chunks).flatMap { chunk in (0..<microBatches).map { .forward($0, chunk: chunk) } }
+    }
     let all = 0..<microBatches * chunks
     let round = stages * chunks
     func forward(_ index: Int) -> Pass {

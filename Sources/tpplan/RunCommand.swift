@@ -21,8 +21,11 @@ struct RunCommand: ParsableCommand {
   @Argument(help: "A plan.")
   var plan: String
 
-  @Option(help: "train or forward (default: what the plan is for; a plan for training also runs forward).")
-  var mode: Mode?
+  @Option(
+    help: ArgumentHelp(
+      "train, forward or generate (default: what the plan is for; a plan for training also runs forward).",
+      discussion: "generate goes on from --prompt, the most likely token being the next, with keys and values cached."))
+  var mode: RunMode?
   @Option(
     help: ArgumentHelp(
       "Steps, those before a checkpoint that is resumed from included; each takes the same global batch, unless --tokens is given.",
@@ -38,7 +41,8 @@ struct RunCommand: ParsableCommand {
   @Option(parsing: .unconditional, help: "Seed of generated weights and inputs.")
   var seed: UInt64 = 1
   @OptionGroup(title: "Training") var training: TrainingOptions
-  @Flag(help: "Also run the model on one rank, and compare every tensor of the first step.")
+  @OptionGroup(title: "Generation") var generation: GenerationOptions
+  @Flag(help: "Also run the model on one rank, and compare every tensor of the first step, or the logits of every token that is generated.")
   var verify = false
   @Option(help: "BLAS threads per rank.")
   var threads = 1
@@ -68,8 +72,15 @@ struct RunCommand: ParsableCommand {
       ranks: plan.decision.ranks, threadsPerRank: threads, hostfile: hostfile, arguments: Array(CommandLine.arguments.dropFirst()),
       environment: BLASEnvironment.variables(kernel: BLAS.kernelName(), threads: threads))
     try launcher.checkHostfile()
-    try memory(of: decision).check(hostfile: hostfile)
-    try checkTraining(decision)
+    try checkOptions(decision)
+    if mode == .generate {
+      let request = try generationRequest(decision)
+      try request.check()
+      try request.memory().check(hostfile: hostfile)
+    } else {
+      try memory(of: decision).check(hostfile: hostfile)
+      try checkTraining(decision)
+    }
     let watch = StepWatch()
     let outcome = try launcher.run(diagnostics: watch.passOn, step: watch.show)
     watch.end()
@@ -80,7 +91,7 @@ struct RunCommand: ParsableCommand {
   /// The plan's decision in the mode that is asked for.
   private func decision(of plan: Plan) throws -> Decision {
     var decision = plan.decision
-    guard let mode, mode != decision.job.mode else { return decision }
+    guard let mode = mode?.mode, mode != decision.job.mode else { return decision }
     if mode == .train {
       throw UsageError("\(self.plan) is a plan for a forward pass and has no backward pass; search one with --mode train")
     }
@@ -88,9 +99,29 @@ struct RunCommand: ParsableCommand {
     return decision
   }
 
-  /// Refuses options, files and folders that the ranks would fail on.
-  private func checkTraining(_ decision: Decision) throws {
+  /// Refuses options that have no effect.
+  private func checkOptions(_ decision: Decision) throws {
     try training.check(decision)
+    guard mode == .generate else {
+      if generation.isGiven { throw UsageError("--prompt, --prompts, --new-tokens and --stop have no effect without --mode generate") }
+      return
+    }
+    for (name, isGiven) in [("tokens", training.tokens != nil), ("inputs", inputs != nil), ("outputs", outputs != nil), ("steps", steps != 1)]
+    where isGiven {
+      throw UsageError("--\(name) has no effect with --mode generate")
+    }
+  }
+
+  private func generationRequest(_ decision: Decision) throws -> GenerationRequest {
+    var request = GenerationRequest(
+      decision, parameters: try parameters(of: decision), prompts: try generation.texts(), newTokens: generation.newTokens ?? 16)
+    request.stop = generation.stop
+    request.verifies = verify
+    return request
+  }
+
+  /// Refuses files and folders that the ranks would fail on.
+  private func checkTraining(_ decision: Decision) throws {
     let parameters = try parameters(of: decision)
     _ = try stepInputs(of: decision, parameters)
     try training.writer?.prepare(stepsDone: parameters.stepsDone)
@@ -150,6 +181,7 @@ struct RunCommand: ParsableCommand {
   private func runRank(_ process: borrowing MPIProcess) throws -> Int32 {
     let plan = try PlanFile.read(plan)
     let decision = try decision(of: plan)
+    if mode == .generate { return try generate(decision, process) }
     let parameters = try parameters(of: decision)
     let stepInputs = try stepInputs(of: decision, parameters)
     var request = RunRequest(
@@ -176,6 +208,18 @@ struct RunCommand: ParsableCommand {
     case .json: text.json.printLine()
     }
     return status(report)
+  }
+
+  private func generate(_ decision: Decision, _ process: borrowing MPIProcess) throws -> Int32 {
+    let request = try generationRequest(decision)
+    let report = try Generation(request, world: process.world).carryOut()
+    guard process.rank == 0 else { return 0 }
+    let text = GenerationText(decision: decision, report: report, prompts: request.prompts.map(\.count), kernel: BLAS.kernelName())
+    switch format {
+    case .text: print(text.lines.joined(separator: "\n"))
+    case .json: text.json.printLine()
+    }
+    return report.verification?.holds ?? true ? 0 : Failure.verificationFailed
   }
 
   /// The run's exit code. Rank 0 alone has compared; the launcher passes on the highest code of any rank.

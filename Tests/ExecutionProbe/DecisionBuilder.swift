@@ -43,7 +43,7 @@ struct DecisionBuilder {
     let job = Job(batch: batch, microBatches: microBatches, sequence: nil, mode: mode, optimizer: optimizer, precision: .fp32)
     var decision = Decision(
       graph: graph, job: job, mesh: mesh, schedule: schedule, stages: self.stages(cuts), assignments: assignments, zero: stages,
-      recompute: graph.segments.indices.map(recompute), conversions: conversions(assignments),
+      recompute: graph.segments.indices.map(recompute), conversions: Decision.shortestConversions(of: graph, assignments, mesh: mesh, shares: shares),
       orders: zip(graph.axes, SequenceOrder.reorderable(in: graph)).map { axis, isReorderable in
         let order = SequenceOrder(pairs: zigzagPairs)
         return isReorderable && order.fits(axis.extent) ? order : .natural
@@ -66,61 +66,6 @@ struct DecisionBuilder {
       }
       return Stage(units: units)
     }
-  }
-
-  /// The operators whose results a tensor may be, as its readers name it.
-  private func producers(of tensor: TensorID) -> [OperatorID] {
-    if let producer = graph.producer[tensor] { return [producer] }
-    var producers: [OperatorID] = []
-    for (index, segment) in graph.segments.enumerated() {
-      guard let position = segment.entries.firstIndex(of: tensor) else { continue }
-      var exits: [TensorID] = []
-      if index > 0 { exits.append(graph.segments[index - 1].exits[position]) }
-      if segment.repeats > 1 { exits.append(segment.exits[position]) }
-      producers += exits.flatMap(self.producers)
-    }
-    return producers
-  }
-
-  private func conversions(_ assignments: [[Int?]]) -> [Conversion] {
-    let strategies = zip(assignments, rules).map { Strategy(assignment: $0, rule: $1) }
-    var known = Set<[Layout]>()
-    var conversions: [Conversion] = []
-    for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation {
-      known = []
-      func convert(_ from: Layout, _ to: Layout) {
-        guard from != to, known.insert([from, to]).inserted else { return }
-        conversions.append(
-          Conversion(tensor: tensor, from: from, to: to, steps: shortestPath(tensor, from, to, on: mesh(graph.consumers[tensor][0].op))))
-      }
-      for producer in producers(of: tensor) {
-        // Between two meshes there are no conversions.
-        for site in graph.consumers[tensor] where mesh(site.op) == mesh(producer) {
-          let use = strategies[site.op].operands[site.operand]
-          convert(strategies[producer].result, use.forward)
-          convert(use.gradient, strategies[producer].resultGradient)
-        }
-      }
-    }
-    return conversions
-  }
-
-  /// Breadth first over `ReshardingStep.steps`.
-  private func shortestPath(_ tensor: TensorID, _ from: Layout, _ to: Layout, on mesh: [Int]) -> [ReshardingStep] {
-    let shape = graph.shape(tensor)
-    var queue: [(layout: Layout, steps: [ReshardingStep])] = [(from, [])]
-    var seen: Set<Layout> = [from]
-    var next = 0
-    while next < queue.count {
-      let (layout, steps) = queue[next]
-      next += 1
-      if layout == to { return steps }
-      for step in ReshardingStep.steps(from: layout, shape: shape, mesh: mesh)
-      where shares?.allow(step.result, of: tensor, in: graph, mesh: mesh) ?? true && seen.insert(step.result).inserted {
-        queue.append((step.result, steps + [step]))
-      }
-    }
-    preconditionFailure("\(graph.tensors[tensor].name): no way from \(from.placements) to \(to.placements)")
   }
 }
 

@@ -75,6 +75,10 @@ enum ExecutionProbe {
       let losses = try DecisionChecks(world: process.world).train(
         model, seed: UInt64(arguments[1]) ?? 0, steps: Int(arguments[2]) ?? 1, optimizer: optimizer, folder: arguments[4])
       try print(losses, process)
+    case "generate":
+      guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
+      let checks = DecisionChecks(world: process.world)
+      try print(try checks.generate(model, seed: UInt64(arguments[1]) ?? 0, count: Int(arguments[2]) ?? 1), process)
     case "steps": try measureSteps(arguments, process.world)
     case "status": return Int32(arguments[0]) ?? 0
     case "fail": try fail(arguments[0], process)

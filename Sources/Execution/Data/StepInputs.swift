@@ -10,6 +10,8 @@ package struct StepInputs {
     case given(InputFile)
     /// The sequences of a file from number `firstSequence` on, as many in each step as the batch has samples.
     case tokens(TokenFile, firstSequence: Int)
+    /// Those of a generation's next step; nothing has a label.
+    case current(CurrentTokens)
   }
 
   private let graph: Graph
@@ -74,6 +76,9 @@ package struct StepInputs {
     self.init(graph: graph, batch: batch, source: .tokens(tokens, firstSequence: tokensDone / length))
   }
 
+  /// What a generation reads in its next step.
+  init(graph: Graph, batch: Int, current: CurrentTokens) { self.init(graph: graph, batch: batch, source: .current(current)) }
+
   /// The tokens that a model knows; 1 where it reads none.
   package static func vocabulary(of graph: Graph) -> Int { graph.inputTensor(.inputIDs).flatMap { graph.indexedExtent(of: $0) } ?? 1 }
 
@@ -102,6 +107,7 @@ package struct StepInputs {
     switch source {
     case .generated, .tokens: countedLabels = labels.map { batch * graph.shape($0).dropFirst().reduce(1, *) } ?? 0
     case .given(let arrays): countedLabels = arrays[.labels]?.integers.count { $0 != CrossEntropy.ignoredLabel } ?? 0
+    case .current: countedLabels = 0
     }
   }
 
@@ -138,6 +144,7 @@ package struct StepInputs {
         try file.copy(
           positions, ofSequence: first + step * batch + sample, length: sequence, vocabulary: vocabulary, into: values + row * positions.count)
       }
+    case (.current(let tokens), .inputIDs): tokens.copy(region, into: values)
     // What a file may leave out: no padding, one token type, no label that counts.
     case (_, .attentionMask): values.update(repeating: 1, count: region.elementCount)
     case (_, .labels): values.update(repeating: CrossEntropy.ignoredLabel, count: region.elementCount)
@@ -155,7 +162,7 @@ package struct StepInputs {
       let strides = AffineView(whole: shape).strides
       let offset = zip(region, strides).reduce(0) { $0 + $1.0.lowerBound * $1.1 }
       generator.fill(values, name: kind.rawValue, rule: .uniform, offset: offset, strides: strides, extents: region.map(\.count))
-    case .tokens: preconditionFailure("a file of tokens has no \(kind.rawValue)")
+    case .tokens, .current: preconditionFailure("a text has no \(kind.rawValue)")
     }
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Foundation
 import Lowering
+import ModelGraph
 import Plans
 
 /// What the ranks that a run starts on this machine need of its memory, before any of them is started.
@@ -11,6 +12,8 @@ package struct RunMemory {
   package var collectsOutputs: Bool
   /// The same model on one rank, which rank 0 runs beside its own part to compare with.
   package var verification: Decision?
+  /// Of a generation, the positions whose keys and values are kept; 0 keeps none.
+  package var cachedPositions = 0
 
   package init(
     decision: Decision, hyperparameters: Hyperparameters, collectsOutputs: Bool, verification: Decision?
@@ -74,7 +77,17 @@ package struct RunMemory {
   }
 
   private func peakBytes(of decision: Decision, rank: Int) -> Int {
-    MemoryPlan.peakBytes(of: Lowering.program(for: decision, rank: rank), hyperparameters, retains: retains)
+    let program = Lowering.program(for: decision, rank: rank)
+    return MemoryPlan.peakBytes(of: program, hyperparameters, retains: retains) + cacheBytes(of: program)
+  }
+
+  private func cacheBytes(of program: Program) -> Int {
+    if cachedPositions == 0 { return 0 }
+    return program.instructions.reduce(0) { total, instruction in
+      guard case .kernel(let call) = instruction, case .attention = program.graph.operators[call.op].kind else { return total }
+      let key = program.buffers[call.operands[1]]
+      return total + 2 * key.count / max(1, key.region[1].count) * cachedPositions * MemoryLayout<Float>.stride
+    }
   }
 
   /// Whether a forward result outlives the first step.

@@ -10,16 +10,26 @@ final class BufferPool {
   struct Block {
     let address: UnsafeMutableRawPointer
     fileprivate let home: Home
+
+    fileprivate init(address: UnsafeMutableRawPointer, home: Home) {
+      self.address = address
+      self.home = home
+    }
+
+    /// Memory that is somebody else's.
+    init(borrowed address: UnsafeMutableRawPointer) { self.init(address: address, home: .elsewhere) }
   }
 
   fileprivate enum Home {
     case arena(ArenaPlan.Place)
     case sizeClass(Int)
+    case elsewhere
 
     var bytes: Int {
       switch self {
       case .arena(let place): place.bytes
       case .sizeClass(let index): BufferPool.size(index)
+      case .elsewhere: 0
       }
     }
   }
@@ -73,6 +83,7 @@ final class BufferPool {
     switch block.home {
     case .arena(let place): occupancy.give(back: place)
     case .sizeClass(let index): spare[index].append(block.address)
+    case .elsewhere: break
     }
   }
 

@@ -29,8 +29,9 @@ struct MemoryPlan {
   }
 
   /// Where the blocks of a program lie, and how many bytes it takes.
-  static func arena(of program: Program, _ hyperparameters: Hyperparameters) -> ArenaPlan {
-    ArenaPlan(MemoryPlan(program, hyperparameters, .empty) { _ in false }.lives)
+  /// - Parameter holdsParameters: false where another executor does.
+  static func arena(of program: Program, _ hyperparameters: Hyperparameters, holdsParameters: Bool = true) -> ArenaPlan {
+    ArenaPlan(MemoryPlan(program, hyperparameters, .empty, holdsParameters: holdsParameters) { _ in false }.lives)
   }
 
   /// - Parameter retains: whether a forward result outlives the step.
@@ -46,11 +47,13 @@ struct MemoryPlan {
     return arena.bytes + MemoryPlan(program, hyperparameters, arena, retains: retains).bytesOutsideArena
   }
 
-  private init(_ program: Program, _ hyperparameters: Hyperparameters, _ arena: ArenaPlan, retains: (KernelCall) -> Bool) {
+  private init(
+    _ program: Program, _ hyperparameters: Hyperparameters, _ arena: ArenaPlan, holdsParameters: Bool = true, retains: (KernelCall) -> Bool
+  ) {
     self.program = program
     occupancy = ArenaOccupancy(arena)
     blocks = Array(repeating: nil, count: program.buffers.count)
-    for parameter in program.parameters {
+    for parameter in program.parameters where holdsParameters {
       allocate(parameter.value)
       if let gradient = parameter.gradient { allocate(gradient) }
     }

@@ -58,6 +58,13 @@ final class ProgramMemory {
     return floats(buffer)
   }
 
+  /// Lets a buffer that has no memory lie where somebody else's does, who keeps it.
+  func borrow(_ buffer: BufferID, at address: UnsafeMutablePointer<Float>) {
+    precondition(blocks[buffer] == nil, "buffer \(buffer) is written a second time")
+    entries.append(Entry(block: BufferPool.Block(borrowed: address), holders: 1))
+    blocks[buffer] = entries.count - 1
+  }
+
   /// Lets a buffer that has no memory hold what `other` holds.
   func share(_ buffer: BufferID, with other: BufferID) {
     precondition(blocks[buffer] == nil && counts[buffer] == counts[other], "buffers \(buffer) and \(other) cannot be one")

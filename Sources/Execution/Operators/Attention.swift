@@ -57,9 +57,9 @@ extension OperatorCall {
 
   func rotaryForward() throws(ExecutionError) {
     let (x, y) = (operand(0), try newResult())
-    forEachRotation { table, run, offset, shape in
+    forEachRotation { table, start, count, offset, shape in
       table.rotate(
-        x + offset, into: y + offset, batch: shape.batch, start: run.positions.lowerBound, count: run.positions.count, heads: shape.heads,
+        x + offset, into: y + offset, batch: shape.batch, start: start, count: count, heads: shape.heads,
         pitch: shape.pitch, headSize: shape.headSize)
     }
   }
@@ -67,23 +67,25 @@ extension OperatorCall {
   func rotaryBackward() throws(ExecutionError) {
     guard let dx = try newGradient(0) else { return }
     let dy = resultGradient
-    forEachRotation { table, run, offset, shape in
+    forEachRotation { table, start, count, offset, shape in
       table.rotateBack(
-        dy + offset, into: dx + offset, batch: shape.batch, start: run.positions.lowerBound, count: run.positions.count, heads: shape.heads,
+        dy + offset, into: dx + offset, batch: shape.batch, start: start, count: count, heads: shape.heads,
         pitch: shape.pitch, headSize: shape.headSize)
     }
   }
 
   /// Calls `body` for each run of successive positions of x [b, s, …, d], with their angles and the place of their first element.
   private func forEachRotation(
-    _ body: (RotaryTable, SequenceOrder.Run, Int, (batch: Int, pitch: Int, heads: Int, headSize: Int)) -> Void
+    _ body: (_ table: RotaryTable, _ start: Int, _ count: Int, _ offset: Int, _ shape: (batch: Int, pitch: Int, heads: Int, headSize: Int)) -> Void
   ) {
     let region = region(0)
     let heads = region[2..<region.count - 1].reduce(1) { $0 * $1.count }
     let shape = (batch: region[0].count, pitch: region[1].count, heads: heads, headSize: region[region.count - 1].count)
     for run in program.runs(region[1], of: 1, in: op.operands[0]) {
       let offset = (run.indices.lowerBound - region[1].lowerBound) * heads * shape.headSize
-      body(constants.rotaryTable(call.op, run.positions, program), run, offset, shape)
+      // Of a generation one table for all positions, whose steps begin behind those before.
+      let table = constants.rotaryTable(call.op, cache.map { 0..<$0.capacity } ?? run.positions, program)
+      body(table, positionsBefore + run.positions.lowerBound, run.positions.count, offset, shape)
     }
   }
 }

@@ -22,7 +22,8 @@ extension OperatorCall {
     let (table, result, columns) = (operand(0), try newResult(), rowsAndColumns.columns)
     for (place, positions) in positionRuns {
       Embedding.positions(
-        table: table, start: offset + positions.lowerBound, into: result + place * columns, batch: 1, count: positions.count, columns: columns)
+        table: table, start: offset + positionsBefore + positions.lowerBound, into: result + place * columns, batch: 1, count: positions.count,
+        columns: columns)
     }
   }
 

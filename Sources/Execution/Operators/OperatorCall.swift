@@ -16,6 +16,8 @@ struct OperatorCall {
   let constants: OperatorConstants
   /// What the labels' sum of losses is multiplied by: 1 / the global number of labels that count.
   let lossScale: Float
+  /// Of a generation: keys and values of the positions before those that the step works on.
+  let cache: KeyValueCache?
 
   func forward() throws(ExecutionError) {
     switch op.kind {
@@ -23,7 +25,7 @@ struct OperatorCall {
     case .positionEmbedding(let offset): try positionEmbeddingForward(offset: offset)
     case .linear: try linearForward()
     case .bias: try biasForward()
-    case .attention(let causal, _): try attentionForward(causal: causal)
+    case .attention(let causal, _): if let cache { try attentionForward(with: cache) } else { try attentionForward(causal: causal) }
     case .rotary: try rotaryForward()
     case .layerNorm(let epsilon): try layerNormForward(epsilon: Float(epsilon))
     case .rmsNorm(let epsilon, let addsOne): try rmsNormForward(epsilon: Float(epsilon), addsOne: addsOne)
@@ -145,6 +147,9 @@ struct OperatorCall {
 
   /// This rank's part of each iteration axis of the operator's rule.
   var iteration: [Range<Int>] { program.iterationRegions[call.op] }
+
+  /// Positions that lie before the first of this step.
+  var positionsBefore: Int { cache?.filled ?? 0 }
 
   func region(_ operand: Int) -> Region { program.buffers[call.operands[operand]].region }
   func extents(_ operand: Int) -> [Int] { region(operand).map(\.count) }

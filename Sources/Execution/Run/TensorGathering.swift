@@ -82,7 +82,7 @@ struct TensorGathering {
   let decision: Decision
   let executor: Executor
   let world: Communicator
-  private static let tag = 0x7fff
+  static let tag = 0x7fff
 
   /// One parameter as the stage that holds it first has it, by its first reader there.
   struct ParameterSite {
@@ -143,6 +143,24 @@ struct TensorGathering {
       site.tensor, site.layout, site.sharing, stage: site.stage, microBatch: 0, own: parameter?.gradient.map { executor.memory.floats($0) },
       into: &whole)
     return whole
+  }
+
+  /// This rank's retained result of an operator in the last step's only micro-batch.
+  func own(_ site: OperatorSite) -> UnsafeMutablePointer<Float>? {
+    executor.retained.first { $0.op == site.op && $0.copy == site.copy }.map { executor.memory.floats(in: $0.block) }
+  }
+
+  /// The parts of an operator's result, of which the sum is the whole; of equal copies the first.
+  func parts(of site: OperatorSite) -> [GatheredTensor.Part] {
+    let (layout, stage) = (layout(of: site), stage(holding: site))
+    let mesh = decision.mesh(ofGroup: stage)
+    return decision.ranks(ofGroup: stage).enumerated().compactMap { place, rank in
+      let coordinates = MeshPlace.coordinates(of: place, in: mesh)
+      guard coordinates.indices.allSatisfy({ coordinates[$0] == 0 || layout[$0] != .replicated }) else { return nil }
+      let region = Shard.region(
+        of: graph.operators[site.op].result, in: graph, layout: layout, mesh: mesh, coordinates: coordinates, shares: decision.shares)
+      return GatheredTensor.Part(rank: rank, region: region)
+    }
   }
 
   private func stage(holding site: OperatorSite) -> Int {
