@@ -17,6 +17,8 @@ package struct RunRequest {
   /// The same model and job on one rank, to compare the first step with.
   package var verification: Decision?
   package var faults: FaultInjection?
+  /// Whether the last step is recorded, instruction by instruction.
+  package var recordsLastStep = false
 
   /// - Parameters:
   ///   - decision: with the mode that is to be run: a plan for training can also be run forward.
@@ -36,7 +38,7 @@ package struct NamedArray: Sendable, Equatable {
   package internal(set) var values: [Float]
 }
 
-/// What a run measured; the same on every rank but for `outputs`, `gradients` and `verification`, which rank 0 has.
+/// What a run measured; the same on every rank but for `outputs`, `gradients`, `verification` and `records`, which rank 0 has.
 package struct RunReport: Sendable {
   /// For each step, the longest time of a rank, from a barrier to its own end of the step.
   package internal(set) var stepSeconds: [Double] = []
@@ -59,6 +61,8 @@ package struct RunReport: Sendable {
   /// As the checkpoint's tensors.
   package internal(set) var gradients: [NamedArray] = []
   package internal(set) var verification: VerificationReport?
+  /// For each rank the last step, on rank 0 of a run that records it.
+  package internal(set) var records: [StepRecord] = []
 
   /// The steps whose times count: all but the first two, which are warm-up, where there are more.
   package var timedSteps: Range<Int> { (stepSeconds.count > 2 ? 2 : 0)..<stepSeconds.count }
@@ -96,13 +100,14 @@ package struct Run {
     var report = RunReport()
     var own = Measurements()
     let clock = ContinuousClock()
+    let recorder = request.recordsLastStep ? executor.recorder() : nil
     for step in 0..<request.steps {
       let retention: Executor.Retention =
         step > 0 ? .nothing : request.verification != nil ? .everything : request.collectsOutputs ? .outputs : .nothing
       try world.barrier()
       let before = world.ledger.traffic
       let (start, processorStart) = (clock.now, MonotonicClock.threadSeconds)
-      let loss = try executor.step(retaining: retention)
+      let loss = try executor.step(retaining: retention, recorder: step == request.steps - 1 ? recorder : nil)
       // A sum over ranks is finite where each rank's addend is: no rank has to ask the others.
       if !loss.isFinite { throw .lossNotFinite(step: step, loss: loss) }
       own.seconds.append((clock.now - start) / .seconds(1))
@@ -119,6 +124,7 @@ package struct Run {
     own.peakBufferBytes = executor.peakBytes
     if request.verification == nil { own.peakResidentBytes = ProcessMemory.peakResidentBytes }
     try merge(own, into: &report)
+    if let recorder { report.records = try StepRecord.gather(recorder.recorded, over: world) }
     return report
   }
 
