@@ -35,6 +35,12 @@ struct RunCommand: ParsableCommand {
   var inputs: String?
   @Option(help: "Write the model's outputs to this safetensors file.")
   var outputs: String?
+  @Option(
+    help: ArgumentHelp(
+      "Write a trace of the last step to this file, for Perfetto or chrome://tracing: measured, and as predicted.",
+      discussion: "A track for each rank, with its instructions: kernels, collectives, messages, gradient sync and updates. The file is written at "
+        + "the end of a run that succeeds.", valueName: "file"))
+  var trace: String?
   @Option(parsing: .unconditional, help: "Seed of generated weights and inputs.")
   var seed: UInt64 = 1
   @Option(parsing: .unconditional, help: "Learning rate.")
@@ -53,6 +59,8 @@ struct RunCommand: ParsableCommand {
     if steps < 1 { throw UsageError("--steps \(steps): at least one step is needed") }
     if !lr.isFinite || lr < 0 { throw UsageError("--lr \(lr): a number of at least 0 is needed") }
     guard 1...1024 ~= threads else { throw UsageError("--threads \(threads): expected 1 to 1024 threads") }
+    if trace == "-" { throw UsageError("--trace writes a file beside what is printed; name one") }
+    if let trace, [plan, outputs].contains(trace) { throw UsageError("--trace \(trace): this file has another purpose; name a new one") }
     if RankEnvironment.isRank {
       try RankEnvironment.prepare(kernel: BLAS.kernelName(), threads: threads)
       BLAS.setThreads(threads)
@@ -64,6 +72,7 @@ struct RunCommand: ParsableCommand {
     let plan = try PlanFile.read(plan)
     let decision = try decision(of: plan)
     try Self.requireVectorInstructions()
+    if let trace { try checkWritable(trace) }
     let launcher = Launcher(
       ranks: plan.decision.ranks, threadsPerRank: threads, hostfile: hostfile, arguments: Array(CommandLine.arguments.dropFirst()),
       environment: BLASEnvironment.variables(kernel: BLAS.kernelName(), threads: threads))
@@ -110,6 +119,8 @@ struct RunCommand: ParsableCommand {
   private func runRank(_ process: borrowing MPIProcess) throws -> Int32 {
     let plan = try PlanFile.read(plan)
     let decision = try decision(of: plan)
+    // Also of ranks that a person's own mpirun has started; rank 0 alone writes.
+    if process.rank == 0, let trace { try checkWritable(trace) }
     let parameters: ParameterValues = try weights.map { .checkpoint(try Checkpoint(path: $0)) } ?? .generated(seed: seed)
     let stepInputs =
       try inputs.map {
@@ -120,6 +131,7 @@ struct RunCommand: ParsableCommand {
       decision, hyperparameters: hyperparameters(of: decision), parameters: parameters, inputs: stepInputs)
     request.steps = steps
     request.collectsOutputs = outputs != nil
+    request.recordsLastStep = trace != nil
     if verify { request.verification = decision.onOneRank() }
     let report = try Run(request, world: process.world).carryOut()
     guard process.rank == 0 else { return status(report) }
@@ -128,9 +140,14 @@ struct RunCommand: ParsableCommand {
     let cluster = try plan.hardware.cluster(devices: decision.ranks)
     let predicted = try Planner.predict(decision, on: cluster)
     let overheads = (0..<decision.ranks).map { cluster.kinds[cluster.kindOfDevice[$0]].processOverhead }
-    let text = RunText(
+    var text = RunText(
       decision: decision, report: report, predicted: predicted, overheads: overheads, owned: memory(of: decision).ownedBytes(),
       isCalibrated: plan.hardware.calibration != nil, kernel: BLAS.kernelName(), outputs: outputs)
+    if let trace, status(report) == 0 {
+      let made = try RunTrace(plan, decision, report)
+      try made.trace.write(to: trace)
+      text.trace = TraceSummary(file: trace, overlap: made.overlap)
+    }
     switch format {
     case .text:
       print(text.lines.joined(separator: "\n"))
