@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Foundation
 
-/// Says before long work that its result could not be written: where `path` is a folder, or lies in none that is there. `-` can always be.
+/// Says before long work that its result could not be written: where `path` is a folder, or lies in none that is there and lets this process write. `-`
+/// can always be.
 /// - Throws: `DocumentError.unwritable`.
 package func checkWritable(_ path: String) throws(DocumentError) {
   if path == "-" { return }
@@ -13,6 +14,11 @@ package func checkWritable(_ path: String) throws(DocumentError) {
   guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue else {
     throw .unwritable(file: path, reason: "no folder \(folder) is there")
   }
+  var status = stat()
+  // A device or pipe is written to as it is; what else is there is replaced, in its own folder where it is a link.
+  let isReplaced = stat(path, &status) != 0 || status.st_mode & S_IFMT == S_IFREG
+  let target = isReplaced ? URL(fileURLWithPath: resolved(path) ?? path).deletingLastPathComponent().path : path
+  if access(target, W_OK) != 0 { throw .unwritable(file: path, reason: systemMessage(errno)) }
 }
 
 /// Writes a file so that a reader sees the old contents or the new ones, never a part, even if the machine stops: a temporary

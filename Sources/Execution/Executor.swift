@@ -131,15 +131,23 @@ package final class Executor {
   /// Bytes of buffers, parameters and optimizer state: the most at any time so far.
   package var peakBytes: Int { memory.peakBytes }
 
+  /// What records a step of this program.
+  func recorder() -> StepRecorder {
+    // One more for what is waited for at the end.
+    StepRecorder(instructions: steps.count + 1, transfers: program.expectedTraffic()[.sendReceive].count)
+  }
+
   /// Carries out one step.
   /// - Returns: this rank's addend of the step's loss; 0 where another rank counts it.
-  func step(retaining retention: Retention = .nothing) throws(ExecutionError) -> Double {
+  func step(retaining retention: Retention = .nothing, recorder: StepRecorder? = nil) throws(ExecutionError) -> Double {
+    world.ledger.recorder = recorder
+    defer { world.ledger.recorder = nil }
     for result in retained { memory.release(result.block) }
     retained = []
     optimizer.beginStep()
     faults?.beginStep()
     var loss = 0.0
-    clock.begin()
+    clock.begin(recording: recorder)
     for (index, step) in steps.enumerated() {
       memory.begin(index)
       if index == firstUpdate { try clipGradients() }
@@ -153,6 +161,7 @@ package final class Executor {
         }
       }
       for buffer in step.dying { memory.free(buffer) }
+      if recorder != nil { try sends.look() }
       clock.enter(step.part)
     }
     // A rank that updates nothing takes part in the norm too.

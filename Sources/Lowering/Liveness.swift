@@ -48,9 +48,16 @@ extension Program {
     }
     var result: [Instruction] = []
     result.reserveCapacity(instructions.count + buffers.count)
+    var places: [Int] = []
     for (index, instruction) in instructions.enumerated() {
+      places.append(result.count)
       result.append(instruction)
       for buffer in dying[index] { result.append(.free(buffer)) }
+    }
+    places.append(result.count)
+    for index in passes.indices {
+      let range = passes[index].instructions
+      passes[index].instructions = places[range.lowerBound]..<places[range.upperBound]
     }
     instructions = result
   }

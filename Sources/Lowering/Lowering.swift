@@ -107,7 +107,9 @@ package struct Lowering {
     let messages = Messages(decision, of: program.stage)
     for pass in messages.passes {
       let stage = decision.stage(of: pass, on: program.stage)
+      let start = program.instructions.count
       if pass.isForward { lowerForward(pass.microBatch, stage, messages) } else { lowerBackward(pass.microBatch, stage, messages) }
+      program.passes.append(ProgramPass(pass: pass, instructions: start..<program.instructions.count))
     }
     if trains { lowerUpdates() }
   }

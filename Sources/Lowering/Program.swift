@@ -118,6 +118,12 @@ package struct LocalParameter: Hashable, Sendable {
   package var startInValue: Int { sharing.stage == .weights ? 0 : part.lowerBound }
 }
 
+/// One pass of one micro-batch in a program.
+package struct ProgramPass: Hashable, Sendable {
+  package let pass: Pass
+  package internal(set) var instructions: Range<Int>
+}
+
 /// Everything that one rank does in one step.
 package struct Program: Sendable {
   package let rank: Int
@@ -138,6 +144,8 @@ package struct Program: Sendable {
   package internal(set) var buffers: [Buffer] = []
   package internal(set) var parameters: [LocalParameter] = []
   package internal(set) var instructions: [Instruction] = []
+  /// The passes in order, each with the numbers of its instructions. What comes before the first and after the last is done once per step.
+  package internal(set) var passes: [ProgramPass] = []
 
   /// For each operator, the part of each iteration axis that this rank works on; empty where stages with another mesh hold it.
   package internal(set) var iterationRegions: [[Range<Int>]] = []

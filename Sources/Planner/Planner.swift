@@ -146,6 +146,17 @@ package enum Planner {
   ///
   /// - Throws: `PlannerError`, `HardwareError` where the cluster does not fit the decision.
   package static func predict(_ decision: Decision, on cluster: Cluster) throws -> Prediction {
+    try prices(decision, on: cluster).predict(decision).prediction
+  }
+
+  /// The same instruction by instruction: when each of a step's is predicted to begin and to end.
+  ///
+  /// - Throws: as `predict`.
+  package static func predictStep(_ decision: Decision, on cluster: Cluster) throws -> PredictedStep {
+    try PredictedStep(decision, prices(decision, on: cluster))
+  }
+
+  private static func prices(_ decision: Decision, on cluster: Cluster) throws -> StagePrices {
     var request = SearchRequest(
       graph: decision.graph, cluster: cluster, batch: decision.job.batch, sequence: decision.job.sequence, precision: decision.job.precision,
       mode: decision.job.mode, optimizer: decision.job.optimizer)
@@ -154,7 +165,7 @@ package enum Planner {
     var frame = Space.Frame(stages: decision.groups, mesh: decision.mesh, microBatches: decision.job.microBatches)
     (frame.runs, frame.shares) = (Space.runs(decision.stageMeshes), decision.shares?.samples ?? [])
     if frame.runs.isEmpty { (request.mesh, request.pipelineDegree) = (decision.mesh, decision.groups) }
-    return try StagePrices(frame, Space(request), Pricing.Model(decision.graph, decision.job.mode)).predict(decision).prediction
+    return try StagePrices(frame, Space(request), Pricing.Model(decision.graph, decision.job.mode))
   }
 
   /// The last ILP of a plan: the choice of strategies in its configuration, with every chain of the schedule that can be the longest.

@@ -38,6 +38,12 @@ struct RunCommand: ParsableCommand {
   var inputs: String?
   @Option(help: "Write the model's outputs to this safetensors file.")
   var outputs: String?
+  @Option(
+    help: ArgumentHelp(
+      "Write a trace of the last step to this file, for Perfetto or chrome://tracing: measured, and as predicted.",
+      discussion: "A track for each rank, with its instructions: kernels, collectives, messages, gradient sync and updates. The file is written at "
+        + "the end of a run that succeeds.", valueName: "file"))
+  var trace: String?
   @Option(parsing: .unconditional, help: "Seed of generated weights and inputs.")
   var seed: UInt64 = 1
   @OptionGroup(title: "Training") var training: TrainingOptions
@@ -57,6 +63,8 @@ struct RunCommand: ParsableCommand {
     if training.tokens != nil, inputs != nil { throw UsageError("--tokens and --inputs both give the inputs; name one") }
     if training.resume != nil, weights != nil { throw UsageError("--resume and --weights both give the parameters; name one") }
     guard 1...1024 ~= threads else { throw UsageError("--threads \(threads): expected 1 to 1024 threads") }
+    if trace == "-" { throw UsageError("--trace writes a file beside what is printed; name one") }
+    if let trace, [plan, outputs].contains(trace) { throw UsageError("--trace \(trace): this file has another purpose; name a new one") }
     if RankEnvironment.isRank {
       try RankEnvironment.prepare(kernel: BLAS.kernelName(), threads: threads)
       BLAS.setThreads(threads)
@@ -68,6 +76,7 @@ struct RunCommand: ParsableCommand {
     let plan = try PlanFile.read(plan)
     let decision = try decision(of: plan)
     try Self.requireVectorInstructions()
+    if let trace { try checkWritable(trace) }
     let launcher = Launcher(
       ranks: plan.decision.ranks, threadsPerRank: threads, hostfile: hostfile, arguments: Array(CommandLine.arguments.dropFirst()),
       environment: BLASEnvironment.variables(kernel: BLAS.kernelName(), threads: threads))
@@ -106,7 +115,7 @@ struct RunCommand: ParsableCommand {
       if generation.isGiven { throw UsageError("--prompt, --prompts, --new-tokens and --stop have no effect without --mode generate") }
       return
     }
-    for (name, isGiven) in [("tokens", training.tokens != nil), ("inputs", inputs != nil), ("outputs", outputs != nil), ("steps", steps != 1)]
+    for (name, isGiven) in [("tokens", training.tokens != nil), ("inputs", inputs != nil), ("outputs", outputs != nil), ("trace", trace != nil), ("steps", steps != 1)]
     where isGiven {
       throw UsageError("--\(name) has no effect with --mode generate")
     }
@@ -181,6 +190,8 @@ struct RunCommand: ParsableCommand {
   private func runRank(_ process: borrowing MPIProcess) throws -> Int32 {
     let plan = try PlanFile.read(plan)
     let decision = try decision(of: plan)
+    // Also of ranks that a person's own mpirun has started; rank 0 alone writes.
+    if process.rank == 0, let trace { try checkWritable(trace) }
     if mode == .generate { return try generate(decision, process) }
     let parameters = try parameters(of: decision)
     let stepInputs = try stepInputs(of: decision, parameters)
@@ -190,6 +201,7 @@ struct RunCommand: ParsableCommand {
     request.checkpoints = training.writer.map { ($0, training.every) }
     request.tellsSteps = training.tokens != nil || training.checkpoint != nil || training.resume != nil
     request.collectsOutputs = outputs != nil
+    request.recordsLastStep = trace != nil
     if verify { request.verification = decision.onOneRank() }
     let report = try Run(request, world: process.world).carryOut()
     guard process.rank == 0 else { return status(report) }
@@ -198,9 +210,14 @@ struct RunCommand: ParsableCommand {
     let cluster = try plan.hardware.cluster(devices: decision.ranks)
     let predicted = try Planner.predict(decision, on: cluster)
     let overheads = (0..<decision.ranks).map { cluster.kinds[cluster.kindOfDevice[$0]].processOverhead }
-    let text = RunText(
+    var text = RunText(
       decision: decision, report: report, predicted: predicted, overheads: overheads, owned: memory(of: decision).ownedBytes(),
       isCalibrated: plan.hardware.calibration != nil, kernel: BLAS.kernelName(), outputs: outputs)
+    if let trace, status(report) == 0 {
+      let made = try RunTrace(plan, decision, report)
+      try made.trace.write(to: trace)
+      text.trace = TraceSummary(file: trace, overlap: made.overlap)
+    }
     switch format {
     case .text:
       print(text.lines.joined(separator: "\n"))

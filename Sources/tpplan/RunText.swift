@@ -21,6 +21,8 @@ struct RunText {
   let isCalibrated: Bool
   let kernel: String
   let outputs: String?
+  /// Where the last step was traced.
+  var trace: TraceSummary?
 
   private var parts: RunParts { RunParts(decision, predicted, report.parts) }
 
@@ -125,6 +127,7 @@ struct RunText {
           + "over all ranks in all collectives")
     }
     if let outputs { lines.append("  outputs      \(report.outputs.map(\.name).joined(separator: ", ")) in \(outputs)") }
+    if let trace { lines.append(trace.line) }
     if let verification = report.verification { lines.append(line(verification)) }
     return lines
   }
@@ -164,6 +167,7 @@ struct RunText {
     object["predicted_memory_bytes"] = (.double(predicted.memory.value))
     object["blas_kernel"] = (.string(kernel))
     object["collectives"] = (.object(collectives))
+    object["trace"] = trace?.json
     object["balanced_bytes"] = balancedBytes.map { .int($0) }
     if let verification = report.verification {
       let difference: JSON =

@@ -44,6 +44,11 @@ struct PendingSends: ~Copyable {
     messages.append(Message(try world.send(memory.floats(in: block), count: count, to: rank, tag: tag), block: block))
   }
 
+  /// Asks which messages have left, so that a recorded step knows when.
+  func look() throws(ExecutionError) {
+    for message in messages { _ = try message.hasLeft() }
+  }
+
   mutating func waitAll(_ memory: ProgramMemory) throws(ExecutionError) {
     for message in messages {
       try message.wait()

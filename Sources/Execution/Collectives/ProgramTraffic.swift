@@ -8,37 +8,46 @@ extension Program {
   /// Definitions are those of `Traffic.Kind`; groups of one rank move nothing.
   package func expectedTraffic() -> Traffic {
     var traffic = Traffic()
-    for instruction in instructions {
-      switch instruction {
-      case .reshard(let step, let source, let destination):
-        guard let kind = step.collective, isGroup(step.axes) else { continue }
-        switch kind {
-        case .allReduce: traffic.add(.allReduce, bytes: bytes(source))
-        case .allGather: traffic.add(.allGather, bytes: bytes(destination))
-        case .reduceScatter: traffic.add(.reduceScatter, bytes: bytes(source))
-        case .allToAll: traffic.add(.allToAll, bytes: bytes(source))
-        }
-      case .kernel(let call):
-        for interior in rules[call.op].interior where isGroup(meshAxes(of: call.op, on: interior.axis)) {
-          let elements = interior.spans.reduce(1) { $0 * iterationRegions[call.op][$1].count }
-          for _ in 0..<(call.phase == .backward ? interior.backwardCount : interior.count) {
-            traffic.add(.allReduce, bytes: elements * MemoryLayout<Float>.stride)
-          }
-        }
-        for bytes in ringMessages(of: call) { traffic.add(.sendReceive, bytes: bytes) }
-      case .send(let buffer, _, _): traffic.add(.sendReceive, bytes: bytes(buffer))
-      case .sendBoxes(_, let boxes, _), .exchangeTied(_, let boxes, _, _):
-        for box in boxes { traffic.add(.sendReceive, bytes: box.region.elementCount * MemoryLayout<Float>.stride) }
-      case .gatherParameter(let parameter, _, _): traffic.add(.allGather, bytes: wholeBytes(parameters[parameter]))
-      case .scatterGradient(let parameter, _, _): traffic.add(.reduceScatter, bytes: wholeBytes(parameters[parameter]))
-      case .reduceGradient(let parameter, let axes) where isGroup(axes):
-        traffic.add(.allReduce, bytes: bytes(parameters[parameter].value))
-      case .reduceTied(let parameter, let ranks):
-        for _ in ranks.dropFirst() { traffic.add(.sendReceive, bytes: bytes(parameters[parameter].value)) }
-      default: break
-      }
-    }
+    for instruction in instructions { add(instruction, to: &traffic) }
     return traffic
+  }
+
+  /// The same of one instruction.
+  package func traffic(of instruction: Instruction) -> Traffic {
+    var traffic = Traffic()
+    add(instruction, to: &traffic)
+    return traffic
+  }
+
+  private func add(_ instruction: Instruction, to traffic: inout Traffic) {
+    switch instruction {
+    case .reshard(let step, let source, let destination):
+      guard let kind = step.collective, isGroup(step.axes) else { return }
+      switch kind {
+      case .allReduce: traffic.add(.allReduce, bytes: bytes(source))
+      case .allGather: traffic.add(.allGather, bytes: bytes(destination))
+      case .reduceScatter: traffic.add(.reduceScatter, bytes: bytes(source))
+      case .allToAll: traffic.add(.allToAll, bytes: bytes(source))
+      }
+    case .kernel(let call):
+      for interior in rules[call.op].interior where isGroup(meshAxes(of: call.op, on: interior.axis)) {
+        let elements = interior.spans.reduce(1) { $0 * iterationRegions[call.op][$1].count }
+        for _ in 0..<(call.phase == .backward ? interior.backwardCount : interior.count) {
+          traffic.add(.allReduce, bytes: elements * MemoryLayout<Float>.stride)
+        }
+      }
+      for bytes in ringMessages(of: call) { traffic.add(.sendReceive, bytes: bytes) }
+    case .send(let buffer, _, _): traffic.add(.sendReceive, bytes: bytes(buffer))
+    case .sendBoxes(_, let boxes, _), .exchangeTied(_, let boxes, _, _):
+      for box in boxes { traffic.add(.sendReceive, bytes: box.region.elementCount * MemoryLayout<Float>.stride) }
+    case .gatherParameter(let parameter, _, _): traffic.add(.allGather, bytes: wholeBytes(parameters[parameter]))
+    case .scatterGradient(let parameter, _, _): traffic.add(.reduceScatter, bytes: wholeBytes(parameters[parameter]))
+    case .reduceGradient(let parameter, let axes) where isGroup(axes):
+      traffic.add(.allReduce, bytes: bytes(parameters[parameter].value))
+    case .reduceTied(let parameter, let ranks):
+      for _ in ranks.dropFirst() { traffic.add(.sendReceive, bytes: bytes(parameters[parameter].value)) }
+    default: break
+    }
   }
 
   /// The bytes of every message that this rank sends around an operator's ring.

@@ -9,8 +9,10 @@ extension Communicator {
   package func send<Scalar: MPIScalar>(
     _ buffer: UnsafePointer<Scalar>, count: Int, to rank: Int, tag: Int
   ) throws(ExecutionError) -> Request {
-    let request = Request(try MPILibrary.send(buffer, count: count, to: rank, tag: tag, Scalar.datatype, handle), ledger)
-    self.count(.sendReceive, bytes: count * MemoryLayout<Scalar>.stride)
+    let bytes = count * MemoryLayout<Scalar>.stride
+    let transfer = ledger.beginTransfer(bytes: bytes)
+    let request = Request(try MPILibrary.send(buffer, count: count, to: rank, tag: tag, Scalar.datatype, handle), ledger, transfer: transfer)
+    self.count(.sendReceive, bytes: bytes)
     return request
   }
 
@@ -32,10 +34,16 @@ package struct Request: ~Copyable {
   private var handle: MPILibrary.RequestHandle
   /// The rank's ledger, which lives as long as its communicators.
   private let ledger: Unmanaged<TrafficLedger>
+  /// The number of what is sent in a step that is recorded.
+  private let transfer: Int?
 
-  init(_ handle: MPILibrary.RequestHandle, _ ledger: TrafficLedger) { self.init(handle, Unmanaged.passUnretained(ledger)) }
+  init(_ handle: MPILibrary.RequestHandle, _ ledger: TrafficLedger, transfer: Int? = nil) {
+    self.init(handle, Unmanaged.passUnretained(ledger), transfer: transfer)
+  }
 
-  private init(_ handle: MPILibrary.RequestHandle, _ ledger: Unmanaged<TrafficLedger>) { (self.handle, self.ledger) = (handle, ledger) }
+  private init(_ handle: MPILibrary.RequestHandle, _ ledger: Unmanaged<TrafficLedger>, transfer: Int?) {
+    (self.handle, self.ledger, self.transfer) = (handle, ledger, transfer)
+  }
 
   deinit {
     if MPILibrary.isRunning { MPILibrary.freeRequest(handle) }
@@ -43,18 +51,23 @@ package struct Request: ~Copyable {
 
   /// Returns when the buffer may be used again: sent from, or filled (MPI_Wait).
   package consuming func wait() throws(ExecutionError) {
-    let (handle, ledger) = (handle, ledger)
+    let (handle, ledger, transfer) = (handle, ledger, transfer)
     discard self
     let start = MonotonicClock.now
     try MPILibrary.wait(handle)
-    ledger._withUnsafeGuaranteedRef { $0.addTime(since: start) }
+    ledger._withUnsafeGuaranteedRef {
+      $0.addTime(since: start)
+      $0.endTransfer(transfer)
+    }
   }
 
   /// Returns nil when the buffer may be used again, and the request itself while the transfer is under way (MPI_Test).
   package consuming func test() throws(ExecutionError) -> Request? {
-    let (handle, ledger) = (handle, ledger)
+    let (handle, ledger, transfer) = (handle, ledger, transfer)
     discard self
-    return try MPILibrary.test(handle) ? nil : Request(handle, ledger)
+    guard try MPILibrary.test(handle) else { return Request(handle, ledger, transfer: transfer) }
+    ledger._withUnsafeGuaranteedRef { $0.endTransfer(transfer) }
+    return nil
   }
 }
 

@@ -68,9 +68,20 @@ package final class TrafficLedger {
   package fileprivate(set) var traffic = Traffic()
   /// The time that this rank has spent in collectives, and waiting for messages: for the bytes, and for ranks that came later.
   package private(set) var seconds = 0.0
+  /// Set in a step that is recorded.
+  var recorder: StepRecorder?
 
   func add(_ kind: Traffic.Kind, bytes: Int) { traffic.add(kind, bytes: bytes) }
 
   /// - Parameter start: `MonotonicClock.now` before the call.
   func addTime(since start: Double) { seconds += MonotonicClock.now - start }
+
+  /// A message is about to be sent.
+  /// - Returns: its number in the step that is recorded; nil where none is.
+  func beginTransfer(bytes: Int) -> Int? { recorder?.beginTransfer(bytes: bytes, communication: seconds) }
+
+  /// This rank has found that the message has left.
+  func endTransfer(_ number: Int?) {
+    if let number { recorder?.endTransfer(number, communication: seconds) }
+  }
 }

@@ -5,7 +5,7 @@ import Plans
 extension Decision {
   /// The decision as it is carried out: tokens come to experts in uneven numbers, so that every expert has a slot for every position, where the plan
   /// counts with balanced numbers. Splits and conversions are the same: slots are cut as positions are.
-  var asExecuted: Decision {
+  package var asExecuted: Decision {
     var decision = self
     if let graph = graph.withSlotsForEveryPosition { decision.graph = graph }
     return decision

@@ -24,6 +24,8 @@ package struct RunRequest {
   /// The number of the run's first step; a forward pass does not go on with a training.
   var firstStep: Int { decision.job.mode == .train ? parameters.stepsDone : 0 }
   package var faults: FaultInjection?
+  /// Whether the last step is recorded, instruction by instruction.
+  package var recordsLastStep = false
 
   /// - Parameters:
   ///   - decision: with the mode that is to be run: a plan for training can also be run forward.
@@ -43,7 +45,7 @@ package struct NamedArray: Sendable, Equatable {
   package internal(set) var values: [Float]
 }
 
-/// What a run measured; the same on every rank but for `outputs`, `gradients` and `verification`, which rank 0 has.
+/// What a run measured; the same on every rank but for `outputs`, `gradients`, `verification` and `records`, which rank 0 has.
 package struct RunReport: Sendable {
   /// The number of the first step: those before it were done in earlier runs.
   package internal(set) var firstStep = 0
@@ -68,6 +70,8 @@ package struct RunReport: Sendable {
   /// As the checkpoint's tensors.
   package internal(set) var gradients: [NamedArray] = []
   package internal(set) var verification: VerificationReport?
+  /// For each rank the last step, on rank 0 of a run that records it.
+  package internal(set) var records: [StepRecord] = []
 
   /// The steps whose times count: all but the first two, which are warm-up, where there are more.
   package var timedSteps: Range<Int> { (stepSeconds.count > 2 ? 2 : 0)..<stepSeconds.count }
@@ -106,13 +110,14 @@ package struct Run {
     report.firstStep = request.firstStep
     var own = Measurements()
     let clock = ContinuousClock()
+    let recorder = request.recordsLastStep ? executor.recorder() : nil
     for step in 0..<request.steps {
       let retention: Executor.Retention =
         step > 0 ? .nothing : request.verification != nil ? .everything : request.collectsOutputs ? .outputs : .nothing
       try world.barrier()
       let before = world.ledger.traffic
       let (start, processorStart) = (clock.now, MonotonicClock.threadSeconds)
-      let loss = try executor.step(retaining: retention)
+      let loss = try executor.step(retaining: retention, recorder: step == request.steps - 1 ? recorder : nil)
       // A sum over ranks is finite where each rank's addend is: no rank has to ask the others.
       if !loss.isFinite { throw .lossNotFinite(step: report.firstStep + step, loss: loss) }
       own.seconds.append((clock.now - start) / .seconds(1))
@@ -131,6 +136,7 @@ package struct Run {
     own.peakBufferBytes = executor.peakBytes
     if request.verification == nil { own.peakResidentBytes = ProcessMemory.peakResidentBytes }
     try merge(own, into: &report)
+    if let recorder { report.records = try StepRecord.gather(recorder.recorded, over: world) }
     return report
   }
 

@@ -64,12 +64,15 @@ struct StepClock {
   private let ledger: TrafficLedger
   private var last = 0.0
   private var communication = 0.0
+  private var recorder: StepRecorder?
 
   init(_ ledger: TrafficLedger) { self.ledger = ledger }
 
-  mutating func begin() {
+  mutating func begin(recording recorder: StepRecorder? = nil) {
     parts = StepParts()
+    self.recorder = recorder
     (last, communication) = (MonotonicClock.now, ledger.seconds)
+    recorder?.begin(at: last, communication: communication)
   }
 
   /// Enters the time since the last call, or the beginning, under a part.
@@ -77,13 +80,14 @@ struct StepClock {
     let now = MonotonicClock.now
     parts[part] += now - last
     if part != .stages { parts.communication += ledger.seconds - communication }
+    recorder?.add(end: now, communication: ledger.seconds)
     (last, communication) = (now, ledger.seconds)
   }
 }
 
 extension Program {
   /// For each instruction its part. One that moves or clears data belongs to the kernel after it, unless its own kind says more.
-  func stepParts() -> [StepPart] {
+  package func stepParts() -> [StepPart] {
     var parts: [StepPart] = []
     var next = StepPart.optimizer
     for instruction in instructions.reversed() {

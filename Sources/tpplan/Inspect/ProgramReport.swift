@@ -169,7 +169,7 @@ struct ProgramReport {
     boxes.map { ($0.isAdded ? "+" : "") + "[" + $0.region.map { "\($0.count)" }.joined(separator: ",") + "]" }.joined(separator: " ")
   }
 
-  private func name(_ id: BufferID) -> String {
+  func name(_ id: BufferID) -> String {
     let buffer = program.buffers[id]
     let pattern = program.graph.tensors[buffer.tensor].name
     let name = copies[id].map { Graph.name(pattern, copy: $0) } ?? pattern

@@ -103,6 +103,25 @@ struct RunTextTests {
     #expect(predicted.parts(ofGroup: 1, microBatches: 2)[.stages] == 0.125 && predicted.parts(ofGroup: 1, microBatches: 2)[.forward] == 0.5)
   }
 
+  @Test("golden: where the trace is, and how much of the communication was hidden")
+  func trace() throws {
+    func text(_ records: [StepRecord]) throws -> RunText {
+      var made = try self.text([0.5], losses: [1])
+      made.trace = TraceSummary(file: "t.json", overlap: CommunicationOverlap(records))
+      return made
+    }
+    func record(exposed: Double, hidden: Double) -> StepRecord {
+      StepRecord(instructions: [.init(start: 0, end: 1, communication: exposed)], transfers: [], hidden: hidden)
+    }
+    let some = try text([record(exposed: 0.25, hidden: 0.25), record(exposed: 0.5, hidden: 0)])
+    #expect(some.lines.last == "  trace        t.json   communication 500 ms per rank, waiting included; at most 25.0 % of it hidden behind kernels")
+    #expect(some.json["trace"] == ["file": "t.json", "communication_seconds": 0.5, "hidden_share": 0.25])
+    let none = try text([record(exposed: 0.5, hidden: 0)])
+    #expect(none.lines.last == "  trace        t.json   communication 500 ms per rank, waiting included; none of it hidden behind kernels")
+    #expect(try text([record(exposed: 0, hidden: 0)]).lines.last == "  trace        t.json   no communication")
+    #expect(try self.text([0.5], losses: [1]).json["trace"] == nil)
+  }
+
   @Test("JSON names both formats, and a model without a loss has no losses")
   func json() throws {
     let json = try text([0.5], losses: [nil]).json
