@@ -115,7 +115,9 @@ struct RunCommand: ParsableCommand {
       if generation.isGiven { throw UsageError("--prompt, --prompts, --new-tokens and --stop have no effect without --mode generate") }
       return
     }
-    for (name, isGiven) in [("tokens", training.tokens != nil), ("inputs", inputs != nil), ("outputs", outputs != nil), ("trace", trace != nil), ("steps", steps != 1)]
+    for (name, isGiven) in [
+      ("tokens", training.tokens != nil), ("inputs", inputs != nil), ("outputs", outputs != nil), ("trace", trace != nil), ("steps", steps != 1),
+    ]
     where isGiven {
       throw UsageError("--\(name) has no effect with --mode generate")
     }
