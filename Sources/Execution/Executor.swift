@@ -28,6 +28,8 @@ package final class Executor {
   private let outputSites: [OperatorSite]
   private var steps: [Step] = []
   private var sends = PendingSends()
+  /// Passes over rows that are carried out together with the next instruction's.
+  private var passes: [RowPass] = []
   private var clock: StepClock
   /// The first step that updates a parameter: all gradients are complete before it.
   private var firstUpdate = 0
@@ -47,6 +49,8 @@ package final class Executor {
     /// Buffers that nobody reads after this instruction.
     var dying: [BufferID] = []
     var transfer: ReshardingTransfer?
+    /// Whether the next instruction is a pass over the rows that this one, such a pass too, writes.
+    var isContinued = false
   }
 
   /// Which forward results are kept after a step.
@@ -125,7 +129,15 @@ package final class Executor {
       default: steps.append(Step(instruction: instruction, part: part))
       }
     }
+    for index in steps.indices.dropLast() { steps[index].isContinued = isContinued(steps[index].instruction, by: steps[index + 1].instruction) }
     firstUpdate = steps.firstIndex { if case .update = $0.instruction { true } else { false } } ?? steps.count
+  }
+
+  private func isContinued(_ instruction: Instruction, by next: Instruction) -> Bool {
+    guard case .kernel(let first) = instruction, case .kernel(let second) = next, first.phase == second.phase else { return false }
+    let (kinds, isBackward) = ([first, second].map { program.graph.operators[$0.op].kind.isRowPass }, first.phase == .backward)
+    guard kinds.allSatisfy({ isBackward ? $0.backward : $0.forward }) else { return false }
+    return isBackward ? first.operandGradients[0] == second.resultGradient && second.resultGradient != nil : second.operands.contains(first.result)
   }
 
   /// Bytes of buffers, parameters and optimizer state: the most at any time so far.
@@ -189,7 +201,7 @@ package final class Executor {
   private func carryOut(_ step: Step) throws(ExecutionError) {
     switch step.instruction {
     case .load(let buffer, let microBatch): try loadInput(buffer, microBatch: microBatch)
-    case .kernel(let call): try carryOut(call, dying: step.dying)
+    case .kernel(let call): try carryOut(call, of: step)
     case .reshard(let reshard, let source, let destination):
       if reshard.action == .allReduce, faults?.dropsNextAllReduce() == true { return memory.share(destination, with: source) }
       try step.transfer?.carryOut(from: source, to: destination, dying: step.dying, memory: memory, groups: groups)
@@ -220,18 +232,24 @@ package final class Executor {
     return ParameterExchange(program.parameters[parameter], mesh: program.mesh, memory: memory, group: group)
   }
 
-  private func carryOut(_ call: KernelCall, dying: [BufferID]) throws(ExecutionError) {
+  private func carryOut(_ call: KernelCall, of step: Step) throws(ExecutionError) {
     let kernel = OperatorCall(
-      call: call, op: program.graph.operators[call.op], program: program, memory: memory, groups: groups, dying: dying, constants: constants,
+      call: call, op: program.graph.operators[call.op], program: program, memory: memory, groups: groups, dying: step.dying, constants: constants,
       lossScale: lossScale, cache: cache)
-    switch call.phase {
-    case .forward:
+    if let pass = try kernel.rowPass() {
+      passes.append(pass)
+      // Where results are changed on purpose, each is complete before the next begins.
+      if step.isContinued, faults == nil, following == nil { return }
+      RowPass.carryOut(passes)
+      passes.removeAll(keepingCapacity: true)
+    } else if call.phase == .backward {
+      try kernel.backward()
+    } else {
       try kernel.forward()
-      try faults?.disturb(kernel)
-      try following?.replaceResult(of: call, in: program, memory)
-    case .recompute: try kernel.forward()
-    case .backward: try kernel.backward()
     }
+    guard call.phase == .forward else { return }
+    try faults?.disturb(kernel)
+    try following?.replaceResult(of: call, in: program, memory)
   }
 
   /// Micro-batch j is the rows j·b ..< (j + 1)·b of the global batch.

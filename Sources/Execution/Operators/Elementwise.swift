@@ -4,37 +4,46 @@ import ModelGraph
 
 /// Element-wise operators. Gradients that are copies of one another are one block of memory.
 extension OperatorCall {
-  func activationForward(_ function: ActivationFunction) throws(ExecutionError) {
-    let x = operand(0)
-    function.kernel.forward(x, into: try newResult(), count: resultCount)
+  func activationForward(_ function: ActivationFunction) throws(ExecutionError) -> RowPass {
+    let (x, y) = (operand(0), try newResult())
+    return pass(reading: [x], into: y) { function.kernel.forward(x + $0.lowerBound, into: y + $0.lowerBound, count: $0.count) }
   }
 
-  func activationBackward(_ function: ActivationFunction) throws(ExecutionError) {
-    guard let dx = try newGradient(0) else { return }
+  func activationBackward(_ function: ActivationFunction) throws(ExecutionError) -> RowPass {
     let kernel = function.kernel
-    kernel.backward(saved: kernel.savesOutput ? result : operand(0), dy: resultGradient, dx: dx, count: resultCount)
+    let (saved, dy) = (kernel.savesOutput ? result : operand(0), resultGradient)
+    guard let dx = try newGradient(0) else { return pass(reading: [], into: nil) { _ in } }
+    return pass(reading: [saved, dy], into: dx) {
+      kernel.backward(saved: saved + $0.lowerBound, dy: dy + $0.lowerBound, dx: dx + $0.lowerBound, count: $0.count)
+    }
   }
 
-  func scaleForward(by factor: Float) throws(ExecutionError) {
-    let x = operand(0)
-    Elementwise.scale(x, by: factor, into: try newResult(), count: resultCount)
+  func scaleForward(by factor: Float) throws(ExecutionError) -> RowPass {
+    let (x, y) = (operand(0), try newResult())
+    return pass(reading: [x], into: y) { Elementwise.scale(x + $0.lowerBound, by: factor, into: y + $0.lowerBound, count: $0.count) }
   }
 
-  func scaleBackward(by factor: Float) throws(ExecutionError) {
-    guard let dx = try newGradient(0) else { return }
-    Elementwise.scale(resultGradient, by: factor, into: dx, count: resultCount)
+  func scaleBackward(by factor: Float) throws(ExecutionError) -> RowPass {
+    let dy = resultGradient
+    guard let dx = try newGradient(0) else { return pass(reading: [], into: nil) { _ in } }
+    return pass(reading: [dy], into: dx) { Elementwise.scale(dy + $0.lowerBound, by: factor, into: dx + $0.lowerBound, count: $0.count) }
   }
 
-  /// y = a + b; b may lack leading dimensions of a
-  func addForward() throws(ExecutionError) {
+  /// y = a + b; nil where b lacks leading dimensions of a.
+  func addForward() throws(ExecutionError) -> RowPass? {
+    guard memory.count(call.operands[1]) == resultCount else { return nil }
+    let (a, b) = (operand(0), operand(1))
+    let y = try newResult()
+    return pass(reading: [a, b], into: y) {
+      Elementwise.add(a + $0.lowerBound, b + $0.lowerBound, into: y + $0.lowerBound, count: $0.count)
+    }
+  }
+
+  /// y = a + b, b for each of the leading dimensions that it lacks.
+  func broadcastAddForward() throws(ExecutionError) {
     let columns = memory.count(call.operands[1])
     let (a, b) = (operand(0), operand(1))
-    let result = try newResult()
-    if columns == resultCount {
-      Elementwise.add(a, b, into: result, count: columns)
-    } else {
-      Elementwise.addBias(a, b, into: result, rows: resultCount / columns, columns: columns)
-    }
+    Elementwise.addBias(a, b, into: try newResult(), rows: resultCount / columns, columns: columns)
   }
 
   /// da = dy, db = Σ dy over the dimensions that b lacks
@@ -48,9 +57,12 @@ extension OperatorCall {
     }
   }
 
-  func multiplyForward() throws(ExecutionError) {
+  func multiplyForward() throws(ExecutionError) -> RowPass {
     let (a, b) = (operand(0), operand(1))
-    Elementwise.multiply(a, b, into: try newResult(), count: resultCount)
+    let y = try newResult()
+    return pass(reading: [a, b], into: y) {
+      Elementwise.multiply(a + $0.lowerBound, b + $0.lowerBound, into: y + $0.lowerBound, count: $0.count)
+    }
   }
 
   /// da = dy × b, db = dy × a

@@ -3,11 +3,16 @@ import Kernels
 
 /// Normalisation over the last dimension. An operand that is not learned has no gradient; the kernels then write into scratch.
 extension OperatorCall {
-  func layerNormForward(epsilon: Float) throws(ExecutionError) {
-    let (rows, columns) = rowsAndColumns
-    LayerNorm.forward(
-      operand(0), weight: operand(1), bias: operand(2), epsilon: epsilon, into: try newResult(), mean: try newExtra(0), rstd: try newExtra(1),
-      rows: rows, columns: columns)
+  func layerNormForward(epsilon: Float) throws(ExecutionError) -> RowPass {
+    let (x, weight, bias, columns) = (operand(0), operand(1), operand(2), rowsAndColumns.columns)
+    let (y, mean, rstd) = (try newResult(), try newExtra(0), try newExtra(1))
+    let rows = resultCount / columns
+    return pass(over: columns, reading: [x], into: y, beside: [side(weight, columns), side(bias, columns), side(mean, rows), side(rstd, rows)]) {
+      let row = $0.lowerBound / columns
+      LayerNorm.forward(
+        x + $0.lowerBound, weight: weight, bias: bias, epsilon: epsilon, into: y + $0.lowerBound, mean: mean + row, rstd: rstd + row,
+        rows: $0.count / columns, columns: columns)
+    }
   }
 
   func layerNormBackward() throws(ExecutionError) {
@@ -19,11 +24,14 @@ extension OperatorCall {
     }
   }
 
-  func rmsNormForward(epsilon: Float, addsOne: Bool) throws(ExecutionError) {
-    let (rows, columns) = rowsAndColumns
-    RMSNorm.forward(
-      operand(0), weight: operand(1), addend: addsOne ? 1 : 0, epsilon: epsilon, into: try newResult(), rstd: try newExtra(0), rows: rows,
-      columns: columns)
+  func rmsNormForward(epsilon: Float, addsOne: Bool) throws(ExecutionError) -> RowPass {
+    let (x, weight, columns) = (operand(0), operand(1), rowsAndColumns.columns)
+    let (y, rstd) = (try newResult(), try newExtra(0))
+    return pass(over: columns, reading: [x], into: y, beside: [side(weight, columns), side(rstd, resultCount / columns)]) {
+      RMSNorm.forward(
+        x + $0.lowerBound, weight: weight, addend: addsOne ? 1 : 0, epsilon: epsilon, into: y + $0.lowerBound, rstd: rstd + $0.lowerBound / columns,
+        rows: $0.count / columns, columns: columns)
+    }
   }
 
   func rmsNormBackward(addsOne: Bool) throws(ExecutionError) {

@@ -19,21 +19,15 @@ struct OperatorCall {
   /// Of a generation: keys and values of the positions before those that the step works on.
   let cache: KeyValueCache?
 
+  /// What is no pass over rows.
   func forward() throws(ExecutionError) {
     switch op.kind {
     case .embedding: try embeddingForward()
     case .positionEmbedding(let offset): try positionEmbeddingForward(offset: offset)
     case .linear: try linearForward()
-    case .bias: try biasForward()
     case .attention(let causal, _): if let cache { try attentionForward(with: cache) } else { try attentionForward(causal: causal) }
     case .rotary: try rotaryForward()
-    case .layerNorm(let epsilon): try layerNormForward(epsilon: Float(epsilon))
-    case .rmsNorm(let epsilon, let addsOne): try rmsNormForward(epsilon: Float(epsilon), addsOne: addsOne)
-    case .activation(let function): try activationForward(function)
-    case .dropout, .pass: try newResult()
-    case .scale(let factor): try scaleForward(by: Float(factor))
-    case .add: try addForward()
-    case .multiply: try multiplyForward()
+    case .add: try broadcastAddForward()
     case .patches(let size): try patchesForward(size: size)
     case .prependToken: try prependTokenForward()
     case .selectToken(let position): try selectTokenForward(position: position)
@@ -54,22 +48,20 @@ struct OperatorCall {
     case .broadcast: try broadcastForward()
     case .concatenate: try concatenateForward()
     case .contrastiveLoss: try contrastiveLossForward()
+    case .bias, .layerNorm, .rmsNorm, .activation, .dropout, .pass, .scale, .multiply: preconditionFailure("\(op.name) is a pass over rows")
     }
   }
 
+  /// What is no pass over rows.
   func backward() throws(ExecutionError) {
     switch op.kind {
     case .embedding: try embeddingBackward()
     case .positionEmbedding(let offset): try positionEmbeddingBackward(offset: offset)
     case .linear: try linearBackward()
-    case .bias: try biasBackward()
     case .attention(let causal, _): try attentionBackward(causal: causal)
     case .rotary: try rotaryBackward()
     case .layerNorm: try layerNormBackward()
     case .rmsNorm(_, let addsOne): try rmsNormBackward(addsOne: addsOne)
-    case .activation(let function): try activationBackward(function)
-    case .dropout, .pass: try newGradient(0)
-    case .scale(let factor): try scaleBackward(by: Float(factor))
     case .add: try addBackward()
     case .multiply: try multiplyBackward()
     case .patches: break
@@ -92,6 +84,7 @@ struct OperatorCall {
     case .broadcast: try broadcastBackward()
     case .concatenate: try concatenateBackward()
     case .contrastiveLoss: try contrastiveLossBackward()
+    case .bias, .activation, .dropout, .pass, .scale: preconditionFailure("\(op.name) is a pass over rows")
     }
   }
 

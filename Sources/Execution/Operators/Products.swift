@@ -54,17 +54,21 @@ extension OperatorCall {
   }
 
   /// y = x + b, b along the last dimensions
-  func biasForward() throws(ExecutionError) {
-    let columns = memory.count(call.operands[1])
-    Elementwise.addBias(operand(0), operand(1), into: try newResult(), rows: resultCount / columns, columns: columns)
+  func biasForward() throws(ExecutionError) -> RowPass {
+    let (x, bias, columns) = (operand(0), operand(1), memory.count(call.operands[1]))
+    let y = try newResult()
+    return pass(over: columns, reading: [x], into: y, beside: [side(bias, columns)]) {
+      Elementwise.addBias(x + $0.lowerBound, bias, into: y + $0.lowerBound, rows: $0.count / columns, columns: columns)
+    }
   }
 
   /// dx = dy, db += Σ dy
-  func biasBackward() throws(ExecutionError) {
-    let columns = memory.count(call.operands[1])
-    if let db = try accumulator(1) {
-      Elementwise.accumulateBiasGradient(resultGradient, into: db, rows: resultCount / columns, columns: columns)
-    }
+  func biasBackward() throws(ExecutionError) -> RowPass {
+    let (dy, columns) = (resultGradient, memory.count(call.operands[1]))
+    let db = try accumulator(1)
     try newGradient(0)
+    return pass(over: columns, reading: [dy], into: nil, beside: db.map { [side($0, columns)] } ?? []) {
+      if let db { Elementwise.accumulateBiasGradient(dy + $0.lowerBound, into: db, rows: $0.count / columns, columns: columns) }
+    }
   }
 }
