@@ -16,6 +16,8 @@ package final class Executor {
   private let optimizer: Optimizer
   private let constants = OperatorConstants()
   private let faults: FaultInjection?
+  /// The router's choices in the first step.
+  let routes: RouteRecord
   /// Set on a reference that goes on from another run's forward results.
   var following: Following?
   private let microBatchSize: Int
@@ -66,6 +68,7 @@ package final class Executor {
     self.inputs = inputs
     self.faults = faults
     memory = ProgramMemory(program, MemoryPlan.arena(of: program, hyperparameters))
+    routes = RouteRecord(program, memory.slots)
     clock = StepClock(world.ledger)
     groups = try MeshGroups(program, world: world)
     microBatchSize = decision.job.batch / decision.job.microBatches
@@ -96,7 +99,7 @@ package final class Executor {
       switch instruction {
       case .free(let buffer) where !steps.isEmpty: steps[steps.count - 1].dying.append(buffer)
       case .reshard(let step, let from, let to):
-        steps.append(Step(instruction: instruction, part: part, transfer: ReshardingTransfer(step, from: from, to: to, in: program)))
+        steps.append(Step(instruction: instruction, part: part, transfer: ReshardingTransfer(step, from: from, to: to, in: program, memory.slots)))
       default: steps.append(Step(instruction: instruction, part: part))
       }
     }
@@ -188,10 +191,16 @@ package final class Executor {
     switch call.phase {
     case .forward:
       try kernel.forward()
+      kernel.markResult()
+      routes.record(call, memory)
       try faults?.disturb(kernel)
       try following?.replaceResult(of: call, in: program, memory)
-    case .recompute: try kernel.forward()
-    case .backward: try kernel.backward()
+    case .recompute:
+      try kernel.forward()
+      kernel.markResult()
+    case .backward:
+      try kernel.backward()
+      kernel.markGradients()
     }
   }
 

@@ -5,20 +5,34 @@ import Strategies
 extension Program {
   /// What this rank sends in one step, from the instructions alone: the figures that a run's ledger must show.
   ///
-  /// Definitions are those of `Traffic.Kind`; groups of one rank move nothing.
-  package func expectedTraffic() -> Traffic {
+  /// Definitions are those of `Traffic.Kind`; groups of one rank move nothing. All-to-alls of slots are expected to send every slot.
+  package func expectedTraffic() -> Traffic { expectedTraffic(routes: nil) }
+
+  /// - Parameter routes: what the routers chose in that step; the all-to-alls of slots are then expected to send a row for each route from this
+  ///   rank's tokens, or on the way back from its experts, to a member of the group.
+  func expectedTraffic(routes: ChosenRoutes?) -> Traffic {
     var traffic = Traffic()
+    let slots = routes.map { _ in RoutedSlots(self) }
+    // Of each buffer of slots, the pass whose routes fill them.
+    var passes = [RoutePass?](repeating: nil, count: slots == nil ? 0 : buffers.count)
     for instruction in instructions {
       switch instruction {
       case .reshard(let step, let source, let destination):
+        if slots != nil { passes[destination] = passes[source] }
         guard let kind = step.collective, isGroup(step.axes) else { continue }
         switch kind {
         case .allReduce: traffic.add(.allReduce, bytes: bytes(source))
         case .allGather: traffic.add(.allGather, bytes: bytes(destination))
         case .reduceScatter: traffic.add(.reduceScatter, bytes: bytes(source))
-        case .allToAll: traffic.add(.allToAll, bytes: bytes(source))
+        case .allToAll:
+          let routed = routes.flatMap { routes in passes[source].map { routedBytes(step, source, destination, routes, $0) } }
+          traffic.add(.allToAll, bytes: routed ?? bytes(source))
         }
       case .kernel(let call):
+        for case .some(let buffer) in [call.result] + call.operandGradients where slots?.rows[buffer] ?? 0 > 0 {
+          guard let route = slots?.route(of: buffers[buffer].tensor, in: graph) else { continue }
+          passes[buffer] = RoutePass(op: route, copy: call.copy, microBatch: call.microBatch)
+        }
         for interior in rules[call.op].interior where isGroup(meshAxes(of: call.op, on: interior.axis)) {
           let elements = interior.spans.reduce(1) { $0 * iterationRegions[call.op][$1].count }
           for _ in 0..<(call.phase == .backward ? interior.backwardCount : interior.count) {
@@ -39,6 +53,17 @@ extension Program {
       }
     }
     return traffic
+  }
+
+  /// The rows that hold tokens, each with its number, which this rank gives to every member of its group.
+  private func routedBytes(
+    _ step: ReshardingStep, _ source: BufferID, _ destination: BufferID, _ routes: ChosenRoutes, _ pass: RoutePass
+  ) -> Int {
+    group(over: step.axes).reduce(0) { total, member in
+      let box = buffers[source].region.intersection(region(of: buffers[source].tensor, in: buffers[destination].layout, at: member))
+      if box.elementCount == 0 { return total }
+      return total + routes.rows(in: box.rows, of: pass) * (1 + box.rowElements.elementCount) * MemoryLayout<Float>.stride
+    }
   }
 
   /// The bytes of every message that this rank sends around an operator's ring.
