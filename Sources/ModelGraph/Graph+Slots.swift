@@ -22,7 +22,8 @@ extension Graph {
       if kind == .dispatch {
         if let route = producer[operands[1]], case .route = operators[route].kind { dispatch[operators[op].result] = op }
       } else if kind.keepsEmptyRows, let first = operands.first, let source = dispatch[first],
-        operands.dropFirst().allSatisfy({ dispatch[$0] == source || tensors[$0].isParameter && kind != .add })
+        operands.dropFirst().allSatisfy({ dispatch[$0] == source || tensors[$0].isParameter && kind != .add }),
+        tensors[operators[op].result].dimensions.prefix(3) == tensors[first].dimensions.prefix(3)
       {
         dispatch[operators[op].result] = source
       }
