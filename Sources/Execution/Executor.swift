@@ -21,6 +21,8 @@ package final class Executor {
   /// Of a generation: keys and values of the positions before.
   private let cache: KeyValueCache?
   private let faults: FaultInjection?
+  /// The router's choices in the first step.
+  let routes: RouteRecord
   /// Set on a reference that goes on from another run's forward results.
   var following: Following?
   private let microBatchSize: Int
@@ -85,6 +87,7 @@ package final class Executor {
     self.inputs = inputs
     self.faults = faults
     memory = ProgramMemory(program, MemoryPlan.arena(of: program, hyperparameters, holdsParameters: generation?.weights == nil))
+    routes = RouteRecord(program, memory.slots)
     clock = StepClock(world.ledger)
     groups = try MeshGroups(program, world: world)
     microBatchSize = decision.job.batch / decision.job.microBatches
@@ -125,7 +128,7 @@ package final class Executor {
       switch instruction {
       case .free(let buffer) where !steps.isEmpty: steps[steps.count - 1].dying.append(buffer)
       case .reshard(let step, let from, let to):
-        steps.append(Step(instruction: instruction, part: part, transfer: ReshardingTransfer(step, from: from, to: to, in: program)))
+        steps.append(Step(instruction: instruction, part: part, transfer: ReshardingTransfer(step, from: from, to: to, in: program, memory.slots)))
       default: steps.append(Step(instruction: instruction, part: part))
       }
     }
@@ -136,7 +139,7 @@ package final class Executor {
   private func isContinued(_ instruction: Instruction, by next: Instruction) -> Bool {
     guard case .kernel(let first) = instruction, case .kernel(let second) = next, first.phase == second.phase else { return false }
     let (kinds, isBackward) = ([first, second].map { program.graph.operators[$0.op].kind.isRowPass }, first.phase == .backward)
-    guard kinds.allSatisfy({ isBackward ? $0.backward : $0.forward }) else { return false }
+    guard kinds.allSatisfy({ isBackward ? $0.backward : $0.forward }), memory.slots.rows[first.result] == 0 else { return false }
     return isBackward ? first.operandGradients[0] == second.resultGradient && second.resultGradient != nil : second.operands.contains(first.result)
   }
 
@@ -247,7 +250,9 @@ package final class Executor {
     } else {
       try kernel.forward()
     }
+    if call.phase == .backward { kernel.markGradients() } else { kernel.markResult() }
     guard call.phase == .forward else { return }
+    routes.record(call, memory)
     try faults?.disturb(kernel)
     try following?.replaceResult(of: call, in: program, memory)
   }

@@ -34,6 +34,12 @@ package struct Routing: Sendable {
     forEachRoute(routes) { token, _, place in (slots + place * columns).update(from: x + token * columns, count: columns) }
   }
 
+  /// marks[e, t] = 1 for each expert e of token t, else 0.
+  package func mark(_ routes: UnsafePointer<Float>, into marks: UnsafeMutablePointer<Float>) {
+    marks.update(repeating: 0, count: held.count * tokens)
+    forEachRoute(routes) { _, _, place in marks[place] = 1 }
+  }
+
   /// dx[t] = Σ dslots[e, t] over the experts of token t.
   package func dispatchGradient(
     _ dslots: UnsafePointer<Float>, _ routes: UnsafePointer<Float>, into dx: UnsafeMutablePointer<Float>, columns: Int

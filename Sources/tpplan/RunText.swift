@@ -64,14 +64,21 @@ struct RunText {
     }.filter { $0.amount.count > 0 || $0.expected.count > 0 }
   }
 
-  /// What the ranks would send if the tokens were spread over the experts as the plan assumes; nil without experts.
-  private var balancedBytes: Int? {
-    guard decision.graph.withSlotsForEveryPosition != nil else { return nil }
-    return (0..<decision.ranks).reduce(0) { total, rank in
+  /// The model's own graph has room for balanced numbers of tokens alone.
+  private var hasExperts: Bool { decision.graph.withSlotsForEveryPosition != nil }
+
+  /// What the ranks would send if the tokens were spread over the experts as the plan assumes, in all-to-alls and in all collectives; nil without
+  /// experts.
+  private var balancedBytes: (allToAll: Int, all: Int)? {
+    guard hasExperts else { return nil }
+    return (0..<decision.ranks).reduce((0, 0)) { total, rank in
       let traffic = Lowering.program(for: decision, rank: rank).expectedTraffic()
-      return Traffic.Kind.allCases.reduce(total) { $0 + traffic[$1].bytes }
+      return (total.0 + traffic[.allToAll].bytes, Traffic.Kind.allCases.reduce(total.1) { $0 + traffic[$1].bytes })
     }
   }
+
+  /// What a kind's amount is compared with: an all-to-all of slots sends what the router chose.
+  private func isRouted(_ kind: Traffic.Kind) -> Bool { hasExperts && kind == .allToAll }
 
   /// One line each.
   var lines: [String] {
@@ -119,12 +126,14 @@ struct RunText {
       let isEqual = amount == expected
       lines.append(
         "  \(kind.name.padding(toLength: 14, withPad: " ", startingAt: 0)) \(counted(amount.count, "call")) per step, \(Bytes(amount.bytes)) over all ranks"
-          + (isEqual ? ", as planned" : ", planned: \(counted(expected.count, "call")), \(Bytes(expected.bytes))"))
+          + (isEqual
+            ? (isRouted(kind) ? ", calls as planned, bytes as the tokens were routed" : ", as planned")
+            : (isRouted(kind) ? ", by the plan and the routes: " : ", planned: ") + "\(counted(expected.count, "call")), \(Bytes(expected.bytes))"))
     }
     if let balancedBytes {
       lines.append(
-        "  experts        have a slot for every position when they are run; with tokens spread evenly, as the plan assumes, \(Bytes(balancedBytes)) "
-          + "over all ranks in all collectives")
+        "  experts        with tokens spread evenly, as the plan assumes, \(Bytes(balancedBytes.allToAll)) over all ranks in all-to-alls, "
+          + "\(Bytes(balancedBytes.all)) in all collectives; all but all-to-alls send a slot for every position")
     }
     if let outputs { lines.append("  outputs      \(report.outputs.map(\.name).joined(separator: ", ")) in \(outputs)") }
     if let trace { lines.append(trace.line) }
@@ -144,8 +153,10 @@ struct RunText {
   var json: JSON {
     var collectives = JSON.Object()
     for (kind, amount, expected) in total {
-      collectives[kind.name] =
-        (["count": .int(amount.count), "bytes": .int(amount.bytes), "planned_count": .int(expected.count), "planned_bytes": .int(expected.bytes)])
+      var entry = JSON.Object([("count", .int(amount.count)), ("bytes", .int(amount.bytes)), ("planned_count", .int(expected.count))])
+      entry[isRouted(kind) ? "routed_bytes" : "planned_bytes"] = .int(expected.bytes)
+      if isRouted(kind) { entry["balanced_bytes"] = balancedBytes.map { .int($0.allToAll) } }
+      collectives[kind.name] = .object(entry)
     }
     var object = JSON.Object()
     object["mode"] = (.string(decision.job.mode.rawValue))
@@ -168,7 +179,7 @@ struct RunText {
     object["blas_kernel"] = (.string(kernel))
     object["collectives"] = (.object(collectives))
     object["trace"] = trace?.json
-    object["balanced_bytes"] = balancedBytes.map { .int($0) }
+    object["balanced_bytes"] = balancedBytes.map { .int($0.all) }
     if let verification = report.verification {
       let difference: JSON =
         verification.firstDifference.map {

@@ -52,6 +52,11 @@ enum ExecutionProbe {
       guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
       let checks = DecisionChecks(world: process.world)
       try print(try checks.random(model, seed: UInt64(arguments[1]) ?? 0, count: Int(arguments[2]) ?? 1, around: "ring"), process)
+    case "skew":
+      let checks = DecisionChecks(world: process.world)
+      try print(
+        try checks.skew(
+          topK: Int(arguments[0]) ?? 1, strategy: arguments[1], recomputes: arguments[2] == "full", microBatches: Int(arguments[3]) ?? 1), process)
     case "random-folder":
       let checks = DecisionChecks(world: process.world)
       try print(

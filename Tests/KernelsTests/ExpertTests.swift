@@ -136,4 +136,66 @@ struct ExpertTests {
     OccupiedRows.gather(other, numbers: numbers, count: count, columns: columns, into: &packed)
     #expect(Array(packed[..<6]) == [3, 4, 5, 9, 10, 11])
   }
+
+  @Test("oracle: marks are 1 where a route to a held expert ends")
+  func marks() {
+    // Three tokens of two routes each; this rank holds experts 1 and 2.
+    let routes: [Float] = [0.5, 0.5, 2, 0, 0.9, 0.1, 1, 2, 0.7, 0.3, 3, 0]
+    var marks = [Float](repeating: 77, count: 7)
+    Routing(tokens: 3, perToken: 2, held: 1..<3).mark(routes, into: &marks)
+    #expect(marks == [0, 1, 0, 1, 1, 0, 77])
+  }
+
+  @Test("golden: marked rows of a box, with their numbers in it; a row of zeros and one without a number are rows as others are")
+  func markedRows() {
+    // An array of experts 2..<4, one sequence, slots 4..<7, features 0..<4, of which the box has expert 3, slots 5 and 6, features 1 and 2.
+    let region = [2..<4, 0..<1, 4..<7, 0..<4]
+    var array = (0..<24).map(Float.init)
+    (array[4 * 4 + 1], array[4 * 4 + 2]) = (0, 0)
+    array[5 * 4 + 2] = .nan
+    let rows = MarkedRows(box: [3..<4, 0..<1, 5..<7, 1..<3], of: region)
+    #expect(rows.rows == 2 && rows.recordLength == 3)
+    var records = [Float](repeating: 77, count: 6)
+    #expect(rows.pack(array, marks: [1, 1, 1, 1, 1, 0], into: &records) == 1)
+    #expect(records == [Float(bitPattern: 0), 0, 0, 77, 77, 77])
+    #expect(rows.pack(array, marks: [1, 1, 1, 1, 0, 0], into: &records) == 0)
+    #expect(rows.pack(array, marks: [0, 0, 0, 0, 0, 1], into: &records) == 1)
+    #expect(records[0].bitPattern == 1 && records[1] == 21 && records[2].isNaN)
+    var (back, marks) = ([Float](repeating: 0, count: 24), [Float](repeating: 0, count: 6))
+    rows.unpack(records, count: 1, into: &back, marks: &marks)
+    #expect(marks == [0, 0, 0, 0, 0, 1] && back[21] == 21 && back[22].isNaN && back.count { $0 != 0 } == 2)
+  }
+
+  @Test("differential: packed and unpacked again, the marked rows of any box are there, and nothing else", arguments: 1...20)
+  func markedRowsOfAnyBox(seed: Int) {
+    var samples = SeededGenerator(seed: seed)
+    func part(of range: Range<Int>) -> Range<Int> {
+      let start = samples.int(range.lowerBound...range.upperBound)
+      return start..<samples.int(start...range.upperBound)
+    }
+    let region = (0..<samples.pick([4, 5])).map { _ in
+      let start = samples.int(0...3)
+      return start..<start + samples.int(1...4)
+    }
+    let box = region.map(part)
+    let counts = region.map(\.count)
+    let rowCount = counts[..<3].reduce(1, *)
+    let array = samples.floats(counts.reduce(1, *))
+    let marks = (0..<rowCount).map { _ in Float(samples.int(0...1)) }
+    let rows = MarkedRows(box: box, of: region)
+    var records = [Float](repeating: 77, count: rows.rows * rows.recordLength + 1)
+    let count = rows.pack(array, marks: marks, into: &records)
+    var (back, found) = ([Float](repeating: 0, count: array.count), [Float](repeating: 0, count: rowCount))
+    rows.unpack(records, count: count, into: &back, marks: &found)
+    for place in array.indices {
+      // The index in each dimension.
+      var (rest, index) = (place, [Int](repeating: 0, count: counts.count))
+      for d in counts.indices.reversed() { (rest, index[d]) = (rest / counts[d], rest % counts[d] + region[d].lowerBound) }
+      let row = place / (array.count / rowCount)
+      let isInside = zip(box, index).allSatisfy { $0.contains($1) }
+      #expect(back[place] == (isInside && marks[row] == 1 ? array[place] : 0))
+      if isInside { #expect(found[row] == marks[row]) }
+    }
+    #expect(records.last == 77 && count * rows.recordLength <= records.count - 1)
+  }
 }

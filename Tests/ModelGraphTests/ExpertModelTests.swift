@@ -155,6 +155,39 @@ extension Tiny {
       }.contains("product: multiplies"))
   }
 
+  @Test("What works row by row on slots has rows of its dispatch; nothing has, where something else reads or changes empty rows")
+  func rowsOfSlots() throws {
+    for config in [Tiny.mixtral, Tiny.qwen2MoE, Tiny.qwen3MoE] {
+      let graph = try graph(config)
+      let dispatches = graph.operators.indices.filter { graph.operators[$0].kind == .dispatch }
+      for (tensor, dispatch) in graph.dispatchOfSlots.enumerated() {
+        let hasSlots = graph.tensors[tensor].dimensions.contains { graph.axes[$0].role == .slots }
+        #expect(dispatch == (hasSlots ? dispatches[0] : nil), "\(graph.tensors[tensor].name)")
+      }
+    }
+    func count(_ build: (inout GraphBuilder, Parts, _ sent: TensorID) -> TensorID) throws -> Int {
+      var builder = GraphBuilder(name: "rows")
+      let parts = Parts(&builder)
+      builder.begin(segment: "all")
+      let sent = parts.dispatch(&builder)
+      let result = build(&builder, parts, sent)
+      let routed = builder.tensors.firstIndex { $0.name == "route" }
+      _ = builder.apply(.combine, "combine", [result, try #require(routed)], to: [parts.batch, parts.positions, parts.hidden])
+      builder.end()
+      return try builder.finish().dispatchOfSlots.count { $0 != nil }
+    }
+    #expect(try count { $2 } == 1)
+    #expect(try count { builder, _, sent in builder.elementwise(.scale(factor: 2), "scale", sent) } == 2)
+    // An empty row that a bias is added to is not empty, and one that a norm reads may not be either.
+    #expect(try count { builder, parts, sent in builder.bias("b", sent, builder.parameter("b.bias", stored: [[parts.hidden]])) } == 0)
+    #expect(
+      try count { builder, parts, sent in
+        builder.apply(
+          .rmsNorm(epsilon: 1e-5, addsOne: false), "n", [sent, builder.parameter("n.weight", stored: [[parts.hidden]])],
+          to: builder.tensors[sent].dimensions)
+      } == 0)
+  }
+
   /// The axes of a small mixture of experts.
   private struct Parts {
     let batch, positions, hidden, experts, ffn: AxisID

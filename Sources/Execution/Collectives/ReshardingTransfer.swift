@@ -14,18 +14,28 @@ struct ReshardingTransfer {
     /// The lengths of the members' parts; `pack` is nil where they follow one another in the operand.
     case reduceScatter(counts: [Int], pack: [RegionTransfer]?)
     case allToAll(sent: [Int], pack: [RegionTransfer], received: [Int], unpack: [RegionTransfer])
+    case routedAllToAll(RoutedTransfer)
   }
 
   private let action: Action
   private let axes: [Int]
+  /// Where rows are marked and no routed all-to-all marks them.
+  private let marks: MarkTransfer?
 
-  init(_ step: ReshardingStep, from source: BufferID, to destination: BufferID, in program: Program) {
+  init(_ step: ReshardingStep, from source: BufferID, to destination: BufferID, in program: Program, _ slots: RoutedSlots) {
     let (own, target) = (program.buffers[source], program.buffers[destination])
     let members = program.group(over: step.axes)
     func regions(_ layout: Layout) -> [Region] { members.map { program.region(of: own.tensor, in: layout, at: $0) } }
     /// Whether parts along a dimension follow one another in memory.
     func isOutermost(_ dimension: Int, in region: Region) -> Bool { region[..<dimension].allSatisfy { $0.count == 1 } }
+    let isRouted = slots.rows[source] > 0
     axes = step.axes
+    if isRouted, members.count > 1, step.collective != .allToAll {
+      let isGathered = if case .allGather = step.action { true } else { false }
+      marks = MarkTransfer(from: own.region, to: target.region, members: isGathered ? regions(own.layout) : [])
+    } else {
+      marks = nil
+    }
     if members.count == 1 {
       action = .none
       return
@@ -46,20 +56,27 @@ struct ReshardingTransfer {
     case .allToAll:
       let sent = regions(target.layout).map { own.region.intersection($0) }
       let received = regions(own.layout).map { target.region.intersection($0) }
+      if isRouted {
+        action = .routedAllToAll(RoutedTransfer(sent: sent, of: own.region, received: received, of: target.region))
+        return
+      }
       action = .allToAll(
         sent: sent.map(\.elementCount), pack: sent.map { RegionTransfer($0, from: own.region, to: $0) },
         received: received.map(\.elementCount), unpack: received.map { RegionTransfer($0, from: $0, to: target.region) })
     }
   }
 
-  /// The elements of memory that carrying it out takes beside the source and the destination.
-  var stagingCount: Int {
-    switch action {
-    case .none, .slice, .allReduce: 0
-    case .allGather(let counts, let unpack): unpack == nil ? 0 : counts.reduce(0, +)
-    case .reduceScatter(let counts, let pack): pack == nil ? 0 : counts.reduce(0, +)
-    case .allToAll(let sent, _, let received, _): sent.reduce(0, +) + received.reduce(0, +)
-    }
+  /// The elements of each block of memory that carrying it out takes beside the source and the destination.
+  var stagingCounts: [Int] {
+    let own =
+      switch action {
+      case .none, .slice, .allReduce: [Int]()
+      case .allGather(let counts, let unpack): unpack == nil ? [] : [counts.reduce(0, +)]
+      case .reduceScatter(let counts, let pack): pack == nil ? [] : [counts.reduce(0, +)]
+      case .allToAll(let sent, _, let received, _): [sent.reduce(0, +), received.reduce(0, +)]
+      case .routedAllToAll(let transfer): transfer.stagingCounts
+      }
+    return own + (marks?.stagingCounts ?? [])
   }
 
   /// Fills `destination`, which has no memory yet, from `source`.
@@ -68,6 +85,13 @@ struct ReshardingTransfer {
     from source: BufferID, to destination: BufferID, dying: [BufferID], memory: ProgramMemory, groups: MeshGroups
   ) throws(ExecutionError) {
     guard let group = groups.communicator(over: axes) else { return memory.share(destination, with: source) }
+    try moveValues(from: source, to: destination, dying: dying, memory: memory, group: group)
+    try marks?.carryOut(from: source, to: destination, memory: memory, group: group)
+  }
+
+  private func moveValues(
+    from source: BufferID, to destination: BufferID, dying: [BufferID], memory: ProgramMemory, group: Communicator
+  ) throws(ExecutionError) {
     switch action {
     case .none: memory.share(destination, with: source)
     case .slice(let transfer): transfer.copy(memory.floats(source), into: try memory.allocate(destination))
@@ -89,6 +113,7 @@ struct ReshardingTransfer {
       defer { memory.release(staging) }
       Self.forEachPart(counts, pack) { start, transfer in transfer.copy(memory.floats(source), into: memory.floats(in: staging) + start) }
       try group.reduceScatter(memory.floats(in: staging), counts: counts, into: result)
+    case .routedAllToAll(let transfer): try transfer.carryOut(from: source, to: destination, memory: memory, group: group)
     case .allToAll(let sent, let pack, let received, let unpack):
       let result = try memory.allocate(destination)
       let outgoing = try memory.take(count: memory.count(source))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 /// What ranks tell each other about a run, outside the plan: results for rank 0 to print, decisions that rank 0 takes
-/// for all. Not entered in the ledger.
+/// for all, and what goes beside a collective so that it can be carried out. Not entered in the ledger.
 extension Communicator {
   /// Returns the root's `bytes` on every rank; what the others pass is ignored (MPI_Bcast).
   package func broadcast(_ bytes: [UInt8], root: Int = 0) throws(ExecutionError) -> [UInt8] {
@@ -47,5 +47,20 @@ extension Communicator {
     try MPILibrary.gather(bytes, count: bytes.count, into: &all, blocks: blocks, root: root, UInt8.datatype, handle)
     guard rank == root else { return nil }
     return zip(blocks.starts, blocks.counts).map { start, count in Array(all[Int(start)..<Int(start + count)]) }
+  }
+
+  /// Tells every rank its number of `sent`, and receives this rank's from each (MPI_Alltoall).
+  func exchangeCounts(_ sent: UnsafePointer<Int32>, into received: UnsafeMutablePointer<Int32>) throws(ExecutionError) {
+    let start = MonotonicClock.now
+    defer { ledger.addTime(since: start) }
+    try MPILibrary.allToAll(sent, count: 1, into: received, Int32.datatype, handle)
+  }
+
+  /// `allGather` of marks that accompany what a plan gathers (MPI_Allgatherv).
+  func gatherMarks(_ part: UnsafePointer<Float>, counts: [Int], into result: UnsafeMutablePointer<Float>) throws(ExecutionError) {
+    let blocks = try Blocks(counts, in: "MPI_Allgatherv")
+    let start = MonotonicClock.now
+    defer { ledger.addTime(since: start) }
+    try MPILibrary.allGather(part, count: counts[rank], into: result, blocks: blocks, Float.datatype, handle)
   }
 }

@@ -135,6 +135,14 @@ enum MPILibrary {
         sent, sentBlocks.counts, sentBlocks.starts, type, received, receivedBlocks.counts, receivedBlocks.starts, type, comm))
   }
 
+  /// `count` elements for each rank.
+  static func allToAll(
+    _ sent: UnsafeRawPointer, count: Int, into received: UnsafeMutableRawPointer, _ type: Datatype, _ comm: Comm
+  ) throws(ExecutionError) {
+    let count = try int("MPI_Alltoall", count)
+    try check("MPI_Alltoall", MPI_Alltoall(sent, count, type, received, count, type, comm))
+  }
+
   static func broadcast(
     _ bytes: UnsafeMutableRawPointer?, count: Int, root: Int, _ type: Datatype, _ comm: Comm
   ) throws(ExecutionError) {

@@ -12,7 +12,8 @@ package struct Traffic: Equatable, Sendable {
     case allGather
     /// Bytes: the input, whole, as each rank holds it before the call.
     case reduceScatter
-    /// Bytes: the buffer that this rank gives, its own part included.
+    /// Bytes: the buffer that this rank gives, its own part included. Of experts' slots it is the rows that hold tokens, each once for every rank
+    /// that gets a part of it, and with 4 bytes for its number; the counts that ranks exchange before are not counted.
     case allToAll
     /// Bytes: what this rank sends. Receives are not counted, so the sum over ranks is the number of messages.
     case sendReceive

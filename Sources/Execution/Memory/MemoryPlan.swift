@@ -9,6 +9,7 @@ import ModelGraph
 /// own memory, and mapped weight files.
 struct MemoryPlan {
   private let program: Program
+  private let slots: RoutedSlots
   /// For each buffer its block; nil while it has none.
   private var blocks: [Int?]
   private var lives: [ArenaPlan.Life] = []
@@ -51,6 +52,7 @@ struct MemoryPlan {
     _ program: Program, _ hyperparameters: Hyperparameters, _ arena: ArenaPlan, holdsParameters: Bool = true, retains: (KernelCall) -> Bool
   ) {
     self.program = program
+    slots = RoutedSlots(program)
     occupancy = ArenaOccupancy(arena)
     blocks = Array(repeating: nil, count: program.buffers.count)
     for parameter in program.parameters where holdsParameters {
@@ -113,7 +115,7 @@ struct MemoryPlan {
     case .reshard(let step, let source, let destination):
       if program.group(over: step.axes).count == 1 { return share(destination, with: source) }
       allocate(destination, step.action == .allReduce ? .over(source) : .fresh, dying: dying)
-      addForAMoment([ReshardingTransfer(step, from: source, to: destination, in: program).stagingCount])
+      addForAMoment(ReshardingTransfer(step, from: source, to: destination, in: program, slots).stagingCounts)
     case .gatherParameter(_, _, let buffer): if blocks[buffer] == nil { allocate(buffer) }
     case .send(let buffer, _, _):
       endSend()
@@ -136,13 +138,15 @@ struct MemoryPlan {
 
   // MARK: - Blocks, as in `ProgramMemory`
 
-  private mutating func allocate(_ buffer: BufferID) { blocks[buffer] = take(program.buffers[buffer].count) }
+  private mutating func allocate(_ buffer: BufferID) { blocks[buffer] = take(count(buffer)) }
+
+  private func count(_ buffer: BufferID) -> Int { program.buffers[buffer].count + slots.rows[buffer] }
 
   private mutating func allocate(_ buffer: BufferID, _ place: ResultPlace, dying: [BufferID]) {
     switch place {
     case .sameAs(let other): share(buffer, with: other)
     case .over(let other)
-    where dying.contains(other) && program.buffers[other].count == program.buffers[buffer].count && blocks[other].map { holders[$0] } == 1:
+    where dying.contains(other) && count(other) == count(buffer) && blocks[other].map { holders[$0] } == 1:
       share(buffer, with: other)
     case .fresh, .over: allocate(buffer)
     }

@@ -15,6 +15,8 @@ final class ProgramMemory {
     var holders: Int
   }
 
+  /// Which buffers have marks of the rows that hold tokens, behind their elements in the same block: what hands the block on hands on the marks.
+  let slots: RoutedSlots
   private let counts: [Int]
   private let pool: BufferPool
   private var entries: [Entry] = []
@@ -26,6 +28,7 @@ final class ProgramMemory {
 
   /// - Parameter plan: where blocks lie that the program is known to take.
   init(_ program: Program, _ plan: ArenaPlan) {
+    slots = RoutedSlots(program)
     counts = program.buffers.map(\.count)
     pool = BufferPool(plan)
     blocks = Array(repeating: nil, count: counts.count)
@@ -50,11 +53,16 @@ final class ProgramMemory {
   func floats(_ buffer: BufferID) -> UnsafeMutablePointer<Float> { address(held(buffer)).assumingMemoryBound(to: Float.self) }
   func integers(_ buffer: BufferID) -> UnsafeMutablePointer<Int32> { address(held(buffer)).assumingMemoryBound(to: Int32.self) }
 
+  /// 1 for each row of a buffer that holds a token, otherwise 0; nil where nobody asks. Valid as long as the buffer's memory.
+  func marks(_ buffer: BufferID) -> UnsafeMutablePointer<Float>? { slots.rows[buffer] == 0 ? nil : floats(buffer) + counts[buffer] }
+
+  private func blockCount(_ buffer: BufferID) -> Int { counts[buffer] + slots.rows[buffer] }
+
   /// Memory for a buffer that has none; what it holds is undefined.
   @discardableResult
   func allocate(_ buffer: BufferID) throws(ExecutionError) -> UnsafeMutablePointer<Float> {
     precondition(blocks[buffer] == nil, "buffer \(buffer) is written a second time")
-    blocks[buffer] = try take(count: counts[buffer])
+    blocks[buffer] = try take(count: blockCount(buffer))
     return floats(buffer)
   }
 
@@ -67,13 +75,13 @@ final class ProgramMemory {
 
   /// Lets a buffer that has no memory hold what `other` holds.
   func share(_ buffer: BufferID, with other: BufferID) {
-    precondition(blocks[buffer] == nil && counts[buffer] == counts[other], "buffers \(buffer) and \(other) cannot be one")
+    precondition(blocks[buffer] == nil && blockCount(buffer) == blockCount(other), "buffers \(buffer) and \(other) cannot be one")
     blocks[buffer] = hold(other)
   }
 
   /// Where to write a result that has no memory yet and may overwrite `operand`: over it, if it is dying and nobody else holds it.
   func allocate(_ result: BufferID, over operand: BufferID, dying: [BufferID]) throws(ExecutionError) -> UnsafeMutablePointer<Float> {
-    guard counts[result] == counts[operand], dying.contains(operand), entries[held(operand)].holders == 1 else { return try allocate(result) }
+    guard blockCount(result) == blockCount(operand), dying.contains(operand), entries[held(operand)].holders == 1 else { return try allocate(result) }
     share(result, with: operand)
     return floats(result)
   }
@@ -93,8 +101,8 @@ final class ProgramMemory {
   func writable(_ buffer: BufferID) throws(ExecutionError) -> UnsafeMutablePointer<Float> {
     let block = held(buffer)
     if entries[block].holders > 1 {
-      let own = try take(count: counts[buffer])
-      address(own).copyMemory(from: address(block), byteCount: counts[buffer] * MemoryLayout<Float>.stride)
+      let own = try take(count: blockCount(buffer))
+      address(own).copyMemory(from: address(block), byteCount: blockCount(buffer) * MemoryLayout<Float>.stride)
       release(block)
       blocks[buffer] = own
     }

@@ -3,7 +3,8 @@ import Kernels
 import Lowering
 import ModelGraph
 
-/// Mixtures of experts. Every expert has a slot for every position, so that no token is dropped however uneven the routing is.
+/// Mixtures of experts. Every expert has a slot for every position, so that no token is dropped however uneven the routing is; all-to-alls send the
+/// slots that hold tokens (`RoutedSlots`).
 extension OperatorCall {
   private func router(topK: Int, renormalises: Bool) -> Router {
     let logits = extents(0)
@@ -22,7 +23,7 @@ extension OperatorCall {
   }
 
   /// - Parameter slots: the region of [experts, batch, slots, features].
-  private func routing(slots: Region) -> Routing {
+  func routing(slots: Region) -> Routing {
     let routes = extents(1)
     return Routing(tokens: routes[0] * routes[1], perToken: routes[2] / 2, held: slots[0])
   }

@@ -62,7 +62,7 @@ package struct RunReport: Sendable {
   package internal(set) var peakBufferBytes: [Int] = []
   /// For each rank where its time went, the median of each part over the steps that count.
   package internal(set) var parts: [StepParts] = []
-  /// For each rank, what it sent in the first step, and what its program says that it sends.
+  /// For each rank, what it sent in the first step, and what its program says that it sends, by the routes of that step where tokens go to experts.
   package internal(set) var traffic: [Traffic] = []
   package internal(set) var expectedTraffic: [Traffic] = []
   /// By their Hugging Face names.
@@ -196,9 +196,13 @@ package struct Run {
     return TensorGathering(decision: reference, executor: executor, world: alone)
   }
 
+  private var hasExperts: Bool { request.decision.graph.axes.contains { $0.slots != nil } }
+
   /// Brings every rank's measurements to every rank.
   private func merge(_ own: Measurements, into report: inout RunReport) throws(ExecutionError) {
-    let all = try world.shareNumbers(own.numbers + executor.program.expectedTraffic().numbers)
+    // Every rank of the run takes part, also where its stage has no experts.
+    let routes = hasExperts ? try ChosenRoutes(executor.routes, of: request.decision.graph, world: world) : nil
+    let all = try world.shareNumbers(own.numbers + executor.program.expectedTraffic(routes: routes).numbers)
     let ranks = all.map { Measurements($0, steps: request.steps) }
     report.stepSeconds = (0..<request.steps).map { step in ranks.map { $0.seconds[step] }.max() ?? 0 }
     report.coreShares = (0..<request.steps).map { step in

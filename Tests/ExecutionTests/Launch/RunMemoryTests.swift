@@ -70,7 +70,7 @@ struct RunMemoryTests {
 extension MPIRuns {
   struct MemoryPlanTests {
     @Test(
-      "differential: what a program takes on paper is what its run takes, to a hundredth", arguments: ["gpt2", "llama", "bert", "vit"],
+      "differential: what a program takes on paper is what its run takes, to a hundredth", arguments: ["gpt2", "llama", "bert", "vit", "mixtral"],
       [(ranks: 1, seed: 2), (ranks: 2, seed: 5), (ranks: 3, seed: 9)])
     func planned(model: String, run: (ranks: Int, seed: Int)) throws {
       let probe = try ProbeRun(ranks: run.ranks, ["memory", model, "\(run.seed)"])

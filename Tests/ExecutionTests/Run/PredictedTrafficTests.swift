@@ -20,11 +20,15 @@ struct PredictedTrafficTests {
     var model = GPT2Configuration()
     (model.workload, model.layers, model.hidden, model.heads, model.ffn) = (Workload(batch: 8, sequence: 16), 4, 32, 4, 64)
     (model.vocabulary, model.positions) = (64, 16)
+    return try plan(model.graph(), devices: devices, fix)
+  }
+
+  private func plan(_ graph: Graph, devices: Int, _ fix: (SearchRequest) throws -> SearchRequest) throws -> PlanOutcome.Planned {
     let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../../hardware/local.json").standardized.path
     let text = try String(contentsOfFile: file, encoding: .utf8)
     let cluster = try HardwareFile(decoding: Document(file: file, parsing: text.utf8)).cluster(devices: devices)
     let request = SearchRequest(
-      graph: try model.graph(), cluster: cluster, batch: 8, sequence: 16, precision: .fp32, mode: .train, optimizer: .adamw)
+      graph: graph, cluster: cluster, batch: 8, sequence: 16, precision: .fp32, mode: .train, optimizer: .adamw)
     guard case .planned(let planned) = try Planner.search(fix(request)) else { throw NothingFits() }
     return planned
   }
@@ -114,6 +118,27 @@ struct PredictedTrafficTests {
       let heaviest = plan.prediction.collectives.filter { $0.cause == .boundary && $0.kind == nil }.reduce(0) { $0 + Int($1.bytes.value) / 4 }
       let most = meshes.map { $0.reduce(1, *) }.max()!
       #expect(sent >= heaviest * microBatches && sent <= heaviest * microBatches * most)
+    }
+  }
+
+  @Test(
+    "differential: so have all-to-alls to experts under balanced routing; a run has them in its arena, with room for any routing",
+    arguments: [(2, 2, 1), (2, 2, 2), (4, 2, 1), (4, 4, 1)])
+  func experts(degrees: (data: Int, expert: Int, tensor: Int)) throws {
+    var model = LlamaConfiguration()
+    (model.workload, model.layers, model.hidden, model.heads, model.ffn) = (Workload(batch: 8, sequence: 16), 2, 32, 4, 64)
+    (model.vocabulary, model.maximumPositions, model.keyValueHeads, model.headSize) = (64, 16, 4, 8)
+    model.experts = ExpertLayer(naming: .mixtral, count: 4, perToken: 2, ffn: 64, renormalises: true)
+    var given = MegatronDegrees()
+    (given.data, given.expert, given.tensor, given.microBatchSize) = (degrees.data, degrees.expert, degrees.tensor, 1)
+    let plan = try plan(model.graph(), devices: given.devices) { try given.fix($0) }
+    let (predicted, programs) = traffic(plan)
+    #expect(predicted == programs && predicted[.allToAll].count > 0)
+    let hyperparameters = Hyperparameters(optimizer: .adamw)
+    for rank in 0..<plan.decision.ranks {
+      let program = Lowering.program(for: plan.decision.asExecuted, rank: rank)
+      #expect(RoutedSlots(program).rows.contains { $0 > 0 })
+      #expect(MemoryPlan.ownedBytes(of: program, hyperparameters) == MemoryPlan.arena(of: program, hyperparameters).bytes)
     }
   }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Documents
 import Foundation
+import ModelGraph
 import Plans
 import Quantities
 import Testing
@@ -127,6 +128,37 @@ struct RunTextTests {
     let json = try text([0.5], losses: [nil]).json
     #expect(json["compute_dtype"] == "fp32" && json["plan_dtype"] == "bf16" && json["losses"] == [])
     #expect(try text([0.5], losses: [2.5]).json["losses"] == [2.5])
+  }
+
+  @Test("golden: all-to-alls to experts are compared with what was routed, and the plan's balanced figure stands beside")
+  func experts() throws {
+    let plain = try text([0.5], losses: [8.25])
+    var decision = plain.decision
+    var model = LlamaConfiguration()
+    (model.workload, model.layers, model.hidden, model.heads, model.ffn) = (Workload(batch: 1, sequence: 4), 1, 8, 2, 8)
+    (model.vocabulary, model.maximumPositions, model.keyValueHeads, model.headSize) = (8, 4, 1, 4)
+    model.experts = ExpertLayer(naming: .mixtral, count: 2, perToken: 1, ffn: 8, renormalises: true)
+    decision.graph = try model.graph()
+    decision = decision.onOneRank()
+    var report = plain.report
+    var sent = Traffic()
+    sent[.allToAll] = Traffic.Amount(count: 2, bytes: 1024)
+    (report.traffic, report.expectedTraffic) = ([sent], [sent])
+    func made(_ report: RunReport) -> RunText {
+      RunText(
+        decision: decision, report: report, predicted: plain.predicted, overheads: [], owned: [], isCalibrated: true, kernel: "Zen", outputs: nil)
+    }
+    #expect(
+      made(report).lines.suffix(2) == [
+        "  all-to-all     2 calls per step, 1.00 KiB over all ranks, calls as planned, bytes as the tokens were routed",
+        "  experts        with tokens spread evenly, as the plan assumes, 0 B over all ranks in all-to-alls, 0 B in all collectives; "
+          + "all but all-to-alls send a slot for every position",
+      ])
+    let collectives = made(report).json["collectives"]
+    #expect(collectives?["all-to-all"] == ["count": 2, "bytes": 1024, "planned_count": 2, "routed_bytes": 1024, "balanced_bytes": 0])
+    sent[.allToAll].bytes = 2048
+    report.expectedTraffic = [sent]
+    #expect(made(report).lines.contains { $0.hasSuffix("1.00 KiB over all ranks, by the plan and the routes: 2 calls, 2.00 KiB") })
   }
 
   @Test("the exit code of each way in which a run is refused")

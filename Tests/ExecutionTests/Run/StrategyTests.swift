@@ -109,6 +109,32 @@ extension MPIRuns {
       try expectNoDifference(ranks: run.ranks, ["oracle", Self.fixture("transformers/" + model)] + run.strategies)
     }
 
+    /// Every token goes to expert 0, or to experts 0 and 1, which the first rank of the experts' axis holds.
+    ///
+    /// A row has 24 values and its number, 100 bytes. In each of 2 layers an all-to-all brings each rank's tokens to the experts and another one
+    /// brings them back, and so do two for the gradients; recomputation does the first two once more. Where n ranks share out 32 tokens, each sends
+    /// 32 / n rows for each route, and the holder of the experts sends all 32 back. With a slot for every position each rank would send 8 · 32 / n
+    /// rows of 96 bytes every time.
+    @Test(
+      "oracle: where all tokens go to the same experts, all-to-alls send these tokens and no empty slot; all else is as on one rank",
+      arguments: [
+        (strategy: "experts", ranks: 2, recompute: "none", microBatches: 1), ("experts", 2, "full", 2), ("experts", 4, "none", 1),
+        ("experts,megatron", 4, "none", 2), ("experts,megatron", 4, "full", 1),
+      ], [1, 2])
+    func skew(passes: (strategy: String, ranks: Int, recompute: String, microBatches: Int), topK: Int) throws {
+      let probe = try ProbeRun(ranks: passes.ranks, ["skew", "\(topK)", passes.strategy, passes.recompute, "\(passes.microBatches)"])
+      let groups = passes.strategy == "experts" ? passes.ranks : 2
+      let (there, back) = (32 / groups * topK * 100, 32 * topK * 100)
+      let exchanges = passes.recompute == "full" ? 3 : 2
+      let calls = 2 * 2 * exchanges * passes.microBatches
+      let expected = (0..<passes.ranks).map { rank in
+        let holdsExperts = rank * groups / passes.ranks == 0
+        return ["\(calls) \(2 * exchanges * (there + (holdsExperts ? back : 0)))"]
+      }
+      #expect(try probe.ranks == expected)
+      #expect(probe.diagnostics == [])
+    }
+
     @Test(
       "oracle: frozen parameters have no gradient, and change no other's", arguments: ["torch/gpt2", "transformers/clip", "transformers/qwen3"],
       [
