@@ -76,7 +76,7 @@ struct RunCommand: ParsableCommand {
     let plan = try PlanFile.read(plan)
     let decision = try decision(of: plan)
     try Self.requireVectorInstructions()
-    if let trace { try checkWritable(trace) }
+    for case let file? in [trace, training.saveWeights] { try checkWritable(file) }
     let launcher = Launcher(
       ranks: plan.decision.ranks, threadsPerRank: threads, hostfile: hostfile, arguments: Array(CommandLine.arguments.dropFirst()),
       environment: BLASEnvironment.variables(kernel: BLAS.kernelName(), threads: threads))
@@ -203,12 +203,14 @@ struct RunCommand: ParsableCommand {
     request.checkpoints = training.writer.map { ($0, training.every) }
     request.tellsSteps = training.tokens != nil || training.checkpoint != nil || training.resume != nil
     request.collectsOutputs = outputs != nil
+    request.collectsParameters = training.saveWeights != nil
     request.recordsLastStep = trace != nil
     if verify { request.verification = decision.onOneRank() }
     let report = try Run(request, world: process.world).carryOut()
     guard process.rank == 0 else { return status(report) }
 
     if let outputs { try write(report.outputs, to: outputs) }
+    if let file = training.saveWeights { try write(report.parameters, to: file) }
     let cluster = try plan.hardware.cluster(devices: decision.ranks)
     let predicted = try Planner.predict(decision, on: cluster)
     let overheads = (0..<decision.ranks).map { cluster.kinds[cluster.kindOfDevice[$0]].processOverhead }

@@ -26,6 +26,9 @@ struct TrainingOptions: ParsableArguments {
       discussion: "The plan may be another one than that which wrote it, on another number of ranks. --steps counts the steps before it too."))
   var resume: String?
 
+  @Option(help: "Write the parameters after the last step to this safetensors file, as Hugging Face names and shapes them; --weights reads it.")
+  var saveWeights: String?
+
   @Option(parsing: .unconditional, help: "Learning rate.")
   var lr = 1e-4
   @Option(help: "How the learning rate falls after the warm-up, to --min-lr at the end: constant, linear or cosine.")
@@ -74,7 +77,8 @@ struct TrainingOptions: ParsableArguments {
       return
     }
     let given: [(String, Bool)] = [
-      ("checkpoint", checkpoint != nil), ("schedule", schedule != .constant), ("warmup", warmup > 0), ("clip-norm", clipNorm != nil),
+      ("checkpoint", checkpoint != nil), ("save-weights", saveWeights != nil), ("schedule", schedule != .constant), ("warmup", warmup > 0),
+      ("clip-norm", clipNorm != nil),
       ("weight-decay", weightDecay != nil), ("momentum", momentum != nil),
     ]
     for (name, isGiven) in given where isGiven { throw UsageError("--\(name) has no effect in a forward pass; it is for plans that train") }

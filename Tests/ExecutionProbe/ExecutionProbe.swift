@@ -78,7 +78,8 @@ enum ExecutionProbe {
         throw ProbeError(description: "there is no such model or optimizer")
       }
       let losses = try DecisionChecks(world: process.world).train(
-        model, seed: UInt64(arguments[1]) ?? 0, steps: Int(arguments[2]) ?? 1, optimizer: optimizer, folder: arguments[4])
+        model, seed: UInt64(arguments[1]) ?? 0, steps: Int(arguments[2]) ?? 1, optimizer: optimizer, folder: arguments[4],
+        fromWeights: arguments.last == "weights")
       try print(losses, process)
     case "generate":
       guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }

@@ -15,6 +15,8 @@ package struct RunRequest {
   package var collectsOutputs = false
   /// Whether rank 0 collects the parameters' gradients in the first step.
   package var collectsGradients = false
+  /// Whether rank 0 collects the parameters after the last step.
+  package var collectsParameters = false
   /// The same model and job on one rank, to compare the first step with.
   package var verification: Decision?
   /// Where checkpoints are written: after each `every`th step of the training, and after the last.
@@ -45,7 +47,7 @@ package struct NamedArray: Sendable, Equatable {
   package internal(set) var values: [Float]
 }
 
-/// What a run measured; the same on every rank but for `outputs`, `gradients`, `verification` and `records`, which rank 0 has.
+/// What a run measured; the same on every rank but for `outputs`, `gradients`, `parameters`, `verification` and `records`, which rank 0 has.
 package struct RunReport: Sendable {
   /// The number of the first step: those before it were done in earlier runs.
   package internal(set) var firstStep = 0
@@ -69,6 +71,7 @@ package struct RunReport: Sendable {
   package internal(set) var outputs: [NamedArray] = []
   /// As the checkpoint's tensors.
   package internal(set) var gradients: [NamedArray] = []
+  package internal(set) var parameters: [NamedArray] = []
   package internal(set) var verification: VerificationReport?
   /// For each rank the last step, on rank 0 of a run that records it.
   package internal(set) var records: [StepRecord] = []
@@ -136,6 +139,9 @@ package struct Run {
     own.peakBufferBytes = executor.peakBytes
     if request.verification == nil { own.peakResidentBytes = ProcessMemory.peakResidentBytes }
     try merge(own, into: &report)
+    if request.collectsParameters {
+      report.parameters = try TensorGathering(decision: request.decision, executor: executor, world: world).checkpointParameters()
+    }
     if let recorder { report.records = try StepRecord.gather(recorder.recorded, over: world) }
     return report
   }
@@ -226,25 +232,6 @@ extension TensorGathering {
     for output in graph.outputs {
       guard let site = graph.site(producing: output.tensor), let whole = try result(of: site) else { continue }
       arrays.append(NamedArray(name: output.name, shape: whole.shape, values: whole.values))
-    }
-    return arrays
-  }
-
-  /// The gradients as the checkpoint's tensors, in the order in which the forward pass reads them; empty on ranks other than 0.
-  func checkpointGradients() throws(ExecutionError) -> [NamedArray] {
-    var arrays: [NamedArray] = []
-    for site in learnedParameters {
-      guard let whole = try gradient(of: site), let parameter = decision.graph.tensors[site.tensor].parameter else { continue }
-      for (source, part) in parameter.isStacked ? whole.elements.enumerated().map({ (parameter.element($0), $1) }) : [(parameter, whole)] {
-        let name = Graph.name(source.checkpointName, copy: site.copy)
-        let known = arrays.lastIndex { $0.name == name }
-        let place = known ?? arrays.count
-        if known == nil {
-          let zeros = [Float](repeating: 0, count: source.checkpointShape.reduce(1, *))
-          arrays.append(NamedArray(name: name, shape: source.checkpointShape, values: zeros))
-        }
-        part.accumulate(into: &arrays[place].values, offset: source.offset, strides: source.strides)
-      }
     }
     return arrays
   }

@@ -100,16 +100,22 @@ struct TensorGathering {
   /// The parameters that the loss depends on, in the order in which the forward pass reads them.
   var learnedParameters: [ParameterSite] {
     let needsGradient = graph.reachesLoss()
+    return parameters.filter { needsGradient[$0.tensor] }
+  }
+
+  /// All parameters, in the order in which the forward pass reads them.
+  private var parameters: [ParameterSite] {
+    let isLearned = graph.reachesLoss()
     var sites: [ParameterSite] = []
     var known = Set<[Int]>()
     for site in graph.operatorSites {
-      for (position, tensor) in graph.operators[site.op].operands.enumerated() where graph.tensors[tensor].isParameter && needsGradient[tensor] {
+      for (position, tensor) in graph.operators[site.op].operands.enumerated() where graph.tensors[tensor].isParameter {
         guard known.insert([tensor, site.copy]).inserted else { continue }
         let use = strategies[site.op].operands[position]
         sites.append(
           ParameterSite(
             tensor: tensor, copy: site.copy, stage: stage(holding: site), layout: use.forward,
-            sharing: ParameterSharing(of: tensor, readBy: site.op, use, in: decision, isLearned: true)))
+            sharing: ParameterSharing(of: tensor, readBy: site.op, use, in: decision, isLearned: isLearned[tensor])))
       }
     }
     return sites
@@ -161,6 +167,47 @@ struct TensorGathering {
         of: graph.operators[site.op].result, in: graph, layout: layout, mesh: mesh, coordinates: coordinates, shares: decision.shares)
       return GatheredTensor.Part(rank: rank, region: region)
     }
+  }
+
+  /// A parameter's values now; nil on ranks other than 0.
+  private func value(of site: ParameterSite) throws(ExecutionError) -> GatheredTensor? {
+    var whole: GatheredTensor? = world.rank == 0 ? GatheredTensor(shape: graph.shape(site.tensor)) : nil
+    let parameter = executor.program.parameters.first { $0.tensor == site.tensor && $0.copy == site.copy }
+    try collect(
+      site.tensor, site.layout, site.sharing, stage: site.stage, microBatch: 0,
+      own: parameter.map { executor.memory.floats($0.value) + $0.startInValue }, into: &whole)
+    return whole
+  }
+
+  /// The parameters as the checkpoint's tensors; empty on ranks other than 0.
+  func checkpointParameters() throws(ExecutionError) -> [NamedArray] {
+    try checkpointTensors(parameters) { (site) throws(ExecutionError) in try value(of: site) }
+  }
+
+  /// The gradients as the checkpoint's tensors; empty on ranks other than 0.
+  func checkpointGradients() throws(ExecutionError) -> [NamedArray] {
+    try checkpointTensors(learnedParameters) { (site) throws(ExecutionError) in try gradient(of: site) }
+  }
+
+  /// Puts parameters, or what has their shapes, together as the tensors of a Hugging Face checkpoint.
+  private func checkpointTensors(
+    _ sites: [ParameterSite], _ whole: (ParameterSite) throws(ExecutionError) -> GatheredTensor?
+  ) throws(ExecutionError) -> [NamedArray] {
+    var arrays: [NamedArray] = []
+    var known: [String: Int] = [:]
+    for site in sites {
+      guard let whole = try whole(site), let parameter = graph.tensors[site.tensor].parameter else { continue }
+      for (source, part) in parameter.isStacked ? whole.elements.enumerated().map({ (parameter.element($0), $1) }) : [(parameter, whole)] {
+        let name = Graph.name(source.checkpointName, copy: site.copy)
+        let place = known[name] ?? arrays.count
+        if known.updateValue(place, forKey: name) == nil {
+          let zeros = [Float](repeating: 0, count: source.checkpointShape.reduce(1, *))
+          arrays.append(NamedArray(name: name, shape: source.checkpointShape, values: zeros))
+        }
+        part.accumulate(into: &arrays[place].values, offset: source.offset, strides: source.strides)
+      }
+    }
+    return arrays
   }
 
   private func stage(holding site: OperatorSite) -> Int {

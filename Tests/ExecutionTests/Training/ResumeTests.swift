@@ -27,8 +27,22 @@ extension MPIRuns {
       #expect(Set(expected).count == expected.count)
     }
 
-    private func train(_ model: String, _ optimizer: String, ranks: Int, seed: Int, steps: Int, in folder: TrainingFolder) throws -> [Double] {
-      let run = try ProbeRun(ranks: ranks, ["train", model, "\(seed)", "\(steps)", optimizer, folder.path])
+    @Test(
+      "differential: weights that a run saves, read as a checkpoint of Hugging Face, go on with the loss of the training",
+      arguments: ["gpt2", "llama", "bert", "gemma", "gpt_neox", "mixtral", "qwen2_moe"])
+    func savedWeights(model: String) throws {
+      let whole = try TrainingFolder()
+      let parts = try TrainingFolder()
+      let expected = try train(model, "adamw", ranks: 1, seed: 1, steps: 4, in: whole)
+      _ = try train(model, "adamw", ranks: 4, seed: 17, steps: 3, in: parts)
+      let loss = try train(model, "adamw", ranks: 2, seed: 7, steps: 1, in: parts, "weights")
+      #expect(loss.count == 1 && abs(loss[0] - expected[3]) <= 1e-5 * max(1, abs(expected[3])), "\(loss), the training's \(expected[3])")
+    }
+
+    private func train(_ model: String, _ optimizer: String, ranks: Int, seed: Int, steps: Int, in folder: TrainingFolder, _ more: String...) throws
+      -> [Double]
+    {
+      let run = try ProbeRun(ranks: ranks, ["train", model, "\(seed)", "\(steps)", optimizer, folder.path] + more)
       try #require(run.outcome == .finished(status: 0), "\(run.outcome) \(run.diagnostics)")
       return try run.ranks[0].map { try #require(Double($0)) }
     }
