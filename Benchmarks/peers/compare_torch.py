@@ -7,6 +7,9 @@ Models: gpt2-small (12 layers of 768, 4 sequences of 256), medium (4 of 1024, 2 
 training steps; one rank, and two under tensor, tensor and sequence, data, and pipeline parallelism. One thread a rank, fp32, the same values and warm-up on
 both sides; the losses must agree. Prints each case's medians over the repetitions, their ratio, and the limit: 0.55 for tensor parallelism and 0.7 for
 the others where OpenBLAS multiplies matrices at least twice as fast as torch.mm on one thread, in proportion where it does not.
+
+Memory is the largest peak resident size of a rank, on PyTorch's side without what importing it takes; its ratio may be 0.8, and that to the plan's own figure 5 % off. Of the medium
+model the operations of a step (those of a causal mask's half alone) in a second are compared with as many products of OpenBLAS, and two ranks with one.
 """
 import argparse
 import datetime
@@ -46,6 +49,18 @@ CASES = {
     "DP 2": (2, "--dp 2", "--dp 2", 0.7),
     "PP 2": (2, "--pp 2 --micro-batch {half}", "--pp 2 --microbatches 2", 0.7),
 }
+MEMORY_LIMIT, PLAN_LIMIT = 0.8, 0.05
+# Of the medium model: the least share of two ranks' products, and the least speed-ups over one rank.
+SHARES = {("train", "TP 2"): 0.75, ("forward", "TP 2"): 0.8}
+SPEED_UPS = {("forward", "TP 2"): 1.8, ("forward", "DP 2"): 1.9}
+
+
+def operations(configuration, batch, sequence, mode):
+    """Floating-point operations of a step of a GPT-2: products of every layer and of the head, and the half of attention's scores that a causal mask leaves."""
+    layers, hidden, ffn = configuration["n_layer"], configuration["n_embd"], configuration["n_inner"]
+    weights = layers * (4 * hidden * hidden + 2 * hidden * ffn) + hidden * configuration["vocab_size"]
+    attention = layers * 4 * sequence * sequence * hidden * batch / 2
+    return (2 * weights * batch * sequence + attention) * (3 if mode == "train" else 1)
 
 
 def last_line(command):
@@ -105,9 +120,10 @@ def main():
         f" GFLOP/s (OpenBLAS) and {theirs:.0f} GFLOP/s (torch.mm), {ours / theirs:.2f} times as fast" + (
             "." if scale == 1 else f"; limits are {scale:.2f} times those for twice as fast."), "",
         f"Medians of {arguments.repetitions} runs of {arguments.steps} steps, both programs in turn; losses are equal to 1e-5.", "",
-        "| model | mode | split | tpplan | PyTorch | ratio | limit | met |", "|---|---|---|---|---|---|---|---|"]
+        "| model | mode | split | tpplan | PyTorch | ratio | limit | memory | PyTorch's | ratio | limit | to the plan's | met |", "|---" * 13 + "|"]
     print("\n".join(lines), flush=True)
     is_met = True
+    medians = {}
     for name, (configuration, batch, sequence, options) in MODELS.items():
         (folder / f"{name}.json").write_text(json.dumps(configuration))
         for mode in ("forward", "train"):
@@ -117,20 +133,41 @@ def main():
                 plan = folder / f"{name}-{mode}-{case}.json".replace(" ", "-")
                 last_line([tpplan, "estimate", folder / f"{name}.json", hardware, *degrees.format(half=batch // 2).split(), "--batch", str(batch),
                            "--seq", str(sequence), "--mode", mode, "-o", plan])
-                a, b = [], []
+                a, b, memory, peer_memory, to_plan = [], [], [], [], []
                 for _ in range(arguments.repetitions):
                     own = tpplan_step(tpplan, plan, arguments.steps)
                     other = torch_step(options, batch, sequence, ranks, peer, mode, arguments.steps)
                     a.append(own["median_step_seconds"])
                     b.append(other["median_s"])
+                    memory.append(max(own["peak_rss_bytes"]) / 2**20)
+                    peer_memory.append(max(x - y for x, y in zip(other["peak_rss_mb"], other["import_rss_mb"])))
+                    to_plan.append(max((x / y - 1 for x, y in zip(own["peak_rss_bytes"], own["predicted_rss_bytes"])), key=abs))
                     pairs = list(zip(own["losses"], other["losses"]))
                     if not pairs or any(abs(x / y - 1) > 1e-5 for x, y in pairs[:5]):
                         sys.exit(f"{name}, {mode}, {case}: losses {own['losses']} and {other['losses']} differ: these are not the same model")
-                a, b = statistics.median(a), statistics.median(b)
-                is_good = a / b <= limit * scale
+                a, b, memory, peer_memory, to_plan = map(statistics.median, (a, b, memory, peer_memory, to_plan))
+                medians[name, mode, case] = a
+                is_good = a / b <= limit * scale and memory / peer_memory <= MEMORY_LIMIT and abs(to_plan) <= PLAN_LIMIT
                 is_met = is_met and is_good
-                lines.append(f"| {name} | {mode} | {case} | {a:.3f} s | {b:.3f} s | {a / b:.2f} | {limit * scale:.2f} | {'yes' if is_good else 'NO'} |")
+                lines.append(
+                    f"| {name} | {mode} | {case} | {a:.3f} s | {b:.3f} s | {a / b:.2f} | {limit * scale:.2f} | {memory:.0f} MiB | {peer_memory:.0f} MiB |"
+                    f" {memory / peer_memory:.2f} | {MEMORY_LIMIT} | {100 * to_plan:+.1f} % | {'yes' if is_good else 'NO'} |")
                 print(lines[-1], flush=True)
+    configuration, batch, sequence, _ = MODELS["medium"]
+    against = ["", "| medium | split | GFLOP/s | of as many OpenBLAS products | wanted | over one rank | wanted | met |", "|---" * 8 + "|"]
+    for (name, mode, case), seconds in medians.items():
+        if name != "medium":
+            continue
+        rate = operations(configuration, batch, sequence, mode) / seconds / 1e9
+        share, speed_up = rate / (CASES[case][0] * ours), medians.get(("medium", mode, "one rank"), float("nan")) / seconds
+        least, fastest = SHARES.get((mode, case)), SPEED_UPS.get((mode, case))
+        is_good = (not least or share >= least) and (not fastest or not speed_up < fastest)
+        is_met = is_met and is_good
+        against.append(f"| {mode} | {case} | {rate:.0f} | {100 * share:.0f} % | {f'{100 * least:.0f} %' if least else '-'} | {speed_up:.2f} | {fastest or '-'} |"
+                       f" {'yes' if is_good else 'NO'} |")
+    if len(against) > 3:
+        print("\n".join(against), flush=True)
+        lines += against
     if arguments.results and not arguments.only:
         arguments.results.write_text("\n".join(lines) + "\n")
     sys.exit(0 if is_met else 1)
