@@ -20,11 +20,11 @@ struct ChildProcess {
   /// Runs the program to its end.
   /// - Parameters:
   ///   - forwardsSignals: whether this process, while the child runs, gives the signals to it instead of dying of them.
-  ///   - killAll: ends all processes of the run at once. Called where a run that is to end, has not `grace` later.
+  ///   - killAll: ends all processes of the run at once but the child itself, which cleans up. Called where a run that is to end, has not `grace` later.
   ///   - read: called with each line of stderr, without its break; returns whether the run is about to end.
   /// - Returns: how it ended and whether a signal was passed on.
   func run(
-    forwardsSignals: Bool, killAll: () -> Void = {}, read: (String) -> Bool
+    forwardsSignals: Bool, killAll: (pid_t) -> Void = { _ in }, read: (String) -> Bool
   ) throws(ExecutionError) -> (end: End, wasInterrupted: Bool) {
     var pipeEnds: [Int32] = [-1, -1]
     guard pipe(&pipeEnds) == 0 else { throw failure(errno) }
@@ -85,8 +85,8 @@ struct ChildProcess {
   private func failure(_ code: Int32) -> ExecutionError { .cannotStart(program: path, reason: String(cString: strerror(code))) }
 
   /// Reads stderr until the last process that holds it has closed it. Where the child has ended, a signal was passed on or `read` says that the run
-  /// ends, that is waited for as long as `grace`, twice: then every process is killed, then nothing more is expected.
-  private func readToEnd(of pid: pid_t, from descriptor: Int32, _ signals: ForwardedSignals?, killAll: () -> Void, _ read: (String) -> Bool) {
+  /// ends, that is waited for as long as `grace`, twice: then every other process is killed, then the child.
+  private func readToEnd(of pid: pid_t, from descriptor: Int32, _ signals: ForwardedSignals?, killAll: (pid_t) -> Void, _ read: (String) -> Bool) {
     var lines = LineBuffer()
     var isEnding = false
     var deadline: ContinuousClock.Instant?
@@ -105,9 +105,11 @@ struct ChildProcess {
         continue
       }
       if now < limit { continue }
-      if hasKilled { break }
-      killAll()
-      kill(pid, SIGKILL)
+      if hasKilled {
+        kill(pid, SIGKILL)
+        break
+      }
+      killAll(pid)
       hasKilled = true
       deadline = now + grace
     }

@@ -51,11 +51,11 @@ struct RunKeeper {
     return tied + ["/bin/sh", "-c", Self.script, "sh", folder ?? ""] + tied + command
   }
 
-  /// Kills every process that the run has left on this host.
-  func killAll() {
+  /// Kills every process that the run has left on this host, but the shell, which then cleans up and ends.
+  func killAll(except shell: pid_t) {
     let variable = Array("\(RankReport.variable)=\(mark)".utf8)
     for name in (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? [] {
-      guard let pid = pid_t(name), pid != getpid(), let environment = FileManager.default.contents(atPath: "/proc/\(name)/environ"),
+      guard let pid = pid_t(name), pid != getpid(), pid != shell, let environment = FileManager.default.contents(atPath: "/proc/\(name)/environ"),
         environment.split(separator: 0).contains(where: { $0.elementsEqual(variable) })
       else { continue }
       kill(pid, SIGKILL)
