@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import COpenBLAS
+import Foundation
 
 /// The matrix products of OpenBLAS, and what it says of itself. The only file that knows the library.
 package enum BLAS {
@@ -29,6 +30,22 @@ package enum BLAS {
 
   /// Version and build options of the library (`openblas_get_config`).
   package static func configuration() -> String { String(cString: openblas_get_config()) }
+
+  /// Has OpenBLAS take the memory that it works in, before the first product. Where there is none, a product looks for it for ever.
+  /// - Returns: the bytes that could not be had; nil where all is well.
+  package static func reserveMemory(threads: Int) -> Int? {
+    // A buffer of each thread, of at most this size in all its builds for such processors.
+    let bytes = threads * ((128 << 20) + (1 << 16))
+    let probe = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+    if probe == MAP_FAILED { return bytes }
+    munmap(probe, bytes)
+    // Smaller products do without a buffer.
+    let n = 160
+    let ones = [Float](repeating: 1, count: n * n)
+    var product = ones
+    gemm(.no, .no, m: n, n: n, k: n, a: ones, lda: n, b: ones, ldb: n, c: &product, ldc: n)
+    return nil
+  }
 
   /// How many threads a product uses (`openblas_set_num_threads`).
   package static func setThreads(_ count: Int) { openblas_set_num_threads(Int32(count)) }

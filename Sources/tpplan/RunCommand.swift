@@ -69,7 +69,10 @@ struct RunCommand: ParsableCommand {
       try RankEnvironment.prepare(kernel: BLAS.kernelName(), threads: threads)
       BLAS.setThreads(threads)
       let exitCode = { (error: any Error) in Failure(error)?.code ?? Failure.internal }
-      let status = try MPIProcess.run(exitCode: exitCode) { process in try runRank(process) }
+      let status = try MPIProcess.run(exitCode: exitCode) { process in
+        if let bytes = BLAS.reserveMemory(threads: threads) { throw ExecutionError.outOfMemory(bytes: bytes) }
+        return try runRank(process)
+      }
       throw ExitCode(status)
     }
     // Everything that can be refused is refused before a rank is started.
@@ -94,7 +97,9 @@ struct RunCommand: ParsableCommand {
     let outcome = try launcher.run(diagnostics: watch.passOn, step: watch.show)
     watch.end()
     if let message = outcome.message { note("tpplan: \(message)") }
-    throw ExitCode(outcome.exitCode)
+    fflush(nil)
+    // Without the libraries' own ends: OpenBLAS waits there for threads that, where memory is short, look for it for ever.
+    _exit(outcome.exitCode)
   }
 
   /// The plan's decision in the mode that is asked for.

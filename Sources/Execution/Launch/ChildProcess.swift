@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-import Dispatch
 import Foundation
+import Synchronization
 
 /// A program started with posix_spawn, its stderr read line by line, SIGINT, SIGTERM and SIGHUP of this process passed on.
 struct ChildProcess {
@@ -14,40 +14,45 @@ struct ChildProcess {
   let environment: [String: String]
   /// The descriptor that becomes the child's stdout.
   let output: Int32
+  /// What a run that is to end is given, before all of its processes are killed.
+  let grace: Duration
 
   /// Runs the program to its end.
   /// - Parameters:
   ///   - forwardsSignals: whether this process, while the child runs, gives the signals to it instead of dying of them.
-  ///   - read: called with each line of stderr, without its break.
+  ///   - killAll: ends all processes of the run at once but the child itself, which cleans up. Called where a run that is to end, has not `grace` later.
+  ///   - read: called with each line of stderr, without its break; returns whether the run is about to end.
   /// - Returns: how it ended and whether a signal was passed on.
-  func run(forwardsSignals: Bool, read: (String) -> Void) throws(ExecutionError) -> (end: End, wasInterrupted: Bool) {
+  func run(
+    forwardsSignals: Bool, killAll: (pid_t) -> Void = { _ in }, read: (String) -> Bool
+  ) throws(ExecutionError) -> (end: End, wasInterrupted: Bool) {
     var pipeEnds: [Int32] = [-1, -1]
     guard pipe(&pipeEnds) == 0 else { throw failure(errno) }
     let (readEnd, writeEnd) = (pipeEnds[0], pipeEnds[1])
     for end in pipeEnds { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
     defer { close(readEnd) }
 
-    let forwarder = forwardsSignals ? SignalForwarder() : nil
-    defer { forwarder?.stop() }
-    let started = spawn(standardError: writeEnd)
+    let signals = forwardsSignals ? ForwardedSignals() : nil
+    defer { signals?.stop() }
+    let started = spawn(standardError: writeEnd, signals: signals?.numbers ?? ForwardedSignals.all)
     close(writeEnd)
     guard case .success(let pid) = started else {
       if case .failure(let error) = started { throw error }
       throw failure(EINVAL)
     }
-    forwarder?.start(pid)
-    Self.readLines(from: readEnd, read)
-    // stderr is closed by the last process that holds it, so this wait is short; the process keeps its id until it is over.
+    signals?.start(pid)
+    readToEnd(of: pid, from: readEnd, signals, killAll: killAll, read)
+    // The process keeps its id until it is waited for.
     var information = siginfo_t()
     while waitid(P_PID, id_t(pid), &information, WEXITED | WNOWAIT) != 0, errno == EINTR {}
-    forwarder?.stop()
+    signals?.stop()
     var status: Int32 = 0
     while waitpid(pid, &status, 0) < 0, errno == EINTR {}
     let signal = status & 0x7f
-    return (signal == 0 ? .exited((status >> 8) & 0xff) : .signalled(signal), forwarder?.wasInterrupted ?? false)
+    return (signal == 0 ? .exited((status >> 8) & 0xff) : .signalled(signal), signals?.wasInterrupted ?? false)
   }
 
-  private func spawn(standardError: Int32) -> Result<pid_t, ExecutionError> {
+  private func spawn(standardError: Int32, signals: [Int32]) -> Result<pid_t, ExecutionError> {
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
@@ -62,7 +67,7 @@ struct ChildProcess {
     posix_spawnattr_setpgroup(&attributes, 0)
     var defaults = sigset_t()
     sigemptyset(&defaults)
-    for signal in SignalForwarder.signals + [SIGPIPE] { sigaddset(&defaults, signal) }
+    for signal in signals + [SIGPIPE] { sigaddset(&defaults, signal) }
     posix_spawnattr_setsigdefault(&attributes, &defaults)
     var none = sigset_t()
     sigemptyset(&none)
@@ -79,64 +84,118 @@ struct ChildProcess {
 
   private func failure(_ code: Int32) -> ExecutionError { .cannotStart(program: path, reason: String(cString: strerror(code))) }
 
-  private static func readLines(from descriptor: Int32, _ line: (String) -> Void) {
-    var pending: [UInt8] = []
-    var buffer = [UInt8](repeating: 0, count: 4096)
+  /// Reads stderr until the last process that holds it has closed it. Where the child has ended, a signal was passed on or `read` says that the run
+  /// ends, that is waited for as long as `grace`, twice: then every other process is killed, then the child.
+  private func readToEnd(of pid: pid_t, from descriptor: Int32, _ signals: ForwardedSignals?, killAll: (pid_t) -> Void, _ read: (String) -> Bool) {
+    var lines = LineBuffer()
+    var isEnding = false
+    var deadline: ContinuousClock.Instant?
+    var hasKilled = false
     while true {
-      let count = read(descriptor, &buffer, buffer.count)
-      if count < 0, errno == EINTR { continue }
-      guard count > 0 else { break }
-      pending += buffer[..<count]
-      while let end = pending.firstIndex(of: UInt8(ascii: "\n")) {
-        line(String(decoding: pending[..<end], as: UTF8.self))
-        pending.removeSubrange(...end)
+      var polled = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+      if poll(&polled, 1, 200) > 0 {
+        guard let found = lines.read(descriptor) else { break }
+        for line in found where read(line) { isEnding = true }
       }
+      if !isEnding { isEnding = signals?.wasInterrupted ?? false || Self.hasEnded(pid) }
+      guard isEnding else { continue }
+      let now = ContinuousClock.now
+      guard let limit = deadline else {
+        deadline = now + grace
+        continue
+      }
+      if now < limit { continue }
+      if hasKilled {
+        kill(pid, SIGKILL)
+        break
+      }
+      killAll(pid)
+      hasKilled = true
+      deadline = now + grace
     }
-    if !pending.isEmpty { line(String(decoding: pending, as: UTF8.self)) }
+    if let rest = lines.rest { _ = read(rest) }
+  }
+
+  private static func hasEnded(_ pid: pid_t) -> Bool {
+    var information = siginfo_t()
+    // Zeros where it has not.
+    return waitid(P_PID, id_t(pid), &information, WEXITED | WNOWAIT | WNOHANG) == 0 && information.si_signo != 0
   }
 }
 
-/// Passes the signals that ask a program to end to a child, while it exists.
-private final class SignalForwarder: @unchecked Sendable {
-  static let signals = [SIGINT, SIGTERM, SIGHUP]
+/// Bytes of a pipe, line by line.
+private struct LineBuffer {
+  private var pending: [UInt8] = []
+  private var buffer = [UInt8](repeating: 0, count: 4096)
 
-  // Guarded by `queue`, on which the handlers run.
-  private let queue = DispatchQueue(label: "tpplan.signals")
-  private var pid: pid_t?
-  private var interrupted: Int32?
-  private var sources: [any DispatchSourceSignal] = []
+  /// What is left without a break.
+  var rest: String? { pending.isEmpty ? nil : String(decoding: pending, as: UTF8.self) }
 
-  /// From here on the signals no longer end this process; they are kept until there is a child to have them.
-  init() {
-    for number in Self.signals {
-      signal(number, SIG_IGN)
-      let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
-      source.setEventHandler { [weak self] in self?.pass(number) }
-      source.activate()
-      sources.append(source)
+  /// The lines that one read completes, without their breaks; nil at the end.
+  mutating func read(_ descriptor: Int32) -> [String]? {
+    let count = Foundation.read(descriptor, &buffer, buffer.count)
+    if count < 0, errno == EINTR { return [] }
+    guard count > 0 else { return nil }
+    pending += buffer[..<count]
+    var lines: [String] = []
+    while let end = pending.firstIndex(of: UInt8(ascii: "\n")) {
+      lines.append(String(decoding: pending[..<end], as: UTF8.self))
+      pending.removeSubrange(...end)
     }
+    return lines
+  }
+}
+
+// What a signal handler may touch: memory that needs no lock.
+private let receivedSignal = Atomic<Int32>(0)
+private let signalledChild = Atomic<pid_t>(0)
+
+private func passSignal(_ number: Int32) {
+  let problem = errno
+  receivedSignal.store(number, ordering: .sequentiallyConsistent)
+  let child = signalledChild.load(ordering: .sequentiallyConsistent)
+  if child > 0 { kill(child, number) }
+  errno = problem
+}
+
+/// The signals that ask a program to end, given to a child while it exists. One run of a process at a time.
+///
+/// The handler itself passes them on: from the first instruction on none is lost, whatever the threads of this process do.
+private final class ForwardedSignals {
+  static let all = [SIGINT, SIGTERM, SIGHUP]
+
+  /// Those that are passed on. Where this process was told to ignore SIGHUP (nohup), it does, and so does the child.
+  private(set) var numbers: [Int32] = []
+  private var isStopped = false
+
+  init() {
+    receivedSignal.store(0, ordering: .sequentiallyConsistent)
+    signalledChild.store(0, ordering: .sequentiallyConsistent)
+    for number in Self.all {
+      let before = signal(number, passSignal)
+      let isIgnored = unsafeBitCast(before, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self)
+      if number == SIGHUP, isIgnored { signal(number, SIG_IGN) } else { numbers.append(number) }
+    }
+    // Some programs start others with these blocked.
+    var set = sigset_t()
+    sigemptyset(&set)
+    for number in numbers { sigaddset(&set, number) }
+    pthread_sigmask(SIG_UNBLOCK, &set, nil)
   }
 
-  var wasInterrupted: Bool { queue.sync { interrupted != nil } }
+  var wasInterrupted: Bool { receivedSignal.load(ordering: .sequentiallyConsistent) != 0 }
 
   func start(_ child: pid_t) {
-    queue.sync {
-      pid = child
-      if let interrupted { kill(child, interrupted) }
-    }
+    signalledChild.store(child, ordering: .sequentiallyConsistent)
+    // One that came before there was a child.
+    let number = receivedSignal.load(ordering: .sequentiallyConsistent)
+    if number != 0 { kill(child, number) }
   }
 
   func stop() {
-    queue.sync {
-      for source in sources { source.cancel() }
-      if !sources.isEmpty { for number in Self.signals { signal(number, SIG_DFL) } }
-      sources = []
-      pid = nil
-    }
-  }
-
-  private func pass(_ number: Int32) {
-    interrupted = number
-    if let pid { kill(pid, number) }
+    if isStopped { return }
+    isStopped = true
+    signalledChild.store(0, ordering: .sequentiallyConsistent)
+    for number in numbers { signal(number, SIG_DFL) }
   }
 }

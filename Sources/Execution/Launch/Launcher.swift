@@ -10,21 +10,26 @@ package struct Launcher {
     case finished(status: Int32)
     /// One rank ended the run: `code` is its exit code where it chose one.
     case rankDied(rank: Int, code: Int32?, message: String)
+    /// A host no longer answered, or mpirun's daemon on it died; `ranks` are those that the host file places on it, where it says so.
+    case hostLost(name: String, ranks: Range<Int>)
     /// SIGINT, SIGTERM or SIGHUP came, and the ranks were ended.
     case interrupted
     /// mpirun found fewer places for ranks than the plan has.
     case tooFewSlots(ranks: Int)
     /// mpirun itself failed; what it said has been passed on to stderr.
     case mpirunFailed(status: Int32)
+    /// Somebody killed mpirun, and the ranks ended with it.
+    case mpirunKilled(signal: Int32)
 
     /// By the design's table: 1 for a rank that died without naming one of the table's codes.
     package var exitCode: Int32 {
       switch self {
       case .finished(let status): status
       case .rankDied(_, let code, _): code.flatMap { [1, 2, 3, 64, 65, 70, 73].contains($0) ? $0 : nil } ?? 1
+      case .hostLost: 1
       case .interrupted: 130
       case .tooFewSlots: 65
-      case .mpirunFailed: 70
+      case .mpirunFailed, .mpirunKilled: 70
       }
     }
 
@@ -33,11 +38,15 @@ package struct Launcher {
       switch self {
       case .finished: nil
       case .rankDied(_, _, let message): message
+      case .hostLost(let name, let ranks):
+        (ranks.isEmpty ? "" : ranks.count == 1 ? "rank \(ranks.lowerBound): " : "ranks \(ranks.lowerBound) to \(ranks.upperBound - 1): ")
+          + "host \(name) no longer answers, or mpirun's daemon there was ended; every rank has been ended"
       case .interrupted: "interrupted; every rank has been ended"
       case .tooFewSlots(let ranks):
         "mpirun found fewer slots than the plan's \(counted(ranks, "rank")); a host without slots=N in the host file has one for each of its cores."
           + " Give the hosts slots=N, add hosts, ask the batch system for more, or search a plan with fewer --devices"
       case .mpirunFailed(let status): "mpirun could not run the ranks and ended with status \(status)"
+      case .mpirunKilled(let signal): "mpirun was killed by signal \(signal) (\(String(cString: strsignal(signal)))); every rank has ended with it"
       }
     }
   }
@@ -87,23 +96,24 @@ package struct Launcher {
     try checkHostfile()
     var variables = ProcessInfo.processInfo.environment
     let mpirun = try Self.find("mpirun", path: variables["PATH"] ?? "/usr/local/bin:/usr/bin:/bin")
-    let command = MPIRunCommand(
+    var command = MPIRunCommand(
       ranks: ranks, threadsPerRank: threadsPerRank, hostfile: hostfile, exported: environment.map(\.name) + [RankReport.variable],
       host: .current(), environment: variables)
-    for (name, value) in environment + [(RankReport.variable, "1")] { variables[name] = value }
     let executable = if let program { program } else { try Self.thisExecutable() }
-    let arguments = command.arguments(program: executable, programArguments: arguments)
+    let keeper = RunKeeper(isSingleHost: command.isSingleHost)
+    defer { keeper.removeFolder() }
+    command.folder = keeper.folder
+    for (name, value) in environment + [(RankReport.variable, keeper.mark)] { variables[name] = value }
+    let words = keeper.command([mpirun] + command.arguments(program: executable, programArguments: arguments))
 
-    // mpirun must end with this process, even where it is killed; setpriv asks the kernel for that and becomes mpirun.
-    let setpriv = "/usr/bin/setpriv"
-    let isTied = access(setpriv, X_OK) == 0
+    // Open MPI takes one to three seconds for an end in order, and until a host is taken for lost where one does not answer.
     let child = ChildProcess(
-      path: isTied ? setpriv : mpirun, arguments: (isTied ? ["--pdeathsig", "TERM", mpirun] : []) + arguments, environment: variables,
-      output: output)
+      path: words[0], arguments: Array(words.dropFirst()), environment: variables, output: output, grace: .seconds(command.isSingleHost ? 5 : 9))
     var reader = RunDiagnostics()
-    let (end, wasInterrupted) = try child.run(forwardsSignals: forwardsSignals) { line in
+    let (end, wasInterrupted) = try child.run(forwardsSignals: forwardsSignals, killAll: keeper.killAll) { line in
       for passed in reader.read(line) { diagnostics(passed) }
       if let line = reader.takeStep() { step(line) }
+      return reader.failure != nil || reader.lostHost != nil
     }
     for passed in reader.end() { diagnostics(passed) }
     return wasInterrupted ? .interrupted : outcome(end, reader)
@@ -118,11 +128,17 @@ package struct Launcher {
         return .rankDied(rank: rank, code: nil, message: message)
       }
     }
+    if let name = reader.lostHost {
+      let hosts = hostfile.flatMap { try? Hostfile(path: $0) }
+      return .hostLost(name: name, ranks: hosts?.ranks(ofAll: ranks, onHostNamed: [name], cores: ranks) ?? 0..<0)
+    }
     if reader.hasTooFewSlots { return .tooFewSlots(ranks: ranks) }
     switch end {
     case .exited(0): return .finished(status: reader.endedStatus ?? 0)
-    case .exited(let status): return .mpirunFailed(status: status)
-    case .signalled(let signal): return .mpirunFailed(status: 128 + signal)
+    case .exited(let status):
+      // As a shell tells it.
+      return 129...159 ~= status ? .mpirunKilled(signal: status - 128) : .mpirunFailed(status: status)
+    case .signalled(let signal): return .mpirunKilled(signal: signal)
     }
   }
 

@@ -10,6 +10,8 @@ struct MPIRunCommand {
   var host: LocalHost
   /// The launcher's environment: a user's own `OMPI_MCA_…` settings stand, and a batch system is left to place the ranks.
   var environment: [String: String]
+  /// Where Open MPI's files of a run on one host go; nil where it chooses.
+  var folder: String?
 
   /// mpirun's arguments, without `mpirun` itself.
   func arguments(program: String, programArguments: [String]) -> [String] {
@@ -17,7 +19,7 @@ struct MPIRunCommand {
     if host.isRoot { result.append("--allow-run-as-root") }
     if let hostfile { result += ["--hostfile", hostfile] }
     result += placement
-    if isSingleHost { result += localTransport }
+    result += isSingleHost ? localTransport : hostWatch
     for name in exported { result += ["-x", name] }
     return result + ["-n", "\(ranks)", program] + programArguments
   }
@@ -42,7 +44,17 @@ struct MPIRunCommand {
   /// the time.
   private var localTransport: [String] {
     var result = mca("pml", "ob1") + mca("btl", "self,vader") + mca("plm", "isolated") + mca("oob_tcp_if_include", "lo")
+    if let folder { result += mca("orte_tmpdir_base", folder) + mca("btl_vader_backing_directory", folder) }
     if !host.allowsCrossMemoryAttach { result += mca("btl_vader_single_copy_mechanism", "none") }
+    return result
+  }
+
+  /// A host that does not answer ends the run: Open MPI would ask after five minutes, for the first time. A kernel answers, however busy
+  /// the host is, so that only a connection that is down for 8 s is taken for lost. A host to which there is no connection at the start is
+  /// given up as soon.
+  private var hostWatch: [String] {
+    var result = mca("oob_tcp_keepalive_time", "4") + mca("oob_tcp_keepalive_intvl", "1") + mca("oob_tcp_keepalive_probes", "4")
+    if environment["OMPI_MCA_plm_rsh_agent"] == nil { result += mca("plm_rsh_args", "-o ConnectTimeout=8") }
     return result
   }
 

@@ -19,6 +19,8 @@ struct RunDiagnostics {
   private var stepLine: String?
   /// Whether mpirun said that it has too few places for the ranks.
   private(set) var hasTooFewSlots = false
+  /// A host to which mpirun lost its connection.
+  private(set) var lostHost: String?
   private var reported: Failure?
   private var observed: Failure?
   private var banner: [String]?
@@ -75,6 +77,10 @@ struct RunDiagnostics {
     if text.contains("Primary job  terminated normally") { return true }
     if text.contains("There are not enough slots available in the system") {
       hasTooFewSlots = true
+      return true
+    }
+    if let match = text.firstMatch(of: /lost communication with a remote daemon.*Remote daemon: \S+ on node (\S+)/) {
+      lostHost = lostHost ?? String(match.1)
       return true
     }
     guard let failure = Self.failure(in: text) else { return false }

@@ -56,8 +56,8 @@ extension MPIRuns {
       let diagnostics = Pipe()
       launcher.standardError = diagnostics
       try launcher.run()
-      // The launcher, mpirun and two ranks.
-      #expect(try waitUntil { try processes(of: [marker]).count == 4 })
+      // The launcher, the shell around mpirun, mpirun and two ranks.
+      #expect(try waitUntil { try processes(of: [marker]).count == 5 })
       kill(launcher.processIdentifier, number)
       launcher.waitUntilExit()
       if number == SIGKILL {
@@ -68,6 +68,21 @@ extension MPIRuns {
         #expect(text.hasSuffix("interrupted; every rank has been ended\n"))
       }
       #expect(try waitUntil { try processes(of: [marker]).isEmpty })
+    }
+
+    @Test("a host that is lost is named, with what Open MPI says of it taken out")
+    func lostHost() {
+      let rule = String(repeating: "-", count: 74)
+      var reader = RunDiagnostics()
+      let lines = [
+        rule, "ORTE has lost communication with a remote daemon.", "", "  HNP daemon   : [[11803,0],0] on node a",
+        "  Remote daemon: [[11803,0],1] on node 10.0.0.2", "", "This is usually due to either a failure of the TCP network", rule, "after",
+      ]
+      #expect(lines.flatMap { reader.read($0) } == ["after"])
+      #expect(reader.lostHost == "10.0.0.2")
+      let outcome = Launcher.Outcome.hostLost(name: "10.0.0.2", ranks: 2..<4)
+      #expect(outcome.exitCode == 1)
+      #expect(outcome.message?.hasPrefix("ranks 2 to 3: host 10.0.0.2 no longer answers") == true)
     }
 
     /// Polls for at most half a minute; an answer that never comes is false.

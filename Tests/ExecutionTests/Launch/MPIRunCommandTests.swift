@@ -7,11 +7,11 @@ import Testing
 struct MPIRunCommandTests {
   private func line(
     ranks: Int, threads: Int = 1, hostfile: String? = nil, cores: Int = 4, isRoot: Bool = false, attach: Bool = true,
-    environment: [String: String] = [:]
+    environment: [String: String] = [:], folder: String? = nil
   ) -> String {
     MPIRunCommand(
       ranks: ranks, threadsPerRank: threads, hostfile: hostfile, exported: ["A"],
-      host: LocalHost(cores: cores, isRoot: isRoot, allowsCrossMemoryAttach: attach), environment: environment
+      host: LocalHost(cores: cores, isRoot: isRoot, allowsCrossMemoryAttach: attach), environment: environment, folder: folder
     ).arguments(program: "/p", programArguments: ["x"]).joined(separator: " ")
   }
 
@@ -25,8 +25,12 @@ struct MPIRunCommandTests {
     #expect(
       line(ranks: 1, isRoot: true, attach: false)
         == "--allow-run-as-root --bind-to core \(local) --mca btl_vader_single_copy_mechanism none -x A -n 1 /p x")
-    #expect(line(ranks: 64, hostfile: "h") == "--hostfile h -x A -n 64 /p x")
-    #expect(line(ranks: 64, environment: ["SLURM_JOB_ID": "1"]) == "-x A -n 64 /p x")
+    let watch = "--mca oob_tcp_keepalive_time 4 --mca oob_tcp_keepalive_intvl 1 --mca oob_tcp_keepalive_probes 4"
+    let ssh = "--mca plm_rsh_args -o ConnectTimeout=8"
+    #expect(line(ranks: 64, hostfile: "h") == "--hostfile h \(watch) \(ssh) -x A -n 64 /p x")
+    #expect(line(ranks: 64, environment: ["SLURM_JOB_ID": "1"]) == "\(watch) \(ssh) -x A -n 64 /p x")
+    #expect(line(ranks: 64, hostfile: "h", environment: ["OMPI_MCA_plm_rsh_agent": "a"]) == "--hostfile h \(watch) -x A -n 64 /p x")
+    #expect(line(ranks: 4, folder: "/f") == "--bind-to core \(local) --mca orte_tmpdir_base /f --mca btl_vader_backing_directory /f -x A -n 4 /p x")
   }
 
   @Test("a user's own Open MPI setting stands")
