@@ -66,7 +66,7 @@ enum TinyModel: String, CaseIterable {
       return try model.graph()
     case .clip:
       var model = CLIPConfiguration()
-      (model.workload, model.vocabulary, model.positions, model.endToken) = (workload, vocabulary, sequence, 5)
+      (model.workload, model.vocabulary, model.positions, model.endToken) = (workload, vocabulary, sequence, nil)
       (model.imageSize, model.patchSize, model.projection) = (image, 4, hidden / 2)
       model.text = .init(hidden: hidden, layers: layers, heads: heads, ffn: ffn)
       model.vision = .init(hidden: hidden + heads, layers: layers, heads: heads, ffn: ffn)
