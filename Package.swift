@@ -116,7 +116,8 @@ let package = Package(
       name: "ExecutionTests",
       dependencies: [
         "Execution", "execution-probe", "tpplan", "Planner", "Lowering", "Plans", "ModelGraph", "Hardware", "Documents", "Quantities", "TestSupport",
-      ]),
+      ],
+      exclude: ["Golden"]),
     // Runs tpplan on a published checkpoint, which `make test-real` fetches.
     .testTarget(name: "RealModelTests", dependencies: ["Execution", "tpplan"]),
   ]

@@ -24,7 +24,7 @@ struct DecisionBuilder {
     rules = graph.operators.indices.map { OperatorRules.rule(for: $0, in: graph) }
   }
 
-  private func mesh(_ op: OperatorID) -> [Int] { meshes[graph.segmentOfOperator[op]] }
+  func mesh(_ op: OperatorID) -> [Int] { meshes[graph.segmentOfOperator[op]] }
 
   /// - Parameters:
   ///   - cuts: for each stage but the first, the number of the segment copy, counted through the model, with which it begins.
@@ -76,6 +76,7 @@ extension DecisionBuilder {
   /// For each mesh axis a preference: for each operator, the first of the words that it understands and that leaves every rank a part.
   func assignments(_ preferences: [(OperatorID, OperatorRule) -> [String]]) -> [[Int?]] {
     rules.enumerated().map { id, rule in
+      let mesh = mesh(id)
       var assignment = [Int?](repeating: nil, count: mesh.count)
       for (axis, preference) in preferences.enumerated() where mesh[axis] > 1 {
         for word in preference(id, rule) {
@@ -105,6 +106,9 @@ extension DecisionBuilder {
       let output = graph.tensors[op.result].dimensions.last.map { graph.axes[$0].name }
       return output?.hasSuffix("hidden") ?? false ? [] : ["heads", "column"]
     case .crossEntropy: return ["vocab"]
+    // Of an image the second dimension is what the last is elsewhere; blocks hand on `channels`.
+    case .convolution: return graph.axes[graph.tensors[op.result].dimensions[1]].name == "channels" ? ["row"] : ["column"]
+    case .batchNorm: return graph.axes[graph.tensors[op.result].dimensions[1]].name == "channels" ? [] : ["column"]
     default: return []
     }
   }

@@ -40,6 +40,10 @@ enum ExecutionProbe {
       let checks = DecisionChecks(world: process.world)
       let axes = arguments.count > 3 ? Int(arguments[3]) : nil
       try print(try checks.random(model, seed: UInt64(arguments[1]) ?? 0, count: Int(arguments[2]) ?? 1, axes: axes), process)
+    case "table":
+      guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
+      var table = try StrategyTable(world: process.world, model: model)
+      try print(try table.cells(), process)
     case "sub-meshes":
       guard let model = TinyModel(rawValue: arguments[0]) else { throw ProbeError(description: "there is no model \(arguments[0])") }
       let checks = DecisionChecks(world: process.world)

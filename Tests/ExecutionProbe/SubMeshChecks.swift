@@ -23,16 +23,7 @@ extension DecisionChecks {
       var cuts = Array(1..<copies)
       while cuts.count >= stages { cuts.remove(at: Int(random.next() % UInt64(cuts.count))) }
       graph = Self.dividing(graph, at: cuts)
-      // Now every segment lies on one stage.
-      var first = 0
-      let starts = graph.segments.map { segment in
-        defer { first += segment.repeats }
-        return first
-      }
-      let bounds = [0] + cuts + [copies]
-      let segments = zip(bounds, bounds.dropFirst()).map { start, end in
-        starts.firstIndex(of: start)!..<(starts.firstIndex(of: end) ?? graph.segments.count)
-      }
+      let segments = Self.segments(of: graph, between: cuts)
       let builder = DecisionBuilder(graph: graph, mesh: meshes[0], stageMeshes: meshes, segmentsOfStages: segments)
       let assignments = builder.random(using: &random)
       let zero = graph.operators.map { _ in pick(ZeROStage.allCases) }
@@ -63,7 +54,7 @@ extension DecisionChecks {
   }
 
   /// A model whose segments end where stages do; copies are counted through the model.
-  private static func dividing(_ graph: Graph, at cuts: [Int]) -> Graph {
+  static func dividing(_ graph: Graph, at cuts: [Int]) -> Graph {
     var graph = graph
     var (segment, first) = (0, 0)
     while segment < graph.segments.count {
@@ -77,5 +68,18 @@ extension DecisionChecks {
       segment += 1
     }
     return graph
+  }
+
+  /// The segments of each stage of a model that is divided so, where every segment lies on one stage.
+  static func segments(of graph: Graph, between cuts: [Int]) -> [Range<SegmentID>] {
+    var first = 0
+    let starts = graph.segments.map { segment in
+      defer { first += segment.repeats }
+      return first
+    }
+    let bounds = [0] + cuts + [first]
+    return zip(bounds, bounds.dropFirst()).map { start, end in
+      starts.firstIndex(of: start)!..<(starts.firstIndex(of: end) ?? graph.segments.count)
+    }
   }
 }
