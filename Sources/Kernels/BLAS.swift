@@ -19,10 +19,16 @@ package enum BLAS {
     _ transA: Transpose, _ transB: Transpose, m: Int, n: Int, k: Int, alpha: Float = 1, a: UnsafePointer<Float>, lda: Int,
     b: UnsafePointer<Float>, ldb: Int, beta: Float = 0, c: UnsafeMutablePointer<Float>, ldc: Int
   ) {
-    cblas_sgemm(
-      CblasRowMajor, transA.cblas, transB.cblas, blasint(m), blasint(n), blasint(k), alpha, a, blasint(lda), b, blasint(ldb),
-      beta, c, blasint(ldc))
+    for start in stride(from: 0, to: m, by: mostRows) {
+      cblas_sgemm(
+        CblasRowMajor, transA.cblas, transB.cblas, blasint(min(mostRows, m - start)), blasint(n), blasint(k), alpha,
+        a + (transA == .yes ? start : start * lda), blasint(lda), b, blasint(ldb), beta, c + start * ldc, blasint(ldc))
+    }
   }
+
+  /// Rows of C in one call. OpenBLAS packs a few hundred columns of all rows of op(A) at once: 62 MiB for the gradient of a table of 50257 rows, which
+  /// stay resident, 10 MiB for so many rows. Each call packs op(B) again, which made that product 2 % slower.
+  private static let mostRows = 8192
 
   /// The processor that OpenBLAS took this one for, for example `Haswell` or `SkylakeX` (`openblas_get_corename`). It decides
   /// the kernel and so the speed; `OPENBLAS_CORETYPE` overrides it before the process starts.

@@ -33,6 +33,19 @@ struct BLASTests {
     #expect(worstError(c, expected) <= Double((k + 2) * (k + 2)) * epsilon / 2)
   }
 
+  /// Rows of C are multiplied in several calls where they are many.
+  @Test(arguments: [BLAS.Transpose.no, .yes]) func productOfManyRows(transA: BLAS.Transpose) {
+    let (m, n, k) = (20_001, 3, 2)
+    let a = (0..<m * k).map { Float($0 % 97) }
+    let b: [Float] = [1, 2, 3, 4, 5, 6]
+    var c = [Float](repeating: 1, count: m * n)
+    BLAS.gemm(transA, .no, m: m, n: n, k: k, a: a, lda: transA == .no ? k : m, b: b, ldb: n, beta: 1, c: &c, ldc: n)
+    for i in stride(from: 0, to: m, by: 1) {
+      let (x, y) = transA == .no ? (a[i * k], a[i * k + 1]) : (a[i], a[m + i])
+      for j in 0..<n where c[i * n + j] != 1 + x * b[j] + y * b[n + j] { return #expect(Bool(false), "row \(i), column \(j)") }
+    }
+  }
+
   @Test func libraryDescribesItself() {
     #expect(!BLAS.kernelName().isEmpty)
     #expect(BLAS.configuration().contains("OpenBLAS"))

@@ -65,10 +65,13 @@ extension OperatorCall {
   /// dx = dy, db += Σ dy
   func biasBackward() throws(ExecutionError) -> RowPass {
     let (dy, columns) = (resultGradient, memory.count(call.operands[1]))
-    let db = try accumulator(1)
+    let sums = try gradientToAddTo(1).map(memory.accumulator)
     try newGradient(0)
-    return pass(over: columns, reading: [dy], into: nil, beside: db.map { [side($0, columns)] } ?? []) {
-      if let db { Elementwise.accumulateBiasGradient(dy + $0.lowerBound, into: db, rows: $0.count / columns, columns: columns) }
+    return pass(over: columns, reading: [dy], into: nil, beside: sums.map { [side($0.address, columns)] } ?? []) {
+      guard let (db, isZero) = sums else { return }
+      // Not before: a pass that is to come first may read what lay here.
+      if isZero, $0.lowerBound == 0 { Elementwise.fill(db, count: columns, with: 0) }
+      Elementwise.accumulateBiasGradient(dy + $0.lowerBound, into: db, rows: $0.count / columns, columns: columns)
     }
   }
 }

@@ -15,7 +15,7 @@ struct RowPass {
   let writes: UnsafeMutablePointer<Float>?
   /// What else it reads or writes: a bias for every row, a number for each row, sums over the rows.
   var sides: [UnsafeBufferPointer<Float>] = []
-  /// Carries out the rows that make up some elements.
+  /// Carries out the rows that make up some elements, the first ones first; nothing is written before.
   let body: (Range<Int>) -> Void
 
   private var written: [UnsafeBufferPointer<Float>] { writes.map { [UnsafeBufferPointer(start: $0, count: count)] } ?? [] }
@@ -27,7 +27,7 @@ struct RowPass {
 
   /// Carries out passes that follow one another.
   static func carryOut(_ passes: [RowPass]) {
-    guard let count = passes.first?.count, let row = passes.map(\.row).max(), passes.count > 1, mayBeFused(passes, row: row) else {
+    guard let count = passes.first?.count, count > 0, let row = passes.map(\.row).max(), passes.count > 1, mayBeFused(passes, row: row) else {
       for pass in passes { pass.body(0..<pass.count) }
       return
     }
