@@ -16,7 +16,8 @@ struct GenerationOptions: ParsableArguments {
 
   var isGiven: Bool { !prompt.isEmpty || prompts != nil || newTokens != nil || stop != nil }
 
-  func validate() throws {
+  /// Refuses values that no run can have.
+  func checkValues() throws {
     if let newTokens, newTokens < 1 { throw UsageError("--new-tokens \(newTokens): at least one token is needed") }
   }
 

@@ -60,6 +60,8 @@ struct RunCommand: ParsableCommand {
   func run() throws {
     if plan == "-" { throw UsageError("run reads the plan once on each rank, so it must be a file, not standard input") }
     if steps < 1 { throw UsageError("--steps \(steps): at least one step is needed") }
+    try training.checkValues()
+    try generation.checkValues()
     if training.tokens != nil, inputs != nil { throw UsageError("--tokens and --inputs both give the inputs; name one") }
     if training.resume != nil, weights != nil { throw UsageError("--resume and --weights both give the parameters; name one") }
     guard 1...1024 ~= threads else { throw UsageError("--threads \(threads): expected 1 to 1024 threads") }

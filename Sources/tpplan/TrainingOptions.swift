@@ -46,7 +46,8 @@ struct TrainingOptions: ParsableArguments {
   @Option(parsing: .unconditional, help: "Momentum, for SGD (default: 0).")
   var momentum: Double?
 
-  func validate() throws {
+  /// Refuses values that no run can have.
+  func checkValues() throws {
     func check(_ value: Double?, _ name: String, _ isAllowed: (Double) -> Bool, _ expected: String) throws {
       if let value, !value.isFinite || !isAllowed(value) { throw UsageError("--\(name) \(value): \(expected) is needed") }
     }

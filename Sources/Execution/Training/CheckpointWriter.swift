@@ -24,12 +24,9 @@ package struct CheckpointWriter {
   /// - Parameter stepsDone: what the run goes on from.
   /// - Throws: `cannotWrite`, `unusableCheckpoint`.
   package func prepare(stepsDone: Int) throws(ExecutionError) {
-    do {
-      try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    } catch {
-      throw .cannotWrite(file: folder, reason: error.localizedDescription)
-    }
-    guard access(folder, W_OK) == 0 else { throw .cannotWrite(file: folder, reason: String(cString: strerror(errno))) }
+    // What is there is left as it is; what could not be made is not there.
+    try? FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    guard access("\(folder)/.", W_OK) == 0 else { throw .cannotWrite(file: folder, reason: String(cString: strerror(errno))) }
     if let later = CheckpointFolders.complete(in: folder).first(where: { $0 > stepsDone }) {
       throw .unusableCheckpoint(
         folder: "\(folder)/\(CheckpointFolders.name(ofStep: later))",
