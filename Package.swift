@@ -119,6 +119,6 @@ let package = Package(
       ],
       exclude: ["Golden"]),
     // Runs tpplan on a published checkpoint, which `make test-real` fetches.
-    .testTarget(name: "RealModelTests", dependencies: ["Execution", "tpplan"]),
+    .testTarget(name: "RealModelTests", dependencies: ["Execution", "tpplan", "TestSupport"]),
   ]
 )

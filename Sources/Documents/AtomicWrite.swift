@@ -59,18 +59,21 @@ package func atomicWrite(_ bytes: [UInt8], to path: String) throws(DocumentError
   if written, !closed { code = errno }
   if written, closed {
     if rename(temporary, target) == 0 {
-      let directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-      // The contents are complete either way; not every file system lets a folder be synchronised.
-      if directory >= 0 {
-        fsync(directory)
-        close(directory)
-      }
+      synchronise(folder: folder)
       return
     }
     code = errno
   }
   unlink(temporary)
   throw failure(code)
+}
+
+/// Brings what was renamed in a folder to the disk. Contents are complete either way, and not every file system lets a folder be synchronised.
+package func synchronise(folder: String) {
+  let directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+  guard directory >= 0 else { return }
+  fsync(directory)
+  close(directory)
 }
 
 private func writeAll(_ bytes: [UInt8], to descriptor: Int32) -> Bool {

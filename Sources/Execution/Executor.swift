@@ -15,8 +15,6 @@ package final class Executor {
   let world: Communicator
   private let inputs: StepInputs
   let optimizer: Optimizer
-  /// For each of the program's parameters, whether this rank is the first of those that hold, and own, the same elements.
-  let isFirstHolder: [Bool]
   private let constants = OperatorConstants()
   /// Of a generation: keys and values of the positions before.
   private let cache: KeyValueCache?
@@ -93,7 +91,6 @@ package final class Executor {
     microBatchSize = decision.job.batch / decision.job.microBatches
     outputSites = decision.graph.outputs.compactMap { decision.graph.site(producing: $0.tensor) }
     lossScale = 1 / Float(max(1, inputs.countedLabels))
-    isFirstHolder = program.parameters.map { program.isFirstHolder(of: $0, in: decision) }
     if let other = generation?.weights {
       for (own, others) in zip(program.parameters, other.program.parameters) {
         precondition(own.tensor == others.tensor && own.copy == others.copy && own.region == others.region && own.part == others.part, "other shards")
@@ -243,18 +240,22 @@ package final class Executor {
       passes.append(pass)
       // Where results are changed on purpose, each is complete before the next begins.
       if step.isContinued, faults == nil, following == nil { return }
-      RowPass.carryOut(passes)
-      passes.removeAll(keepingCapacity: true)
-    } else if call.phase == .backward {
-      try kernel.backward()
+      carryOutPasses()
     } else {
-      try kernel.forward()
+      // A sum that is broadcast is no pass over rows, though others are.
+      carryOutPasses()
+      if call.phase == .backward { try kernel.backward() } else { try kernel.forward() }
     }
     if call.phase == .backward { kernel.markGradients() } else { kernel.markResult() }
     guard call.phase == .forward else { return }
     routes.record(call, memory)
     try faults?.disturb(kernel)
     try following?.replaceResult(of: call, in: program, memory)
+  }
+
+  private func carryOutPasses() {
+    RowPass.carryOut(passes)
+    passes.removeAll(keepingCapacity: true)
   }
 
   /// Micro-batch j is the rows j·b ..< (j + 1)·b of the global batch.

@@ -33,8 +33,7 @@ extension Decision {
       }
       return kept
     }
-    let layers = decision
-    decision.conversions = Decision.shortestConversions(of: decision.graph, decision.assignments, mesh: layers.mesh(ofOperator:))
+    decision.conversions = Decision.shortestConversions(of: decision.graph, decision.assignments, mesh: mesh(ofOperator:))
     return decision
   }
 }

@@ -2,6 +2,7 @@
 import ArgumentParser
 import Documents
 import Execution
+import Foundation
 
 /// What a run that generates text is told beside the plan.
 struct GenerationOptions: ParsableArguments {
@@ -27,7 +28,7 @@ struct GenerationOptions: ParsableArguments {
     for text in prompt {
       texts.append(
         try text.split(separator: ",", omittingEmptySubsequences: false).map { word in
-          guard let token = Int32(word.trimming(while: \.isWhitespace)) else {
+          guard let token = Int32(word.trimmingCharacters(in: .whitespaces)) else {
             throw UsageError("--prompt \(text): \"\(word)\" is no token id; expected numbers separated by commas, such as 464,3290")
           }
           return token
@@ -42,14 +43,5 @@ struct GenerationOptions: ParsableArguments {
     }
     if texts.isEmpty { throw UsageError("--mode generate goes on from a text: give --prompt ID,ID,… or --prompts FILE") }
     return texts
-  }
-}
-
-extension Substring {
-  fileprivate func trimming(while condition: (Character) -> Bool) -> Substring {
-    var rest = self
-    while let first = rest.first, condition(first) { rest.removeFirst() }
-    while let last = rest.last, condition(last) { rest.removeLast() }
-    return rest
   }
 }

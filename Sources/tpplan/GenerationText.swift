@@ -13,11 +13,6 @@ struct GenerationText {
   let prompts: [Int]
   let kernel: String
 
-  private var medianStep: Double? {
-    let sorted = report.stepSeconds.sorted()
-    return sorted.isEmpty ? nil : (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2]) / 2
-  }
-
   /// One line each.
   var lines: [String] {
     var lines = ["\(decision.graph.name), generate, \(counted(decision.ranks, "rank")), OpenBLAS kernel \(kernel)"]
@@ -27,8 +22,8 @@ struct GenerationText {
     }
     lines.append(
       "  first step   \(Seconds(report.firstSeconds)) for \(counted(report.firstPositions, "position")) of \(counted(prompts.count, "text"))")
-    if let medianStep {
-      lines.append("  each token   \(Seconds(medianStep)), the median of \(counted(report.stepSeconds.count, "step")) of one position")
+    if let median = report.stepSeconds.median {
+      lines.append("  each token   \(Seconds(median)), the median of \(counted(report.stepSeconds.count, "step")) of one position")
     }
     lines.append(
       "  memory       at most \(Bytes(report.peakBufferBytes.max() ?? 0)) of tensors, \(Bytes(report.cacheBytes.max() ?? 0)) of keys and values per rank"

@@ -81,7 +81,7 @@ struct RunCommand: ParsableCommand {
     let plan = try PlanFile.read(plan)
     let decision = try decision(of: plan)
     try Self.requireVectorInstructions()
-    for case let file? in [trace, training.saveWeights] { try checkWritable(file) }
+    for case let file? in [outputs, trace, training.saveWeights] { try checkWritable(file) }
     let launcher = Launcher(
       ranks: plan.decision.ranks, threadsPerRank: threads, hostfile: hostfile, arguments: Array(CommandLine.arguments.dropFirst()),
       environment: BLASEnvironment.variables(kernel: BLAS.kernelName(), threads: threads))
@@ -158,17 +158,12 @@ struct RunCommand: ParsableCommand {
     return try weights.map { .checkpoint(try Checkpoint(path: $0)) } ?? .generated(seed: seed)
   }
 
-  /// The steps of this run: a forward pass does not go on with a training.
-  private func steps(after parameters: ParameterValues, _ decision: Decision) -> Int {
-    decision.job.mode == .train ? steps - parameters.stepsDone : steps
-  }
-
   private func stepInputs(of decision: Decision, _ parameters: ParameterValues) throws -> StepInputs {
     let (graph, batch) = (decision.graph, decision.job.batch)
     if let file = try training.tokenFile(for: decision) {
-      var tokensDone = 0
-      if case .resumed(let checkpoint) = parameters, decision.job.mode == .train { tokensDone = checkpoint.manifest.tokens }
-      return try StepInputs(graph: graph, batch: batch, tokens: file, tokensDone: tokensDone)
+      // A forward pass does not go on with a training.
+      return try StepInputs(
+        graph: graph, batch: batch, tokens: file, tokensDone: decision.job.mode == .train ? parameters.tokensDone : 0)
     }
     return try inputs.map { try StepInputs(graph: graph, batch: batch, file: $0, needsLabels: decision.job.mode == .train) }
       ?? StepInputs(graph: graph, batch: batch, seed: seed)
@@ -206,7 +201,7 @@ struct RunCommand: ParsableCommand {
     let stepInputs = try stepInputs(of: decision, parameters)
     var request = RunRequest(
       decision, hyperparameters: hyperparameters(of: decision), parameters: parameters, inputs: stepInputs)
-    request.steps = steps(after: parameters, decision)
+    request.steps = steps - request.firstStep
     request.checkpoints = training.writer.map { ($0, training.every) }
     request.tellsSteps = training.tokens != nil || training.checkpoint != nil || training.resume != nil
     request.collectsOutputs = outputs != nil

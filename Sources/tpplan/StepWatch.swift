@@ -10,7 +10,7 @@ final class StepWatch {
 
   /// - Parameter line: JSON, as a rank writes it.
   func show(_ line: String) {
-    guard isTerminal, let step = StepReport(json: line) else { return write(line) }
+    guard isTerminal, let step = StepReport(json: line) else { return note(line) }
     var parts = ["step \(step.step + 1) of \(step.of)"]
     if let loss = step.loss { parts.append("loss " + String(format: "%.4f", loss)) }
     if let rate = step.tokensPerSecond { parts.append("\(Int(rate.rounded())) tokens/s") }
@@ -19,9 +19,7 @@ final class StepWatch {
   }
 
   /// Writes what a rank says beside its steps.
-  func passOn(_ line: String) { bar.interrupt { write(line) } }
+  func passOn(_ line: String) { bar.interrupt { note(line) } }
 
   func end() { bar.end() }
-
-  private func write(_ line: String) { FileHandle.standardError.write(Data("\(line)\n".utf8)) }
 }

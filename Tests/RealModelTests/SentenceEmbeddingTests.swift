@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Execution
 import Foundation
+import TestSupport
 import Testing
 
 /// A folder with config.json and model.safetensors.

@@ -14,6 +14,9 @@ package enum ParameterValues {
   /// Steps of the training that came before this run.
   package var stepsDone: Int { if case .resumed(let checkpoint) = self { checkpoint.manifest.step } else { 0 } }
 
+  /// Tokens that the training has taken from its file.
+  package var tokensDone: Int { if case .resumed(let checkpoint) = self { checkpoint.manifest.tokens } else { 0 } }
+
   /// Writes a region of a parameter, row-major.
   ///
   /// - Parameters:

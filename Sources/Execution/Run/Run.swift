@@ -2,6 +2,7 @@
 import Kernels
 import ModelGraph
 import Plans
+import Quantities
 
 /// What a run of a plan is to do and to report.
 package struct RunRequest {
@@ -24,7 +25,7 @@ package struct RunRequest {
   /// Whether rank 0 says after each step what it gave.
   package var tellsSteps = false
   /// The number of the run's first step; a forward pass does not go on with a training.
-  var firstStep: Int { decision.job.mode == .train ? parameters.stepsDone : 0 }
+  package var firstStep: Int { decision.job.mode == .train ? parameters.stepsDone : 0 }
   package var faults: FaultInjection?
   /// Whether the last step is recorded, instruction by instruction.
   package var recordsLastStep = false
@@ -80,11 +81,7 @@ package struct RunReport: Sendable {
   package var timedSteps: Range<Int> { (stepSeconds.count > 2 ? 2 : 0)..<stepSeconds.count }
 
   /// The median over the steps that count.
-  package var medianStepSeconds: Double {
-    let sorted = stepSeconds[timedSteps].sorted()
-    guard !sorted.isEmpty else { return 0 }
-    return (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2]) / 2
-  }
+  package var medianStepSeconds: Double { stepSeconds[timedSteps].median ?? 0 }
 }
 
 /// One rank's side of a run.
@@ -140,7 +137,7 @@ package struct Run {
     if request.verification == nil { own.peakResidentBytes = ProcessMemory.peakResidentBytes }
     try merge(own, into: &report)
     if request.collectsParameters {
-      report.parameters = try TensorGathering(decision: request.decision, executor: executor, world: world).checkpointParameters()
+      report.parameters = try TensorGathering(executor: executor).checkpointParameters()
     }
     if let recorder { report.records = try StepRecord.gather(recorder.recorded, over: world) }
     return report
@@ -162,11 +159,11 @@ package struct Run {
 
   private func save(after steps: Int, isLast: Bool) throws(ExecutionError) {
     guard let (writer, every) = request.checkpoints, isLast || every.map({ steps % $0 == 0 }) ?? false else { return }
-    try writer.write(executor, of: request.decision, tokens: request.inputs.tokensTaken(afterSteps: executor.stepsCarriedOut))
+    try writer.write(executor, tokens: request.inputs.tokensTaken(afterSteps: executor.stepsCarriedOut))
   }
 
   private func collect(into report: inout RunReport) throws(ExecutionError) {
-    let gathering = TensorGathering(decision: request.decision, executor: executor, world: world)
+    let gathering = TensorGathering(executor: executor)
     if request.collectsOutputs { report.outputs = try gathering.outputs() }
     if request.collectsGradients, request.decision.job.mode == .train { report.gradients = try gathering.checkpointGradients() }
     if let reference = request.verification { report.verification = try verify(gathering, against: reference) }
@@ -199,7 +196,7 @@ package struct Run {
       reference, world: alone, hyperparameters: request.hyperparameters, parameters: request.parameters, inputs: request.inputs)
     executor.following = following
     _ = try executor.step(retaining: following == nil ? .everything : .nothing)
-    return TensorGathering(decision: reference, executor: executor, world: alone)
+    return TensorGathering(executor: executor)
   }
 
   private var hasExperts: Bool { request.decision.graph.axes.contains { $0.slots != nil } }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Lowering
+import Quantities
 
 /// The parts into which a step's time falls on one rank; predictions have the same.
 package enum StepPart: Int, CaseIterable, Sendable {
@@ -49,12 +50,8 @@ package struct StepParts: Equatable, Sendable {
 
   /// Of each part the median.
   init(medianOf steps: [StepParts]) {
-    func median(_ values: [Double]) -> Double {
-      let sorted = values.sorted()
-      return sorted.isEmpty ? 0 : (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2]) / 2
-    }
-    for part in StepPart.allCases { self[part] = median(steps.map { $0[part] }) }
-    communication = median(steps.map(\.communication))
+    for part in StepPart.allCases { self[part] = steps.map { $0[part] }.median ?? 0 }
+    communication = steps.map(\.communication).median ?? 0
   }
 }
 

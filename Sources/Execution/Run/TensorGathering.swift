@@ -79,10 +79,10 @@ struct GatheredTensor {
 ///
 /// It is bookkeeping, not part of a step: what it sends is entered in the ledger after the step's traffic has been read.
 struct TensorGathering {
-  let decision: Decision
   let executor: Executor
-  let world: Communicator
-  static let tag = 0x7fff
+  var decision: Decision { executor.decision }
+  var world: Communicator { executor.world }
+  private static let tag = 0x7fff
 
   /// One parameter as the stage that holds it first has it, by its first reader there.
   struct ParameterSite {
@@ -133,10 +133,8 @@ struct TensorGathering {
     let microBatches = isPerSample || tensor == graph.loss ? decision.job.microBatches : 1
     var whole: GatheredTensor? = world.rank == 0 ? GatheredTensor(shape: shape) : nil
     for microBatch in 0..<microBatches {
-      let own = executor.retained.first { $0.op == site.op && $0.copy == site.copy && $0.microBatch == microBatch }
       try collect(
-        tensor, layout(of: site), stage: stage(holding: site), microBatch: microBatch, own: own.map { executor.memory.floats(in: $0.block) },
-        into: &whole)
+        tensor, layout(of: site), stage: stage(holding: site), microBatch: microBatch, own: retained(site, microBatch), into: &whole)
     }
     return whole
   }
@@ -151,22 +149,30 @@ struct TensorGathering {
     return whole
   }
 
-  /// This rank's retained result of an operator in the last step's only micro-batch.
-  func own(_ site: OperatorSite) -> UnsafeMutablePointer<Float>? {
-    executor.retained.first { $0.op == site.op && $0.copy == site.copy }.map { executor.memory.floats(in: $0.block) }
+  /// The logits of the last position of every sample, `[samples, vocabulary]`, in the last step; nil on ranks other than 0.
+  func lastLogits() throws(ExecutionError) -> GatheredTensor? {
+    guard let tensor = graph.nextTokenLogits, let site = graph.site(producing: tensor) else { preconditionFailure("a model without logits") }
+    let shape = graph.shape(tensor)
+    var whole: GatheredTensor? = world.rank == 0 ? GatheredTensor(shape: [shape[0], shape[2]]) : nil
+    for (rank, region, _) in holders(of: tensor, layout(of: site), stage: stage(holding: site)) {
+      let last = [region[0], region[1].upperBound - 1..<region[1].upperBound, region[2]]
+      let block = try executor.memory.take(count: last.elementCount)
+      defer { executor.memory.release(block) }
+      let values = executor.memory.floats(in: block)
+      if rank == world.rank {
+        guard let own = retained(site) else { preconditionFailure("\(graph.tensors[tensor].name) was not kept on rank \(rank)") }
+        RegionTransfer(last, from: region, to: last).copy(own, into: values)
+      }
+      try bring(values, count: last.elementCount, from: rank)
+      whole?.add(values, 0..<last.elementCount, of: [last[0], last[2]], rank: rank) { [($0, $0)] }
+    }
+    return whole
   }
 
-  /// The parts of an operator's result, of which the sum is the whole; of equal copies the first.
-  func parts(of site: OperatorSite) -> [GatheredTensor.Part] {
-    let (layout, stage) = (layout(of: site), stage(holding: site))
-    let mesh = decision.mesh(ofGroup: stage)
-    return decision.ranks(ofGroup: stage).enumerated().compactMap { place, rank in
-      let coordinates = MeshPlace.coordinates(of: place, in: mesh)
-      guard coordinates.indices.allSatisfy({ coordinates[$0] == 0 || layout[$0] != .replicated }) else { return nil }
-      let region = Shard.region(
-        of: graph.operators[site.op].result, in: graph, layout: layout, mesh: mesh, coordinates: coordinates, shares: decision.shares)
-      return GatheredTensor.Part(rank: rank, region: region)
-    }
+  /// This rank's retained result of an operator in the last step.
+  private func retained(_ site: OperatorSite, _ microBatch: Int = 0) -> UnsafeMutablePointer<Float>? {
+    executor.retained.first { $0.op == site.op && $0.copy == site.copy && $0.microBatch == microBatch }
+      .map { executor.memory.floats(in: $0.block) }
   }
 
   /// A parameter's values now; nil on ranks other than 0.
@@ -221,30 +227,36 @@ struct TensorGathering {
     _ tensor: TensorID, _ layout: Layout, _ sharing: ParameterSharing = .none, stage: Int, microBatch: Int, own: UnsafeMutablePointer<Float>?,
     into whole: inout GatheredTensor?
   ) throws(ExecutionError) {
-    let (mesh, ranks) = (decision.mesh(ofGroup: stage), decision.ranks(ofGroup: stage))
-    for (place, rank) in ranks.enumerated() {
-      let coordinates = MeshPlace.coordinates(of: place, in: mesh)
-      // Of equal copies, one is enough.
-      guard coordinates.indices.allSatisfy({ coordinates[$0] == 0 || layout[$0] != .replicated || sharing.axes.contains($0) }) else { continue }
-      let region = Shard.region(of: tensor, in: graph, layout: layout, mesh: mesh, coordinates: coordinates, shares: decision.shares)
-      let elements = sharing.part(of: region.elementCount, mesh: mesh, coordinates: coordinates)
-      if rank == world.rank {
-        guard let own else { preconditionFailure("\(graph.tensors[tensor].name) was not kept on rank \(rank)") }
-        if rank != 0 { try world.send(own, count: elements.count, to: 0, tag: Self.tag).wait() }
-      }
-      guard whole != nil else { continue }
-      let global = executor.program.globalRegion(region, of: tensor, microBatch: microBatch, microBatchSize: microBatchSize)
-      let program = executor.program
-      func pieces(_ region: Region) -> [(held: Region, natural: Region)] { program.pieces(of: region, in: tensor) }
-      if rank == 0, let own {
-        whole?.add(own, elements, of: global, rank: rank, pieces: pieces)
-      } else {
-        let received = try executor.memory.take(count: elements.count)
-        defer { executor.memory.release(received) }
-        try world.receive(executor.memory.floats(in: received), count: elements.count, from: rank, tag: Self.tag).wait()
-        whole?.add(executor.memory.floats(in: received), elements, of: global, rank: rank, pieces: pieces)
-      }
+    let program = executor.program
+    for (rank, region, elements) in holders(of: tensor, layout, sharing, stage: stage) {
+      if rank == world.rank, own == nil { preconditionFailure("\(graph.tensors[tensor].name) was not kept on rank \(rank)") }
+      let received = rank == 0 || world.rank != 0 ? nil : try executor.memory.take(count: elements.count)
+      defer { if let received { executor.memory.release(received) } }
+      guard let values = received.map({ executor.memory.floats(in: $0) }) ?? own else { continue }
+      try bring(values, count: elements.count, from: rank)
+      let global = program.globalRegion(region, of: tensor, microBatch: microBatch, microBatchSize: microBatchSize)
+      whole?.add(values, elements, of: global, rank: rank) { program.pieces(of: $0, in: tensor) }
     }
+  }
+
+  /// The ranks of a stage that hold parts of a tensor, with their regions and the elements of these that they own; of equal copies one is enough.
+  private func holders(
+    of tensor: TensorID, _ layout: Layout, _ sharing: ParameterSharing = .none, stage: Int
+  ) -> [(rank: Int, region: Region, elements: Range<Int>)] {
+    let mesh = decision.mesh(ofGroup: stage)
+    return decision.ranks(ofGroup: stage).enumerated().compactMap { place, rank in
+      let coordinates = MeshPlace.coordinates(of: place, in: mesh)
+      guard coordinates.indices.allSatisfy({ coordinates[$0] == 0 || layout[$0] != .replicated || sharing.axes.contains($0) }) else { return nil }
+      let region = Shard.region(of: tensor, in: graph, layout: layout, mesh: mesh, coordinates: coordinates, shares: decision.shares)
+      return (rank, region, sharing.part(of: region.elementCount, mesh: mesh, coordinates: coordinates))
+    }
+  }
+
+  /// Sends a rank's values to rank 0, which has them at the same place afterwards.
+  private func bring(_ values: UnsafeMutablePointer<Float>, count: Int, from rank: Int) throws(ExecutionError) {
+    if rank == 0 { return }
+    if rank == world.rank { try world.send(values, count: count, to: 0, tag: Self.tag).wait() }
+    if world.rank == 0 { try world.receive(values, count: count, from: rank, tag: Self.tag).wait() }
   }
 }
 

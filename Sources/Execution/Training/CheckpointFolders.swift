@@ -13,12 +13,17 @@ enum CheckpointFolders {
 
   static func partialName(ofStep step: Int) -> String { name(ofStep: step) + partial }
 
+  static func isComplete(_ checkpoint: String) -> Bool {
+    FileManager.default.fileExists(atPath: "\(checkpoint)/\(TrainingManifest.fileName)")
+  }
+
+  private static func names(in folder: String) -> [String] { (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? [] }
+
   /// The steps of the checkpoints in a folder that have a manifest, in order.
   static func complete(in folder: String) -> [Int] {
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
-    return names.compactMap { name in
+    names(in: folder).compactMap { name in
       guard name.hasPrefix(prefix), let step = Int(name.dropFirst(prefix.count)), name == Self.name(ofStep: step),
-        FileManager.default.fileExists(atPath: "\(folder)/\(name)/\(TrainingManifest.fileName)")
+        isComplete("\(folder)/\(name)")
       else { return nil }
       return step
     }.sorted()
@@ -26,7 +31,6 @@ enum CheckpointFolders {
 
   /// What a run that was ended while it wrote has left.
   static func partials(in folder: String) -> [String] {
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
-    return names.filter { $0.hasPrefix(prefix) && $0.hasSuffix(partial) }.sorted()
+    names(in: folder).filter { $0.hasPrefix(prefix) && $0.hasSuffix(partial) }.sorted()
   }
 }

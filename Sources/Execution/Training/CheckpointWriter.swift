@@ -37,22 +37,19 @@ package struct CheckpointWriter {
   /// Writes one. Collective over the executor's ranks.
   /// - Parameter tokens: what the training has taken from the token file.
   /// - Throws: `cannotWrite`, on a rank that cannot; the others wait to be ended with it.
-  func write(_ executor: Executor, of decision: Decision, tokens: Int) throws(ExecutionError) {
+  func write(_ executor: Executor, tokens: Int) throws(ExecutionError) {
     let world = executor.world
     let step = executor.optimizer.step
     let partial = "\(folder)/\(CheckpointFolders.partialName(ofStep: step))"
     try together(world, partial: partial) { () throws(ExecutionError) in if world.rank == 0 { try makeFolder(partial) } }
     var bytes = 0
-    try together(world, partial: partial) { () throws(ExecutionError) in bytes = try writeParts(executor, of: decision, in: partial) }
-    let sizes = try world.gather(withUnsafeBytes(of: Int64(bytes), Array.init))
+    try together(world, partial: partial) { () throws(ExecutionError) in bytes = try writeParts(executor, in: partial) }
+    let sizes = try world.shareNumbers([Double(bytes)])
     try together(world, partial: partial) { () throws(ExecutionError) in
-      guard let sizes else { return }
-      let files = sizes.enumerated().map { rank, size in
-        TrainingManifest.File(
-          name: Self.fileName(rank, of: world.size), bytes: size.withUnsafeBytes { Int($0.loadUnaligned(as: Int64.self)) })
-      }
+      guard world.rank == 0 else { return }
+      let files = sizes.enumerated().map { TrainingManifest.File(name: Self.fileName($0, of: world.size), bytes: Int($1[0])) }
       let manifest = TrainingManifest(
-        model: decision.graph.name, optimizer: executor.optimizer.hyperparameters.optimizer, step: step, tokens: tokens, files: files)
+        model: executor.program.graph.name, optimizer: executor.optimizer.hyperparameters.optimizer, step: step, tokens: tokens, files: files)
       try complete(partial, manifest)
     }
   }
@@ -81,11 +78,11 @@ package struct CheckpointWriter {
   }
 
   /// - Returns: the bytes of this rank's file.
-  private func writeParts(_ executor: Executor, of decision: Decision, in partial: String) throws(ExecutionError) -> Int {
+  private func writeParts(_ executor: Executor, in partial: String) throws(ExecutionError) -> Int {
     let program = executor.program
     var writer = SafetensorsWriter()
     for (index, parameter) in program.parameters.enumerated() {
-      guard let own = program.savedPart(of: parameter, in: decision) else { continue }
+      guard let own = program.savedPart(of: parameter, in: executor.decision) else { continue }
       let name = program.graph.name(ofParameter: parameter.tensor, copy: parameter.copy)
       let values = executor.memory.floats(parameter.value) + parameter.startInValue
       let arrays: [(TrainingCheckpoint.Content, UnsafeMutablePointer<Float>)] =
@@ -115,18 +112,11 @@ package struct CheckpointWriter {
     }
     let path = "\(folder)/\(CheckpointFolders.name(ofStep: manifest.step))"
     guard rename(partial, path) == 0 else { throw .cannotWrite(file: path, reason: String(cString: strerror(errno))) }
-    Self.synchronise(folder)
+    synchronise(folder: folder)
     guard let keep else { return }
     for step in CheckpointFolders.complete(in: folder).dropLast(keep) {
       try? FileManager.default.removeItem(atPath: "\(folder)/\(CheckpointFolders.name(ofStep: step))")
     }
-  }
-
-  private static func synchronise(_ folder: String) {
-    let descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    guard descriptor >= 0 else { return }
-    fsync(descriptor)
-    close(descriptor)
   }
 }
 
@@ -134,10 +124,8 @@ extension Program {
   /// The elements of its shard of a parameter that this rank saves, counted in row-major order: of what it owns, its share among the replicas
   /// that own the same; nil where another stage saves them.
   fileprivate func savedPart(of parameter: LocalParameter, in decision: Decision) -> Range<Int>? {
-    if let first = decision.groupsHolding(parameter.tensor).first, first != stage { return nil }
-    let replicas = mesh.indices.filter { parameter.layout[$0] == .replicated && !parameter.sharing.axes.contains($0) }
-    let (member, members) = replicas.reduce((0, 1)) { ($0.0 * mesh[$1] + coordinates[$1], $0.1 * mesh[$1]) }
-    let part = Shard.part(of: parameter.part, index: member, parts: members)
+    guard let replica = replica(of: parameter, in: decision) else { return nil }
+    let part = Shard.part(of: parameter.part, index: replica.index, parts: replica.count)
     return part.isEmpty ? nil : part
   }
 }

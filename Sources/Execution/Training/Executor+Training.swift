@@ -10,8 +10,8 @@ extension Executor {
   func clipGradients() throws(ExecutionError) {
     guard optimizer.hyperparameters.clipNorm != nil else { return }
     var squares = 0.0
-    for (parameter, isFirst) in zip(program.parameters, isFirstHolder) where isFirst {
-      guard let gradient = parameter.gradient else { continue }
+    for parameter in program.parameters {
+      guard let gradient = parameter.gradient, program.replica(of: parameter, in: decision)?.index == 0 else { continue }
       squares += Elementwise.sumOfSquares(memory.filledAccumulator(gradient), count: parameter.part.count)
     }
     let norm = try world.sum(squares).squareRoot()
@@ -36,10 +36,11 @@ extension Executor {
 }
 
 extension Program {
-  /// Whether this rank is the first of those that own the same elements of a parameter: of replicas, and of stages that are tied.
-  func isFirstHolder(of parameter: LocalParameter, in decision: Decision) -> Bool {
-    if let first = decision.groupsHolding(parameter.tensor).first, first != stage { return false }
-    return mesh.indices.allSatisfy { coordinates[$0] == 0 || parameter.layout[$0] != .replicated || parameter.sharing.axes.contains($0) }
+  /// Which of the ranks that own the same elements of a parameter this one is, and how many they are; nil where a stage before holds it too.
+  func replica(of parameter: LocalParameter, in decision: Decision) -> (index: Int, count: Int)? {
+    if let first = decision.groupsHolding(parameter.tensor).first, first != stage { return nil }
+    let axes = mesh.indices.filter { parameter.layout[$0] == .replicated && !parameter.sharing.axes.contains($0) }
+    return axes.reduce((0, 1)) { ($0.0 * mesh[$1] + coordinates[$1], $0.1 * mesh[$1]) }
   }
 }
 

@@ -15,16 +15,6 @@ package struct StepReport: Equatable, Sendable {
   package let seconds: Double
   package let tokensPerSecond: Double?
 
-  init(step: Int, of: Int, loss: Double?, learningRate: Double?, gradientNorm: Double?, seconds: Double, tokensPerSecond: Double?) {
-    self.step = step
-    self.of = of
-    self.loss = loss
-    self.learningRate = learningRate
-    self.gradientNorm = gradientNorm
-    self.seconds = seconds
-    self.tokensPerSecond = tokensPerSecond
-  }
-
   var json: JSON {
     var object = JSON.Object([("step", .int(step)), ("of", .int(of)), ("seconds", .double(seconds))])
     object["loss"] = loss.map { .double($0) }
@@ -33,7 +23,9 @@ package struct StepReport: Equatable, Sendable {
     object["tokens_per_second"] = tokensPerSecond.map { .double($0) }
     return .object(object)
   }
+}
 
+extension StepReport {
   /// - Returns: nil where the line is none that a rank writes.
   package init?(json line: String) {
     guard let root = try? Document(file: "step", parsing: Array(line.utf8)).root, let object = try? root.object(),

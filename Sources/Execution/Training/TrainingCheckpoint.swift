@@ -69,11 +69,9 @@ package struct TrainingCheckpoint {
 
   /// Where the checkpoint at a path is: the path itself, or the last of those that it holds.
   private static func latest(in path: String) throws(ExecutionError) -> String {
-    let manager = FileManager.default
-    func isComplete(_ folder: String) -> Bool { manager.fileExists(atPath: "\(folder)/\(TrainingManifest.fileName)") }
-    if isComplete(path) { return path }
+    if CheckpointFolders.isComplete(path) { return path }
     var isFolder: ObjCBool = false
-    guard manager.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue else {
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue else {
       throw .cannotRead(file: path, reason: "there is no such folder")
     }
     let found = CheckpointFolders.complete(in: path)

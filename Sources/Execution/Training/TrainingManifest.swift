@@ -30,15 +30,9 @@ package struct TrainingManifest: Equatable, Sendable {
         ("files", .array(files.map { .object(JSON.Object([("name", .string($0.name)), ("bytes", .int($0.bytes))])) })),
       ]))
   }
+}
 
-  init(model: String, optimizer: OptimizerKind, step: Int, tokens: Int, files: [File]) {
-    self.model = model
-    self.optimizer = optimizer
-    self.step = step
-    self.tokens = tokens
-    self.files = files
-  }
-
+extension TrainingManifest {
   /// - Throws: `DocumentError`.
   init(file: String) throws(DocumentError) {
     let object = try Document(readingFrom: file).root.object()

@@ -63,7 +63,7 @@ struct Verification {
     let sites = distributed.learnedParameters
     var expected: [GatheredTensor] = []
     if let single { for site in single.learnedParameters { if let gradient = try single.gradient(of: site) { expected.append(gradient) } } }
-    let largest = expected.reduce(0) { max($0, Self.largest($1.values)) }
+    let largest = expected.reduce(0) { max($0, RelativeError.largest($1.values)) }
     for (index, site) in sites.enumerated() {
       guard let found = try distributed.gradient(of: site), index < expected.count else { continue }
       let name = "gradient of " + Graph.name(graph.tensors[site.tensor].name, copy: site.copy)
@@ -76,16 +76,7 @@ struct Verification {
     _ found: GatheredTensor, _ expected: GatheredTensor, _ name: String, _ tensor: TensorID, _ layout: Layout, floor: Double,
     _ tolerance: Double
   ) {
-    var (worst, place) = (0.0, 0)
-    for (index, (a, b)) in zip(found.values, expected.values).enumerated() {
-      let difference = a == b ? 0 : Double(abs(a - b))
-      if difference > worst || difference.isNaN {
-        (worst, place) = (difference, index)
-        if difference.isNaN { break }
-      }
-    }
-    let scale = max(Self.largest(expected.values), floor)
-    let error = worst == 0 ? 0 : scale > 0 ? worst / scale : .infinity
+    let (error, place) = RelativeError.worst(found.values, expected.values, floor: floor)
     report.comparedTensors += 1
     report.maximumRelativeError = error.isNaN ? .nan : max(report.maximumRelativeError, error)
     if !(error <= tolerance), report.firstDifference == nil {
@@ -94,8 +85,28 @@ struct Verification {
         tolerance: tolerance)
     }
   }
+}
 
-  private static func largest(_ values: [Float]) -> Double { Double(values.reduce(0) { max($0, abs($1)) }) }
+/// How far values lie apart, in proportion to the largest of those that are expected.
+enum RelativeError {
+  /// - Parameter floor: what the largest expected value counts as at least.
+  /// - Returns: the largest error and where it is; NaN at the first value that is none.
+  static func worst(
+    _ found: some Collection<Float>, _ expected: some Collection<Float>, floor: Double = 0
+  ) -> (error: Double, place: Int) {
+    var (worst, place) = (0.0, 0)
+    for (index, (a, b)) in zip(found, expected).enumerated() {
+      let difference = a == b ? 0 : Double(abs(a - b))
+      if difference > worst || difference.isNaN {
+        (worst, place) = (difference, index)
+        if difference.isNaN { break }
+      }
+    }
+    let scale = max(largest(expected), floor)
+    return (worst == 0 ? 0 : scale > 0 ? worst / scale : .infinity, place)
+  }
+
+  static func largest(_ values: some Collection<Float>) -> Double { Double(values.reduce(0) { max($0, abs($1)) }) }
 }
 
 /// How far two orders of the same fp32 sums may lie apart: c · ε · √(longest reduction) · depth.

@@ -36,7 +36,8 @@ struct RunTrace {
 
   private func remarks(_ report: RunReport) -> JSON.Object {
     JSON.Object([
-      ("model", .string(decision.graph.name)), ("mode", .string(decision.job.mode.rawValue)), ("step", .int(report.stepSeconds.count - 1)),
+      ("model", .string(decision.graph.name)), ("mode", .string(decision.job.mode.rawValue)),
+      ("step", .int(report.firstStep + report.stepSeconds.count - 1)),
       ("measured_step_seconds", .double(report.stepSeconds.last ?? 0)), ("predicted_step_seconds", .double(step.prediction.step.value)),
       (
         "ranks",

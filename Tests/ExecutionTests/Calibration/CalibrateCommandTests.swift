@@ -4,6 +4,7 @@ import Documents
 import Foundation
 import Hardware
 import Plans
+import TestSupport
 import Testing
 
 @testable import Execution
@@ -12,27 +13,7 @@ import Testing
 /// `tpplan calibrate` as a person starts it.
 extension MPIRuns {
   @Suite struct CalibrateCommandTests {
-    private struct Ran {
-      let status: Int32
-      let output: String
-    }
-
-    private let package = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../..").standardized
-
-    private func tpplan(_ arguments: String...) throws -> Ran {
-      let tests = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-      let process = Process()
-      process.executableURL = URL(filePath: tests).deletingLastPathComponent().appending(path: "tpplan")
-      process.arguments = arguments
-      process.currentDirectoryURL = package
-      process.standardInput = FileHandle.nullDevice
-      let pipe = Pipe()
-      (process.standardOutput, process.standardError) = (pipe, pipe)
-      try process.run()
-      let output = String(decoding: try pipe.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
-      process.waitUntilExit()
-      return Ran(status: process.terminationStatus, output: output)
-    }
+    private func tpplan(_ arguments: String...) throws -> CommandLineRun { try CommandLineRun(arguments) }
 
     @Test("A quick calibration of one rank writes a file that estimate and search take")
     func quick() throws {

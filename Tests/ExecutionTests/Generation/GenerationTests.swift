@@ -61,14 +61,21 @@ struct GenerationRequestTests {
 
   @Test("worked by hand: positions of a first step and of all, the most likely token, and what a step reads")
   func steps() {
-    var logits = LastLogits(samples: 2, vocabulary: 3, values: [1, 3, 3, -1, -2, -0.5])
-    #expect(logits.likeliest() == [1, 2])
-    logits = LastLogits(samples: 1, vocabulary: 2, values: [0, 0])
-    #expect(logits.likeliest() == [0])
+    let logits: [Float] = [1, 3, 3, -1, -2, -0.5]
+    #expect(logits[..<3].likeliestToken == 1 && logits[3...].likeliestToken == 2)
+    #expect(([0, 0] as [Float])[...].likeliestToken == 0)
     let current = CurrentTokens(samples: 2)
     current.set([[1, 2, 3], [4, 5]], positions: 1..<3)
     var values = [Int32](repeating: -1, count: 4)
     current.copy([0..<2, 0..<2], into: &values)
     #expect(values == [2, 3, 5, 0])
+  }
+
+  @Test("worked by hand: errors in proportion to the largest expected value; one that is no number is never passed over")
+  func relativeErrors() {
+    let (error, place) = RelativeError.worst([1, 2, 5], [1, 2.5, -4])
+    #expect(error == 2.25 && place == 2)
+    #expect(RelativeError.worst([0.5], [0], floor: 2).error == 0.25)
+    #expect(RelativeError.worst([1, .nan, 9], [1, 1, 1]).error.isNaN && RelativeError.worst([.infinity], [.infinity]).error == 0)
   }
 }

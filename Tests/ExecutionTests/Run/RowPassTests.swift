@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Foundation
 import Kernels
+import TestSupport
 import Testing
 
 @testable import Execution
@@ -51,5 +53,43 @@ struct RowPassTests {
     RowPass.carryOut(passes(in: fused, place: place, side: side))
     for pass in passes(in: plain, place: place, side: side) { pass.body(0..<pass.count) }
     for i in 0..<6 * Self.count { if fused.base[i] != plain.base[i] { return #expect(Bool(false), "element \(i)") } }
+  }
+}
+
+extension MPIRuns {
+  struct BroadcastSumTests {
+    /// The outputs of a model with these operators in this order: `scaled` is 2 · `wte`, and `sum` adds `wpe` to it for every sample.
+    private func outputs(_ order: [String], in folder: TemporaryFolder) throws -> Data {
+      let (model, plan, outputs) = (folder.file("model.json"), folder.file("plan.json"), folder.file("outputs.safetensors"))
+      let operators = [
+        "wpe":
+          #"{"name": "wpe", "op": "position_embedding", "axes": ["seq", "hidden"], "weights": [{"name": "wpe.weight", "axes": ["positions", "hidden"]}]}"#,
+        "wte": #"{"name": "wte", "op": "embedding", "in": ["input_ids"], "weights": [{"name": "wte.weight", "axes": ["vocab", "hidden"]}]}"#,
+        "scaled": #"{"name": "scaled", "op": "scale", "factor": 2, "in": ["wte"]}"#,
+        "sum": #"{"name": "sum", "op": "add", "in": ["scaled", "wpe"]}"#,
+      ]
+      let text = """
+        {"format": "tpplan/model/1", "name": "sum", "workload": {"batch": 2, "sequence": 4},
+         "axes": [{"name": "batch", "role": "batch"}, {"name": "seq", "role": "sequence"}, {"name": "vocab", "extent": 8, "role": "vocabulary"},
+           {"name": "hidden", "extent": 16, "role": "feature"}, {"name": "positions", "extent": 4, "role": "whole"}],
+         "inputs": [{"name": "input_ids", "axes": ["batch", "seq"]}],
+         "segments": [{"name": "all", "operators": [\(order.compactMap { operators[$0] }.joined(separator: ", "))]}],
+         "outputs": [{"name": "last_hidden_state", "tensor": "sum"}]}
+        """
+      try Data(text.utf8).write(to: URL(filePath: model))
+      let priced = try CommandLineRun(["estimate", model, "hardware/local.json", "--mode", "forward", "--tp", "1", "--batch", "2", "-o", plan])
+      try #require(priced.status == 0, "\(priced.output)")
+      let ran = try CommandLineRun(["run", plan, "--outputs", outputs])
+      try #require(ran.status == 0, "\(ran.output)")
+      return try Data(contentsOf: URL(filePath: outputs))
+    }
+
+    @Test("a sum that is broadcast, which is no pass over rows, comes after the passes before it")
+    func broadcastSum() throws {
+      let folder = try TemporaryFolder()
+      // In the first order the scaling waits for the sum, which is no such pass; in the second an operator comes between.
+      let waiting = try outputs(["wpe", "wte", "scaled", "sum"], in: folder)
+      #expect(try waiting == outputs(["wte", "scaled", "wpe", "sum"], in: folder))
+    }
   }
 }

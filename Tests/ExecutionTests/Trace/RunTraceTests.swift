@@ -5,6 +5,7 @@ import Hardware
 import Lowering
 import Planner
 import Plans
+import TestSupport
 import Testing
 
 @testable import Execution
@@ -24,20 +25,7 @@ extension MPIRuns {
 
     private func file(_ name: String) -> String { folder.appending(path: name).path }
 
-    private func tpplan(_ arguments: [String]) throws -> (status: Int32, output: String) {
-      let tests = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-      let process = Process()
-      process.executableURL = URL(filePath: tests).deletingLastPathComponent().appending(path: "tpplan")
-      process.arguments = arguments
-      process.currentDirectoryURL = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../..").standardized
-      process.standardInput = FileHandle.nullDevice
-      let pipe = Pipe()
-      (process.standardOutput, process.standardError) = (pipe, pipe)
-      try process.run()
-      let output = String(decoding: try pipe.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
-      process.waitUntilExit()
-      return (process.terminationStatus, output)
-    }
+    private func tpplan(_ arguments: [String]) throws -> CommandLineRun { try CommandLineRun(arguments) }
 
     /// A plan of a tiny GPT-2 or Mixtral on two ranks.
     private func plan(_ degrees: [String], model: String = "torch/gpt2") throws -> String {

@@ -49,7 +49,7 @@ package enum CalibratedHardware {
         name: "shared memory", joins: nil, bandwidth: Bandwidth(rounded4(compute.bandwidth.value / 4)), bandwidthIs: .device,
         latency: .microseconds(1), source: "assumed, since one rank alone was measured: a quarter of the memory's rate, and 1 us")
     }
-    let spread = ComputeFit.median(measured.spreads)
+    let spread = measured.spreads.median ?? 0
     let record = CalibrationRecord(
       machine: machine.name, cores: machine.cores, blas: machine.blas, mpi: machine.mpi, date: machine.date, ranks: ranks, isQuick: isQuick,
       load: rounded4(machine.load), spread: rounded4(spread), hidden: measured.hidden.map(rounded4),

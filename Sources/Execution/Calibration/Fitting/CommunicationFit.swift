@@ -57,7 +57,7 @@ struct CommunicationFit {
     let sizes = zip(rows, measured).map { row, m in abs(zip(row, x).reduce(0) { $0 + $1.0 * $1.1 } / m.seconds - 1) }
     errors = [
       .init(
-        name: "communication", measurements: sizes.count, medianError: rounded4(ComputeFit.median(sizes)), worstError: rounded4(sizes.max() ?? 0))
+        name: "communication", measurements: sizes.count, medianError: rounded4(sizes.median ?? 0), worstError: rounded4(sizes.max() ?? 0))
     ]
   }
 }

@@ -28,13 +28,13 @@ struct ComputeFit {
     let peak = max(fastest, asymptote)
 
     func attentionRate(isBackward: Bool) -> Double {
-      Self.median(measured.attention.filter { $0.isBackward == isBackward }.map { Self.operations($0) / $0.seconds })
+      measured.attention.filter { $0.isBackward == isBackward }.map { Self.operations($0) / $0.seconds }.median ?? 0
     }
     let (forward, backward) = (attentionRate(isBackward: false), attentionRate(isBackward: true))
     func streams(_ kind: CalibrationMeasurements.Stream.Kind) -> [CalibrationMeasurements.Stream] { measured.streams.filter { $0.kind == kind } }
-    let plain = Self.median(streams(.plain).map { $0.bytes / $0.seconds })
-    let optimizer = Self.median(streams(.optimizer).map { $0.bytes / $0.seconds })
-    let exponentials = rounded4(Self.median(streams(.exponential).map { $0.exponentials / $0.seconds }))
+    let plain = streams(.plain).map { $0.bytes / $0.seconds }.median ?? 0
+    let optimizer = streams(.optimizer).map { $0.bytes / $0.seconds }.median ?? 0
+    let exponentials = rounded4(streams(.exponential).map { $0.exponentials / $0.seconds }.median ?? 0)
     let most = max(plain, optimizer)
 
     self.peak = FLOPRate(rounded4(peak))
@@ -48,7 +48,7 @@ struct ComputeFit {
 
     func error(_ name: String, _ pairs: [(fitted: Double, measured: Double)]) -> CalibrationRecord.Fit {
       let sizes = pairs.map { abs($0.fitted / $0.measured - 1) }
-      return .init(name: name, measurements: pairs.count, medianError: rounded4(Self.median(sizes)), worstError: rounded4(sizes.max() ?? 0))
+      return .init(name: name, measurements: pairs.count, medianError: rounded4(sizes.median ?? 0), worstError: rounded4(sizes.max() ?? 0))
     }
     let fitted = (efficiency, self.peak.value, bandwidth.value)
     errors = [
@@ -74,11 +74,6 @@ struct ComputeFit {
   private static func operations(_ a: CalibrationMeasurements.Attention) -> Double {
     let keys = Double(a.keys)
     return a.operations * (a.isCausal ? min(1, 0.5 + min(Double(Attention.causalBlock), keys) / (2 * keys)) : 1)
-  }
-
-  static func median(_ values: [Double]) -> Double {
-    let sorted = values.sorted()
-    return sorted.isEmpty ? 0 : (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2]) / 2
   }
 }
 

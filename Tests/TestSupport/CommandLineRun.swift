@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Foundation
-import Testing
 
 /// One run of tpplan, in the package's folder.
-struct CommandLineRun {
-  let arguments: [String]
-  let status: Int32
+package struct CommandLineRun {
+  package let arguments: [String]
+  package let status: Int32
   /// Standard output and standard error.
-  let output: String
+  package let output: String
 
   /// What `TPPLAN` names, else the program that was built beside the tests.
-  static var program: URL {
+  package static var program: URL {
     get throws {
       if let path = ProcessInfo.processInfo.environment["TPPLAN"] { return URL(filePath: path) }
       let tests = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
@@ -18,7 +17,7 @@ struct CommandLineRun {
     }
   }
 
-  init(_ arguments: [String]) throws {
+  package init(_ arguments: [String]) throws {
     self.arguments = arguments
     let process = Process()
     process.executableURL = try Self.program
@@ -32,23 +31,18 @@ struct CommandLineRun {
     process.waitUntilExit()
     status = process.terminationStatus
   }
-
-  /// Ends the test, with what was printed, where the run failed.
-  func requireSuccess() throws {
-    try #require(status == 0, "tpplan \(arguments.joined(separator: " ")):\n\(output)")
-  }
 }
 
 /// A folder of this test's own, removed with it.
-final class TemporaryFolder {
-  private let url: URL
+package final class TemporaryFolder {
+  package let url: URL
 
-  init() throws {
+  package init() throws {
     url = FileManager.default.temporaryDirectory.appending(path: "tpplan-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
   }
 
   deinit { try? FileManager.default.removeItem(at: url) }
 
-  func file(_ name: String) -> String { url.appending(path: name).path }
+  package func file(_ name: String) -> String { url.appending(path: name).path }
 }
