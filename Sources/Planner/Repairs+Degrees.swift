@@ -42,7 +42,7 @@ extension Planner {
       changed.microBatchSize = size
       if attempt(changed) { break }
     }
-    for recompute in Recompute.allCases where recompute > degrees.recompute && search.hasTime {
+    for recompute in Recompute.searched where recompute > degrees.recompute && search.hasTime {
       if let changed = fewestLayers(computing: recompute, degrees, request, { planned($0).planned != nil }) { _ = attempt(changed) }
     }
     var split = degrees

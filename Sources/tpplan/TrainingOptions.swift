@@ -75,6 +75,11 @@ struct TrainingOptions: ParsableArguments {
       if momentum != nil, decision.job.optimizer != .sgd {
         throw UsageError("--momentum is SGD's, and the plan is for \(decision.job.optimizer.rawValue)")
       }
+      if let clipNorm, decision.job.software.updates == .inBackward, decision.job.microBatches == 1 {
+        throw UsageError(
+          "--clip-norm \(clipNorm) needs all gradients before the first update, and the plan updates weights in the backward pass; make one without --updates in-backward"
+        )
+      }
       return
     }
     let given: [(String, Bool)] = [
