@@ -34,7 +34,8 @@ extension Planner {
     }
     let perReplica = request.batch / degrees.data
     // Halves and then other divisors are many; each is quickly priced.
-    let smaller = divisors(of: perReplica).filter { $0 < degrees.microBatchSize(batch: request.batch) }.reversed()
+    let smaller = divisors(of: perReplica).filter { $0 < degrees.microBatchSize(batch: request.batch, couplesBatch: request.graph.couplesBatch) }
+      .reversed()
     var smallest = degrees
     if !smaller.isEmpty { smallest.microBatchSize = 1 }
     for size in smaller where search.hasTime {

@@ -161,7 +161,10 @@ package struct Run {
 
   private func save(after steps: Int, isLast: Bool) throws(ExecutionError) {
     guard let (writer, every) = request.checkpoints, isLast || every.map({ steps % $0 == 0 }) ?? false else { return }
-    try writer.write(executor, tokens: request.inputs.tokensTaken(afterSteps: executor.stepsCarriedOut))
+    let start = MonotonicClock.now
+    let path = try writer.write(executor, tokens: request.inputs.tokensTaken(afterSteps: executor.stepsCarriedOut))
+    guard request.tellsSteps, world.rank == 0 else { return }
+    RankReport.step(json: CheckpointReport(path: path, step: steps, seconds: MonotonicClock.now - start).json.canonicalText).write()
   }
 
   private func collect(into report: inout RunReport) throws(ExecutionError) {
