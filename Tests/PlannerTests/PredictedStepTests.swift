@@ -146,7 +146,7 @@ import Testing
           return request
         }
       }
-      try plans.forEach { try expectConsistent($0) }
+      for plan in plans { try expectConsistent(plan) }
       let stages = try plans.map { try Planner.predict($0.decision, on: $0.cluster).stages }
       let (after, within) = (stages[0], stages[1])
       // The embedding's gradient, which has two readers or is exchanged between stages, and vectors' stay; nothing but the order changes.
