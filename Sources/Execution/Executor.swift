@@ -3,6 +3,7 @@ import Kernels
 import Lowering
 import ModelGraph
 import Plans
+import Strategies
 
 /// Carries out one rank's program, step by step, with the parameters that this rank holds.
 ///

@@ -15,11 +15,13 @@ package enum HardwareError: Error, Hashable, Sendable {
   case deviceCountNeeded(cluster: String)
   /// The device has no peak rate for a data type.
   case noPeak(device: String, precision: Precision, known: [Precision])
+  /// The file has no number of this name.
+  case noSuchNumber(file: String, name: String, known: [String])
 
   /// The process exit status: 64 (usage) for a request that cannot be served, 65 for a bad file, as in sysexits(3).
   package var exitCode: Int32 {
     switch self {
-    case .tooManyDevices, .deviceCountNeeded, .noPeak: 64
+    case .tooManyDevices, .deviceCountNeeded, .noPeak, .noSuchNumber: 64
     case .unknownDevice, .badList, .inconsistent: 65
     }
   }
@@ -39,6 +41,8 @@ extension HardwareError: CustomStringConvertible {
     case .noPeak(let device, let precision, let known):
       "the device \"\(device)\" has no peak rate for \(precision.rawValue), only for \(known.map(\.rawValue).joined(separator: ", "));"
         + " choose one with --dtype or add it to peak_TFLOPS"
+    case .noSuchNumber(let file, let name, let known):
+      "\(file) has no number \"\(name)\"; it has \(known.joined(separator: ", "))"
     }
   }
 }

@@ -113,3 +113,12 @@ extension Graph {
     segments[segment].repeats > 1 || segments[segment].operators.contains { Graph.isPerCopy(operators[$0].name) }
   }
 }
+
+extension Graph {
+  /// A parameter's own name, which no other has, whatever segments the layers are cut into.
+  package func name(ofParameter tensor: TensorID, copy: Int) -> String {
+    let (name, source) = (tensors[tensor].name, tensors[tensor].parameter?.checkpointName ?? "")
+    // A model of one's own may number only what it reads.
+    return Graph.isPerCopy(source) && !Graph.isPerCopy(name) ? "\(name) (\(Graph.name(source, copy: copy)))" : Graph.name(name, copy: copy)
+  }
+}

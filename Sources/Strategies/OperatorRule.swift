@@ -130,6 +130,9 @@ package final class OperatorRule: Sendable {
     return wanted.contains(true)
   }
 
+  package var isProduct: Bool { if case .product = work { true } else { false } }
+  package var isAttention: Bool { if case .attention = work { true } else { false } }
+
   /// Whether carrying the operator out again takes a pass over data that backward keeps for it anyway, and no collective.
   var isCheaplyRepeated: Bool {
     guard case .stream = work, interior.isEmpty, keepsOperand.first == true else { return false }

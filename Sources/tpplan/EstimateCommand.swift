@@ -148,21 +148,21 @@ struct EstimateCommand: ParsableCommand {
     degrees.expert = ep
     degrees.isSequenceParallel = sp
     degrees.recompute = recompute
-    degrees.recomputedLayers = try SearchCommand.recomputedLayers(recomputeLayers, recompute)
-    degrees.zero = try SearchCommand.zeroStage(zero)
+    degrees.recomputedLayers = try SearchOptions.recomputedLayers(recomputeLayers, recompute)
+    degrees.zero = try SearchOptions.zeroStage(zero)
     degrees.microBatchSize = microBatch
     if schedule == .interleaved, vpp == 1 { throw UsageError("--schedule interleaved needs the number of chunks on each stage, for example --vpp 2") }
     degrees.schedule = schedule ?? (vpp > 1 ? .interleaved : .oneForwardOneBackward)
     degrees.chunks = vpp
     try addStageMeshes(to: &degrees)
-    degrees.stageLayers = try stages.map { try SearchCommand.numbers($0, separator: ",", option: "--stages", example: "11,13,8", atLeast: 0) }
+    degrees.stageLayers = try stages.map { try SearchOptions.numbers($0, separator: ",", option: "--stages", example: "11,13,8", atLeast: 0) }
     return degrees
   }
 
   /// - Throws: `UsageError` where a mesh is no pair of degrees, or a degree is given twice.
   private func addStageMeshes(to degrees: inout MegatronDegrees) throws {
     guard let stageMeshes else { return }
-    let meshes = try SearchCommand.meshes(stageMeshes)
+    let meshes = try SearchOptions.meshes(stageMeshes)
     guard meshes.allSatisfy({ $0.count == 2 && $0.allSatisfy { $0 <= 1_048_576 } }) else {
       throw UsageError("--stage-meshes \(stageMeshes): expected the data-parallel and the tensor-parallel degree of each stage, for example 2x4,1x8")
     }

@@ -29,7 +29,7 @@ struct SolveCommand: ParsableCommand {
 
   func run() throws {
     let start = ContinuousClock.now
-    let seconds = try SearchCommand.seconds(timeLimit)
+    let seconds = try SearchOptions.seconds(timeLimit)
     let watch = SearchWatch(limit: seconds)
     let file = try ProblemFile(readingFrom: problem)
     let read = ContinuousClock.now

@@ -140,7 +140,7 @@ struct JobOptions: ParsableArguments {
     request.software.updates = updates
     (request.software.gradients, request.software.overlap, request.software.boundaries) = (gradients, overlap, boundaries)
     request.shares = try shares.map {
-      $0 == "even" ? [] : try SearchCommand.numbers($0, separator: ",", option: "--shares", example: "5,5,3,3, or even")
+      $0 == "even" ? [] : try SearchOptions.numbers($0, separator: ",", option: "--shares", example: "5,5,3,3, or even")
     }
     if batch == .max, let shares, shares != "even" {
       throw UsageError("--shares \(shares): they are of one micro-batch; with --batch max leave them out, then give those of the batch")

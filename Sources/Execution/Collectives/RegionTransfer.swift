@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Kernels
-
-/// The ranges of a tensor's dimensions that an array holds, row-major.
-typealias Region = [Range<Int>]
+import Strategies
 
 /// Moves the part of a tensor that lies in `box` from an array that holds one region of it to an array that holds another.
 struct RegionTransfer {
@@ -45,11 +43,4 @@ struct RegionTransfer {
     for d in region.indices { offset += (box[d].lowerBound - region[d].lowerBound) * strides[d] }
     return offset
   }
-}
-
-extension [Range<Int>] {
-  /// The number of elements.
-  var elementCount: Int { reduce(1) { $0 * $1.count } }
-
-  func intersection(_ other: [Range<Int>]) -> [Range<Int>] { zip(self, other).map { $0.clamped(to: $1) } }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Kernels
 import Lowering
+import Strategies
 
 /// An all-to-all of experts' slots: the rows that hold tokens go, with their numbers; the receiver fills the others with zeros.
 struct RoutedTransfer {

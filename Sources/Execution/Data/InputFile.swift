@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Documents
 import ModelGraph
+import Strategies
 
 /// Inputs by their Hugging Face names, from a JSON object of nested arrays or from a safetensors file.
 struct InputFile {

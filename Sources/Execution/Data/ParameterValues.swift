@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Kernels
 import ModelGraph
+import Strategies
 
 /// Where a run's parameters come from. Each rank makes or reads only its own shards.
 package enum ParameterValues {

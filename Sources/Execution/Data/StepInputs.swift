@@ -2,6 +2,7 @@
 import Kernels
 import ModelGraph
 import Quantities
+import Strategies
 
 /// The inputs of a step: the global batch, of which each rank loads its own parts. Every step takes the same batch, unless they are tokens of a file.
 package struct StepInputs {

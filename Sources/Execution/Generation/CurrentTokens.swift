@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Strategies
 
 /// The tokens that a generation's next step reads: some positions of every sequence, 0 where a sequence has ended.
 final class CurrentTokens {

@@ -2,6 +2,7 @@
 import Kernels
 import Lowering
 import ModelGraph
+import Strategies
 
 /// Mixtures of experts. Every expert has a slot for every position, so that no token is dropped however uneven the routing is; all-to-alls send the
 /// slots that hold tokens (`RoutedSlots`).

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Lowering
 import ModelGraph
+import Strategies
 
 /// One kernel call while it is carried out: the operator, its local extents, and the memory of its tensors.
 ///

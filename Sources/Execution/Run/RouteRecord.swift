@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Lowering
 import ModelGraph
+import Strategies
 
 /// One pass of a router.
 struct RoutePass: Hashable {

@@ -44,12 +44,3 @@ extension Program {
     return axes.reduce((0, 1)) { ($0.0 * mesh[$1] + coordinates[$1], $0.1 * mesh[$1]) }
   }
 }
-
-extension Graph {
-  /// A parameter's own name, which no other has, whatever segments the layers are cut into.
-  func name(ofParameter tensor: TensorID, copy: Int) -> String {
-    let (name, source) = (tensors[tensor].name, tensors[tensor].parameter?.checkpointName ?? "")
-    // A model of one's own may number only what it reads.
-    return Graph.isPerCopy(source) && !Graph.isPerCopy(name) ? "\(name) (\(Graph.name(source, copy: copy)))" : Graph.name(name, copy: copy)
-  }
-}

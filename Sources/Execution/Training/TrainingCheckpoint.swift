@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Documents
 import Foundation
+import Strategies
 
 /// What a training had come to: parameters and the optimizer's arrays in parts, which ranks of any plan put together as they need them.
 ///

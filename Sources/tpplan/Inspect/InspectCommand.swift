@@ -38,7 +38,7 @@ struct InspectCommand: ParsableCommand {
     let plan = try PlanFile.read(plan)
     let style = TextStyle.ofStandardOutput
     if let layer {
-      let seconds = try timeLimit.map(SearchCommand.seconds) ?? LayerReport.usualSeconds
+      let seconds = try timeLimit.map(SearchOptions.seconds) ?? LayerReport.usualSeconds
       let watch = ProgressWatch()
       let start = ContinuousClock.now
       let report = try LayerReport(plan, layer: layer, seconds: seconds, stop: watch.stop) { known, count in

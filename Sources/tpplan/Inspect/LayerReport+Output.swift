@@ -27,34 +27,13 @@ extension LayerReport {
       ("strategy", .left), ("splits", .left), ("layouts", .left), ("step", .right), ("difference", .right), ("", .left),
     ])
     for item in alternatives {
-      var (time, difference, note) = cells(item.result)
-      if item.strategy.assignment == chosen.assignment { note += "; the plan's strategy, the others free" }
-      table.add(item.strategy.words(rule).joined(separator: ","), split(item.strategy), layouts(item.strategy), time, difference, note)
+      var (time, difference, note) = item.result.cells(beside: step)
+      if item.choice.assignment == chosen.assignment { note += "; the plan's strategy, the others free" }
+      table.add(item.choice.words(rule).joined(separator: ","), split(item.choice), layouts(item.choice), time, difference, note)
     }
     lines += table.lines()
-    let unfinished = alternatives.count { !$0.result.isFinal }
-    if unfinished > 0 {
-      lines.append(
-        "  \(unfinished) of \(counted(alternatives.count, "alternative")) \(unfinished == 1 ? "is" : "are") not known exactly: the time ended (--time-limit)"
-      )
-    }
+    lines += Alternative.unfinishedLines(alternatives)
     return lines
-  }
-
-  private func cells(_ result: Result) -> (step: String, difference: String, note: String) {
-    switch result {
-    case .step(let time, let isProven): ("\(time)", signed(time - step), isProven ? signedPercent(time) : signedPercent(time) + ", or less")
-    case .atLeast(let time): (time > .zero ? "≥ \(time)" : "", "", "not finished in the time given")
-    case .tooMuchMemory(let least, let limit): ("-", "", "does not fit: \(least) of \(limit), \(least - limit) too much")
-    case .noCommonLayout: ("-", "", "no layout in common with its neighbours")
-    }
-  }
-
-  private func signed(_ time: Seconds) -> String { time < .zero ? "\(time)" : "+\(time)" }
-  private func signedPercent(_ time: Seconds) -> String {
-    guard step > .zero else { return "" }
-    let fraction = (time - step) / step
-    return (fraction < 0 ? "" : "+") + percent(fraction)
   }
 
   var json: JSON {
@@ -68,9 +47,7 @@ extension LayerReport {
       ],
       "alternatives": .array(
         alternatives.map { item in
-          guard case .object(var object) = json(item.strategy) else { return json(item.strategy) }
-          for (key, value) in members(item.result) { object[key] = value }
-          return .object(object)
+          json(item.choice).adding(.object(JSON.Object(item.result.members(beside: step))))
         }),
     ]
   }
@@ -81,19 +58,5 @@ extension LayerReport {
       "assignment": .array(strategy.assignment.map { axis in axis.map { .string(rule.iteration[$0].name) } ?? .null }),
       "operands": .array(strategy.operands.map { .string($0.forward.notation) }), "result": .string(strategy.result.notation),
     ]
-  }
-
-  private func members(_ result: Result) -> [(String, JSON)] {
-    switch result {
-    case .step(let time, let isProven):
-      [
-        ("result", .string(isProven ? "optimal" : "time_limit")), ("step_seconds", .double(time.value)),
-        ("difference_seconds", .double((time - step).value)),
-      ]
-    case .atLeast(let time): [("result", "time_limit"), ("lower_bound_seconds", .double(time.value))]
-    case .tooMuchMemory(let least, let limit):
-      [("result", "too_much_memory"), ("least_memory_bytes", .double(least.value)), ("memory_limit_bytes", .double(limit.value))]
-    case .noCommonLayout: [("result", "no_common_layout")]
-    }
   }
 }

@@ -19,7 +19,7 @@ extension Plan {
     request.microBatches = decision.job.microBatches
     request.schedule = decision.schedule.kind
     request.chunks = decision.schedule.chunks
-    request.stageLayers = decision.layersOfStages
+    request.stageLayers = decision.searchedLayers
     request.recomputeOfSegments = decision.recompute
     request.layersMayDiffer = false
     request.isZigzag = decision.isZigzag
@@ -30,7 +30,7 @@ extension Plan {
 
 extension Decision {
   /// How many layers each virtual stage holds; a first and a last segment that occur once are no layers, but go with their neighbours.
-  fileprivate var layersOfStages: [Int] {
+  fileprivate var searchedLayers: [Int] {
     var layers = graph.segments.indices
     if layers.count > 1, !graph.holdsLayers(0) { layers = layers.dropFirst() }
     if layers.count > 1, !graph.holdsLayers(layers.upperBound - 1) { layers = layers.dropLast() }

@@ -20,7 +20,9 @@ struct TextTable {
 
   var isEmpty: Bool { rows.count == 1 }
 
-  mutating func add(_ cells: String...) {
+  mutating func add(_ cells: String...) { add(cells) }
+
+  mutating func add(_ cells: [String]) {
     precondition(cells.count == alignments.count, "a row has one cell for each column")
     rows.append(cells)
   }

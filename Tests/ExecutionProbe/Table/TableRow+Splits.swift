@@ -64,8 +64,6 @@ extension TableRow.Split {
 }
 
 extension OperatorRule {
-  var isAttention: Bool { if case .attention = work { true } else { false } }
   /// Whether it looks rows up in a table.
   var isEmbedding: Bool { iteration.contains { $0.words.contains("vocab") } && !isProduct && interior.isEmpty }
-  var isProduct: Bool { if case .product = work { true } else { false } }
 }

@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+/// The ranges of a tensor's dimensions that an array holds, row-major.
+package typealias Region = [Range<Int>]
+
 extension [Range<Int>] {
+  /// The number of elements.
+  package var elementCount: Int { reduce(1) { $0 * $1.count } }
+
+  package func intersection(_ other: [Range<Int>]) -> [Range<Int>] { zip(self, other).map { $0.clamped(to: $1) } }
+
   /// Cuts a run of the region's elements, counted in row-major order, into regions of which each is a run itself, in order.
   ///
   /// A run is the end of one row, whole rows, and the start of another; the ends are cut like that again, one dimension further in.
-  func regions(ofElements run: Range<Int>) -> [[Range<Int>]] {
+  package func regions(ofElements run: Range<Int>) -> [[Range<Int>]] {
     precondition(run.lowerBound >= 0 && run.upperBound <= elementCount, "elements \(run) of \(elementCount)")
     if run.isEmpty { return [] }
     guard let rows = first else { return [[]] }

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ArgumentParser
+import Documents
+import Hardware
+import Planner
+import Plans
+import Quantities
+
+/// `tpplan check`: whether a plan still is what its inputs and this program make of it.
+struct CheckCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "check", abstract: "Fail where a plan's model, hardware or prices have changed since it was made.",
+    discussion: """
+      Example: tpplan check plan.json model.json hw.json
+      Exit code 0: the files are those that the plan was made for, and this program prices it as it was priced. 1: something has changed, which is said.
+      """)
+
+  @Argument(help: "A plan; - is standard input.")
+  var plan: String
+
+  @OptionGroup var files: ModelAndHardware
+
+  @Option(help: "text or json.")
+  var format: OutputFormat = .text
+
+  func run() throws {
+    let plan = try PlanFile.read(plan)
+    let (model, hardware) = try files.read()
+    var changes: [(what: String, text: String)] = []
+    if model.sha256 != plan.modelSHA256 {
+      let name = plan.decision.graph.name == model.graph.name ? "" : ": the plan is for \(plan.decision.graph.name), the file has \(model.graph.name)"
+      changes.append(("model", "\(files.model) is not the model that the plan was made for\(name)"))
+    }
+    if hardware.json.sha256 != plan.hardwareSHA256 {
+      changes.append(("hardware", "\(files.hardware) is not the hardware that the plan was made for" + numbers(plan, hardware)))
+    }
+    let now = try Planner.predict(plan.decision, on: plan.hardware.cluster(devices: plan.decision.ranks))
+    if now != plan.prediction {
+      let (before, step) = (plan.prediction.step, now.step)
+      changes.append(
+        (
+          "prices",
+          "this program prices the plan otherwise than the one that made it: a step \(step), before \(before) (\(step >= before ? "+" : "")\(percent(step / before - 1))); memory \(now.memory), before \(plan.prediction.memory)"
+        ))
+    }
+    switch format {
+    case .text:
+      print(
+        changes.isEmpty
+          ? "\(self.plan): the model, the hardware and the prices are those that it was made with"
+          : changes.map(\.text).joined(separator: "\n") + "\n`tpplan search` makes the plan anew")
+    case .json:
+      ([
+        "is_current": .bool(changes.isEmpty), "changes": .array(changes.map { ["what": .string($0.what), "text": .string($0.text)] }),
+        "step_seconds": .double(now.step.value), "planned_step_seconds": .double(plan.prediction.step.value),
+      ] as JSON).printLine()
+    }
+    if !changes.isEmpty { throw ExitCode(Failure.verificationFailed) }
+  }
+
+  /// Which numbers differ.
+  private func numbers(_ plan: Plan, _ hardware: HardwareFile) -> String {
+    let changed = Set(hardware.numberNames + plan.hardware.numberNames).sorted().filter { hardware.number($0) != plan.hardware.number($0) }
+    if changed.isEmpty { return "" }
+    let shown = changed.prefix(5).map { name in
+      "\(name) is \(hardware.number(name).map(figure) ?? "missing"), was \(plan.hardware.number(name).map(figure) ?? "missing")"
+    }
+    return ": " + shown.joined(separator: "; ") + (changed.count > 5 ? "; and \(changed.count - 5) more" : "")
+  }
+}

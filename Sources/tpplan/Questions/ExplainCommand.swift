@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ArgumentParser
+import Documents
+import Plans
+
+/// `tpplan explain`: why a plan is as it is.
+struct ExplainCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "explain", abstract: "Show what every other choice would make of the whole step.",
+    discussion: """
+      Example: tpplan explain plan.json 'transformer.h.{i}.mlp.c_fc'
+      Each alternative is searched with that one choice forced. Of the whole plan: devices, stages, mesh, schedule, micro-batches, ZeRO and recompute, all else \
+      free. Of an operator, or each operator of a layer: its strategies, with everything around the operators as in the plan. Of a stage: a layer more or less.
+      """)
+
+  @Argument(help: "A plan; - is standard input.")
+  var plan: String
+
+  @Argument(help: "An operator or a layer, with {i} or a copy's index, or \"stage 2\" (default: the whole plan).")
+  var name: String?
+
+  @Option(parsing: .unconditional, help: "End the comparison after this time, for example 2m, and say which alternatives it was too short for.")
+  var timeLimit = "30s"
+
+  @Option(help: "text or json.")
+  var format: OutputFormat = .text
+
+  func run() throws {
+    let plan = try PlanFile.read(plan)
+    let style = TextStyle.ofStandardOutput
+    let seconds = try SearchOptions.seconds(timeLimit)
+    let watch = ProgressWatch()
+    defer { watch.end() }
+    let start = ContinuousClock.now
+    let progress: @Sendable (Int, Int) -> Void = { known, count in
+      let passed = Int((ContinuousClock.now - start) / .seconds(1))
+      watch.show("comparing, \(passed) s: \(known) of \(count) known (Ctrl-C: those known so far)")
+    }
+    func show(_ lines: [String], _ json: JSON) {
+      watch.end()
+      switch format {
+      case .text: print(lines.joined(separator: "\n"))
+      case .json: json.printLine()
+      }
+    }
+    guard let name else {
+      let report = try PlanAlternatives(plan, seconds: seconds, stop: watch.stop, progress: progress)
+      return show(report.lines(style), report.json)
+    }
+    if let stage = Self.stage(name) {
+      let report = try StageAlternatives(plan, stage: stage, seconds: seconds, stop: watch.stop, progress: progress)
+      return show(report.lines(style), report.json)
+    }
+    if !plan.decision.graph.hasOperator(named: name),
+      let report = try BlockReport(plan, name: name, seconds: seconds, stop: watch.stop, progress: progress)
+    {
+      return show(report.lines(style), report.json)
+    }
+    let report = try LayerReport(plan, layer: name, seconds: seconds, stop: watch.stop, progress: progress)
+    show(report.lines(style), report.json)
+  }
+
+  /// `stage 2` or `stage:2`.
+  static func stage(_ name: String) -> Int? {
+    guard name.hasPrefix("stage"), let mark = name.dropFirst(5).first, " :".contains(mark) else { return nil }
+    return Int(name.dropFirst(6))
+  }
+}

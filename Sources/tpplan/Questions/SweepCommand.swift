@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ArgumentParser
+import Documents
+import Foundation
+import Hardware
+import Planner
+import Plans
+import Quantities
+import Strategies
+
+/// `tpplan sweep`: the best plan along a range of one number, and where it changes.
+struct SweepCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "sweep", abstract: "Show how the best plan changes with a number of the hardware or the job.",
+    discussion: """
+      Example: tpplan sweep models/gpt2.json hardware/dgx-a100.json --devices 8 --vary nvlink.bandwidth_GBps=50..900
+      Of a number of the hardware file the points at which the best plan changes are found to 0.01 %; of the batch, the sequence and the devices each value is searched.
+      """)
+
+  @OptionGroup var options: SearchOptions
+
+  @Option(
+    help: ArgumentHelp(
+      "WHAT=LOW..HIGH, or WHAT=A,B,C.",
+      discussion:
+        "WHAT is a number of the hardware file (nvlink.bandwidth_GBps of a level, a100-80.memory_GiB of a kind of device), or batch, seq or devices, whose range "
+        + "is gone through by doubling."))
+  var vary: String
+
+  @Option(parsing: .unconditional, help: "Points of a range at which is searched whatever is found.")
+  var points = 5
+
+  @Option(help: "text or json.")
+  var format: OutputFormat = .text
+
+  func run() throws {
+    let variation = try Variation(vary, points: points)
+    if options.workload.batch == .max { throw UsageError("--batch max compares batches itself; sweep takes one batch, or --vary batch=…") }
+    switch variation.subject {
+    case .job(let quantity): try sweepJob(quantity, variation)
+    case .hardware(let name): try sweepHardware(name, variation)
+    }
+  }
+
+  // MARK: - Hardware
+
+  private func sweepHardware(_ name: String, _ variation: Variation) throws {
+    var (request, context) = try options.request()
+    (request.reversed, request.larger) = (nil, nil)
+    guard context.hardware.number(name) != nil else {
+      throw UsageError("--vary \(vary): \(HardwareError.noSuchNumber(file: context.hardware.name, name: name, known: context.hardware.numberNames))")
+    }
+    let devices = request.cluster.deviceCount
+    let watch = SearchWatch(limit: request.timeLimit)
+    defer { watch.end() }
+    let sweep = try Sweep(points: variation.values, monitor: watch.monitor) { [request, hardware = context.hardware] value in
+      var request = request
+      request.cluster = try hardware.setting(name, to: value).cluster(devices: devices)
+      return request
+    }
+    watch.end()
+    let title =
+      "\(request.graph.name) on \(counted(devices, "device")) of \(context.hardware.name), \(name) from \(figure(variation.values[0])) to \(figure(variation.values[variation.values.count - 1]))"
+    switch format {
+    case .text:
+      var lines = [title + " (the file says \(figure(context.hardware.number(name) ?? 0)))"]
+      var table = TextTable([("from", .right), ("to", .right), ("step", .left), ("memory", .right), ("plan", .left)])
+      for interval in sweep.intervals {
+        let planned = interval.plan.map { sweep.plans[$0] }
+        let steps = interval.steps.map { $0.low == $0.high ? "\($0.low)" : "\($0.low) to \($0.high)" } ?? "nothing fits"
+        table.add(
+          figure(interval.low), figure(interval.high), steps, planned.map { "\($0.prediction.memory)" } ?? "", planned?.decision.splitText ?? "")
+      }
+      lines += table.lines()
+      lines.append(
+        "  \(counted(sweep.searches, "search", plural: "searches")), \(sweep.isComplete ? "all to the end: each plan is the best of its interval" : "cut short: plans may not be the best (--time-limit)")"
+      )
+      print(lines.joined(separator: "\n"))
+    case .json:
+      let intervals = sweep.intervals.map { interval -> JSON in
+        var object = JSON.Object([("from", .double(interval.low)), ("to", .double(interval.high))])
+        if let plan = interval.plan, let steps = interval.steps {
+          object["step_seconds_from"] = .double(steps.low.value)
+          object["step_seconds_to"] = .double(steps.high.value)
+          object["memory_bytes_per_device"] = .double(sweep.plans[plan].prediction.memory.value)
+          object["plan"] = .string(sweep.plans[plan].decision.splitText)
+        }
+        return .object(object)
+      }
+      ([
+        "vary": .string(name), "intervals": .array(intervals), "flips": .array(sweep.intervals.dropFirst().map { .double($0.low) }),
+        "searches": .int(sweep.searches),
+        "is_complete": .bool(sweep.isComplete),
+      ] as JSON).printLine()
+    }
+  }
+
+  // MARK: - The job
+
+  private func sweepJob(_ quantity: Variation.Quantity, _ variation: Variation) throws {
+    let watch = SearchWatch(limit: try options.timeLimit.map(SearchOptions.seconds))
+    defer { watch.end() }
+    var rows: [(value: Int, outcome: PlanOutcome, tokens: Double)] = []
+    for value in variation.values.map({ Int($0.rounded()) }) {
+      var options = options
+      switch quantity {
+      case .batch: options.workload.job.batch = .sequences(value)
+      case .seq: options.workload.job.seq = value
+      case .devices: options.workload.job.devices = value
+      }
+      let (request, _) = try options.request()
+      rows.append((value, try Planner.search(request, watch.monitor), Double(request.batch * (request.sequence ?? 1))))
+      if watch.stop.isReached { break }
+    }
+    watch.end()
+    switch format {
+    case .text:
+      var table = TextTable([
+        (quantity.rawValue, .right), ("step", .right), (options.workload.job.seq == nil && rows.isEmpty ? "" : "tokens/s", .right),
+        ("memory", .right), ("", .left), ("plan", .left),
+      ])
+      var last: PlanShape?
+      for row in rows {
+        guard case .planned(let planned) = row.outcome else {
+          table.add("\(row.value)", "", "", "", "", shortfall(row.outcome))
+          continue
+        }
+        let shape = PlanShape(planned.decision)
+        let mark = last == nil || last == shape ? "" : "changes"
+        last = shape
+        table.add(
+          "\(row.value)", "\(planned.prediction.step)", abbreviated(row.tokens / planned.prediction.step.value), "\(planned.prediction.memory)", mark,
+          planned.decision.splitText + (planned.certificate.status == .optimal ? "" : " (not proven)"))
+      }
+      print(table.lines(indent: 0).joined(separator: "\n"))
+    case .json:
+      let all = rows.map { row -> JSON in
+        var object = JSON.Object([("value", .int(row.value))])
+        if case .planned(let planned) = row.outcome {
+          object["step_seconds"] = .double(planned.prediction.step.value)
+          object["tokens_per_second"] = .double(row.tokens / planned.prediction.step.value)
+          object["memory_bytes_per_device"] = .double(planned.prediction.memory.value)
+          object["status"] = .string(planned.certificate.status.rawValue)
+          object["plan"] = .string(planned.decision.splitText)
+        } else {
+          object["status"] = "infeasible"
+        }
+        return .object(object)
+      }
+      (["vary": .string(quantity.rawValue), "rows": .array(all)] as JSON).printLine()
+    }
+  }
+
+  private func shortfall(_ outcome: PlanOutcome) -> String {
+    switch outcome {
+    case .infeasible(let infeasible): infeasible.memory.map { "nothing fits: at least \($0.least) of \($0.limit)" } ?? "no plan"
+    case .timeLimit, .planned: "no plan in time"
+    }
+  }
+}
+
+/// A number without digits that say nothing: `50`, `132.4`.
+func figure(_ value: Double) -> String {
+  let digits = String(format: "%.5g", value)
+  return digits.contains("e") ? String(format: "%.0f", value) : digits
+}
+
+/// What `--vary` names, and its values.
+struct Variation: Equatable {
+  enum Quantity: String, CaseIterable {
+    case batch
+    case seq
+    case devices
+  }
+
+  enum Subject: Equatable {
+    case job(Quantity)
+    case hardware(String)
+  }
+
+  let subject: Subject
+  /// Ascending.
+  let values: [Double]
+
+  /// - Parameter points: of a range of a number of the hardware, in equal ratios.
+  /// - Throws: `UsageError`.
+  init(_ text: String, points: Int) throws {
+    func wrong(_ problem: String) -> UsageError {
+      UsageError("--vary \(text): \(problem); expected WHAT=LOW..HIGH or WHAT=A,B,C, for example nvlink.bandwidth_GBps=50..900 or batch=64..1024")
+    }
+    guard let equal = text.firstIndex(of: "="), equal > text.startIndex else { throw wrong("there is no name before a =") }
+    let name = String(text[..<equal])
+    let range = String(text[text.index(after: equal)...])
+    let quantity = Quantity(rawValue: name)
+    subject = quantity.map { .job($0) } ?? .hardware(name)
+    var values: [Double]
+    if let dots = range.firstRange(of: "..") {
+      guard let low = Double(range[..<dots.lowerBound]), let high = Double(range[dots.upperBound...]), low > 0, low < high, high.isFinite else {
+        throw wrong("\"\(range)\" is no range of numbers above 0, the lower first")
+      }
+      guard 2...1000 ~= points else { throw UsageError("--points \(points): expected 2 to 1000") }
+      if quantity == nil {
+        values = (0..<points).map { low * pow(high / low, Double($0) / Double(points - 1)) }
+        values[points - 1] = high
+      } else {
+        values = (0..<63).map { low * Double(1 << $0) }.prefix { $0 < high } + [high]
+      }
+    } else {
+      values = try range.split(separator: ",", omittingEmptySubsequences: false).map {
+        guard let value = Double($0), value > 0, value.isFinite else { throw wrong("\"\($0)\" is no number above 0") }
+        return value
+      }
+      guard Set(values).count == values.count else { throw wrong("a value is given twice") }
+      values.sort()
+    }
+    if quantity == nil, values.count < 2 { throw wrong("a sweep takes two values or more") }
+    if quantity != nil, let wrongValue = values.first(where: { $0 != $0.rounded() || $0 > 1e9 }) {
+      throw wrong("\(figure(wrongValue)) is no whole number up to 10^9")
+    }
+    self.values = values
+  }
+}
+
+/// What makes plans for different sizes alike: how operators are split, and by what means, whatever the numbers of devices along the axes.
+struct PlanShape: Hashable {
+  private let words: [[Set<String>]]
+  private let hasStages: Bool
+  private let schedule: Schedule.Kind
+  private let zero: [ZeROStage]
+  private let recompute: [Recompute]
+
+  init(_ decision: Decision) {
+    let graph = decision.graph
+    let used = decision.mesh.indices.filter { decision.mesh[$0] > 1 }
+    words = graph.operators.indices.map { op in
+      let rule = OperatorRules.rule(for: op, in: graph)
+      return used.map { axis in
+        axis < decision.assignments[op].count ? Set(decision.assignments[op][axis].map { rule.iteration[$0].words } ?? []) : []
+      }
+    }
+    (hasStages, schedule) = (decision.groups > 1, decision.schedule.kind)
+    (zero, recompute) = (decision.zero, decision.recompute)
+  }
+}
