@@ -60,9 +60,6 @@ struct Failure: Error {
     }
   }
 
-  /// Says on standard error what went wrong, after what was printed before.
-  func report() {
-    fflush(nil)
-    FileHandle.standardError.write(Data("tpplan: \(message)\n".utf8))
-  }
+  /// Says on standard error what went wrong.
+  func report() { note("tpplan: \(message)") }
 }

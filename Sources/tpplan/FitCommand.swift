@@ -83,8 +83,8 @@ struct FitCommand: ParsableCommand {
     }
     if output == "-" { return }
     switch format {
-    case .text: print(text.lines(output: output).joined(separator: "\n"))
-    case .json: text.json(output: output, record: record).printLine()
+    case .text: try printLines(text.lines(output: output))
+    case .json: try text.json(output: output, record: record).printLine()
     }
   }
 

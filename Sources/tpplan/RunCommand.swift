@@ -100,11 +100,12 @@ struct RunCommand: ParsableCommand {
       try checkTraining(decision)
     }
     if format == .text, let remark = BLASEnvironment.remark(kernel: BLAS.kernelName()) { note("tpplan: \(remark)") }
-    let outcome = try launcher.run(diagnostics: watch.passOn, step: watch.show)
+    var results: [UInt8] = []
+    let outcome = try launcher.run(output: { results += $0 }, diagnostics: watch.passOn, step: watch.show)
     watch.end()
     if let message = outcome.message { note("tpplan: \(message)") }
     if outcome.exitCode != 0, let checkpoint = watch.lastCheckpoint { note("tpplan: --resume \(checkpoint) goes on from the last checkpoint") }
-    fflush(nil)
+    try StandardOutput.write(results)
     // Without the libraries' own ends: OpenBLAS waits there for threads that, where memory is short, look for it for ever.
     _exit(outcome.exitCode)
   }
@@ -245,8 +246,8 @@ struct RunCommand: ParsableCommand {
     }
     switch format {
     case .text:
-      print(text.lines.joined(separator: "\n"))
-    case .json: text.json.printLine()
+      try printLines(text.lines)
+    case .json: try text.json.printLine()
     }
     return status(report)
   }
@@ -258,8 +259,8 @@ struct RunCommand: ParsableCommand {
     let text = GenerationText(
       decision: decision, report: report, prompts: request.prompts.map(\.count), kernel: BLAS.kernelName(), origins: origins)
     switch format {
-    case .text: print(text.lines.joined(separator: "\n"))
-    case .json: text.json.printLine()
+    case .text: try printLines(text.lines)
+    case .json: try text.json.printLine()
     }
     return report.verification?.holds ?? true ? 0 : Failure.verificationFailed
   }

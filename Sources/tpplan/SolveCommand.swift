@@ -39,8 +39,8 @@ struct SolveCommand: ParsableCommand {
     if output != "-" {
       let elapsed = (read: (read - start) / .seconds(1), total: (ContinuousClock.now - start) / .seconds(1))
       switch format {
-      case .text: print(lines(file, solution, elapsed).joined(separator: "\n"))
-      case .json: print(json(file, solution, elapsed))
+      case .text: try printLines(lines(file, solution, elapsed))
+      case .json: try printLines([json(file, solution, elapsed)])
       }
     }
     try throwFailure(solution, wasInterrupted: watch.wasInterrupted)

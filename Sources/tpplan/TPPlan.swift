@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
+import Documents
 import Foundation
 
 @main
@@ -19,8 +20,7 @@ struct TPPlan: ParsableCommand {
     ])
 
   static func main() {
-    // A reader that closes its end of a pipe early is no error of ours.
-    signal(SIGPIPE, SIG_DFL)
+    StandardStreams.prepare()
     do {
       var command = try parseAsRoot()
       try command.run()

@@ -57,8 +57,8 @@ struct ValidateCommand: ParsableCommand {
     if let plot { try atomicWrite(Array(AccuracyPlot(report).text.utf8), to: plot) }
     if plot == "-" { return }
     switch format {
-    case .text: print(AccuracyText(report, style: .ofStandardOutput).lines.joined(separator: "\n"))
-    case .json: report.json.printLine()
+    case .text: try printLines(AccuracyText(report, style: .ofStandardOutput).lines)
+    case .json: try report.json.printLine()
     }
   }
 

@@ -17,11 +17,12 @@ package struct CommandLineRun {
     }
   }
 
-  package init(_ arguments: [String]) throws {
+  /// - Parameter shell: what a shell does with the command `"$@"`, such as redirecting what it writes.
+  package init(_ arguments: [String], shell: String = "exec \"$@\"") throws {
     self.arguments = arguments
     let process = Process()
-    process.executableURL = try Self.program
-    process.arguments = arguments
+    process.executableURL = URL(filePath: "/bin/sh")
+    process.arguments = ["-c", shell, "sh", try Self.program.path] + arguments
     process.currentDirectoryURL = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../..").standardized
     process.standardInput = FileHandle.nullDevice
     let pipe = Pipe()
