@@ -21,8 +21,20 @@ func realPath(_ path: String) -> String? {
 package func makeFolder(_ path: String) throws(DocumentError) {
   if mkdir(path, 0o777) == 0 || errno == EEXIST { return }
   let reason = errno
-  let parent = URL(fileURLWithPath: path).deletingLastPathComponent().path
-  guard reason == ENOENT, parent != path else { throw .unwritable(file: path, reason: systemMessage(reason)) }
+  let parent = (path as NSString).deletingLastPathComponent
+  guard reason == ENOENT, !parent.isEmpty, parent != path else { throw .unwritable(file: path, reason: systemMessage(reason)) }
   try makeFolder(parent)
   if mkdir(path, 0o777) != 0, errno != EEXIST { throw .unwritable(file: path, reason: systemMessage(errno)) }
+}
+
+/// A folder's name as it stands before `/` and another name.
+package func withoutTrailingSlashes(_ path: String) -> String {
+  let end = path.lastIndex { $0 != "/" }
+  return end.map { String(path[...$0]) } ?? String(path.prefix(1))
+}
+
+/// What has a name in a folder.
+package func path(_ name: String, in folder: String) -> String {
+  let folder = withoutTrailingSlashes(folder)
+  return folder.isEmpty || folder == "/" ? folder + name : "\(folder)/\(name)"
 }

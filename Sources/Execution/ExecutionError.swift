@@ -45,6 +45,13 @@ package enum ExecutionError: Error, Equatable, Sendable {
   case wrongRankCount(planned: Int, found: Int)
 }
 
+extension ExecutionError {
+  /// A document's error as a run's.
+  init(_ error: DocumentError) {
+    self = if case .unwritable(let file, let reason) = error { .cannotWrite(file: file, reason: reason) } else { .document(error) }
+  }
+}
+
 extension ExecutionError: CustomStringConvertible {
   package var description: String {
     switch self {

@@ -48,9 +48,10 @@ struct CalibrateCommand: ParsableCommand {
       environment: BLASEnvironment.variables(kernel: BLAS.kernelName(), threads: 1))
     let bar = ProgressBar("measuring")
     var results: [UInt8] = []
-    let outcome = try launcher.run(output: { results += $0 }) { line in
+    let watch = { (line: String) in
       if let done = CalibrationProgress(line: line) { bar.show(done.part) } else { bar.interrupt { note(line) } }
     }
+    let outcome = try launcher.run(output: { results += $0 }, diagnostics: watch)
     bar.end()
     if let message = outcome.message { note("tpplan: \(message)") }
     try StandardOutput.write(results)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Documents
 import Execution
-import Foundation
 import Hardware
 import ModelGraph
 import Planner

@@ -68,8 +68,9 @@ struct RunCommand: ParsableCommand {
     if training.tokens != nil, inputs != nil { throw UsageError("--tokens and --inputs both give the inputs; name one") }
     if training.resume != nil, weights != nil { throw UsageError("--resume and --weights both give the parameters; name one") }
     guard 1...1024 ~= threads else { throw UsageError("--threads \(threads): expected 1 to 1024 threads") }
-    if trace == "-" { throw UsageError("--trace writes a file beside what is printed; name one") }
-    if let trace, [plan, outputs].contains(trace) { throw UsageError("--trace \(trace): this file has another purpose; name a new one") }
+    for (name, file) in [("trace", trace), ("outputs", outputs), ("save-weights", training.saveWeights)] where file == "-" {
+      throw UsageError("--\(name) writes a file beside what is printed; name one")
+    }
     if RankEnvironment.isRank {
       try RankEnvironment.prepare(kernel: BLAS.kernelName(), threads: threads)
       BLAS.setThreads(threads)
@@ -94,6 +95,7 @@ struct RunCommand: ParsableCommand {
     if mode == .generate {
       let request = try generationRequest(decision)
       try request.check()
+      try checkFiles(request.parameters)
       try request.memory().check(hostfile: hostfile)
     } else {
       try memory(of: decision).check(hostfile: hostfile)
@@ -147,6 +149,7 @@ struct RunCommand: ParsableCommand {
   /// Refuses files and folders that the ranks would fail on.
   private func checkTraining(_ decision: Decision) throws {
     let parameters = try parameters(of: decision)
+    try checkFiles(parameters)
     let inputs = try stepInputs(of: decision, parameters)
     if let text = inputs.tokenFileText { note("tpplan: \(text)") }
     if decision.job.mode == .train, case .resumed(let checkpoint) = parameters {
@@ -161,6 +164,22 @@ struct RunCommand: ParsableCommand {
     }
     try inputs.checkTokens(steps: steps - parameters.stepsDone)
     try training.writer?.prepare(stepsDone: parameters.stepsDone)
+  }
+
+  /// Refuses what would be overwritten.
+  private func checkFiles(_ parameters: ParameterValues) throws {
+    var files = CommandFiles()
+    files.reads(plan, as: "PLAN")
+    for file in parameters.files { files.reads(file, as: training.resume != nil ? "--resume" : "--weights") }
+    files.reads(training.tokens, as: "--tokens")
+    files.reads(inputs, as: "--inputs")
+    files.reads(generation.prompts, as: "--prompts")
+    files.reads(hostfile, as: "--hostfile")
+    files.writes(outputs, as: "--outputs")
+    files.writes(trace, as: "--trace")
+    files.writes(training.saveWeights, as: "--save-weights")
+    files.writes(training.checkpoint, as: "--checkpoint")
+    try files.check()
   }
 
   private func parameters(of decision: Decision) throws -> ParameterValues {
@@ -216,6 +235,7 @@ struct RunCommand: ParsableCommand {
     if process.rank == 0, let trace { try checkWritable(trace) }
     if mode == .generate { return try generate(decision, process) }
     let parameters = try parameters(of: decision)
+    try checkFiles(parameters)
     let stepInputs = try stepInputs(of: decision, parameters)
     var request = RunRequest(
       decision, hyperparameters: hyperparameters(of: decision), parameters: parameters, inputs: stepInputs)

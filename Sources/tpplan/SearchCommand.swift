@@ -140,6 +140,7 @@ struct SearchCommand: ParsableCommand {
       throw UsageError("--top ranks the configurations of one batch; with --batch max leave it out, then rank those of the batch")
     }
     if space { return try printSpace(request) }
+    try workload.files.files(writing: [(output, "--output"), (programFile, "--write-lp")]).check()
 
     let start = ContinuousClock.now
     let watch = SearchWatch(limit: request.timeLimit)

@@ -30,6 +30,10 @@ struct SolveCommand: ParsableCommand {
   func run() throws {
     let start = ContinuousClock.now
     let seconds = try SearchCommand.seconds(timeLimit)
+    var files = CommandFiles()
+    files.reads(problem, as: "PROBLEM")
+    files.writes(output, as: "--output")
+    try files.check()
     let watch = SearchWatch(limit: seconds)
     let file = try ProblemFile(readingFrom: problem)
     let read = ContinuousClock.now

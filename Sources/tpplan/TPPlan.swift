@@ -22,6 +22,7 @@ struct TPPlan: ParsableCommand {
   static func main() {
     StandardStreams.prepare()
     do {
+      try refuseEmptyWords(CommandLine.arguments)
       var command = try parseAsRoot()
       try command.run()
     } catch let failure as Failure {
@@ -33,6 +34,14 @@ struct TPPlan: ParsableCommand {
         Foundation.exit(failure.code)
       }
       exit(withError: error)
+    }
+  }
+
+  /// No argument and no option means something without a letter, and as the name of a file or folder it would be that of another: `DIR/file` of the root.
+  private static func refuseEmptyWords(_ words: [String]) throws {
+    for (before, word) in zip(words, words.dropFirst()) {
+      if word.isEmpty { throw UsageError("\(before) \"\": the name or value is empty") }
+      if word.hasPrefix("--"), word.hasSuffix("=") { throw UsageError("\(word)\"\": the name or value is empty") }
     }
   }
 }

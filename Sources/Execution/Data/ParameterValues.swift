@@ -17,6 +17,15 @@ package enum ParameterValues {
   /// Tokens that the training has taken from its file.
   package var tokensDone: Int { if case .resumed(let checkpoint) = self { checkpoint.manifest.tokens } else { 0 } }
 
+  /// What is read.
+  package var files: [String] {
+    switch self {
+    case .generated: []
+    case .checkpoint(let checkpoint): checkpoint.filePaths
+    case .resumed(let checkpoint): checkpoint.filePaths
+    }
+  }
+
   /// Writes a region of a parameter, row-major.
   ///
   /// - Parameters:

@@ -34,6 +34,8 @@ package struct TrainingCheckpoint {
   }
 
   package let folder: String
+  /// The manifest and the ranks' files.
+  package var filePaths: [String] { ["\(folder)/\(TrainingManifest.fileName)"] + files.map(\.file) }
   package let manifest: TrainingManifest
   private let files: [Safetensors]
   private let parts: [Key: [Part]]

@@ -56,7 +56,7 @@ package struct SafetensorsWriter {
 
   /// Writes the file as `atomicWrite` does.
   /// - Returns: the bytes of the file.
-  /// - Throws: `document`.
+  /// - Throws: `cannotWrite`.
   @discardableResult
   package func write(to path: String) throws(ExecutionError) -> Int {
     let header = header()
@@ -65,7 +65,7 @@ package struct SafetensorsWriter {
         header.withUnsafeBytes { writeAll($0, to: descriptor) } && ordered.allSatisfy { $0.values.withBytes { writeAll($0, to: descriptor) } }
       }
     } catch {
-      throw .document(error)
+      throw ExecutionError(error)
     }
     return header.count + tensors.reduce(0) { $0 + $1.values.count * $1.values.type.byteCount }
   }
