@@ -7,6 +7,7 @@ import Hardware
 import Kernels
 import Planner
 import Plans
+import Quantities
 import Strategies
 
 /// `tpplan run`: carries a plan out over MPI ranks, one rank for each device.
@@ -95,7 +96,7 @@ struct RunCommand: ParsableCommand {
     if mode == .generate {
       let request = try generationRequest(decision)
       try request.check()
-      try checkFiles(request.parameters)
+      try check(request.parameters, of: decision)
       try request.memory().check(hostfile: hostfile)
     } else {
       try memory(of: decision).check(hostfile: hostfile)
@@ -149,7 +150,7 @@ struct RunCommand: ParsableCommand {
   /// Refuses files and folders that the ranks would fail on.
   private func checkTraining(_ decision: Decision) throws {
     let parameters = try parameters(of: decision)
-    try checkFiles(parameters)
+    try check(parameters, of: decision)
     let inputs = try stepInputs(of: decision, parameters)
     if let text = inputs.tokenFileText { note("tpplan: \(text)") }
     if decision.job.mode == .train, case .resumed(let checkpoint) = parameters {
@@ -166,7 +167,14 @@ struct RunCommand: ParsableCommand {
     try training.writer?.prepare(stepsDone: parameters.stepsDone)
   }
 
-  /// Refuses what would be overwritten.
+  /// Refuses what would be overwritten, and says what of the weights is left.
+  private func check(_ parameters: ParameterValues, of decision: Decision) throws {
+    try checkFiles(parameters)
+    guard case .checkpoint(let weights) = parameters else { return }
+    let unread = weights.unread(by: decision.graph)
+    if !unread.isEmpty { note("tpplan: \(weights.path): the model does not read \(counted(unread.count, "tensor")) of it (\(listed(unread)))") }
+  }
+
   private func checkFiles(_ parameters: ParameterValues) throws {
     var files = CommandFiles()
     files.reads(plan, as: "PLAN")
@@ -185,7 +193,7 @@ struct RunCommand: ParsableCommand {
   private func parameters(of decision: Decision) throws -> ParameterValues {
     if let resume = training.resume {
       let checkpoint = try TrainingCheckpoint(path: resume)
-      try checkpoint.checkModel(named: decision.graph.name)
+      try checkpoint.check(decision.graph)
       if decision.job.mode == .train, checkpoint.manifest.step >= steps {
         throw UsageError(
           "--steps \(steps): the training in \(checkpoint.folder) has \(checkpoint.manifest.step) steps, which count; give more to go on")

@@ -68,7 +68,7 @@ package enum ParameterValues {
 
   /// The name under which a checkpoint holds a tensor: one that was saved without the model's head lacks the prefix of the base model, and
   /// one that was saved with a head has it.
-  private static func storedName(of name: String, in checkpoint: Checkpoint) -> String {
+  static func storedName(of name: String, in checkpoint: Checkpoint) -> String {
     if checkpoint.contains(name) { return name }
     let shortened = name.split(separator: ".", maxSplits: 1).dropFirst().joined(separator: ".")
     let candidates = [shortened] + ["transformer.", "model.", "gpt_neox.", "bert.", "vit."].map { $0 + name }

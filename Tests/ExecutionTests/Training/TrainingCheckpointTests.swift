@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Documents
 import Foundation
+import ModelGraph
 import Testing
 
 @testable import Execution
@@ -57,13 +58,13 @@ struct TrainingCheckpointTests {
     expect("has 4 of the 6 elements") { try checkpoint.fill(.value, of: "w", region: [2..<5, 0..<2], into: &values) }
     expect("has no tensor \"v\"") { try checkpoint.fill(.value, of: "v", region: [0..<1], into: &values) }
     expect("was written by adamw, and the plan is for sgd") { try checkpoint.checkOptimizer(Hyperparameters(optimizer: .sgd)) }
-    expect("is of the model m") { try checkpoint.checkModel(named: "n") }
+    expect("is of the model m, and the plan's is gpt2") { try checkpoint.check(try GPT2Configuration().graph()) }
   }
 
   @Test("the last complete checkpoint of a folder is taken; one that was being written is not")
   func latest() throws {
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    expect("there is no such folder") { _ = try TrainingCheckpoint(path: folder) }
+    expect("No such file or directory") { _ = try TrainingCheckpoint(path: folder) }
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     expect("holds no complete checkpoint") { _ = try TrainingCheckpoint(path: folder) }
     try write(step: 3, in: folder)
@@ -71,6 +72,10 @@ struct TrainingCheckpointTests {
     try FileManager.default.moveItem(
       atPath: "\(folder)/\(CheckpointFolders.name(ofStep: 20))", toPath: "\(folder)/\(CheckpointFolders.partialName(ofStep: 20))")
     #expect(try TrainingCheckpoint(path: folder).manifest.step == 3)
+    #expect(try TrainingCheckpoint(path: folder + "//").folder == folder + "/step-00000003")
+    expect("manifest.json: cannot be read: it is a file; name a checkpoint's folder") {
+      _ = try TrainingCheckpoint(path: "\(folder)/step-00000003/manifest.json")
+    }
     try write(step: 100, in: folder)
     #expect(try TrainingCheckpoint(path: folder).manifest.step == 100)
     // A run that begins before what is there would come to it again.
