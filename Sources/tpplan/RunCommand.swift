@@ -106,8 +106,12 @@ struct RunCommand: ParsableCommand {
     var results: [UInt8] = []
     let outcome = try launcher.run(output: { results += $0 }, diagnostics: watch.passOn, step: watch.show)
     watch.end()
+    training.writer?.removeLock()
     if let message = outcome.message { note("tpplan: \(message)") }
-    if outcome.exitCode != 0, let checkpoint = watch.lastCheckpoint { note("tpplan: --resume \(checkpoint) goes on from the last checkpoint") }
+    if outcome.exitCode != 0, let checkpoint = watch.lastCheckpoint, !(outcome.message?.contains(checkpoint) ?? false) {
+      // Where a loss was no number, the message says which.
+      note("tpplan: --resume \(checkpoint) goes on from the last checkpoint")
+    }
     try StandardOutput.write(results)
     // Without the libraries' own ends: OpenBLAS waits there for threads that, where memory is short, look for it for ever.
     _exit(outcome.exitCode)

@@ -33,5 +33,48 @@ extension MPIRuns {
         #expect(checkpoints(in: path).complete == ["step-00000002"])
       }
     }
+
+    @Test("a training that diverges leaves the checkpoint before it did, and says which; one that ends well leaves as many as asked for")
+    func divergence() throws {
+      let folder = try TrainingFolder()
+      let path = "\(folder.path)/checkpoints"
+      let plan = try TrainingProcess.plan(["--tp", "2"], in: folder)
+      let ended = try run(plan, ["--steps", "5", "--checkpoint", path + "/", "--every", "1", "--keep", "1"], in: folder)
+      #expect(ended.status == 0)
+      #expect(checkpoints(in: path).complete == ["step-00000005"])
+
+      let other = "\(folder.path)/other"
+      let diverged = try run(plan, ["--steps", "50", "--checkpoint", other, "--every", "1", "--keep", "1", "--lr", "1e8"], in: folder)
+      #expect(diverged.status == 1)
+      let text =
+        #/the loss of step (\d+) is \S+, so the run ended there; the checkpoint (\S+) holds the parameters that give it; go on from (\S+) \(/#
+      let match = try #require(try text.firstMatch(in: diverged.output), "\(diverged.output)")
+      let step = try #require(Int(match.1))
+      let left = [step - 1, step].map { "step-" + String(format: "%08d", $0) }
+      #expect(checkpoints(in: other).complete == left)
+      #expect(["\(match.3)", "\(match.2)"] == left.map { "\(other)/\($0)" })
+    }
+
+    @Test("of two trainings in one folder the second is refused, until the first has ended, however that is")
+    func twoTrainings() throws {
+      let folder = try TrainingFolder()
+      let path = "\(folder.path)/checkpoints"
+      let options = ["--checkpoint", path, "--every", "1", "--keep", "2"]
+      let first = try TrainingProcess(["--tp", "2"], ["--steps", "100000"] + options, in: folder)
+      try #require(first.waits { !checkpoints(in: path).complete.isEmpty }, "\(first.diagnostics)")
+      let rank = try #require(first.rank(0))
+      let second = try run(try TrainingProcess.plan(["--devices", "1"], in: folder), ["--steps", "3"] + options, in: folder)
+      #expect(second.status == 73)
+      #expect(second.output.contains(": cannot be written: another run (process \(rank) on "), "\(second.output)")
+      kill(rank, SIGKILL)
+      first.expectCleanEnd()
+      #expect(!FileManager.default.fileExists(atPath: path + "/lock"))
+      let last = try #require(checkpoints(in: path).complete.last.flatMap { Int($0.dropFirst("step-".count)) })
+      let third = try run(
+        try TrainingProcess.plan(["--devices", "1"], in: folder), ["--steps", "\(last + 2)", "--resume", path] + options, in: folder)
+      #expect(third.status == 0, "\(third.output)")
+      #expect(try FileManager.default.contentsOfDirectory(atPath: path).sorted() == checkpoints(in: path).complete)
+      #expect(checkpoints(in: path).complete.count == 2)
+    }
   }
 }

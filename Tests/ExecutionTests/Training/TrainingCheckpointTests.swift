@@ -83,6 +83,37 @@ struct TrainingCheckpointTests {
     try CheckpointWriter(folder: folder).prepare(stepsDone: 100)
   }
 
+  @Test("old checkpoints are removed up to one that is known to be good, and those after it stay")
+  func removal() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    for step in [1, 2, 3, 10, 20] { try write(step: step, in: folder) }
+    CheckpointWriter(folder: folder).removeOld(upTo: 20)
+    #expect(CheckpointFolders.complete(in: folder) == [1, 2, 3, 10, 20])
+    CheckpointWriter(folder: folder, keep: 2).removeOld(upTo: 10)
+    #expect(CheckpointFolders.complete(in: folder) == [3, 10, 20])
+    #expect(CheckpointFolders.last(before: 20, beside: folder + "/step-00000020") == folder + "/step-00000010")
+    #expect(CheckpointFolders.last(before: 3, beside: folder + "/step-00000003") == nil)
+    CheckpointWriter(folder: folder, keep: 1).removeOld(upTo: 20)
+    #expect(CheckpointFolders.complete(in: folder) == [20])
+  }
+
+  @Test("one run writes to a folder at a time; what a killed one has left keeps nobody out")
+  func lock() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let path = "\(folder)/\(CheckpointLock.fileName)"
+    let writer = CheckpointWriter(folder: folder + "/")
+    try writer.prepare(stepsDone: 0)
+    #expect(!FileManager.default.fileExists(atPath: path))
+    try Data("process 1 on another machine, long ago".utf8).write(to: URL(filePath: path))
+    do {
+      let lock = try writer.lock()
+      expect("cannot be written: another run (process \(getpid()) on ", ") writes checkpoints here") { try writer.prepare(stepsDone: 0) }
+      withExtendedLifetime(lock) {}
+    }
+    #expect(!FileManager.default.fileExists(atPath: path))
+    try writer.prepare(stepsDone: 0)
+  }
+
   @Test("files that were cut short, changed or taken away are named")
   func damage() throws {
     defer { try? FileManager.default.removeItem(atPath: folder) }
