@@ -167,7 +167,8 @@ struct RunCommand: ParsableCommand {
         note("tpplan: --\(change.before.name) is \(change.now), and was \(change.before.value) in the training that wrote \(checkpoint.folder)")
       }
     }
-    try inputs.checkTokens(steps: steps - parameters.stepsDone)
+    // A forward pass does not go on with a training.
+    try inputs.checkTokens(steps: decision.job.mode == .train ? steps - parameters.stepsDone : steps)
     try training.writer?.prepare(stepsDone: parameters.stepsDone)
   }
 

@@ -42,6 +42,8 @@ extension MPIRuns {
       let ended = try run(plan, ["--steps", "5", "--checkpoint", path + "/", "--every", "1", "--keep", "1"], in: folder)
       #expect(ended.status == 0)
       #expect(checkpoints(in: path).complete == ["step-00000005"])
+      // Of fewer steps than the training has.
+      #expect(try run(plan, ["--mode", "forward", "--resume", path], in: folder).status == 0)
 
       let other = "\(folder.path)/other"
       let diverged = try run(plan, ["--steps", "50", "--checkpoint", other, "--every", "1", "--keep", "1", "--lr", "1e8"], in: folder)
