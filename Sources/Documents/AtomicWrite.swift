@@ -17,7 +17,7 @@ package func checkWritable(_ path: String) throws(DocumentError) {
   var status = stat()
   // A device or pipe is written to as it is; what else is there is replaced, in its own folder where it is a link.
   let isReplaced = stat(path, &status) != 0 || status.st_mode & S_IFMT == S_IFREG
-  let target = isReplaced ? URL(fileURLWithPath: resolved(path) ?? path).deletingLastPathComponent().path : path
+  let target = isReplaced ? URL(fileURLWithPath: realPath(path) ?? path).deletingLastPathComponent().path : path
   if access(target, W_OK) != 0 { throw .unwritable(file: path, reason: systemMessage(errno)) }
 }
 
@@ -27,13 +27,16 @@ package func checkWritable(_ path: String) throws(DocumentError) {
 /// `-` is standard output. A symbolic link is followed; a device or pipe (`/dev/null`) is written to, not replaced.
 /// - Throws: `DocumentError.unwritable`.
 package func atomicWrite(_ bytes: [UInt8], to path: String) throws(DocumentError) {
+  if path == "-" { return try StandardOutput.write(bytes) }
+  try atomicWrite(to: path) { writeAll(bytes, to: $0) }
+}
+
+/// The same of a file whose contents need not be in memory at once.
+/// - Parameter write: writes all of it to a descriptor; false where that fails, with the reason in errno.
+/// - Throws: `DocumentError.unwritable`.
+package func atomicWrite(to path: String, _ write: (_ descriptor: Int32) -> Bool) throws(DocumentError) {
   func failure(_ code: Int32 = errno) -> DocumentError { .unwritable(file: path, reason: systemMessage(code)) }
 
-  if path == "-" {
-    fflush(nil)  // what was printed before comes before
-    guard writeAll(bytes, to: 1) else { throw failure() }
-    return
-  }
   var status = stat()
   let exists = stat(path, &status) == 0
   if exists, status.st_mode & S_IFMT == S_IFDIR { throw failure(EISDIR) }
@@ -41,11 +44,11 @@ package func atomicWrite(_ bytes: [UInt8], to path: String) throws(DocumentError
     let descriptor = open(path, O_WRONLY | O_CLOEXEC)
     guard descriptor >= 0 else { throw failure() }
     defer { close(descriptor) }
-    guard writeAll(bytes, to: descriptor) else { throw failure() }
+    guard write(descriptor) else { throw failure() }
     return
   }
 
-  let target = exists ? resolved(path) ?? path : path
+  let target = exists ? realPath(path) ?? path : path
   let folder = target.lastIndex(of: "/").map { $0 == target.startIndex ? "/" : String(target[..<$0]) } ?? "."
   var template = Array("\(folder)/.tpplan-XXXXXX".utf8CString)
   let descriptor = mkstemp(&template)
@@ -53,7 +56,7 @@ package func atomicWrite(_ bytes: [UInt8], to path: String) throws(DocumentError
   let temporary = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
   // mkstemp makes the file private; a new file gets what open(2) would give it, an old one keeps its mode.
   let mode = exists ? status.st_mode & 0o7777 : 0o666 & ~currentMask()
-  let written = writeAll(bytes, to: descriptor) && fchmod(descriptor, mode) == 0 && fsync(descriptor) == 0
+  let written = write(descriptor) && fchmod(descriptor, mode) == 0 && fsync(descriptor) == 0
   var code = errno
   let closed = close(descriptor) == 0
   if written, !closed { code = errno }
@@ -74,25 +77,6 @@ package func synchronise(folder: String) {
   guard directory >= 0 else { return }
   fsync(directory)
   close(directory)
-}
-
-private func writeAll(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
-  bytes.withUnsafeBytes { buffer in
-    var rest = buffer[...]
-    while !rest.isEmpty {
-      let count = write(descriptor, UnsafeRawBufferPointer(rebasing: rest).baseAddress, rest.count)
-      if count < 0, errno == EINTR { continue }
-      guard count > 0 else { return false }
-      rest = rest.dropFirst(count)
-    }
-    return true
-  }
-}
-
-private func resolved(_ path: String) -> String? {
-  guard let real = realpath(path, nil) else { return nil }
-  defer { free(real) }
-  return String(cString: real)
 }
 
 /// The process's file creation mask, read where that changes nothing.

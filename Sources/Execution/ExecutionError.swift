@@ -37,12 +37,19 @@ package enum ExecutionError: Error, Equatable, Sendable {
   /// The ranks that would be started on this machine need more memory than it has left. `verificationBytes` is what comparing with one rank
   /// takes beside them.
   case notEnoughMemory(ranks: Int, bytes: Int, verificationBytes: Int, available: Int, dtype: String)
-  /// A step gave a loss that is no number, or infinite.
-  case lossNotFinite(step: Int, loss: Double)
+  /// A step gave a loss that is no number, or infinite; `checkpoint` holds the parameters that gave it, `before` is the last one before that.
+  case lossNotFinite(step: Int, loss: Double, checkpoint: String? = nil, before: String? = nil)
   /// This rank could not get memory for a tensor.
   case outOfMemory(bytes: Int)
   /// A plan was started with another number of ranks than it has.
   case wrongRankCount(planned: Int, found: Int)
+}
+
+extension ExecutionError {
+  /// A document's error as a run's.
+  init(_ error: DocumentError) {
+    self = if case .unwritable(let file, let reason) = error { .cannotWrite(file: file, reason: reason) } else { .document(error) }
+  }
 }
 
 extension ExecutionError: CustomStringConvertible {
@@ -86,11 +93,13 @@ extension ExecutionError: CustomStringConvertible {
         + " hosts, or search a plan with --devices \(slots)"
     case .notEnoughMemory(let ranks, let bytes, let verificationBytes, let available, let dtype):
       Self.notEnoughMemory(ranks, Bytes(bytes), verification: Bytes(verificationBytes), available: Bytes(available), dtype)
-    case .lossNotFinite(let step, let loss):
+    case .lossNotFinite(let step, let loss, let checkpoint, let before):
       "the loss of step \(step) is \(loss.isNaN ? "nan" : "\(loss)"), so the run ended there; "
+        + (checkpoint.map { "the checkpoint \($0) holds the parameters that give it; " } ?? "")
         + (step == 0
           ? "look for such values, or very large ones, in the weights and inputs that it was given"
-          : "a smaller learning rate (--lr) may keep it finite")
+          : (before.map { "go on from \($0) (--resume), with another folder for --checkpoint; " } ?? "")
+            + "a smaller learning rate (--lr) may keep it finite")
     case .outOfMemory(let bytes):
       "\(bytes) bytes of memory could not be allocated; use more ranks or smaller micro-batches"
     case .wrongRankCount(let planned, let found):

@@ -115,6 +115,18 @@ extension Graph {
 }
 
 extension Graph {
+  /// Every parameter of every copy by its own name.
+  package var namedParameters: [(name: String, shape: [Int])] {
+    parameterSites.map { (name(ofParameter: $0.tensor, copy: $0.copy), shape($0.tensor)) }
+  }
+
+  /// Every parameter of every copy.
+  package var parameterSites: [(tensor: TensorID, copy: Int)] {
+    tensors.indices.filter { tensors[$0].isParameter }.flatMap { tensor in
+      (0..<(consumers[tensor].first.map { segments[segmentOfOperator[$0.op]].repeats } ?? 1)).map { (tensor, $0) }
+    }
+  }
+
   /// A parameter's own name, which no other has, whatever segments the layers are cut into.
   package func name(ofParameter tensor: TensorID, copy: Int) -> String {
     let (name, source) = (tensors[tensor].name, tensors[tensor].parameter?.checkpointName ?? "")

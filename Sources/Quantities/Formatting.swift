@@ -15,6 +15,9 @@ public func counted(_ count: Int, _ singular: String, plural: String? = nil) -> 
   "\(count) \(count == 1 ? singular : plural ?? singular + "s")"
 }
 
+/// The first of some names.
+public func listed(_ names: [String]) -> String { names.prefix(3).joined(separator: ", ") + (names.count > 3 ? ", …" : "") }
+
 extension Bytes {
   /// Binary units, as memory is sold and limited: `512 B`, `1.50 MiB`, `35.2 GiB`.
   static func format(_ value: Double) -> String {

@@ -6,6 +6,8 @@ import Hardware
 /// A folder of tables of measurements.
 package struct ValidationFolder: Sendable {
   package let tables: [(file: String, table: MeasurementTable)]
+  /// All that were read.
+  package var files: [String] { tables.map(\.file) + otherFiles }
   /// Files that hold no rows of runs.
   package let otherFiles: [String]
   package let groups: [RankingGroup]

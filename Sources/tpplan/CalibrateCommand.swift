@@ -47,11 +47,14 @@ struct CalibrateCommand: ParsableCommand {
       ranks: ranks ?? RankEnvironment.usableCores, arguments: Array(CommandLine.arguments.dropFirst()),
       environment: BLASEnvironment.variables(kernel: BLAS.kernelName(), threads: 1))
     let bar = ProgressBar("measuring")
-    let outcome = try launcher.run { line in
+    var results: [UInt8] = []
+    let watch = { (line: String) in
       if let done = CalibrationProgress(line: line) { bar.show(done.part) } else { bar.interrupt { note(line) } }
     }
+    let outcome = try launcher.run(output: { results += $0 }, diagnostics: watch)
     bar.end()
     if let message = outcome.message { note("tpplan: \(message)") }
+    try StandardOutput.write(results)
     throw ExitCode(outcome.exitCode)
   }
 
@@ -72,8 +75,8 @@ struct CalibrateCommand: ParsableCommand {
     if let remark = BLASEnvironment.remark(kernel: BLAS.kernelName()) { note("tpplan: \(remark), and the constants are of the other") }
     let text = CalibrationText(file: file, seconds: (ContinuousClock.now - start) / .seconds(1), output: output)
     switch format {
-    case .text: print(text.lines.joined(separator: "\n"))
-    case .json: text.json.printLine()
+    case .text: try printLines(text.lines)
+    case .json: try text.json.printLine()
     }
     return 0
   }

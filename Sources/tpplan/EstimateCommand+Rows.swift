@@ -13,8 +13,8 @@ extension EstimateCommand {
     let shelf = HardwareShelf(folder: try ProjectFolder.hardware(hardwareFolder))
     let prices = try Self.prices(of: table, RowPricer(shelf))
     switch format ?? .json {
-    case .json: for (price, published) in zip(prices, table.published) { price.json(beside: published).printLine() }
-    case .text: print(RowsText(prices, table.published).lines.joined(separator: "\n"))
+    case .json: try printLines(zip(prices, table.published).map { $0.json(beside: $1).canonicalText })
+    case .text: try printLines(RowsText(prices, table.published).lines)
     }
   }
 

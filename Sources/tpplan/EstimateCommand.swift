@@ -95,6 +95,7 @@ struct EstimateCommand: ParsableCommand {
     }
     try workload.checkTrains(zero: zero, recompute: recompute)
     if workload.batch == .max { throw UsageError("--batch max is searched for, by `tpplan search`; estimate prices one batch: give its sequences") }
+    try files.files(writing: [(output, "--output")]).check()
     var (request, context) = try workload.request(files, deviceCount: degrees.devices)
     if degrees.data == 1, let shares = workload.shares, shares != "even" {
       throw UsageError("--shares \(shares): they are the samples of data replicas; add --dp")
@@ -109,15 +110,15 @@ struct EstimateCommand: ParsableCommand {
     let fits = memory.least <= memory.limit
     if let output, fits { try PlanFile.write(plan, to: output) }
     let written = fits ? output : nil
-    if output != "-", format == .text { print((summary.lines + (written.map { ["  plan         \($0)"] } ?? [])).joined(separator: "\n")) }
+    if output != "-", format == .text { try printLines(summary.lines + (written.map { ["  plan         \($0)"] } ?? [])) }
     if fits {
-      if output != "-", format == .json { summary.json(output: output).printLine() }
+      if output != "-", format == .json { try summary.json(output: output).printLine() }
       return
     }
     var infeasibility = Infeasibility(degrees, request, memory)
     infeasibility.explain()
     if output != nil { note("no plan was written") }
-    if output != "-", format == .json { summary.json(output: nil).adding(infeasibility.json).printLine() }
+    if output != "-", format == .json { try summary.json(output: nil).adding(infeasibility.json).printLine() }
     throw ExitCode(Failure.nothingFits)
   }
 

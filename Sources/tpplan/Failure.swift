@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Documents
 import Execution
-import Foundation
 import Hardware
 import ModelGraph
 import Planner
@@ -60,9 +59,6 @@ struct Failure: Error {
     }
   }
 
-  /// Says on standard error what went wrong, after what was printed before.
-  func report() {
-    fflush(nil)
-    FileHandle.standardError.write(Data("tpplan: \(message)\n".utf8))
-  }
+  /// Says on standard error what went wrong.
+  func report() { note("tpplan: \(message)") }
 }

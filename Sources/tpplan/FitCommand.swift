@@ -83,8 +83,8 @@ struct FitCommand: ParsableCommand {
     }
     if output == "-" { return }
     switch format {
-    case .text: print(text.lines(output: output).joined(separator: "\n"))
-    case .json: text.json(output: output, record: record).printLine()
+    case .text: try printLines(text.lines(output: output))
+    case .json: try text.json(output: output, record: record).printLine()
     }
   }
 
@@ -117,6 +117,11 @@ struct FitCommand: ParsableCommand {
         throw DocumentError.unwritable(file: output, reason: "there are several hardware files, and no folder of this name")
       }
     }
-    for path in files.clusters.indices.compactMap({ files.output(output, of: $0) }) { try checkWritable(path) }
+    let outputs = files.clusters.indices.compactMap { files.output(output, of: $0) }
+    var all = CommandFiles()
+    for path in files.paths { all.reads(path, as: "FILES") }
+    for path in outputs { all.writes(path, as: "--output") }
+    try all.check()
+    for path in outputs { try checkWritable(path) }
   }
 }

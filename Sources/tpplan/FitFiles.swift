@@ -16,15 +16,20 @@ struct FitFiles {
 
   private(set) var tables: [MeasurementTable] = []
   private(set) var clusters: [Cluster] = []
+  /// What was read.
+  private(set) var paths: [String] = []
 
   /// - Throws: `UsageError` where there is no table or no hardware file, or the latter are not of one kind of device; `DocumentError`, `HardwareError`.
   init(_ inputs: [String], allRows: Bool) throws {
     for path in inputs {
       var isDirectory: ObjCBool = false
       if FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory), isDirectory.boolValue {
-        tables += try ValidationFolder(path).tables.map(\.table)
+        let folder = try ValidationFolder(path)
+        tables += folder.tables.map(\.table)
+        paths += folder.files.map { "\(path)/\($0)" }
         continue
       }
+      paths.append(path)
       let document = try Document(readingFrom: path)
       if DocumentKind(of: document.value) == .hardware {
         clusters.append(Cluster(path: path, document: document, file: try HardwareFile(decoding: document)))

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import Documents
-import Foundation
 
 /// How results are printed.
 enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
@@ -11,7 +10,7 @@ enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
 
 extension JSON {
   /// Prints the value to standard output as one line for programs.
-  func printLine() { print(canonicalText) }
+  func printLine() throws(DocumentError) { try printLines([canonicalText]) }
 
   /// An object with the members of another one besides its own; where both have a key, the other's counts.
   func adding(_ other: JSON) -> JSON {
@@ -21,5 +20,8 @@ extension JSON {
   }
 }
 
+/// Writes lines to standard output.
+func printLines(_ lines: [String]) throws(DocumentError) { try StandardOutput.write(lines.joined(separator: "\n") + "\n") }
+
 /// Writes a line to standard error.
-func note(_ text: String) { FileHandle.standardError.write(Data((text + "\n").utf8)) }
+func note(_ text: String) { StandardError.write(text + "\n") }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Dispatch
+import Documents
 import Foundation
 import Search
 import Synchronization
@@ -49,5 +50,5 @@ final class ProgressWatch: Sendable {
     if isTerminal, shown.withLock({ $0 }) != nil { write("\r\u{1B}[K") }
   }
 
-  private func write(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }
+  private func write(_ text: String) { StandardError.write(text) }
 }

@@ -7,6 +7,7 @@ import Hardware
 import Kernels
 import Planner
 import Plans
+import Quantities
 import Strategies
 
 /// `tpplan run`: carries a plan out over MPI ranks, one rank for each device.
@@ -68,8 +69,9 @@ struct RunCommand: ParsableCommand {
     if training.tokens != nil, inputs != nil { throw UsageError("--tokens and --inputs both give the inputs; name one") }
     if training.resume != nil, weights != nil { throw UsageError("--resume and --weights both give the parameters; name one") }
     guard 1...1024 ~= threads else { throw UsageError("--threads \(threads): expected 1 to 1024 threads") }
-    if trace == "-" { throw UsageError("--trace writes a file beside what is printed; name one") }
-    if let trace, [plan, outputs].contains(trace) { throw UsageError("--trace \(trace): this file has another purpose; name a new one") }
+    for (name, file) in [("trace", trace), ("outputs", outputs), ("save-weights", training.saveWeights)] where file == "-" {
+      throw UsageError("--\(name) writes a file beside what is printed; name one")
+    }
     if RankEnvironment.isRank {
       try RankEnvironment.prepare(kernel: BLAS.kernelName(), threads: threads)
       BLAS.setThreads(threads)
@@ -94,17 +96,23 @@ struct RunCommand: ParsableCommand {
     if mode == .generate {
       let request = try generationRequest(decision)
       try request.check()
+      try check(request.parameters, of: decision)
       try request.memory().check(hostfile: hostfile)
     } else {
       try memory(of: decision).check(hostfile: hostfile)
       try checkTraining(decision)
     }
     if format == .text, let remark = BLASEnvironment.remark(kernel: BLAS.kernelName()) { note("tpplan: \(remark)") }
-    let outcome = try launcher.run(diagnostics: watch.passOn, step: watch.show)
+    var results: [UInt8] = []
+    let outcome = try launcher.run(output: { results += $0 }, diagnostics: watch.passOn, step: watch.show)
     watch.end()
+    training.writer?.removeLock()
     if let message = outcome.message { note("tpplan: \(message)") }
-    if outcome.exitCode != 0, let checkpoint = watch.lastCheckpoint { note("tpplan: --resume \(checkpoint) goes on from the last checkpoint") }
-    fflush(nil)
+    if outcome.exitCode != 0, let checkpoint = watch.lastCheckpoint, !(outcome.message?.contains(checkpoint) ?? false) {
+      // Where a loss was no number, the message says which.
+      note("tpplan: --resume \(checkpoint) goes on from the last checkpoint")
+    }
+    try StandardOutput.write(results)
     // Without the libraries' own ends: OpenBLAS waits there for threads that, where memory is short, look for it for ever.
     _exit(outcome.exitCode)
   }
@@ -146,6 +154,7 @@ struct RunCommand: ParsableCommand {
   /// Refuses files and folders that the ranks would fail on.
   private func checkTraining(_ decision: Decision) throws {
     let parameters = try parameters(of: decision)
+    try check(parameters, of: decision)
     let inputs = try stepInputs(of: decision, parameters)
     if let text = inputs.tokenFileText { note("tpplan: \(text)") }
     if decision.job.mode == .train, case .resumed(let checkpoint) = parameters {
@@ -158,14 +167,38 @@ struct RunCommand: ParsableCommand {
         note("tpplan: --\(change.before.name) is \(change.now), and was \(change.before.value) in the training that wrote \(checkpoint.folder)")
       }
     }
-    try inputs.checkTokens(steps: steps - parameters.stepsDone)
+    // A forward pass does not go on with a training.
+    try inputs.checkTokens(steps: decision.job.mode == .train ? steps - parameters.stepsDone : steps)
     try training.writer?.prepare(stepsDone: parameters.stepsDone)
+  }
+
+  /// Refuses what would be overwritten, and says what of the weights is left.
+  private func check(_ parameters: ParameterValues, of decision: Decision) throws {
+    try checkFiles(parameters)
+    guard case .checkpoint(let weights) = parameters else { return }
+    let unread = weights.unread(by: decision.graph)
+    if !unread.isEmpty { note("tpplan: \(weights.path): the model does not read \(counted(unread.count, "tensor")) of it (\(listed(unread)))") }
+  }
+
+  private func checkFiles(_ parameters: ParameterValues) throws {
+    var files = CommandFiles()
+    files.reads(plan, as: "PLAN")
+    for file in parameters.files { files.reads(file, as: training.resume != nil ? "--resume" : "--weights") }
+    files.reads(training.tokens, as: "--tokens")
+    files.reads(inputs, as: "--inputs")
+    files.reads(generation.prompts, as: "--prompts")
+    files.reads(hostfile, as: "--hostfile")
+    files.writes(outputs, as: "--outputs")
+    files.writes(trace, as: "--trace")
+    files.writes(training.saveWeights, as: "--save-weights")
+    files.writes(training.checkpoint, as: "--checkpoint")
+    try files.check()
   }
 
   private func parameters(of decision: Decision) throws -> ParameterValues {
     if let resume = training.resume {
       let checkpoint = try TrainingCheckpoint(path: resume)
-      try checkpoint.checkModel(named: decision.graph.name)
+      try checkpoint.check(decision.graph)
       if decision.job.mode == .train, checkpoint.manifest.step >= steps {
         throw UsageError(
           "--steps \(steps): the training in \(checkpoint.folder) has \(checkpoint.manifest.step) steps, which count; give more to go on")
@@ -215,6 +248,7 @@ struct RunCommand: ParsableCommand {
     if process.rank == 0, let trace { try checkWritable(trace) }
     if mode == .generate { return try generate(decision, process) }
     let parameters = try parameters(of: decision)
+    try checkFiles(parameters)
     let stepInputs = try stepInputs(of: decision, parameters)
     var request = RunRequest(
       decision, hyperparameters: hyperparameters(of: decision), parameters: parameters, inputs: stepInputs)
@@ -245,8 +279,8 @@ struct RunCommand: ParsableCommand {
     }
     switch format {
     case .text:
-      print(text.lines.joined(separator: "\n"))
-    case .json: text.json.printLine()
+      try printLines(text.lines)
+    case .json: try text.json.printLine()
     }
     return status(report)
   }
@@ -258,8 +292,8 @@ struct RunCommand: ParsableCommand {
     let text = GenerationText(
       decision: decision, report: report, prompts: request.prompts.map(\.count), kernel: BLAS.kernelName(), origins: origins)
     switch format {
-    case .text: print(text.lines.joined(separator: "\n"))
-    case .json: text.json.printLine()
+    case .text: try printLines(text.lines)
+    case .json: try text.json.printLine()
     }
     return report.verification?.holds ?? true ? 0 : Failure.verificationFailed
   }

@@ -39,6 +39,7 @@ struct SearchCommand: ParsableCommand {
       throw UsageError("--top ranks the configurations of one batch; with --batch max leave it out, then rank those of the batch")
     }
     if space { return try printSpace(request) }
+    try options.workload.files.files(writing: [(output, "--output"), (programFile, "--write-lp")]).check()
 
     let start = ContinuousClock.now
     let watch = SearchWatch(limit: request.timeLimit)
@@ -69,11 +70,11 @@ struct SearchCommand: ParsableCommand {
       switch format {
       case .text:
         let batches = compared.isEmpty ? [] : ["  batches      \(compared.map(String.init).joined(separator: " ")): the most samples per second"]
-        print((summary.lines + batches + ["  plan         \(output)"]).joined(separator: "\n"))
-        if top > 1 { print(Ranking(planned).lines.joined(separator: "\n")) }
+        try printLines(summary.lines + batches + ["  plan         \(output)"])
+        if top > 1 { try printLines(Ranking(planned).lines) }
       case .json:
         let more: JSON = top > 1 ? ["top": Ranking(planned).json] : compared.isEmpty ? [:] : ["batches": .array(compared.map { .int($0) })]
-        summary.json(output: output).adding(more).printLine()
+        try summary.json(output: output).adding(more).printLine()
       }
       if watch.wasInterrupted, planned.certificate.status == .timeLimit {
         throw Failure(code: Failure.interrupted, "interrupted: the plan written is the best so far, and not proven optimal")
@@ -81,11 +82,12 @@ struct SearchCommand: ParsableCommand {
     case .infeasible(let shortfall):
       var infeasibility = try Infeasibility(request, shortfall)
       infeasibility.explain(seconds: request.timeLimit.map { $0 - (ContinuousClock.now - start) / .seconds(1) } ?? Planner.usualRepairSeconds)
-      if format == .json, output != "-" { infeasibility.json.printLine() }
+      if format == .json, output != "-" { try infeasibility.json.printLine() }
       throw ExitCode(Failure.nothingFits)
     case .timeLimit(let bound):
       if format == .json, output != "-" {
-        (["status": "time_limit", "lower_bound_seconds": .double(bound.value), "search_seconds": .double(elapsed / .seconds(1))] as JSON).printLine()
+        try (["status": "time_limit", "lower_bound_seconds": .double(bound.value), "search_seconds": .double(elapsed / .seconds(1))] as JSON)
+          .printLine()
       }
       if watch.wasInterrupted { throw Failure(code: Failure.interrupted, "interrupted before any plan was found; no plan takes less than \(bound)") }
       throw Failure(
@@ -98,9 +100,9 @@ struct SearchCommand: ParsableCommand {
     var dimensions = try Planner.space(request)
     if options.workload.batch == .max { dimensions.append(try Planner.batchSpace(request)) }
     switch format {
-    case .text: for dimension in dimensions { print("\(dimension.name): \(dimension.values)") }
+    case .text: try printLines(dimensions.map { "\($0.name): \($0.values)" })
     case .json:
-      JSON.object(JSON.Object([("space", .object(JSON.Object(dimensions.map { ($0.name, .string($0.values)) })))])).printLine()
+      try JSON.object(JSON.Object([("space", .object(JSON.Object(dimensions.map { ($0.name, .string($0.values)) })))])).printLine()
     }
   }
 }

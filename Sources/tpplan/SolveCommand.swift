@@ -30,6 +30,10 @@ struct SolveCommand: ParsableCommand {
   func run() throws {
     let start = ContinuousClock.now
     let seconds = try SearchOptions.seconds(timeLimit)
+    var files = CommandFiles()
+    files.reads(problem, as: "PROBLEM")
+    files.writes(output, as: "--output")
+    try files.check()
     let watch = SearchWatch(limit: seconds)
     let file = try ProblemFile(readingFrom: problem)
     let read = ContinuousClock.now
@@ -39,8 +43,8 @@ struct SolveCommand: ParsableCommand {
     if output != "-" {
       let elapsed = (read: (read - start) / .seconds(1), total: (ContinuousClock.now - start) / .seconds(1))
       switch format {
-      case .text: print(lines(file, solution, elapsed).joined(separator: "\n"))
-      case .json: print(json(file, solution, elapsed))
+      case .text: try printLines(lines(file, solution, elapsed))
+      case .json: try printLines([json(file, solution, elapsed)])
       }
     }
     try throwFailure(solution, wasInterrupted: watch.wasInterrupted)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
+import Documents
 import Foundation
 
 @main
@@ -21,9 +22,9 @@ struct TPPlan: ParsableCommand {
     ])
 
   static func main() {
-    // A reader that closes its end of a pipe early is no error of ours.
-    signal(SIGPIPE, SIG_DFL)
+    StandardStreams.prepare()
     do {
+      try refuseEmptyWords(CommandLine.arguments)
       var command = try parseAsRoot()
       try command.run()
     } catch let failure as Failure {
@@ -35,6 +36,14 @@ struct TPPlan: ParsableCommand {
         Foundation.exit(failure.code)
       }
       exit(withError: error)
+    }
+  }
+
+  /// No argument and no option means something without a letter, and as the name of a file or folder it would be that of another: `DIR/file` of the root.
+  private static func refuseEmptyWords(_ words: [String]) throws {
+    for (before, word) in zip(words, words.dropFirst()) {
+      if word.isEmpty { throw UsageError("\(before) \"\": the name or value is empty") }
+      if word.hasPrefix("--"), word.hasSuffix("=") { throw UsageError("\(word)\"\": the name or value is empty") }
     }
   }
 }

@@ -44,7 +44,12 @@ struct ValidateCommand: ParsableCommand {
       throw UsageError("\(folder): validate takes a folder of tables; `tpplan estimate --rows \(folder)` prices one")
     }
     if let plot { try checkWritable(plot) }
-    let tables = try ValidationFolder(try ProjectFolder.find(folder, "validation", option: nil, what: "tables of measurements"))
+    let path = try ProjectFolder.find(folder, "validation", option: nil, what: "tables of measurements")
+    let tables = try ValidationFolder(path)
+    var files = CommandFiles()
+    for file in tables.files { files.reads("\(path)/\(file)", as: "FOLDER") }
+    files.writes(plot, as: "--plot")
+    try files.check()
     if tables.tables.isEmpty {
       throw UsageError("\(folder ?? "validation"): no table of measured steps is there, a .json file with a list \"rows\"")
     }
@@ -57,8 +62,8 @@ struct ValidateCommand: ParsableCommand {
     if let plot { try atomicWrite(Array(AccuracyPlot(report).text.utf8), to: plot) }
     if plot == "-" { return }
     switch format {
-    case .text: print(AccuracyText(report, style: .ofStandardOutput).lines.joined(separator: "\n"))
-    case .json: report.json.printLine()
+    case .text: try printLines(AccuracyText(report, style: .ofStandardOutput).lines)
+    case .json: try report.json.printLine()
     }
   }
 

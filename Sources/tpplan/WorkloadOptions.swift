@@ -16,6 +16,15 @@ struct ModelAndHardware: ParsableArguments {
   @Argument(help: "A hardware file, for example hardware/dgx-a100.json.")
   var hardware: String
 
+  /// Both, and what is written.
+  func files(writing outputs: [(path: String?, use: String)]) -> CommandFiles {
+    var files = CommandFiles()
+    files.reads(ModelReader.file(of: model), as: "MODEL")
+    files.reads(hardware, as: "HW")
+    for output in outputs { files.writes(output.path, as: output.use) }
+    return files
+  }
+
   /// Both files. Each that is given in the other's place is recognised.
   func read() throws -> (model: (graph: Graph, sha256: String, defaults: [String]), hardware: HardwareFile) {
     do {

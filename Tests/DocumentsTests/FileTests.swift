@@ -31,6 +31,41 @@ private func names(in folder: String) throws -> [String] { try FileManager.defau
     }
   }
 
+  @Test func makesFoldersWithTheSystemsReason() throws {
+    try withTemporaryFolder { folder in
+      for _ in 0..<2 { try makeFolder(folder + "/a/b/c/") }
+      #expect(try names(in: folder + "/a/b") == ["c"])
+      try atomicWrite([1], to: folder + "/file")
+      #expect(throws: DocumentError.unwritable(file: folder + "/file/a", reason: "Not a directory")) { try makeFolder(folder + "/file/a") }
+      // Not that the folder in which it was to be made is missing: why that could not be made.
+      #expect {
+        try makeFolder("/sys/tpplan/a")
+      } throws: { error in
+        "\(error)".hasPrefix("/sys/tpplan: cannot be written") && !"\(error)".contains("No such file")
+      }
+    }
+  }
+
+  @Test func resolvesPaths() throws {
+    try withTemporaryFolder { folder in
+      let folder = try #require(realPath(folder))
+      try atomicWrite([1], to: folder + "/real")
+      symlink("real", folder + "/link")
+      symlink(".", folder + "/here")
+      for name in ["real", "link", "./real", "here/here/link", "../\((folder as NSString).lastPathComponent)/real"] {
+        #expect(resolvedPath("\(folder)/\(name)") == folder + "/real")
+      }
+      for name in ["new", "here/new", "./new", "new/"] { #expect(resolvedPath("\(folder)/\(name)") == folder + "/new") }
+      #expect(resolvedPath(folder + "/missing/../x") == folder + "/x")
+    }
+  }
+
+  @Test func joinsNames() {
+    for (folder, expected) in [("a", "a/x"), ("a/b//", "a/b/x"), ("/", "/x"), ("//", "/x"), (".", "./x"), ("", "x")] {
+      #expect(path("x", in: folder) == expected)
+    }
+  }
+
   @Test func followsLinks() throws {
     try withTemporaryFolder { folder in
       try atomicWrite([1], to: folder + "/real")

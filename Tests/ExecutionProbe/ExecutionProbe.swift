@@ -14,7 +14,8 @@ enum ExecutionProbe {
     guard let scenario = arguments.first else { return Swift.print("usage: execution-probe SCENARIO [ARGUMENT…]") }
     arguments.removeFirst()
     if scenario == "launch" {
-      let outcome = try Launcher(ranks: Int(arguments[0]) ?? 1, arguments: Array(arguments.dropFirst())).run()
+      let outcome = try Launcher(ranks: Int(arguments[0]) ?? 1, arguments: Array(arguments.dropFirst())).run(
+        output: { FileHandle.standardOutput.write(Data($0)) })
       if let message = outcome.message { FileHandle.standardError.write(Data("\(message)\n".utf8)) }
       exit(outcome.exitCode)
     }

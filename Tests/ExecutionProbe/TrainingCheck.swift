@@ -22,6 +22,8 @@ extension DecisionChecks {
     }
     decision.job.mode = .train
     decision.job.optimizer = optimizer
+    // The norm that clips is of all gradients together.
+    decision.job.software.updates = .afterBackward
     var hyperparameters = Hyperparameters(optimizer: optimizer)
     hyperparameters.learningRate.peak = optimizer == .sgd ? 0.1 : 1e-3
     hyperparameters.learningRate.decay = .cosine

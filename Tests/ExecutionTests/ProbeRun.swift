@@ -18,17 +18,13 @@ struct ProbeRun {
   }
 
   init(ranks: Int, _ arguments: [String], environment: [(name: String, value: String)] = []) throws {
-    let file = FileManager.default.temporaryDirectory.appending(path: "probe-\(UUID().uuidString)")
-    try Data().write(to: file)
-    defer { try? FileManager.default.removeItem(at: file) }
-    let handle = try FileHandle(forWritingTo: file)
     var launcher = Launcher(ranks: ranks, arguments: arguments, environment: environment)
-    launcher.output = handle.fileDescriptor
     launcher.forwardsSignals = false
     var lines: [String] = []
-    outcome = try launcher.run(program: try Self.program) { lines.append($0) }
+    var printed: [UInt8] = []
+    outcome = try launcher.run(program: try Self.program, output: { printed += $0 }, diagnostics: { lines.append($0) })
     diagnostics = lines
-    output = String(decoding: try Data(contentsOf: file), as: UTF8.self)
+    output = String(decoding: printed, as: UTF8.self)
   }
 
   /// What each rank printed.

@@ -8,6 +8,9 @@ package struct CommandLineRun {
   /// Standard output and standard error.
   package let output: String
 
+  /// Where runs take place: the package's folder.
+  package static var folder: URL { URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../..").standardized }
+
   /// What `TPPLAN` names, else the program that was built beside the tests.
   package static var program: URL {
     get throws {
@@ -17,12 +20,13 @@ package struct CommandLineRun {
     }
   }
 
-  package init(_ arguments: [String]) throws {
+  /// - Parameter shell: what a shell does with the command `"$@"`, such as redirecting what it writes.
+  package init(_ arguments: [String], shell: String = "exec \"$@\"") throws {
     self.arguments = arguments
     let process = Process()
-    process.executableURL = try Self.program
-    process.arguments = arguments
-    process.currentDirectoryURL = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../..").standardized
+    process.executableURL = URL(filePath: "/bin/sh")
+    process.arguments = ["-c", shell, "sh", try Self.program.path] + arguments
+    process.currentDirectoryURL = Self.folder
     process.standardInput = FileHandle.nullDevice
     let pipe = Pipe()
     (process.standardOutput, process.standardError) = (pipe, pipe)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
 import Foundation
 
 /// How far a calibration is, as rank 0 tells the process that started it: a line on stderr, which is taken out of the stream there.
@@ -20,6 +21,6 @@ package struct CalibrationProgress: Equatable, Sendable {
 
   /// Tells the process that started this one, if it listens.
   package func write() {
-    if RankReport.isRead { FileHandle.standardError.write(Data("\(line)\n".utf8)) }
+    if RankReport.isRead { StandardError.write("\(line)\n") }
   }
 }

@@ -18,6 +18,15 @@ package enum ParameterValues {
   /// Tokens that the training has taken from its file.
   package var tokensDone: Int { if case .resumed(let checkpoint) = self { checkpoint.manifest.tokens } else { 0 } }
 
+  /// What is read.
+  package var files: [String] {
+    switch self {
+    case .generated: []
+    case .checkpoint(let checkpoint): checkpoint.filePaths
+    case .resumed(let checkpoint): checkpoint.filePaths
+    }
+  }
+
   /// Writes a region of a parameter, row-major.
   ///
   /// - Parameters:
@@ -60,7 +69,7 @@ package enum ParameterValues {
 
   /// The name under which a checkpoint holds a tensor: one that was saved without the model's head lacks the prefix of the base model, and
   /// one that was saved with a head has it.
-  private static func storedName(of name: String, in checkpoint: Checkpoint) -> String {
+  static func storedName(of name: String, in checkpoint: Checkpoint) -> String {
     if checkpoint.contains(name) { return name }
     let shortened = name.split(separator: ".", maxSplits: 1).dropFirst().joined(separator: ".")
     let candidates = [shortened] + ["transformer.", "model.", "gpt_neox.", "bert.", "vit."].map { $0 + name }

@@ -2,7 +2,7 @@
 import Foundation
 import Synchronization
 
-/// A program started with posix_spawn, its stderr read line by line, SIGINT, SIGTERM and SIGHUP of this process passed on.
+/// A program started with posix_spawn, what it prints and says is read as it comes, SIGINT, SIGTERM and SIGHUP of this process passed on.
 struct ChildProcess {
   enum End: Equatable {
     case exited(Int32)
@@ -12,8 +12,6 @@ struct ChildProcess {
   let path: String
   let arguments: [String]
   let environment: [String: String]
-  /// The descriptor that becomes the child's stdout.
-  let output: Int32
   /// What a run that is to end is given, before all of its processes are killed.
   let grace: Duration
 
@@ -21,27 +19,25 @@ struct ChildProcess {
   /// - Parameters:
   ///   - forwardsSignals: whether this process, while the child runs, gives the signals to it instead of dying of them.
   ///   - killAll: ends all processes of the run at once but the child itself, which cleans up. Called where a run that is to end, has not `grace` later.
+  ///   - output: called with bytes of stdout.
   ///   - read: called with each line of stderr, without its break; returns whether the run is about to end.
   /// - Returns: how it ended and whether a signal was passed on.
   func run(
-    forwardsSignals: Bool, killAll: (pid_t) -> Void = { _ in }, read: (String) -> Bool
+    forwardsSignals: Bool, killAll: (pid_t) -> Void = { _ in }, output: ([UInt8]) -> Void, read: (String) -> Bool
   ) throws(ExecutionError) -> (end: End, wasInterrupted: Bool) {
-    var pipeEnds: [Int32] = [-1, -1]
-    guard pipe(&pipeEnds) == 0 else { throw failure(errno) }
-    let (readEnd, writeEnd) = (pipeEnds[0], pipeEnds[1])
-    for end in pipeEnds { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-    defer { close(readEnd) }
+    let (printed, said) = (try pipe(), try pipe())
+    defer { for pipe in [printed, said] { close(pipe.readEnd) } }
 
     let signals = forwardsSignals ? ForwardedSignals() : nil
     defer { signals?.stop() }
-    let started = spawn(standardError: writeEnd, signals: signals?.numbers ?? ForwardedSignals.all)
-    close(writeEnd)
+    let started = spawn(printed: printed.writeEnd, said: said.writeEnd, signals: signals?.numbers ?? ForwardedSignals.all)
+    for pipe in [printed, said] { close(pipe.writeEnd) }
     guard case .success(let pid) = started else {
       if case .failure(let error) = started { throw error }
       throw failure(EINVAL)
     }
     signals?.start(pid)
-    readToEnd(of: pid, from: readEnd, signals, killAll: killAll, read)
+    readToEnd(of: pid, printed: printed.readEnd, said: said.readEnd, signals, killAll: killAll, output, read)
     // The process keeps its id until it is waited for.
     var information = siginfo_t()
     while waitid(P_PID, id_t(pid), &information, WEXITED | WNOWAIT) != 0, errno == EINTR {}
@@ -52,13 +48,20 @@ struct ChildProcess {
     return (signal == 0 ? .exited((status >> 8) & 0xff) : .signalled(signal), signals?.wasInterrupted ?? false)
   }
 
-  private func spawn(standardError: Int32, signals: [Int32]) -> Result<pid_t, ExecutionError> {
+  private func pipe() throws(ExecutionError) -> (readEnd: Int32, writeEnd: Int32) {
+    var ends: [Int32] = [-1, -1]
+    guard Foundation.pipe(&ends) == 0 else { throw failure(errno) }
+    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+    return (ends[0], ends[1])
+  }
+
+  private func spawn(printed: Int32, said: Int32, signals: [Int32]) -> Result<pid_t, ExecutionError> {
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
-    if output != STDOUT_FILENO { posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO) }
-    posix_spawn_file_actions_adddup2(&actions, standardError, STDERR_FILENO)
+    posix_spawn_file_actions_adddup2(&actions, printed, STDOUT_FILENO)
+    posix_spawn_file_actions_adddup2(&actions, said, STDERR_FILENO)
 
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
@@ -84,18 +87,27 @@ struct ChildProcess {
 
   private func failure(_ code: Int32) -> ExecutionError { .cannotStart(program: path, reason: String(cString: strerror(code))) }
 
-  /// Reads stderr until the last process that holds it has closed it. Where the child has ended, a signal was passed on or `read` says that the run
+  /// Reads stdout and stderr until the last processes that hold them have closed them. Where the child has ended, a signal was passed on or `read` says that the run
   /// ends, that is waited for as long as `grace`, twice: then every other process is killed, then the child.
-  private func readToEnd(of pid: pid_t, from descriptor: Int32, _ signals: ForwardedSignals?, killAll: (pid_t) -> Void, _ read: (String) -> Bool) {
+  private func readToEnd(
+    of pid: pid_t, printed: Int32, said: Int32, _ signals: ForwardedSignals?, killAll: (pid_t) -> Void, _ output: ([UInt8]) -> Void,
+    _ read: (String) -> Bool
+  ) {
+    var streams = [printed, said].map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
     var lines = LineBuffer()
     var isEnding = false
     var deadline: ContinuousClock.Instant?
     var hasKilled = false
-    while true {
-      var polled = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-      if poll(&polled, 1, 200) > 0 {
-        guard let found = lines.read(descriptor) else { break }
-        for line in found where read(line) { isEnding = true }
+    while streams.contains(where: { $0.fd >= 0 }) {
+      if poll(&streams, nfds_t(streams.count), 200) > 0 {
+        for (number, stream) in streams.enumerated() where stream.fd >= 0 && stream.revents != 0 {
+          guard let bytes = Self.read(stream.fd) else {
+            // One that poll passes over.
+            streams[number].fd = -1
+            continue
+          }
+          if stream.fd == printed { output(bytes) } else { for line in lines.add(bytes) where read(line) { isEnding = true } }
+        }
       }
       if !isEnding { isEnding = signals?.wasInterrupted ?? false || Self.hasEnded(pid) }
       guard isEnding else { continue }
@@ -116,6 +128,14 @@ struct ChildProcess {
     if let rest = lines.rest { _ = read(rest) }
   }
 
+  /// What one read gives; nil at the end.
+  private static func read(_ descriptor: Int32) -> [UInt8]? {
+    var buffer = [UInt8](repeating: 0, count: 4096)
+    let count = Foundation.read(descriptor, &buffer, buffer.count)
+    if count < 0, errno == EINTR { return [] }
+    return count > 0 ? Array(buffer[..<count]) : nil
+  }
+
   private static func hasEnded(_ pid: pid_t) -> Bool {
     var information = siginfo_t()
     // Zeros where it has not.
@@ -126,17 +146,13 @@ struct ChildProcess {
 /// Bytes of a pipe, line by line.
 private struct LineBuffer {
   private var pending: [UInt8] = []
-  private var buffer = [UInt8](repeating: 0, count: 4096)
 
   /// What is left without a break.
   var rest: String? { pending.isEmpty ? nil : String(decoding: pending, as: UTF8.self) }
 
-  /// The lines that one read completes, without their breaks; nil at the end.
-  mutating func read(_ descriptor: Int32) -> [String]? {
-    let count = Foundation.read(descriptor, &buffer, buffer.count)
-    if count < 0, errno == EINTR { return [] }
-    guard count > 0 else { return nil }
-    pending += buffer[..<count]
+  /// The lines that these bytes complete, without their breaks.
+  mutating func add(_ bytes: [UInt8]) -> [String] {
+    pending += bytes
     var lines: [String] = []
     while let end = pending.firstIndex(of: UInt8(ascii: "\n")) {
       lines.append(String(decoding: pending[..<end], as: UTF8.self))

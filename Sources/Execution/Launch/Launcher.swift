@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
 import Foundation
 import Quantities
 
@@ -62,8 +63,6 @@ package struct Launcher {
   package var arguments: [String]
   /// Variables that the ranks get beside this process's own environment.
   package var environment: [(name: String, value: String)]
-  /// Where the ranks' stdout goes.
-  package var output: Int32 = STDOUT_FILENO
   /// Whether SIGINT, SIGTERM and SIGHUP end the ranks instead of this process.
   package var forwardsSignals = true
 
@@ -87,12 +86,13 @@ package struct Launcher {
   /// meanwhile.
   /// - Parameters:
   ///   - program: nil for this executable.
+  ///   - output: called with what the ranks print.
   ///   - diagnostics: called with each line that the ranks write to stderr, and with mpirun's own messages.
   ///   - step: called with the line of JSON that says what a step gave, where the ranks tell it.
   /// - Throws: `mpirunNotFound`, `cannotStart`; `document`, `unusableHostfile`, `tooFewSlots` for the host file.
   package func run(
-    program: String? = nil, diagnostics: (String) -> Void = { FileHandle.standardError.write(Data("\($0)\n".utf8)) },
-    step: (String) -> Void = { FileHandle.standardError.write(Data("\($0)\n".utf8)) }
+    program: String? = nil, output: ([UInt8]) -> Void, diagnostics: (String) -> Void = { StandardError.write("\($0)\n") },
+    step: (String) -> Void = { StandardError.write("\($0)\n") }
   ) throws(ExecutionError) -> Outcome {
     try checkHostfile()
     var variables = ProcessInfo.processInfo.environment
@@ -109,9 +109,9 @@ package struct Launcher {
 
     // Open MPI takes one to three seconds for an end in order, and until a host is taken for lost where one does not answer.
     let child = ChildProcess(
-      path: words[0], arguments: Array(words.dropFirst()), environment: variables, output: output, grace: .seconds(command.isSingleHost ? 5 : 9))
+      path: words[0], arguments: Array(words.dropFirst()), environment: variables, grace: .seconds(command.isSingleHost ? 5 : 9))
     var reader = RunDiagnostics()
-    let (end, wasInterrupted) = try child.run(forwardsSignals: forwardsSignals, killAll: keeper.killAll) { line in
+    let (end, wasInterrupted) = try child.run(forwardsSignals: forwardsSignals, killAll: keeper.killAll, output: output) { line in
       for passed in reader.read(line) { diagnostics(passed) }
       if let line = reader.takeStep() { step(line) }
       return reader.failure != nil || reader.lostHost != nil

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
 import Foundation
 
 /// One line on stderr by which a rank tells the launcher how it ended.
@@ -50,9 +51,9 @@ enum RankReport: Equatable {
 
   func write() {
     switch self {
-    case _ where Self.isRead: FileHandle.standardError.write(Data("\(line)\n".utf8))
-    case .aborted(let rank, _, let reason): FileHandle.standardError.write(Data("rank \(rank): \(reason)\n".utf8))
-    case .step(let json): FileHandle.standardError.write(Data("\(json)\n".utf8))
+    case _ where Self.isRead: StandardError.write("\(line)\n")
+    case .aborted(let rank, _, let reason): StandardError.write("rank \(rank): \(reason)\n")
+    case .step(let json): StandardError.write("\(json)\n")
     case .ended: break
     }
   }

@@ -91,15 +91,18 @@ package struct Run {
   private let request: RunRequest
   private let world: Communicator
   private let executor: Executor
+  /// Of rank 0, where checkpoints are written.
+  private let lock: CheckpointLock?
 
   /// Collective over `world`.
-  /// - Throws: as `Executor.init`.
+  /// - Throws: as `Executor.init`; `cannotWrite` where another run writes checkpoints to the same folder.
   package init(_ request: RunRequest, world: Communicator) throws(ExecutionError) {
     var request = request
     request.decision = request.decision.asExecuted
     request.verification = request.verification?.asExecuted
     self.request = request
     self.world = world
+    lock = world.rank == 0 ? try request.checkpoints?.writer.lock() : nil
     executor = try Executor(
       request.decision, world: world, hyperparameters: request.hyperparameters, parameters: request.parameters, inputs: request.inputs,
       faults: request.faults)
@@ -117,11 +120,14 @@ package struct Run {
       let retention: Executor.Retention =
         step > 0 ? .nothing : request.verification != nil ? .everything : request.collectsOutputs ? .outputs : .nothing
       try world.barrier()
+      // No rank has come here with a loss that is not finite: what the parameters were before the last step is good.
+      let proven = report.firstStep + step - 1
+      if isSaved(after: proven, isLast: false) { removeOld(upTo: proven) }
       let before = world.ledger.traffic
       let (start, processorStart) = (clock.now, MonotonicClock.threadSeconds)
       let loss = try executor.step(retaining: retention, recorder: step == request.steps - 1 ? recorder : nil)
       // A sum over ranks is finite where each rank's addend is: no rank has to ask the others.
-      if !loss.isFinite { throw .lossNotFinite(step: report.firstStep + step, loss: loss) }
+      if !loss.isFinite { throw notFinite(loss, step: report.firstStep + step) }
       own.seconds.append((clock.now - start) / .seconds(1))
       own.processorSeconds.append(MonotonicClock.threadSeconds - processorStart)
       own.losses.append(loss)
@@ -133,7 +139,9 @@ package struct Run {
         try collect(into: &report)
       }
       try tell(report.firstStep + step, loss: loss, seconds: own.seconds[step])
-      try save(after: report.firstStep + step + 1, isLast: step == request.steps - 1)
+      let (done, isLast) = (report.firstStep + step + 1, step == request.steps - 1)
+      if isSaved(after: done, isLast: isLast) { try save(after: done) }
+      if isLast { removeOld(upTo: done) }
     }
     (own.peakBufferBytes, own.bytesOutsideArena) = (executor.peakBytes, executor.bytesOutsideArena)
     if request.verification == nil { own.peakResidentBytes = ProcessMemory.peakResidentBytes }
@@ -159,12 +167,27 @@ package struct Run {
     RankReport.step(json: report.json.canonicalText).write()
   }
 
-  private func save(after steps: Int, isLast: Bool) throws(ExecutionError) {
-    guard let (writer, every) = request.checkpoints, isLast || every.map({ steps % $0 == 0 }) ?? false else { return }
+  private func isSaved(after steps: Int, isLast: Bool) -> Bool {
+    guard let every = request.checkpoints?.every else { return isLast && request.checkpoints != nil }
+    return isLast || steps % every == 0
+  }
+
+  private func save(after steps: Int) throws(ExecutionError) {
+    guard let writer = request.checkpoints?.writer else { return }
     let start = MonotonicClock.now
     let path = try writer.write(executor, tokens: request.inputs.tokensTaken(afterSteps: executor.stepsCarriedOut))
     guard request.tellsSteps, world.rank == 0 else { return }
     RankReport.step(json: CheckpointReport(path: path, step: steps, seconds: MonotonicClock.now - start).json.canonicalText).write()
+  }
+
+  private func removeOld(upTo steps: Int) { if world.rank == 0 { request.checkpoints?.writer.removeOld(upTo: steps) } }
+
+  /// - Parameter step: whose parameters a checkpoint may hold, as they were before it.
+  private func notFinite(_ loss: Double, step: Int) -> ExecutionError {
+    var holders = request.checkpoints.map { [CheckpointFolders.path(ofStep: step, in: $0.writer.folder)] } ?? []
+    if step == request.firstStep, case .resumed(let checkpoint) = request.parameters { holders.append(checkpoint.folder) }
+    let holder = holders.first(where: CheckpointFolders.isComplete)
+    return .lossNotFinite(step: step, loss: loss, checkpoint: holder, before: holder.flatMap { CheckpointFolders.last(before: step, beside: $0) })
   }
 
   private func collect(into report: inout RunReport) throws(ExecutionError) {

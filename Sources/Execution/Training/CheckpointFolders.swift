@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
 import Foundation
 
 /// The folders in which checkpoints of one training lie: `step-00000100`, and one with another name while it is written.
@@ -12,6 +13,8 @@ enum CheckpointFolders {
   }
 
   static func partialName(ofStep step: Int) -> String { name(ofStep: step) + partial }
+
+  static func path(ofStep step: Int, in folder: String) -> String { Documents.path(name(ofStep: step), in: folder) }
 
   static func isComplete(_ checkpoint: String) -> Bool {
     FileManager.default.fileExists(atPath: "\(checkpoint)/\(TrainingManifest.fileName)")
@@ -27,6 +30,12 @@ enum CheckpointFolders {
       else { return nil }
       return step
     }.sorted()
+  }
+
+  /// The last complete checkpoint before a step that lies where another one lies.
+  static func last(before step: Int, beside checkpoint: String) -> String? {
+    let folder = (checkpoint as NSString).deletingLastPathComponent
+    return complete(in: folder.isEmpty ? "." : folder).last { $0 < step }.map { path(ofStep: $0, in: folder) }
   }
 
   /// What a run that was ended while it wrote has left.

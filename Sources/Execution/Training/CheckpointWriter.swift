@@ -12,7 +12,7 @@ import Strategies
 package struct CheckpointWriter {
   /// The folder that holds the checkpoints; all ranks see it.
   package var folder: String
-  /// How many of the last are kept; nil keeps all.
+  /// How many of the last are kept, beside one that no step's loss has shown to be good yet; nil keeps all.
   package var keep: Int?
 
   package init(folder: String, keep: Int? = nil) {
@@ -20,19 +20,27 @@ package struct CheckpointWriter {
     self.keep = keep
   }
 
-  /// Makes the folder where it is missing, and refuses one whose checkpoints this run would come to again.
+  /// Makes the folder where it is missing, and refuses one that another run writes to, or whose checkpoints this run would come to again.
   /// - Parameter stepsDone: what the run goes on from.
   /// - Throws: `cannotWrite`, `unusableCheckpoint`.
   package func prepare(stepsDone: Int) throws(ExecutionError) {
-    // What is there is left as it is; what could not be made is not there.
-    try? FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    do throws(DocumentError) { try makeFolder(folder) } catch { throw ExecutionError(error) }
     guard access("\(folder)/.", W_OK) == 0 else { throw .cannotWrite(file: folder, reason: String(cString: strerror(errno))) }
+    // To be told now if another run has it.
+    _ = try lock()
     if let later = CheckpointFolders.complete(in: folder).first(where: { $0 > stepsDone }) {
       throw .unusableCheckpoint(
-        folder: "\(folder)/\(CheckpointFolders.name(ofStep: later))",
+        folder: CheckpointFolders.path(ofStep: later, in: folder),
         problem: "is of a later step than this run begins with; go on from it with --resume \(folder), or name another folder")
     }
   }
+
+  /// What keeps other runs out of the folder.
+  /// - Throws: `cannotWrite`.
+  func lock() throws(ExecutionError) -> CheckpointLock { try CheckpointLock(folder: folder) }
+
+  /// Takes the file of the lock away that a rank has left which was killed.
+  package func removeLock() { _ = try? lock() }
 
   /// Writes one. Collective over the executor's ranks.
   /// - Parameter tokens: what the training has taken from the token file.
@@ -41,8 +49,8 @@ package struct CheckpointWriter {
   func write(_ executor: Executor, tokens: Int) throws(ExecutionError) -> String {
     let world = executor.world
     let step = executor.optimizer.step
-    let partial = "\(folder)/\(CheckpointFolders.partialName(ofStep: step))"
-    try together(world, partial: partial) { () throws(ExecutionError) in if world.rank == 0 { try makeFolder(partial) } }
+    let partial = path(CheckpointFolders.partialName(ofStep: step), in: folder)
+    try together(world, partial: partial) { () throws(ExecutionError) in if world.rank == 0 { try makePartial(partial) } }
     var bytes = 0
     try together(world, partial: partial) { () throws(ExecutionError) in bytes = try writeParts(executor, in: partial) }
     let sizes = try world.shareNumbers([Double(bytes)])
@@ -54,7 +62,7 @@ package struct CheckpointWriter {
         settings: executor.optimizer.hyperparameters.settings, files: files)
       try complete(partial, manifest)
     }
-    return "\(folder)/\(CheckpointFolders.name(ofStep: step))"
+    return CheckpointFolders.path(ofStep: step, in: folder)
   }
 
   private static func fileName(_ rank: Int, of ranks: Int) -> String { "rank-\(rank)-of-\(ranks).safetensors" }
@@ -73,7 +81,7 @@ package struct CheckpointWriter {
     try world.barrier()
   }
 
-  private func makeFolder(_ partial: String) throws(ExecutionError) {
+  private func makePartial(_ partial: String) throws(ExecutionError) {
     let manager = FileManager.default
     // What a run that was ended has left.
     for name in CheckpointFolders.partials(in: folder) { try? manager.removeItem(atPath: "\(folder)/\(name)") }
@@ -111,14 +119,18 @@ package struct CheckpointWriter {
     do throws(DocumentError) {
       try atomicWrite(manifest.json.canonicalBytes, to: "\(partial)/\(TrainingManifest.fileName)")
     } catch {
-      throw .document(error)
+      throw ExecutionError(error)
     }
-    let path = "\(folder)/\(CheckpointFolders.name(ofStep: manifest.step))"
+    let path = CheckpointFolders.path(ofStep: manifest.step, in: folder)
     guard rename(partial, path) == 0 else { throw .cannotWrite(file: path, reason: String(cString: strerror(errno))) }
     synchronise(folder: folder)
+  }
+
+  /// Removes all but the last `keep` of the checkpoints up to that of a step.
+  func removeOld(upTo step: Int) {
     guard let keep else { return }
-    for step in CheckpointFolders.complete(in: folder).dropLast(keep) {
-      try? FileManager.default.removeItem(atPath: "\(folder)/\(CheckpointFolders.name(ofStep: step))")
+    for old in CheckpointFolders.complete(in: folder).filter({ $0 <= step }).dropLast(keep) {
+      try? FileManager.default.removeItem(atPath: CheckpointFolders.path(ofStep: old, in: folder))
     }
   }
 }

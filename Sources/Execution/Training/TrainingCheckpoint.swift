@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Documents
 import Foundation
+import ModelGraph
+import Quantities
 import Strategies
 
 /// What a training had come to: parameters and the optimizer's arrays in parts, which ranks of any plan put together as they need them.
@@ -35,6 +37,8 @@ package struct TrainingCheckpoint {
   }
 
   package let folder: String
+  /// The manifest and the ranks' files.
+  package var filePaths: [String] { ["\(folder)/\(TrainingManifest.fileName)"] + files.map(\.file) }
   package let manifest: TrainingManifest
   private let files: [Safetensors]
   private let parts: [Key: [Part]]
@@ -70,16 +74,17 @@ package struct TrainingCheckpoint {
 
   /// Where the checkpoint at a path is: the path itself, or the last of those that it holds.
   private static func latest(in path: String) throws(ExecutionError) -> String {
-    if CheckpointFolders.isComplete(path) { return path }
-    var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue else {
-      throw .cannotRead(file: path, reason: "there is no such folder")
+    if CheckpointFolders.isComplete(path) { return withoutTrailingSlashes(path) }
+    var status = stat()
+    guard stat(path, &status) == 0 else { throw .cannotRead(file: path, reason: String(cString: strerror(errno))) }
+    guard status.st_mode & S_IFMT == S_IFDIR else {
+      throw .cannotRead(file: path, reason: "it is a file; name a checkpoint's folder, or one that holds checkpoints")
     }
     let found = CheckpointFolders.complete(in: path)
     guard let last = found.last else {
       throw .cannotRead(file: path, reason: "it holds no complete checkpoint: neither \(TrainingManifest.fileName) nor folders step-N that have one")
     }
-    return "\(path)/\(CheckpointFolders.name(ofStep: last))"
+    return CheckpointFolders.path(ofStep: last, in: path)
   }
 
   static func name(of parameter: String, _ content: Content, region: Region) -> String {
@@ -140,8 +145,23 @@ package struct TrainingCheckpoint {
     }
   }
 
-  /// - Throws: `unusableCheckpoint` where it is of another model, by its name.
-  package func checkModel(named name: String) throws(ExecutionError) {
-    if manifest.model != name { throw .unusableCheckpoint(folder: folder, problem: "is of the model \(manifest.model), and the plan's is \(name)") }
+  /// - Throws: `unusableCheckpoint` where it is of another model: one of another name, or with other parameters.
+  package func check(_ graph: Graph) throws(ExecutionError) {
+    func failure(_ problem: String) -> ExecutionError { .unusableCheckpoint(folder: folder, problem: problem) }
+    if manifest.model != graph.name { throw failure("is of the model \(manifest.model), and the plan's is \(graph.name)") }
+    let needed = Dictionary(uniqueKeysWithValues: graph.namedParameters.map { ($0.name, $0.shape) })
+    let stored = parts.filter { $0.key.content == .value }.map { (name: $0.key.parameter, shape: Self.shape($0.value)) }.sorted { $0.name < $1.name }
+    let names = Set(stored.map(\.name))
+    let (surplus, missing) = (stored.map(\.name).filter { needed[$0] == nil }, needed.keys.filter { !names.contains($0) }.sorted())
+    if !surplus.isEmpty { throw failure("has \(counted(surplus.count, "tensor")) that the model lacks (\(listed(surplus)))") }
+    if !missing.isEmpty { throw failure("lacks \(counted(missing.count, "tensor")) of the model (\(listed(missing)))") }
+    if let (name, shape) = stored.first(where: { needed[$0.name] != $0.shape }), let expected = needed[name] {
+      throw failure("has the tensor \(name) with the shape \(shape), and the model's has \(expected)")
+    }
+  }
+
+  /// What the parts of a parameter make up, from the origin on.
+  private static func shape(_ parts: [Part]) -> [Int] {
+    parts.dropFirst().reduce(parts[0].region.map(\.upperBound)) { zip($0, $1.region).map { max($0, $1.upperBound) } }
   }
 }

@@ -7,6 +7,9 @@ package struct Checkpoint {
   package let path: String
   /// In order of name.
   package let names: [String]
+  /// The index, where there is one, and the files with tensors.
+  package var filePaths: [String] { (index.map { [$0] } ?? []) + files.map(\.file) }
+  private let index: String?
   private let files: [Safetensors]
   private let fileOf: [String: Int]
 
@@ -18,19 +21,20 @@ package struct Checkpoint {
   package init(path: String) throws(ExecutionError) {
     var isDirectory: ObjCBool = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else {
-      throw .cannotRead(file: path, reason: "there is no such file or directory")
+      throw .cannotRead(file: path, reason: String(cString: strerror(ENOENT)))
     }
     let file = if isDirectory.boolValue { try Self.file(in: path) } else { path }
     if file.hasSuffix(".json") {
       try self.init(path: path, index: file)
     } else {
       let only = try Safetensors(file: file)
-      self.init(path: path, names: only.entries.map(\.name), files: [only], fileOf: [:])
+      self.init(path: path, names: only.entries.map(\.name), index: nil, files: [only], fileOf: [:])
     }
   }
 
-  private init(path: String, names: [String], files: [Safetensors], fileOf: [String: Int]) {
+  private init(path: String, names: [String], index: String?, files: [Safetensors], fileOf: [String: Int]) {
     self.path = path
+    self.index = index
     self.names = names
     self.files = files
     self.fileOf = fileOf
@@ -56,7 +60,7 @@ package struct Checkpoint {
       }
       fileOf[name] = position
     }
-    self.init(path: path, names: map.map(\.tensor), files: files, fileOf: fileOf)
+    self.init(path: path, names: map.map(\.tensor), index: index, files: files, fileOf: fileOf)
   }
 
   private static func file(in directory: String) throws(ExecutionError) -> String {

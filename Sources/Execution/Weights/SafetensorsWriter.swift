@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-import Foundation
+import Documents
 
 /// Collects tensors and writes them as one safetensors file. The same tensors give the same bytes.
 package struct SafetensorsWriter {
@@ -54,38 +54,20 @@ package struct SafetensorsWriter {
     tensors.append(Tensor(name: name, shape: shape, values: values))
   }
 
-  /// Writes a temporary file beside `path` and renames it, so that a reader sees the old file or the whole new one.
+  /// Writes the file as `atomicWrite` does.
   /// - Returns: the bytes of the file.
   /// - Throws: `cannotWrite`.
   @discardableResult
   package func write(to path: String) throws(ExecutionError) -> Int {
-    let temporary = "\(path).\(getpid()).tmp"
     let header = header()
-    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
-    guard descriptor >= 0 else { throw .cannotWrite(file: path, reason: String(cString: strerror(errno))) }
-    let isWritten =
-      header.withUnsafeBytes { Self.write($0, to: descriptor) }
-      && ordered.allSatisfy { $0.values.withBytes { Self.write($0, to: descriptor) } } && fsync(descriptor) == 0
-    var problem = isWritten ? 0 : errno
-    if close(descriptor) != 0, problem == 0 { problem = errno }
-    if problem == 0, rename(temporary, path) != 0 { problem = errno }
-    guard problem == 0 else {
-      unlink(temporary)
-      throw .cannotWrite(file: path, reason: String(cString: strerror(problem)))
+    do throws(DocumentError) {
+      try atomicWrite(to: path) { descriptor in
+        header.withUnsafeBytes { writeAll($0, to: descriptor) } && ordered.allSatisfy { $0.values.withBytes { writeAll($0, to: descriptor) } }
+      }
+    } catch {
+      throw ExecutionError(error)
     }
     return header.count + tensors.reduce(0) { $0 + $1.values.count * $1.values.type.byteCount }
-  }
-
-  /// False where not every byte could be written; errno says why.
-  private static func write(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32) -> Bool {
-    var rest = bytes
-    while !rest.isEmpty {
-      let count = Foundation.write(descriptor, rest.baseAddress, rest.count)
-      if count < 0, errno == EINTR { continue }
-      guard count > 0 else { return false }
-      rest = UnsafeRawBufferPointer(rebasing: rest[count...])
-    }
-    return true
   }
 
   /// Wide elements first, so that every tensor is aligned to its own element.

@@ -10,15 +10,20 @@ package enum ModelReader {
   ///   library's values.
   /// - Throws: `DocumentError` and `ModelError`, which name the file.
   package static func read(_ path: String) throws -> (graph: Graph, sha256: String, defaults: [String]) {
-    var isDirectory: ObjCBool = false
-    let exists = FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory)
-    let file = exists && isDirectory.boolValue ? path + (path.hasSuffix("/") ? "" : "/") + "config.json" : path
+    let file = file(of: path)
     if file != path, !FileManager.default.fileExists(atPath: file) {
       throw DocumentError.unreadable(file: path, reason: "it is a folder without a config.json; name a model's file in it")
     }
     let document = try Document(readingFrom: file)
     let (graph, defaults) = try read(document.root)
     return (graph, document.value.sha256, defaults)
+  }
+
+  /// The file that is read of a path.
+  package static func file(of path: String) -> String {
+    var isDirectory: ObjCBool = false
+    let isFolder = FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) && isDirectory.boolValue
+    return isFolder ? path + (path.hasSuffix("/") ? "" : "/") + "config.json" : path
   }
 
   /// The graph that a parsed file, or a model inside another file, describes.

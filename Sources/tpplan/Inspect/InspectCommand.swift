@@ -46,20 +46,20 @@ struct InspectCommand: ParsableCommand {
         watch.show("comparing strategies, \(passed) s: \(known) of \(count) known (Ctrl-C: those known so far)")
       }
       watch.end()
-      emit(text: report.lines(style), json: report.json)
+      try emit(text: report.lines(style), json: report.json)
     } else if let rank {
       let report = try ProgramReport(plan, rank: rank)
-      emit(text: report.lines(style), json: report.json)
+      try emit(text: report.lines(style), json: report.json)
     } else {
       let report = try PlanReport(plan)
-      emit(text: report.lines(style), json: report.json)
+      try emit(text: report.lines(style), json: report.json)
     }
   }
 
-  private func emit(text: @autoclosure () -> [String], json: @autoclosure () -> JSON) {
+  private func emit(text: @autoclosure () -> [String], json: @autoclosure () -> JSON) throws {
     switch format {
-    case .text: print(text().joined(separator: "\n"))
-    case .json: json().printLine()
+    case .text: try printLines(text())
+    case .json: try json().printLine()
     }
   }
 }

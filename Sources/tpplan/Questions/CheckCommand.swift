@@ -45,12 +45,12 @@ struct CheckCommand: ParsableCommand {
     }
     switch format {
     case .text:
-      print(
+      try printLines(
         changes.isEmpty
-          ? "\(self.plan): the model, the hardware and the prices are those that it was made with"
-          : changes.map(\.text).joined(separator: "\n") + "\n`tpplan search` makes the plan anew")
+          ? ["\(self.plan): the model, the hardware and the prices are those that it was made with"]
+          : changes.map(\.text) + ["`tpplan search` makes the plan anew"])
     case .json:
-      ([
+      try ([
         "is_current": .bool(changes.isEmpty), "changes": .array(changes.map { ["what": .string($0.what), "text": .string($0.text)] }),
         "step_seconds": .double(now.step.value), "planned_step_seconds": .double(plan.prediction.step.value),
       ] as JSON).printLine()

@@ -53,11 +53,11 @@ struct CompareCommand: ParsableCommand {
     comparison.measured = measured
     switch format {
     case .text:
-      print(
+      let title =
         "\(request.graph.name) on \(counted(request.cluster.deviceCount, "device")) of \(context.hardware.name), batch \(request.batch)"
-          + (request.sequence.map { ", sequence \($0)" } ?? ""))
-      print(comparison.lines.joined(separator: "\n"))
-    case .json: comparison.json.printLine()
+        + (request.sequence.map { ", sequence \($0)" } ?? "")
+      try printLines([title] + comparison.lines)
+    case .json: try comparison.json.printLine()
     }
   }
 

@@ -29,8 +29,8 @@ struct DiffCommand: ParsableCommand {
   func run() throws {
     let difference = try PlanDifference(PlanFile.read(first), PlanFile.read(second), names: (first, second))
     switch format {
-    case .text: print(difference.lines(TextStyle.ofStandardOutput, all: all).joined(separator: "\n"))
-    case .json: difference.json.printLine()
+    case .text: try printLines(difference.lines(TextStyle.ofStandardOutput, all: all))
+    case .json: try difference.json.printLine()
     }
   }
 }

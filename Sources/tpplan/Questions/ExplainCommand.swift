@@ -36,28 +36,28 @@ struct ExplainCommand: ParsableCommand {
       let passed = Int((ContinuousClock.now - start) / .seconds(1))
       watch.show("comparing, \(passed) s: \(known) of \(count) known (Ctrl-C: those known so far)")
     }
-    func show(_ lines: [String], _ json: JSON) {
+    func show(_ lines: [String], _ json: JSON) throws {
       watch.end()
       switch format {
-      case .text: print(lines.joined(separator: "\n"))
-      case .json: json.printLine()
+      case .text: try printLines(lines)
+      case .json: try json.printLine()
       }
     }
     guard let name else {
       let report = try PlanAlternatives(plan, seconds: seconds, stop: watch.stop, progress: progress)
-      return show(report.lines(style), report.json)
+      return try show(report.lines(style), report.json)
     }
     if let stage = Self.stage(name) {
       let report = try StageAlternatives(plan, stage: stage, seconds: seconds, stop: watch.stop, progress: progress)
-      return show(report.lines(style), report.json)
+      return try show(report.lines(style), report.json)
     }
     if !plan.decision.graph.hasOperator(named: name),
       let report = try BlockReport(plan, name: name, seconds: seconds, stop: watch.stop, progress: progress)
     {
-      return show(report.lines(style), report.json)
+      return try show(report.lines(style), report.json)
     }
     let report = try LayerReport(plan, layer: name, seconds: seconds, stop: watch.stop, progress: progress)
-    show(report.lines(style), report.json)
+    try show(report.lines(style), report.json)
   }
 
   /// `stage 2` or `stage:2`.

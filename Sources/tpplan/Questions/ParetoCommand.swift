@@ -51,9 +51,9 @@ struct ParetoCommand: ParsableCommand {
     let tokens = Double(request.batch * (request.sequence ?? 1))
     switch format {
     case .text:
-      print(
+      let title =
         "\(request.graph.name) on up to \(counted(all, "device")) of \(context.hardware.name), batch \(request.batch)"
-          + (request.sequence.map { ", sequence \($0)" } ?? ""))
+        + (request.sequence.map { ", sequence \($0)" } ?? "")
       var table = TextTable([
         ("devices", .right), ("memory", .right), ("step", .right), (request.sequence == nil ? "samples/s" : "tokens/s", .right),
         ("per device", .right), ("plan", .left),
@@ -69,7 +69,7 @@ struct ParetoCommand: ParsableCommand {
         lines.append("  on \(counted(count, "device")) nothing fits" + (memory.map { ": at least \($0.least) of \($0.limit)" } ?? ""))
       }
       if !frontier.isComplete { lines.append("  cut short: plans may not be the best (--time-limit)") }
-      print(lines.joined(separator: "\n"))
+      try printLines([title] + lines)
     case .json:
       let points = frontier.points.map { point -> JSON in
         [
@@ -80,7 +80,7 @@ struct ParetoCommand: ParsableCommand {
       let tooSmall = frontier.tooSmall.map { count, memory -> JSON in
         ["devices": .int(count), "least_memory_bytes": memory.map { .double($0.least.value) } ?? .null]
       }
-      (["points": .array(points), "too_small": .array(tooSmall), "is_complete": .bool(frontier.isComplete)] as JSON).printLine()
+      try (["points": .array(points), "too_small": .array(tooSmall), "is_complete": .bool(frontier.isComplete)] as JSON).printLine()
     }
     if frontier.points.isEmpty { throw ExitCode(Failure.nothingFits) }
   }

@@ -75,7 +75,7 @@ struct SweepCommand: ParsableCommand {
       lines.append(
         "  \(counted(sweep.searches, "search", plural: "searches")), \(sweep.isComplete ? "all to the end: each plan is the best of its interval" : "cut short: plans may not be the best (--time-limit)")"
       )
-      print(lines.joined(separator: "\n"))
+      try printLines(lines)
     case .json:
       let intervals = sweep.intervals.map { interval -> JSON in
         var object = JSON.Object([("from", .double(interval.low)), ("to", .double(interval.high))])
@@ -87,7 +87,7 @@ struct SweepCommand: ParsableCommand {
         }
         return .object(object)
       }
-      ([
+      try ([
         "vary": .string(name), "intervals": .array(intervals), "flips": .array(sweep.intervals.dropFirst().map { .double($0.low) }),
         "searches": .int(sweep.searches),
         "is_complete": .bool(sweep.isComplete),
@@ -132,7 +132,7 @@ struct SweepCommand: ParsableCommand {
           "\(row.value)", "\(planned.prediction.step)", abbreviated(row.tokens / planned.prediction.step.value), "\(planned.prediction.memory)", mark,
           planned.decision.splitText + (planned.certificate.status == .optimal ? "" : " (not proven)"))
       }
-      print(table.lines(indent: 0).joined(separator: "\n"))
+      try printLines(table.lines(indent: 0))
     case .json:
       let all = rows.map { row -> JSON in
         var object = JSON.Object([("value", .int(row.value))])
@@ -147,7 +147,7 @@ struct SweepCommand: ParsableCommand {
         }
         return .object(object)
       }
-      (["vary": .string(quantity.rawValue), "rows": .array(all)] as JSON).printLine()
+      try (["vary": .string(quantity.rawValue), "rows": .array(all)] as JSON).printLine()
     }
   }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Documents
 import Foundation
+import ModelGraph
 import Testing
 
 @testable import Execution
@@ -57,13 +58,13 @@ struct TrainingCheckpointTests {
     expect("has 4 of the 6 elements") { try checkpoint.fill(.value, of: "w", region: [2..<5, 0..<2], into: &values) }
     expect("has no tensor \"v\"") { try checkpoint.fill(.value, of: "v", region: [0..<1], into: &values) }
     expect("was written by adamw, and the plan is for sgd") { try checkpoint.checkOptimizer(Hyperparameters(optimizer: .sgd)) }
-    expect("is of the model m") { try checkpoint.checkModel(named: "n") }
+    expect("is of the model m, and the plan's is gpt2") { try checkpoint.check(try GPT2Configuration().graph()) }
   }
 
   @Test("the last complete checkpoint of a folder is taken; one that was being written is not")
   func latest() throws {
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    expect("there is no such folder") { _ = try TrainingCheckpoint(path: folder) }
+    expect("No such file or directory") { _ = try TrainingCheckpoint(path: folder) }
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     expect("holds no complete checkpoint") { _ = try TrainingCheckpoint(path: folder) }
     try write(step: 3, in: folder)
@@ -71,11 +72,46 @@ struct TrainingCheckpointTests {
     try FileManager.default.moveItem(
       atPath: "\(folder)/\(CheckpointFolders.name(ofStep: 20))", toPath: "\(folder)/\(CheckpointFolders.partialName(ofStep: 20))")
     #expect(try TrainingCheckpoint(path: folder).manifest.step == 3)
+    #expect(try TrainingCheckpoint(path: folder + "//").folder == folder + "/step-00000003")
+    expect("manifest.json: cannot be read: it is a file; name a checkpoint's folder") {
+      _ = try TrainingCheckpoint(path: "\(folder)/step-00000003/manifest.json")
+    }
     try write(step: 100, in: folder)
     #expect(try TrainingCheckpoint(path: folder).manifest.step == 100)
     // A run that begins before what is there would come to it again.
     expect("is of a later step than this run begins with") { try CheckpointWriter(folder: folder).prepare(stepsDone: 3) }
     try CheckpointWriter(folder: folder).prepare(stepsDone: 100)
+  }
+
+  @Test("old checkpoints are removed up to one that is known to be good, and those after it stay")
+  func removal() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    for step in [1, 2, 3, 10, 20] { try write(step: step, in: folder) }
+    CheckpointWriter(folder: folder).removeOld(upTo: 20)
+    #expect(CheckpointFolders.complete(in: folder) == [1, 2, 3, 10, 20])
+    CheckpointWriter(folder: folder, keep: 2).removeOld(upTo: 10)
+    #expect(CheckpointFolders.complete(in: folder) == [3, 10, 20])
+    #expect(CheckpointFolders.last(before: 20, beside: folder + "/step-00000020") == folder + "/step-00000010")
+    #expect(CheckpointFolders.last(before: 3, beside: folder + "/step-00000003") == nil)
+    CheckpointWriter(folder: folder, keep: 1).removeOld(upTo: 20)
+    #expect(CheckpointFolders.complete(in: folder) == [20])
+  }
+
+  @Test("one run writes to a folder at a time; what a killed one has left keeps nobody out")
+  func lock() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let path = "\(folder)/\(CheckpointLock.fileName)"
+    let writer = CheckpointWriter(folder: folder + "/")
+    try writer.prepare(stepsDone: 0)
+    #expect(!FileManager.default.fileExists(atPath: path))
+    try Data("process 1 on another machine, long ago".utf8).write(to: URL(filePath: path))
+    do {
+      let lock = try writer.lock()
+      expect("cannot be written: another run (process \(getpid()) on ", ") writes checkpoints here") { try writer.prepare(stepsDone: 0) }
+      withExtendedLifetime(lock) {}
+    }
+    #expect(!FileManager.default.fileExists(atPath: path))
+    try writer.prepare(stepsDone: 0)
   }
 
   @Test("files that were cut short, changed or taken away are named")

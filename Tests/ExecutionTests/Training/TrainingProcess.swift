@@ -107,6 +107,6 @@ final class TrainingProcess {
 
 /// The names of the folders in a checkpoint's folder.
 func checkpoints(in folder: String) -> (complete: [String], partial: [String]) {
-  let names = ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).sorted()
+  let names = ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).sorted().filter { $0.hasPrefix("step-") }
   return (names.filter { !$0.hasSuffix(".partial") }, names.filter { $0.hasSuffix(".partial") })
 }

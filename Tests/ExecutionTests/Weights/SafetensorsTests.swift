@@ -66,6 +66,12 @@ struct SafetensorsTests {
     #expect(throws: ExecutionError.cannotWrite(file: "/nonexistent/x", reason: "No such file or directory")) {
       try writer.write(to: "/nonexistent/x")
     }
+    // What is no regular file is written to, not replaced.
+    let link = "\(directory.path)/link"
+    symlink("/dev/null", link)
+    try writer.write(to: link)
+    #expect(try FileManager.default.destinationOfSymbolicLink(atPath: link) == "/dev/null")
+    #expect(try FileManager.default.attributesOfItem(atPath: "/dev/null")[.type] as? FileAttributeType == .typeCharacterSpecial)
   }
 
   @Test("oracle: every half and every bfloat16 has its value")
