@@ -14,7 +14,8 @@ struct TPPlan: ParsableCommand {
       """,
     version: "0.1.0",
     subcommands: [
-      SearchCommand.self, InspectCommand.self, RunCommand.self, CalibrateCommand.self, EstimateCommand.self, ValidateCommand.self, FitCommand.self,
+      SearchCommand.self, InspectCommand.self, ReportCommand.self, RunCommand.self, CalibrateCommand.self, EstimateCommand.self, ValidateCommand.self,
+      FitCommand.self,
       SolveCommand.self,
     ])
 

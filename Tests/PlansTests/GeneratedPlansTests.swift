@@ -4,6 +4,7 @@ import Foundation
 import Hardware
 import ModelGraph
 import Planner
+import Report
 import Testing
 
 @testable import Plans

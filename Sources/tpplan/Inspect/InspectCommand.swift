@@ -2,6 +2,7 @@
 import ArgumentParser
 import Documents
 import Plans
+import Report
 
 struct InspectCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

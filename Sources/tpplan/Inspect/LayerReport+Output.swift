@@ -3,6 +3,7 @@ import Documents
 import ModelGraph
 import Plans
 import Quantities
+import Report
 import Strategies
 
 extension LayerReport {

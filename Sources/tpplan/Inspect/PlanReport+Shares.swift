@@ -2,6 +2,7 @@
 import Documents
 import Plans
 import Quantities
+import Report
 import Strategies
 
 extension BatchShares {

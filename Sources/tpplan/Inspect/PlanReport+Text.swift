@@ -2,6 +2,7 @@
 import ModelGraph
 import Plans
 import Quantities
+import Report
 import Strategies
 
 extension PlanReport {

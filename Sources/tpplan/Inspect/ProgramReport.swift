@@ -5,6 +5,7 @@ import Lowering
 import ModelGraph
 import Plans
 import Quantities
+import Report
 import Strategies
 
 /// The program of one rank, for reading.

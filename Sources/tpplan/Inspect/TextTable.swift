@@ -52,16 +52,3 @@ struct TextStyle {
 
   func heading(_ text: String) -> String { isEmphatic ? "\u{1B}[1m\(text)\u{1B}[0m" : text }
 }
-
-/// `12.5 %`; three significant digits.
-func percent(_ fraction: Double) -> String { "\(rounded(fraction * 100)) %" }
-
-/// Three significant digits with thousands and millions as such: `950`, `1.10 k`, `23.4 M`.
-func abbreviated(_ count: Double) -> String {
-  switch count {
-  case ..<999.5: rounded(count)
-  case ..<999.5e3: rounded(count / 1e3) + " k"
-  case ..<999.5e6: rounded(count / 1e6) + " M"
-  default: rounded(count / 1e9) + " G"
-  }
-}
