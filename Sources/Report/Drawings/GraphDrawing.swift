@@ -12,8 +12,8 @@ struct GraphDrawing {
   private func lines(_ node: OperatorGraph.Node) -> [(text: String, style: String)] {
     switch node {
     case .seam(let text): return [(text, "s quiet")]
-    case .op(let name, let words, let time, let notes):
-      let split = words.joined(separator: ", ") + (time > .zero ? "; \(time)" : "")
+    case .op(let name, let words, let zero, let time, let notes):
+      let split = words.joined(separator: ", ") + (zero == .none ? "" : "; ZeRO \(zero.rawValue)") + (time > .zero ? "; \(time)" : "")
       // Of many notes the table has the rest.
       let shown = notes.count > 3 ? Array(notes.prefix(2)) + ["and \(notes.count - 2) more, in the table"] : notes
       return [(name, "t b"), (split, "s")] + shown.map { ($0, "s") }
@@ -23,9 +23,9 @@ struct GraphDrawing {
 
   private func box(_ node: OperatorGraph.Node) -> LayeredLayout.Box {
     let lines = lines(node)
-    let width = lines.map { Double($0.text.count) * ($0.style == "t b" ? 7.2 : 6.3) }.max() ?? 0
+    let width = lines.map { Double($0.text.count) * ($0.style == "t b" ? 7.7 : 6.4) }.max() ?? 0
     var stripes = 0
-    if case .op(_, let words, _, _) = node { stripes = words.count }
+    if case .op(_, let words, _, _, _) = node { stripes = words.count }
     return .init(width: width + 2 * Self.padding + 6 + Double(stripes) * Self.stripe, height: Double(lines.count) * Self.line + Self.padding + 3)
   }
 
@@ -60,7 +60,7 @@ struct GraphDrawing {
     case .seam: drawing.rectangle(x, y, box.width, box.height, "seam", round: box.height / 2)
     case .conversion(let exchanges):
       drawing.rectangle(x, y, box.width, box.height, "k-\(Hue.ofCollective(exchanges[0].kind)) conversion", round: 11)
-    case .op(_, let words, _, _):
+    case .op(_, let words, _, _, _):
       drawing.rectangle(x, y, box.width, box.height, "k-\(Hue.ofStrategy(words))", round: 4)
       for word in words {
         drawing.rectangle(left - 4, y + 4, Self.stripe - 2, box.height - 8, "f-\(Hue.ofWord(word))", title: word)

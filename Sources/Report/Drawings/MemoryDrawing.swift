@@ -19,7 +19,7 @@ struct MemoryDrawing {
     let (width, height) = (1000.0, 200.0)
     let count = layers.first?.values.count ?? 0
     let totals = (0..<count).map { index in layers.reduce(Bytes.zero) { $0 + $1.values[index] } }
-    let top = max(limit, totals.max() ?? .zero) * 1.04
+    let top = max(limit, totals.max() ?? .zero)
     func y(_ bytes: Bytes) -> Double { height - (top > .zero ? bytes / top : 0) * height }
     func x(_ index: Int) -> Double { Double(index) / Double(max(1, count)) * width }
     var drawing = Drawing(width: width, height: height)
@@ -51,7 +51,7 @@ struct MemoryDrawing {
       }
       below = above
     }
-    drawing.line(0, y(limit), width, y(limit), "limit")
+    drawing.line(0, max(1, y(limit)), width, max(1, y(limit)), "limit")
     return tag("div", ["class": "rows"]) {
       tag("div", ["class": "memory-axis", "aria-hidden": "true", "style": "height:\(height.short)px"]) {
         tag("span") { "\(top)" }

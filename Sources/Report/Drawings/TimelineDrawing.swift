@@ -9,8 +9,9 @@ struct TimelineDrawing {
   let ends: [Seconds]
   let step: Seconds
 
-  /// Boxes narrower than this would not be seen: neighbours without waiting between them are drawn as one.
-  private static let narrow = 1.0
+  /// Boxes narrower than this would be a blur: neighbours with hardly any waiting between them are drawn as one.
+  private static let narrow = 4.0
+  private static let hardly = 1.0
   private static let width = 1000.0
 
   private var rowHeight: Double { rows.count <= 16 ? 22 : rows.count <= 40 ? 14 : 8 }
@@ -34,11 +35,10 @@ struct TimelineDrawing {
     var index = 0
     while index < row.count {
       let pass = row[index]
-      // Less than a tenth of a unit is no waiting that could be seen.
-      if (pass.start - now).value * scale > 0.1 { box(&outlines.waiting, now, pass.start) }
+      if (pass.start - now).value * scale > Self.hardly { box(&outlines.waiting, now, pass.start) }
       var last = index
       if (pass.end - pass.start).value * scale < Self.narrow {
-        while last + 1 < row.count, (row[last + 1].start - row[last].end).value * scale <= 0.1,
+        while last + 1 < row.count, (row[last + 1].start - row[last].end).value * scale <= Self.hardly,
           (row[last + 1].end - row[last + 1].start).value * scale < Self.narrow
         { last += 1 }
       }
@@ -60,8 +60,8 @@ struct TimelineDrawing {
       now = row[last].end
       index = last + 1
     }
-    if (end - now).value * scale > 0.1 { box(&outlines.once, now, end) }
-    if (step - max(now, end)).value * scale > 0.1 { box(&outlines.waiting, max(now, end), step) }
+    if (end - now).value * scale > 0.2 { box(&outlines.once, now, end) }
+    if (step - max(now, end)).value * scale > Self.hardly { box(&outlines.waiting, max(now, end), step) }
   }
 
   /// Whether passes were too many to be drawn one by one.

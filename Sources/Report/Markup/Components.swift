@@ -80,12 +80,12 @@ func details(_ summary: String, isOpen: Bool = false, @HTMLBuilder _ children: (
   }
 }
 
-/// What colours mean.
+/// What colours mean. Grey is for waiting, which is drawn as a dashed outline.
 func legend(_ entries: [(hue: Hue, text: String)]) -> HTML {
   tag("ul", ["class": "legend"]) {
     for entry in entries {
       tag("li") {
-        tag("span", ["class": "swatch bg-\(entry.hue)", "aria-hidden": "true"])
+        tag("span", ["class": entry.text.hasPrefix("waiting") ? "swatch waits" : "swatch bg-\(entry.hue)", "aria-hidden": "true"])
         entry.text
       }
     }

@@ -50,7 +50,7 @@ extension Stylesheet {
     th,td{text-align:left;padding:4px 12px 4px 0;border-bottom:1px solid var(--line);vertical-align:middle}
     th{font-weight:600}
     thead th{color:var(--quiet);font-size:13px;vertical-align:bottom}
-    tbody th{font-weight:500;min-width:4ch}
+    tbody th{font-weight:500;white-space:nowrap}
     .n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
     td small{color:var(--quiet)}
     tr.own>*{font-weight:700}
@@ -60,6 +60,7 @@ extension Stylesheet {
     svg{display:block;overflow:hidden}
     .legend{list-style:none;display:flex;flex-wrap:wrap;gap:4px 16px;padding:0;margin:6px 0;font-size:13px}
     .swatch{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:6px;vertical-align:-1px}
+    .swatch.waits{background:var(--grey-tint);border:1px dashed var(--grey)}
     .dot{display:inline-block;width:10px;height:10px;border-radius:5px;margin-right:6px}
     .chip{display:inline-block;border-radius:4px;padding:0 7px;font-size:12.5px;line-height:1.55;white-space:nowrap}
     details{border-top:1px solid var(--line);padding:4px 0}
@@ -88,7 +89,7 @@ extension Stylesheet {
     .conversion{stroke-width:1.6}
     .edge{stroke:var(--card);stroke-width:1}
     .pale{fill-opacity:.72}
-    .wait{fill:none;stroke-dasharray:2 3;stroke-width:1}
+    .wait{fill:var(--grey-tint);stroke-dasharray:2 3;stroke-width:1;vector-effect:non-scaling-stroke}
     .limit{stroke:var(--text);stroke-width:2;stroke-dasharray:5 3}
     .odd{stroke-dasharray:4 2}
     .warning{border-left:4px solid var(--red);padding-left:10px}

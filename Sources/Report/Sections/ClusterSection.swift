@@ -65,7 +65,7 @@ extension ReportFigures {
         tag("span") { " \(form.bandwidth) \(owner)" }
         tag("span") { "; \(nodes.count == 1 ? "node" : "nodes") \(span(nodes))" }
         if decision.groups > 1 { tag("span") { ", \(stages.count == 1 ? "stage" : "stages") \(span(stages))" } }
-        if alike > 1 { tag("em") { " \(alike) alike, \(cluster.deviceCount > 1 ? "the first is drawn" : "")" } }
+        if alike > 1 { tag("em") { "; first of \(alike) alike" } }
       }
       tag("div", ["class": "units"]) {
         if level == 0 { cells(devices) } else { innerBoxes(units(ofLevel: level - 1, in: devices), level: level - 1) }

@@ -50,7 +50,7 @@ extension ReportFigures {
       table.add(
         cells: [[.text(name(ofGroup: group))], [bar.html(nil)]] + values + [
           [.text("\(part.microBatchesInFlight)")], [tag("strong") { "\(part.total)" }],
-          [.text(limit > .zero ? percent(part.total / limit) : "")],
+          [.text(limit > .zero ? roughly(part.total / limit) : "")],
         ])
     }
     return table.html

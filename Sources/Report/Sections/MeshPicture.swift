@@ -32,9 +32,10 @@ extension ReportFigures {
     let (down, across, blocks) = (places(rows, most: 8), places(columns, most: 10), places(outer, most: 4))
     let (cell, row, left, top) = (46.0, 26.0, shape.count > 1 ? 120.0 : 8.0, 26.0)
     let block = Double(down.count) * row + 14 + (outer > 1 ? 16 : 0)
-    let width = max(left + Double(across.count) * cell + 8, 300)
+    let heading = "axis \(shape.count - 1): \(axisText(shape.count - 1, group)) →"
+    let width = left + max(Double(across.count) * cell, Double(heading.count) * 6.2) + 8
     var drawing = Drawing(width: width, height: top + Double(blocks.count) * block + 4)
-    drawing.text("axis \(shape.count - 1): \(axisText(shape.count - 1, group)) →", left, 14, "s")
+    drawing.text(heading, left, 14, "s")
     for (number, place) in blocks.enumerated() {
       var y = top + Double(number) * block
       guard let place else {

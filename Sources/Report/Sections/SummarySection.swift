@@ -97,8 +97,8 @@ extension ReportFigures {
 
   private var timeText: String {
     let time = times[busiest]
-    let parts = StageTime.parts.filter { time.whole > .zero && time[keyPath: $0.value] / time.whole >= 0.0005 }.map {
-      "\(percent(time[keyPath: $0.value] / time.whole)) \($0.name)"
+    let parts = StageTime.parts.filter { time.whole > .zero && time[keyPath: $0.value] / time.whole >= 0.001 }.map {
+      "\(roughly(time[keyPath: $0.value] / time.whole)) \($0.name)"
     }
     let whose = decision.groups > 1 ? "On \(name(ofGroup: busiest)), which waits least, the" : "The"
     return "\(whose) step's time goes into: \(parts.joined(separator: ", "))."
@@ -112,8 +112,8 @@ extension ReportFigures {
 
   private var memoryText: String {
     let part = prediction.memory(ofGroup: prediction.fullest)
-    let parts = MemoryShare.parts.filter { part.total > .zero && part[keyPath: $0.value] / part.total >= 0.0005 }.map {
-      "\(percent(part[keyPath: $0.value] / part.total)) \($0.name)"
+    let parts = MemoryShare.parts.filter { part.total > .zero && part[keyPath: $0.value] / part.total >= 0.001 }.map {
+      "\(roughly(part[keyPath: $0.value] / part.total)) \($0.name)"
     }
     let whose = decision.groups > 1 ? "A device of \(name(ofGroup: prediction.fullest)), the fullest," : "A device"
     let fits = prediction.memory <= prediction.memoryLimit ? "" : " It does not fit."

@@ -35,7 +35,7 @@ extension ReportFigures {
       }
       let numbers = StageTime.parts.map { part -> [HTML] in
         let value = time[keyPath: part.value]
-        return [.text(value == .zero ? "–" : "\(value)"), tag("small") { value == .zero || whole == .zero ? "" : " \(percent(value / whole))" }]
+        return [.text(value == .zero ? "–" : "\(value)"), tag("small") { value == .zero || whole == .zero ? "" : " \(roughly(value / whole))" }]
       }
       table.add(cells: [[.text(name(ofGroup: group))], [Bar(parts: parts).html(nil)]] + numbers)
     }
@@ -78,12 +78,12 @@ extension ReportFigures {
         [.text(graph.operators[item.op].name)],
         [Bar(parts: [.init(hue: hue, share: longest > .zero ? item.time / longest : 0, text: "\(item.time)")], height: 12).html(nil)],
         [chip(words, hue)], [.text("\(item.copies)")], [.text("\(part.forward + part.backward)")], [.text("\(item.time)")],
-        [.text(prediction.step > .zero ? percent(item.time / prediction.step) : "")],
+        [.text(prediction.step > .zero ? roughly(item.time / prediction.step) : "")],
       ])
     }
     if rest > .zero {
       table.add([
-        "\(all.count - shown.count) others", "", "", "", "", "\(rest)", prediction.step > .zero ? percent(rest / prediction.step) : "",
+        "\(all.count - shown.count) others", "", "", "", "", "\(rest)", prediction.step > .zero ? roughly(rest / prediction.step) : "",
       ])
     }
     return table.html

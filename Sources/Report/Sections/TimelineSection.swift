@@ -17,7 +17,7 @@ extension ReportFigures {
         [(.blue, "forward"), (.orange, "backward")]
           + (drawing.isMerged ? [(.brown, "forward and backward in turn, too short to be drawn apart")] : [])
           + (job.mode == .train ? [(.green, "gradient sync and optimizer")] : [])
-          + (decision.groups > 1 ? [(.grey, "waiting (bubble), hatched")] : []))
+          + (decision.groups > 1 ? [(.grey, "waiting (bubble)")] : []))
       figure("One step; a row for each stage, from the first to the last.") { drawing.whole(label) }
       closeUps(drawing)
       passesTable(rows, ends)

@@ -9,7 +9,7 @@ struct OperatorGraph: Hashable {
   enum Node: Hashable {
     /// What comes from the copy before, or goes to the one after.
     case seam(String)
-    case op(name: String, words: [String], time: Seconds, notes: [String])
+    case op(name: String, words: [String], zero: ZeROStage, time: Seconds, notes: [String])
     /// Conversions that a tensor goes through before one or several readers take it, and its gradient on the way back.
     case conversion([Exchange])
   }
@@ -20,8 +20,12 @@ struct OperatorGraph: Hashable {
     let axes: [Int]
     let bytes: Bytes
     let time: Seconds
+    /// Whether it is only there where the first copy gets something from another block.
+    let isAtStart: Bool
 
-    var text: String { "\(isForward ? "fwd" : "bwd") \(kind?.rawValue ?? "send") \(bytes), \(time)" }
+    var text: String {
+      "\(isForward ? "fwd" : "bwd") \(kind?.rawValue ?? "send") \(bytes), \(time)" + (isAtStart ? ", first layer only" : "")
+    }
   }
 
   struct Edge: Hashable {
@@ -65,7 +69,8 @@ struct OperatorGraph: Hashable {
       source[graph.operators[op].result] = nodes.count
       nodes.append(
         .op(
-          name: graph.shortName(of: op), words: report.strategies[op].words(report.rules[op]), time: part.forward + part.backward,
+          name: graph.shortName(of: op), words: report.strategies[op].words(report.rules[op]), zero: report.decision.zero[op],
+          time: part.forward + part.backward,
           notes: Self.notes(report, op)))
     }
     for exit in segment.exits {
@@ -82,20 +87,21 @@ struct OperatorGraph: Hashable {
 
   /// The collectives of one use: a plan lists them at the first reader.
   private static func exchanges(_ report: PlanReport, tensor: TensorID, readBy op: OperatorID) -> [Exchange] {
+    let repeats = report.graph.segments[report.graph.segmentOfOperator[op]].repeats
     var found: [Exchange] = []
     for part in report.prediction.collectives where part.op == op && part.tensor == tensor && [.forward, .backward].contains(part.cause) {
-      let exchange = Exchange(isForward: part.cause == .forward, kind: part.kind, axes: part.axes, bytes: part.bytes, time: part.time)
+      let exchange = Exchange(
+        isForward: part.cause == .forward, kind: part.kind, axes: part.axes, bytes: part.bytes, time: part.time,
+        isAtStart: report.graph.producer[tensor] == nil && part.copies == 1 && repeats > 2)
       // What comes from the copy before and what comes from another segment may be converted alike.
       if !found.contains(exchange) { found.append(exchange) }
     }
     return found
   }
 
-  /// What else ranks exchange for an operator, and how its weights are held.
+  /// What else ranks exchange for an operator.
   private static func notes(_ report: PlanReport, _ op: OperatorID) -> [String] {
     var notes: [String] = []
-    let zero = report.decision.zero[op]
-    if zero != .none { notes.append("ZeRO \(zero.rawValue)") }
     for part in report.prediction.collectives where part.op == op {
       let kind = part.kind?.rawValue ?? "send"
       let note: String? =

@@ -87,3 +87,9 @@ struct StageTime: Hashable {
     ("optimizer", .green, \.update), ("waiting", .grey, \.waiting),
   ]
 }
+
+/// A share to a tenth of a percent, which is as much as is looked at: `12.3 %`, `< 0.1 %`.
+func roughly(_ share: Double) -> String {
+  let tenths = (share * 1000).rounded()
+  return tenths == 0 && share > 0 ? "< 0.1 %" : "\((share * 100).short) %"
+}
