@@ -111,7 +111,8 @@ let package = Package(
     .testTarget(
       name: "ReportTests",
       dependencies: [
-        "Report", "Planner", "Plans", "Lowering", "Strategies", "ModelGraph", "Hardware", "Documents", "Quantities", "TestSupport", "tpplan",
+        "Report", "Planner", "Plans", "Lowering", "Strategies", "ModelGraph", "Hardware", "Documents", "Quantities", "Execution", "TestSupport",
+        "tpplan",
       ]),
     .testTarget(
       name: "PlannerTests",

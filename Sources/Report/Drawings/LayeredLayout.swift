@@ -85,7 +85,7 @@ struct LayeredLayout {
       func free(_ side: Double) -> Double {
         let edge = layers[passed].joined().map { side * x[$0] + boxes[$0].width / 2 }.max() ?? 0
         var place = max(edge + Self.lane, side * ends)
-        while let other = taken.first(where: { $0.layers.overlaps(passed) && abs($0.x - side * place) < Self.lane }) {
+        while let other = taken.first(where: { $0.layers.overlaps(passed) && abs($0.x - side * place) < Self.lane - 1e-6 }) {
           place = side * other.x + Self.lane
         }
         return side * place

@@ -28,7 +28,7 @@ struct DataTable {
   var html: HTML {
     scrollable(caption) {
       tag("table") {
-        tag("caption") { caption }
+        tag("caption") { tag("span") { caption } }
         tag("thead") {
           tag("tr") { for column in columns { tag("th", ["scope": "col", "class": column.isNumber ? "n" : nil]) { column.heading } } }
         }

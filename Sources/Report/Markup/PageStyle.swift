@@ -47,6 +47,7 @@ extension Stylesheet {
     .scroll{overflow-x:auto;max-width:100%;margin:8px 0}
     table{border-collapse:collapse;font-size:14px;min-width:40%}
     caption{text-align:left;font-size:13px;padding:2px 0 4px}
+    caption span{display:inline-block;position:sticky;left:0;max-width:calc(100vw - 70px)}
     th,td{text-align:left;padding:4px 12px 4px 0;border-bottom:1px solid var(--line);vertical-align:middle}
     th{font-weight:600}
     thead th{color:var(--quiet);font-size:13px;vertical-align:bottom}
@@ -93,7 +94,7 @@ extension Stylesheet {
     .limit{stroke:var(--text);stroke-width:2;stroke-dasharray:5 3}
     .odd{stroke-dasharray:4 2}
     .warning{border-left:4px solid var(--red);padding-left:10px}
-    @media (max-width:600px){header,nav,main,footer{padding-left:12px;padding-right:12px}section{padding:14px 12px}h1{font-size:21px}.level{padding:4px 6px 8px}th,td{padding-right:9px}}
+    @media (max-width:600px){header,nav,main,footer{padding-left:12px;padding-right:12px}section{padding:14px 12px}h1{font-size:21px}.level{padding:4px 6px 8px}th,td{padding-right:9px}table{min-width:620px}}
 
     """
 
@@ -107,7 +108,7 @@ extension Stylesheet {
     + "*{print-color-adjust:exact;-webkit-print-color-adjust:exact}"
     + "body{font-size:11px;background:none}nav,.skip{display:none}header,main,footer{max-width:none;padding:0}"
     + "section{border:0;border-top:2px solid var(--line);border-radius:0;padding:10px 0}"
-    + ".scroll{overflow:visible}.scroll svg{max-width:100%;height:auto}table{font-size:9.5px}caption,thead th,figcaption{font-size:9.5px}"
+    + ".scroll{overflow:visible}.scroll svg{max-width:100%;max-height:230mm;height:auto}table{font-size:9.5px;min-width:0}.chip,code{font-size:inherit}caption,thead th,figcaption{font-size:9.5px}"
     + "th,td{padding:2px 7px 2px 0}td:has(>.bar){min-width:80px}tr,.card,.level{break-inside:avoid}h2,h3,summary{break-after:avoid}"
     + "details::details-content{content-visibility:visible;display:block}}@page{margin:14mm}"
 }

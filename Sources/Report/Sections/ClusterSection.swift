@@ -19,13 +19,19 @@ extension ReportFigures {
           : "The devices form a grid. What operators split, they split along its axes, and collectives join the devices of a row or a column."
       }
       for run in meshRuns {
-        figure(
-          "Devices of \(run.stages.count == 1 ? name(ofGroup: run.stages.lowerBound) : "stage \(run.stages.lowerBound)")"
-            + (run.stages.count > 1 ? "; those of stages \(span(run.stages.lowerBound + 1..<run.stages.upperBound)) follow in the same order." : ".")
-        ) { meshPicture(group: run.stages.lowerBound) }
+        figure(meshCaption(run.stages)) { meshPicture(group: run.stages.lowerBound) }
         axesTable(run.stages)
       }
     }
+  }
+
+  private func meshCaption(_ stages: Range<Int>) -> String {
+    let others = stages.lowerBound + 1..<stages.upperBound
+    let follow =
+      others.isEmpty
+      ? "" : "; those of \(others.count == 1 ? "stage" : "stages") \(span(others)) \(others.count == 1 ? "follows" : "follow") in the same order"
+    let nodes = cluster.nodeCount > 1 ? " Dashed and full outlines: one node and the next." : ""
+    return "Devices of \(name(ofGroup: stages.lowerBound))\(follow).\(nodes)"
   }
 
   // MARK: - Topology
