@@ -31,7 +31,8 @@ extension ReportFigures {
       others.isEmpty
       ? "" : "; those of \(others.count == 1 ? "stage" : "stages") \(span(others)) \(others.count == 1 ? "follows" : "follow") in the same order"
     let nodes = cluster.nodeCount > 1 ? " Dashed and full outlines: one node and the next." : ""
-    return "Devices of \(name(ofGroup: stages.lowerBound))\(follow).\(nodes)"
+    let whose = decision.groups == 1 ? "All devices" : "Devices of stage \(stages.lowerBound)"
+    return "\(whose)\(follow).\(nodes)"
   }
 
   // MARK: - Topology
@@ -70,6 +71,7 @@ extension ReportFigures {
         tag("strong") { form.name }
         tag("span") { " \(form.bandwidth) \(owner)" }
         tag("span") { "; \(nodes.count == 1 ? "node" : "nodes") \(span(nodes))" }
+        if !cluster.isUniform { tag("span") { ", \(kindNames(devices))" } }
         if decision.groups > 1 { tag("span") { ", \(stages.count == 1 ? "stage" : "stages") \(span(stages))" } }
         if alike > 1 { tag("em") { "; first of \(alike) alike" } }
       }
@@ -77,6 +79,10 @@ extension ReportFigures {
         if level == 0 { cells(devices) } else { innerBoxes(units(ofLevel: level - 1, in: devices), level: level - 1) }
       }
     }
+  }
+
+  private func kindNames(_ devices: Range<Int>) -> String {
+    Set(devices.map { cluster.kindOfDevice[$0] }).sorted().map { cluster.kinds[$0].name }.joined(separator: " and ")
   }
 
   /// Boxes of units, equal neighbours once; of many different ones the first and the last.

@@ -95,9 +95,7 @@ extension ReportFigures {
         ], height: 14)
       let name = run.count == 1 ? report.name(ofStage: first) : "\(report.name(ofStage: first)) to \(report.name(ofStage: last))"
       let dot = tag("span", ["class": "dot bg-\(hue(ofGroup: decision.group(ofStage: first)))", "aria-hidden": "true"])
-      let holds =
-        run.count == 1
-        ? report.contents(ofStage: first) : "\(report.contents(ofStage: first)) to \(report.contents(ofStage: last)), \(run.count) alike"
+      let holds = run.count == 1 ? report.contents(ofStage: first) : contents(ofStages: run)
       table.add(cells: [
         (run.count == 1 ? [dot] : []) + [.text(name)], [bar.html(nil)], [.text(holds)], [.text(devices(ofStages: run))],
         [.text("\(stage.forward)")], [.text("\(stage.backward)")], [.text("\(stage.communication)")], [.text("\(stage.gradientSync)")],
@@ -105,6 +103,18 @@ extension ReportFigures {
       ])
     }
     return table.html
+  }
+
+  /// `block 2–10 in 3 equal parts`.
+  private func contents(ofStages run: Range<Int>) -> String {
+    let units = run.flatMap { decision.stages[$0].units }
+    let (first, last) = (units[0], units[units.count - 1])
+    guard units.count == run.count, units.allSatisfy({ $0.segment == first.segment }), graph.holdsLayers(first.segment) else {
+      return "\(report.contents(ofStage: run.lowerBound)) to \(report.contents(ofStage: run.upperBound - 1)), \(run.count) alike"
+    }
+    let start = graph.copies(of: first.segment).lowerBound
+    let layers = start + first.copies.lowerBound..<start + last.copies.upperBound
+    return "\(graph.nameOfLayers(first.segment)) \(span(layers)) in \(run.count) equal parts"
   }
 
   private func devices(ofStages run: Range<Int>) -> String {

@@ -122,6 +122,6 @@ extension ReportFigures {
 
   private var recomputeSentence: String? {
     guard job.mode == .train else { return nil }
-    return decision.recomputeText.map { "To save memory the backward pass does again: \($0)." }
+    return decision.recomputeText.map { "To save memory, backward computes again what forward has computed (recompute \($0))." }
   }
 }
