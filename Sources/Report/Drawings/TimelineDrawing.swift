@@ -8,80 +8,101 @@ struct TimelineDrawing {
   /// When each stage has nothing left to do, gradients and updates included.
   let ends: [Seconds]
   let step: Seconds
+  private let pieces: [[Piece]]
 
-  /// Boxes narrower than this would be a blur: neighbours with hardly any waiting between them are drawn as one.
-  private static let narrow = 4.0
-  private static let hardly = 1.0
-  private static let width = 1000.0
+  /// What is drawn as one box.
+  private struct Piece {
+    enum Kind: Int, CaseIterable {
+      case waiting, mixed, evenForward, oddForward, evenBackward, oddBackward, once
 
-  private var rowHeight: Double { rows.count <= 16 ? 22 : rows.count <= 40 ? 14 : 8 }
+      var style: String {
+        switch self {
+        case .waiting: "s-grey wait"
+        case .mixed: "f-brown"
+        case .evenForward: "f-blue"
+        case .oddForward: "f-blue pale"
+        case .evenBackward: "f-orange"
+        case .oddBackward: "f-orange pale"
+        case .once: "f-green"
+        }
+      }
+    }
 
-  /// One outline for all boxes of a kind, so that thousands of passes stay small.
-  private struct Outlines {
-    var forward = [Path(), Path()]
-    var backward = [Path(), Path()]
-    var mixed = Path()
-    var once = Path()
-    var waiting = Path()
+    var kind: Kind
+    var start: Seconds
+    var end: Seconds
   }
 
-  private func add(_ row: [PredictedStep.TimedPass], end: Seconds, at y: Double, to outlines: inout Outlines) {
-    let scale = step > .zero ? Self.width / step.value : 0
-    let height = rowHeight - 3
-    func box(_ path: inout Path, _ start: Seconds, _ end: Seconds) {
-      path.box(start.value * scale, y, (end - start).value * scale, height)
+  private static let width = 1000.0
+  /// What a picture may hold.
+  private static let most = 5000
+  /// Boxes narrower than the first would be a blur: neighbours with no more waiting between them than the second are drawn as one. The first pair under
+  /// which there are not too many boxes counts.
+  private static let thresholds: [(narrow: Double, hardly: Double)] = [(4, 1), (8, 1), (16, 2), (.infinity, 4)]
+
+  init(rows: [[PredictedStep.TimedPass]], ends: [Seconds], step: Seconds) {
+    (self.rows, self.ends, self.step) = (rows, ends, step)
+    var pieces: [[Piece]] = []
+    for threshold in Self.thresholds where pieces.isEmpty || pieces.reduce(0, { $0 + $1.count }) > Self.most {
+      let unit = step / Self.width
+      pieces = zip(rows, ends).map { Self.pieces($0, end: $1, step: step, narrow: unit * threshold.narrow, hardly: unit * threshold.hardly) }
     }
+    self.pieces = pieces
+  }
+
+  private static func pieces(
+    _ row: [PredictedStep.TimedPass], end: Seconds, step: Seconds, narrow: Seconds, hardly: Seconds
+  ) -> [Piece] {
+    var pieces: [Piece] = []
     var now = Seconds.zero
     var index = 0
     while index < row.count {
       let pass = row[index]
-      if (pass.start - now).value * scale > Self.hardly { box(&outlines.waiting, now, pass.start) }
+      if pass.start - now > hardly { pieces.append(Piece(kind: .waiting, start: now, end: pass.start)) }
       var last = index
-      if (pass.end - pass.start).value * scale < Self.narrow {
-        while last + 1 < row.count, (row[last + 1].start - row[last].end).value * scale <= Self.hardly,
-          (row[last + 1].end - row[last + 1].start).value * scale < Self.narrow
-        { last += 1 }
+      if pass.end - pass.start < narrow {
+        while last + 1 < row.count, row[last + 1].start - row[last].end <= hardly, row[last + 1].end - row[last + 1].start < narrow { last += 1 }
       }
-      if last > index {
-        let isForward = row[index...last].allSatisfy(\.pass.isForward)
-        let isBackward = row[index...last].allSatisfy { !$0.pass.isForward }
-        if isForward {
-          box(&outlines.forward[0], pass.start, row[last].end)
-        } else if isBackward {
-          box(&outlines.backward[0], pass.start, row[last].end)
-        } else {
-          box(&outlines.mixed, pass.start, row[last].end)
-        }
-      } else if pass.pass.isForward {
-        box(&outlines.forward[pass.pass.microBatch % 2], pass.start, pass.end)
-      } else {
-        box(&outlines.backward[pass.pass.microBatch % 2], pass.start, pass.end)
-      }
+      let run = row[index...last]
+      let isOdd = last == index && pass.pass.microBatch % 2 == 1
+      let kind: Piece.Kind =
+        if run.allSatisfy(\.pass.isForward) {
+          isOdd ? .oddForward : .evenForward
+        } else if run.allSatisfy({ !$0.pass.isForward }) {
+          isOdd ? .oddBackward : .evenBackward
+        } else { .mixed }
+      pieces.append(Piece(kind: kind, start: pass.start, end: row[last].end))
       now = row[last].end
       index = last + 1
     }
-    if (end - now).value * scale > 0.2 { box(&outlines.once, now, end) }
-    if (step - max(now, end)).value * scale > Self.hardly { box(&outlines.waiting, max(now, end), step) }
+    if end > now { pieces.append(Piece(kind: .once, start: now, end: end)) }
+    if step - max(now, end) > hardly { pieces.append(Piece(kind: .waiting, start: max(now, end), end: step)) }
+    return pieces
   }
 
+  private var rowHeight: Double { rows.count <= 16 ? 22 : rows.count <= 40 ? 14 : 8 }
+
   /// Whether passes were too many to be drawn one by one.
-  var isMerged: Bool { rows.contains { row in row.contains { step > .zero && ($0.end - $0.start) / step * Self.width < Self.narrow } } }
+  var isMerged: Bool { pieces.contains { row in row.contains { $0.kind == .mixed } } }
 
   /// The whole step, as wide as the page.
   func whole(_ label: String) -> HTML {
-    var outlines = Outlines()
-    for (number, row) in rows.enumerated() { add(row, end: ends[number], at: Double(number) * rowHeight, to: &outlines) }
+    // One outline for all boxes of a kind, so that thousands of them stay small.
+    var outlines = Piece.Kind.allCases.map { _ in Path() }
+    let scale = step > .zero ? Self.width / step.value : 0
+    for (number, row) in pieces.enumerated() {
+      for piece in row {
+        outlines[piece.kind.rawValue].box(
+          piece.start.value * scale, Double(number) * rowHeight, (piece.end - piece.start).value * scale, rowHeight - 3)
+      }
+    }
     var drawing = Drawing(width: Self.width, height: Double(rows.count) * rowHeight)
-    drawing.path(outlines.waiting, "s-grey wait")
-    drawing.path(outlines.mixed, "f-brown")
-    drawing.path(outlines.forward[0], "f-blue")
-    drawing.path(outlines.forward[1], "f-blue pale")
-    drawing.path(outlines.backward[0], "f-orange")
-    drawing.path(outlines.backward[1], "f-orange pale")
-    drawing.path(outlines.once, "f-green")
+    for kind in Piece.Kind.allCases { drawing.path(outlines[kind.rawValue], kind.style) }
     return tag("div", ["class": "rows"]) {
       tag("div", ["class": "row-names", "aria-hidden": "true"]) {
-        for number in rows.indices { tag("span", ["style": "height:\(rowHeight.short)px"]) { rowHeight >= 14 || number % 5 == 0 ? "\(number)" : "" } }
+        for number in rows.indices {
+          tag("span", ["style": "height:\(rowHeight.short)px"]) { rowHeight >= 14 || number % 5 == 0 ? "\(number)" : "" }
+        }
       }
       tag("div", ["class": "row-boxes"]) {
         drawing.stretched(label)
@@ -93,6 +114,8 @@ struct TimelineDrawing {
   /// A part of the step with the numbers of micro-batches, at a scale at which they can be read.
   func closeUp(from start: Seconds, to end: Seconds, _ label: String) -> HTML {
     let shown = rows.flatMap { $0.filter { $0.end > start && $0.start < end } }
+    // Of many passes the table and the numbers in the boxes have to do.
+    let isTold = shown.count <= 600
     let shortest = shown.map { ($0.end - $0.start).value }.filter { $0 > 0 }.min() ?? 1
     let width = min(4000, max(700, 18 * (end - start).value / shortest))
     let (left, row) = (34.0, 22.0)
@@ -109,7 +132,7 @@ struct TimelineDrawing {
         let chunk = pass.pass.chunk > 0 ? ", chunk \(pass.pass.chunk)" : ""
         drawing.rectangle(
           x, y, wide, row - 3, pass.pass.isForward ? "f-blue edge" : "f-orange edge",
-          title: "\(kind) of micro-batch \(pass.pass.microBatch)\(chunk): \(pass.start) to \(pass.end)")
+          title: !isTold ? nil : "\(kind) of micro-batch \(pass.pass.microBatch)\(chunk): \(pass.start) to \(pass.end)")
         let text = "\(pass.pass.microBatch)"
         if wide >= Double(text.count) * 7 + 3 { drawing.text(text, x + wide / 2, y + 14, "s ink", anchor: .middle) }
       }

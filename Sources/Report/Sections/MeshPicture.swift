@@ -4,18 +4,20 @@ import Plans
 import Quantities
 
 extension ReportFigures {
-  /// Neighbouring stages with equal meshes.
+  /// Neighbouring stages with equal meshes on equal links.
   var meshRuns: [(mesh: [Int], stages: Range<Int>)] {
-    var runs: [(mesh: [Int], stages: Range<Int>)] = []
+    var runs: [(mesh: [Int], placements: [AxisPlacement], stages: Range<Int>)] = []
     for group in 0..<decision.groups {
-      let mesh = decision.mesh(ofGroup: group)
-      if let last = runs.last, last.mesh == mesh {
+      let shape = decision.mesh(ofGroup: group)
+      let mesh = Mesh(shape: shape, firstDevice: decision.ranks(ofGroup: group).lowerBound)
+      let placements = shape.indices.map { cluster.placement(ofAxis: $0, in: mesh) }
+      if let last = runs.last, last.mesh == shape, last.placements == placements {
         runs[runs.count - 1].stages = last.stages.lowerBound..<group + 1
       } else {
-        runs.append((mesh, group..<group + 1))
+        runs.append((shape, placements, group..<group + 1))
       }
     }
-    return runs
+    return runs.map { ($0.mesh, $0.stages) }
   }
 
   /// The places along an axis that are drawn: all, or the first ones and the last.

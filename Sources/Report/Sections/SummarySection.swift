@@ -105,9 +105,11 @@ extension ReportFigures {
   }
 
   private var slowestCollective: String? {
-    guard let first = report.collectives.first, first.timePerStep > .zero else { return nil }
-    let kind = first.part.kind?.rawValue ?? "send"
-    return "What is sent longest: \(kind) of \(first.part.bytes), \(first.part.time) a call, \(first.callsPerStep) calls a step (\(first.reason))."
+    guard let first = collectiveRows.first, first.time > .zero else { return nil }
+    let part = first.item.part
+    let kind = part.kind?.rawValue ?? "send"
+    return
+      "What takes longest of all that is sent: \(kind) of \(part.bytes), \(part.time) a call, \(first.calls) calls a step (\(first.item.reason))."
   }
 
   private var memoryText: String {

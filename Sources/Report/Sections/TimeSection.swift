@@ -26,7 +26,13 @@ extension ReportFigures {
     var table = DataTable(
       "Time of a step by stage",
       [.text("stage"), .text("the step")] + StageTime.parts.map { .number($0.name) })
-    for (group, time) in times.enumerated() {
+    var first = 0
+    while first < times.count {
+      let time = times[first]
+      // Of many stages equal neighbours are one row.
+      let end = times.count > 8 ? (first..<times.count).first { times[$0] != time } ?? times.count : first + 1
+      let name = end - first == 1 ? name(ofGroup: first) : "stages \(span(first..<end))"
+      first = end
       let whole = max(time.whole, prediction.step)
       let parts = StageTime.parts.map { part in
         Bar.Part(
@@ -37,7 +43,7 @@ extension ReportFigures {
         let value = time[keyPath: part.value]
         return [.text(value == .zero ? "–" : "\(value)"), tag("small") { value == .zero || whole == .zero ? "" : " \(roughly(value / whole))" }]
       }
-      table.add(cells: [[.text(name(ofGroup: group))], [Bar(parts: parts).html(nil)]] + numbers)
+      table.add(cells: [[.text(name)], [Bar(parts: parts).html(nil)]] + numbers)
     }
     return table.html
   }

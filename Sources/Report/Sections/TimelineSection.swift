@@ -20,7 +20,7 @@ extension ReportFigures {
           + (decision.groups > 1 ? [(.grey, "waiting (bubble)")] : []))
       figure("One step; a row for each stage, from the first to the last.") { drawing.whole(label) }
       closeUps(drawing)
-      passesTable(rows, ends)
+      if rows.count <= 12 { passesTable(rows, ends) } else { details("When stages work, in numbers") { passesTable(rows, ends) } }
     }
   }
 
@@ -34,7 +34,7 @@ extension ReportFigures {
   /// Where passes are many: how the pipeline fills, and how it drains, in detail.
   @HTMLBuilder private func closeUps(_ drawing: TimelineDrawing) -> [HTML] {
     let rows = drawing.rows
-    if rows.reduce(0, { $0 + $1.count }) > rows.count, rows.count <= 64 {
+    if rows.reduce(0, { $0 + $1.count }) > rows.count, rows.count <= 32 {
       let most = 2 * decision.groups * decision.schedule.chunks + 6
       if rows[0].count > most + 4 {
         // Until the last stage has carried out its first passes, and from where it begins its last ones.
