@@ -36,7 +36,7 @@ package struct Colour: Hashable, Sendable, CustomStringConvertible {
 }
 
 /// What stands for something in pictures, the same everywhere on a page.
-enum Hue: String, CaseIterable, Sendable {
+package enum Hue: String, CaseIterable, Sendable {
   case blue, orange, purple, teal, pink, ochre, green, grey, red, brown
 
   /// Of the stage of this number; after eight they begin again, and labels tell them apart.

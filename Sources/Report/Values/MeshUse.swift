@@ -24,7 +24,7 @@ extension PlanReport {
   }
 
   /// What an operator's strategy is drawn in.
-  func hue(of op: OperatorID) -> Hue { Hue.ofStrategy(strategies[op].words(rules[op])) }
+  package func hue(of op: OperatorID) -> Hue { Hue.ofStrategy(strategies[op].words(rules[op])) }
 }
 
 extension Hue {

@@ -23,23 +23,26 @@ extension LayerReport {
       style.heading("Alternatives") + " to a step of \(step)",
       "  Everything around the operators as in the plan; the other operators as suits each alternative best.",
     ]
-    if alternatives.isEmpty { return lines + ["  none: the operator has no other strategy on this mesh"] }
+    if alternatives.isEmpty { return (lines + ["  none: the operator has no other strategy on this mesh"]).flatMap { style.fit($0) } }
     var table = TextTable([
       ("strategy", .left), ("splits", .left), ("layouts", .left), ("step", .right), ("difference", .right), ("", .left),
     ])
     for item in alternatives {
       var (time, difference, note) = cells(item.result)
       if item.strategy.assignment == chosen.assignment { note += "; the plan's strategy, the others free" }
-      table.add(item.strategy.words(rule).joined(separator: ","), split(item.strategy), layouts(item.strategy), time, difference, note)
+      table.add(cells: [
+        .init(item.strategy.words(rule).joined(separator: ","), .cyan), .init(split(item.strategy)), .init(layouts(item.strategy)), .init(time),
+        .init(difference, difference.isEmpty ? nil : difference.hasPrefix("+") ? .red : .green), .init(note),
+      ])
     }
-    lines += table.lines()
+    lines += table.lines(style)
     let unfinished = alternatives.count { !$0.result.isFinal }
     if unfinished > 0 {
       lines.append(
         "  \(unfinished) of \(counted(alternatives.count, "alternative")) \(unfinished == 1 ? "is" : "are") not known exactly: the time ended (--time-limit)"
       )
     }
-    return lines
+    return lines.flatMap { style.fit($0) }
   }
 
   private func cells(_ result: Result) -> (step: String, difference: String, note: String) {
