@@ -73,6 +73,8 @@ import Testing
     let text = try check(plan)
     #expect(text.contains("<h1>\(plan.decision.graph.name) on "))
     for op in plan.decision.graph.operators.indices { #expect(text.contains(plan.decision.graph.shortName(of: op))) }
+    // The plan's figures are those of this version's cost model.
+    #expect(!text.contains("class=\"warning\""))
     #expect(text.contains(plan.modelSHA256) && text.contains("\(plan.prediction.step)"))
   }
 

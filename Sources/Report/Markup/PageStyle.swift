@@ -9,7 +9,8 @@ extension Stylesheet {
 
   private static let base = """
     *{box-sizing:border-box}
-    html{scroll-behavior:smooth;-webkit-text-size-adjust:100%}
+    html{-webkit-text-size-adjust:100%}
+    @media (prefers-reduced-motion:no-preference){html{scroll-behavior:smooth}}
     body{margin:0;background:var(--page);color:var(--text);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
     header,nav,main,footer{max-width:1180px;margin:0 auto;padding:0 20px}
     header{padding-top:28px}

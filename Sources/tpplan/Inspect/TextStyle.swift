@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Foundation
-import Report
 
 /// How text looks: with colours where someone looks at it, on a terminal, unless the variable NO_COLOR is set (https://no-color.org); and how wide it may
 /// be.
