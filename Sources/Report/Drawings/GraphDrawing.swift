@@ -14,10 +14,10 @@ struct GraphDrawing {
     case .seam(let text): return [(text, "s quiet")]
     case .op(let name, let words, let zero, let time, let notes):
       let split = words.joined(separator: ", ") + (zero == .none ? "" : "; ZeRO \(zero.rawValue)") + (time > .zero ? "; \(time)" : "")
-      // Of many notes the table has the rest.
-      let shown = notes.count > 3 ? Array(notes.prefix(2)) + ["and \(notes.count - 2) more, in the table"] : notes
+      // Of many notes the table of collectives has the rest.
+      let shown = notes.prefix(2).flatMap { [$0.kind, "  \($0.size)"] } + (notes.count > 2 ? ["and \(notes.count - 2) more"] : [])
       return [(name, "t b"), (split, "s")] + shown.map { ($0, "s") }
-    case .conversion(let exchanges): return exchanges.map { ($0.text, "s") }
+    case .conversion(let exchanges): return exchanges.flatMap { $0.lines }.map { ($0, "s") }
     }
   }
 

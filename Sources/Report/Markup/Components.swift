@@ -51,8 +51,8 @@ struct DataTable {
 }
 
 /// What may be wider than the page, and is then scrolled by itself, with the keyboard too.
-func scrollable(_ label: String, @HTMLBuilder _ children: () -> [HTML]) -> HTML {
-  tag("div", ["class": "scroll", "role": "region", "tabindex": "0", "aria-label": label], children)
+func scrollable(_ label: String, style: String? = nil, @HTMLBuilder _ children: () -> [HTML]) -> HTML {
+  tag("div", ["class": "scroll" + (style.map { " " + $0 } ?? ""), "role": "region", "tabindex": "0", "aria-label": label], children)
 }
 
 /// A part of the page with a heading of its own.

@@ -82,7 +82,7 @@ extension Stylesheet {
     .axis{display:flex;justify-content:space-between;font-size:12px;color:var(--quiet);border-top:1px solid var(--quiet);padding-top:2px}
     .memory-axis{display:flex;flex-direction:column;justify-content:space-between;font-size:12px;color:var(--quiet);text-align:right;white-space:nowrap}
     text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;fill:var(--text)}
-    text.s{font-size:11px}
+    text.s{font-size:11px;white-space:pre}
     text.b{font-weight:600}
     text.quiet{fill:var(--quiet)}
     text.ink{fill:var(--ink)}
@@ -95,7 +95,7 @@ extension Stylesheet {
     .limit{stroke:var(--text);stroke-width:2;stroke-dasharray:5 3}
     .odd{stroke-dasharray:4 2}
     .warning{border-left:4px solid var(--red);padding-left:10px}
-    @media (max-width:600px){header,nav,main,footer{padding-left:12px;padding-right:12px}section{padding:14px 12px}h1{font-size:21px}.level{padding:4px 6px 8px}th,td{padding-right:9px}table{min-width:620px}}
+    @media (max-width:600px){header,nav,main,footer{padding-left:12px;padding-right:12px}section{padding:14px 12px}h1{font-size:21px}.level{padding:4px 6px 8px}th,td{padding-right:9px}table{min-width:760px}.graph svg{zoom:.75}}
 
     """
 

@@ -41,7 +41,7 @@ extension ReportFigures {
         details(name(of: block), isOpen: number == heaviest) {
           if block.recompute != .none { tag("p") { "Backward does again: \(block.recompute.rawValue)." } }
           figure("Operators of \(name(of: block)).") {
-            scrollable("Graph of \(name(of: block))") {
+            scrollable("Graph of \(name(of: block))", style: "graph") {
               GraphDrawing(graph: block.graph).picture("Operators of \(name(of: block)); the table below says the same.")
             }
           }
@@ -78,7 +78,7 @@ extension ReportFigures {
     func text(_ bytes: Bytes) -> String { bytes == .zero ? "–" : "\(bytes)" }
     for op in graph.segments[segment].operators {
       let (part, strategy) = (prediction.operators[op], report.strategies[op])
-      let zero = decision.zero[op] == .none ? "" : ", ZeRO \(decision.zero[op].rawValue)"
+      let zero = decision.zero[op] == .none ? "" : " ZeRO \(decision.zero[op].rawValue)"
       table.add(cells: [
         [.text(graph.shortName(of: op))], [chip(strategy.words(report.rules[op]).joined(separator: ","), report.hue(of: op)), .text(zero)],
         [tag("code") { strategy.operands.map(\.forward.notation).joined(separator: " ") }], [tag("code") { strategy.result.notation }],

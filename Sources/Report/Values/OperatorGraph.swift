@@ -9,9 +9,15 @@ struct OperatorGraph: Hashable {
   enum Node: Hashable {
     /// What comes from the copy before, or goes to the one after.
     case seam(String)
-    case op(name: String, words: [String], zero: ZeROStage, time: Seconds, notes: [String])
+    case op(name: String, words: [String], zero: ZeROStage, time: Seconds, notes: [Note])
     /// Conversions that a tensor goes through before one or several readers take it, and its gradient on the way back.
     case conversion([Exchange])
+  }
+
+  /// A collective of an operator's own: what it is for, and what it takes.
+  struct Note: Hashable {
+    let kind: String
+    let size: String
   }
 
   struct Exchange: Hashable {
@@ -23,8 +29,8 @@ struct OperatorGraph: Hashable {
     /// Whether it is only there where the first copy gets something from another block.
     let isAtStart: Bool
 
-    var text: String {
-      "\(isForward ? "fwd" : "bwd") \(kind?.rawValue ?? "send") \(bytes), \(time)" + (isAtStart ? ", first layer only" : "")
+    var lines: [String] {
+      ["\(isForward ? "fwd" : "bwd") \(kind?.rawValue ?? "send") \(bytes), \(time)"] + (isAtStart ? ["  at the first layer only"] : [])
     }
   }
 
@@ -100,21 +106,23 @@ struct OperatorGraph: Hashable {
   }
 
   /// What else ranks exchange for an operator.
-  private static func notes(_ report: PlanReport, _ op: OperatorID) -> [String] {
-    var notes: [String] = []
+  private static func notes(_ report: PlanReport, _ op: OperatorID) -> [Note] {
+    var notes: [Note] = []
     for part in report.prediction.collectives where part.op == op {
       let kind = part.kind?.rawValue ?? "send"
-      let note: String? =
+      let words: (kind: String, size: String)? =
         switch part.cause {
-        case .interior: "inside: \(kind) \(part.bytes), \(part.time)"
-        case .weights: "weights: \(kind) \(part.bytes), \(part.time)"
-        case .parts: "gradient parts: \(kind) \(part.bytes), \(part.time)"
-        case .gradient: "gradient: \(kind) \(part.bytes), \(part.time)"
-        case .updated: "updated: \(kind) \(part.bytes), \(part.time)"
-        case .tied: "tied: \(kind) \(part.bytes), \(part.time)"
+        case .interior: ("inside: \(kind)", "\(part.bytes), \(part.time)")
+        case .weights: ("weights: \(kind)", "\(part.bytes), \(part.time)")
+        case .parts: ("gradient parts: \(kind)", "\(part.bytes), \(part.time)")
+        case .gradient: ("gradient: \(kind)", "\(part.bytes), \(part.time)")
+        case .updated: ("updated: \(kind)", "\(part.bytes), \(part.time)")
+        case .tied: ("tied: \(kind)", "\(part.bytes), \(part.time)")
         case .forward, .backward, .boundary: nil
         }
-      if let note, !notes.contains(note) { notes.append(note) }
+      guard let words else { continue }
+      let note = Note(kind: words.kind, size: words.size)
+      if !notes.contains(note) { notes.append(note) }
     }
     return notes
   }
