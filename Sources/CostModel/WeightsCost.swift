@@ -4,14 +4,16 @@ import Quantities
 import Strategies
 
 /// What the weights of one operator cost, beyond the operator's own work: their place in memory, their gradients' synchronisation, the optimizer.
-package struct WeightsCost: Hashable, Sendable {
-  /// Per micro-batch: gathering weights, and scattering gradients, that are shared out.
+package struct WeightsCost: Sendable {
+  /// Per micro-batch: gathering weights, and scattering gradients, that are shared out; the updates of `passing` too.
   package var forward: Seconds = .zero
   package var backward: Seconds = .zero
   /// Once per step: summing gradients over data replicas, and gathering updated weights.
   package var gradientSync: Seconds = .zero
   /// Once per step: the optimizer.
   package var update: Seconds = .zero
+  /// The same of weights that are updated in the backward pass, whose time this is part of.
+  package var passing: (gradientSync: Seconds, update: Seconds) = (.zero, .zero)
   /// Weights as kernels read them, gradients, master weights and optimizer state.
   package var weights: Bytes = .zero
   package var gradients: Bytes = .zero
@@ -72,10 +74,14 @@ extension Pricing {
       func held(_ level: ZeROStage) -> Double { zero >= level ? shard : count }
       let state = precision.masterBytes + (job.optimizer == .adamw ? 8 : 0)
       cost.weights += Bytes(held(.weights) * Double(precision.elementBytes))
-      cost.gradients += Bytes(held(.gradients) * Double(gradientBytesHeld))
+      let resident = Bytes(held(.gradients) * Double(gradientBytesHeld))
+      let isPassing = job.updatesInBackward(tensor, of: graph)
+      // Then the gradient is there while the operator runs.
+      if isPassing { cost.transient += resident } else { cost.gradients += resident }
       cost.optimizerState += Bytes(held(.optimizer) * Double(state))
       // The optimizer reads the gradient and its state, and writes state and weight.
-      cost.update += update(Bytes(held(.optimizer) * Double(precision.gradientBytes + 2 * state + 2 * precision.elementBytes)))
+      let update = update(Bytes(held(.optimizer) * Double(precision.gradientBytes + 2 * state + 2 * precision.elementBytes)))
+      if isPassing { cost.passing.update += update } else { cost.update += update }
       guard axes != 0 else { continue }
       let whole = Bytes(count * Double(precision.elementBytes))
       let gradient = Bytes(count * Double(gradientBytesSent))
@@ -91,6 +97,8 @@ extension Pricing {
         switch occasion {
         case .forward: cost.forward += exposed(time, behind: &hiddenForward)
         case .backward: cost.backward += exposed(time, behind: &hiddenBackward)
+        case .beforeUpdate where isPassing: cost.passing.gradientSync += exposed(time, behind: &hiddenBackward)
+        case .afterUpdate where isPassing: cost.passing.gradientSync += exposed(time, behind: &hiddenForward)
         case .beforeUpdate: cost.gradientSync += exposed(time, behind: &hiddenBackward)
         case .afterUpdate: cost.gradientSync += exposed(time, behind: &hiddenForward)
         }
@@ -115,6 +123,7 @@ extension Pricing {
         cost.transient += whole + gradient
       }
     }
+    cost.backward += cost.passing.gradientSync + cost.passing.update
     return cost
   }
 

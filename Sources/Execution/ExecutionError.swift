@@ -28,6 +28,8 @@ package enum ExecutionError: Error, Equatable, Sendable {
   case unusableCheckpoint(folder: String, problem: String)
   /// A model does not go on with a text.
   case cannotGenerate(model: String, problem: String)
+  /// A prompt and what is to follow it have more positions than the model.
+  case tooLongText(model: String, positions: Int, prompt: Int, newTokens: Int)
   /// A host file is not one that Open MPI can use; `line` counts from 1, nil for the file as a whole.
   case unusableHostfile(file: String, line: Int?, problem: String)
   /// A host file has fewer slots than the plan has ranks.
@@ -72,6 +74,9 @@ extension ExecutionError: CustomStringConvertible {
       "\(file): input \"\(input)\": \(problem)"
     case .unusableCheckpoint(let folder, let problem):
       "\(folder): the checkpoint \(problem)"
+    case .tooLongText(let model, let positions, let prompt, let newTokens):
+      "\(model) has \(positions) positions; a prompt of \(counted(prompt, "token")) and \(newTokens) new ones take \(prompt + newTokens - 1), since the last is not read"
+        + " again: give fewer --new-tokens"
     case .cannotGenerate(let model, let problem):
       "\(model) cannot generate text: \(problem)"
     case .unusableHostfile(let file, let line, let problem):

@@ -41,6 +41,7 @@ package final class Executor {
   var parts: StepParts { clock.parts }
   /// Results of the last step that were to outlive it.
   private(set) var retained: [RetainedResult] = []
+  private var retainedGradients: [(parameter: Int, block: ProgramMemory.BlockID)] = []
 
   /// One instruction and what is known of it beforehand.
   private struct Step {
@@ -115,7 +116,7 @@ package final class Executor {
         try values.fill(source, named: name, copy: parameter.copy, region: region, into: place)
         place += region.elementCount
       }
-      if let gradient = parameter.gradient { try memory.allocate(gradient) }
+      if let gradient = parameter.gradient, !parameter.isPassing { try memory.allocate(gradient) }
     }
   }
 
@@ -142,6 +143,7 @@ package final class Executor {
 
   /// Bytes of buffers, parameters and optimizer state: the most at any time so far.
   package var peakBytes: Int { memory.peakBytes }
+  var bytesOutsideArena: Int { memory.bytesOutsideArena }
 
   /// What records a step of this program.
   func recorder() -> StepRecorder {
@@ -154,8 +156,8 @@ package final class Executor {
   func step(retaining retention: Retention = .nothing, recorder: StepRecorder? = nil) throws(ExecutionError) -> Double {
     world.ledger.recorder = recorder
     defer { world.ledger.recorder = nil }
-    for result in retained { memory.release(result.block) }
-    retained = []
+    for block in retained.map(\.block) + retainedGradients.map(\.block) { memory.release(block) }
+    (retained, retainedGradients) = ([], [])
     optimizer.beginStep()
     faults?.beginStep()
     var loss = 0.0
@@ -172,6 +174,7 @@ package final class Executor {
           retained.append(RetainedResult(op: call.op, copy: call.copy, microBatch: call.microBatch, block: memory.hold(call.result)))
         }
       }
+      if case .update(let parameter) = step.instruction, retention == .everything { retainGradient(of: parameter) }
       for buffer in step.dying { memory.free(buffer) }
       if recorder != nil { try sends.look() }
       clock.enter(step.part)
@@ -182,6 +185,18 @@ package final class Executor {
     clock.enter(.stages)
     stepsCarriedOut += 1
     return loss
+  }
+
+  /// Of a parameter that is updated in the backward pass: what others have stays.
+  private func retainGradient(of parameter: Int) {
+    guard program.parameters[parameter].isPassing, let gradient = program.parameters[parameter].gradient else { return }
+    retainedGradients.append((parameter, memory.hold(gradient)))
+  }
+
+  /// A parameter's gradient in the last step, where it was retained or has memory of its own.
+  func gradient(of parameter: Int) -> UnsafeMutablePointer<Float>? {
+    if let held = retainedGradients.first(where: { $0.parameter == parameter }) { return memory.floats(in: held.block) }
+    return program.parameters[parameter].gradient.map { memory.floats($0) }
   }
 
   private func retains(_ call: KernelCall, _ retention: Retention) -> Bool {

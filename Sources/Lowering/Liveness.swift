@@ -29,6 +29,15 @@ extension KernelCall {
 }
 
 extension Program {
+  /// The gradient that an exchange or update reads or writes, of a parameter that is updated in the backward pass.
+  private func passingGradient(of instruction: Instruction) -> BufferID? {
+    switch instruction {
+    case .update(let parameter), .reduceGradient(let parameter, _), .scatterGradient(let parameter, _, _):
+      parameters[parameter].isPassing ? parameters[parameter].gradient : nil
+    default: nil
+    }
+  }
+
   /// Frees every buffer after the last instruction that needs it. Values that backward does not read are freed during forward.
   mutating func insertFrees() {
     var last = [Int?](repeating: nil, count: buffers.count)
@@ -36,14 +45,15 @@ extension Program {
       let touched =
         if case .kernel(let call) = instruction {
           call.read(rules[call.op])
-        } else { instruction.touched() }
+        } else { instruction.touched() + [passingGradient(of: instruction)].compactMap { $0 } }
       for buffer in touched { last[buffer] = index }
     }
     var dying = [[BufferID]](repeating: [], count: instructions.count)
     for (buffer, index) in last.enumerated() {
       switch buffers[buffer].role {
-      case .parameter, .parameterGradient: break
-      case .activation, .gradient, .input, .gatheredParameter, .wholeGradient: if let index { dying[index].append(buffer) }
+      case .parameter: break
+      case .parameterGradient(let parameter) where !parameters[parameter].isPassing: break
+      case .activation, .gradient, .input, .gatheredParameter, .wholeGradient, .parameterGradient: if let index { dying[index].append(buffer) }
       }
     }
     var result: [Instruction] = []

@@ -81,6 +81,13 @@ extension Lowering {
         guard case .wholeGradient(let index) = program.buffers[gradient].role else { continue }
         emit(.scatterGradient(parameter: index, axes: program.parameters[index].sharing.axes, from: gradient))
       }
+      for tensor in op.operands where graph.tensors[tensor].isParameter && needsGradient[tensor] {
+        let index = parameter(tensor, copy: unit.copy)
+        guard program.parameters[index].isPassing else { continue }
+        lowerExchange(index)
+        lowerUpdate(index)
+        updatedInBackward.insert(index)
+      }
       for (position, tensor) in op.operands.enumerated() where graph.tensors[tensor].isActivation {
         guard let gradient = gradients[position] else { continue }
         contribute(gradient, layout: strategy.operands[position].gradient, to: tensor, in: &contributions)
@@ -127,14 +134,13 @@ extension Lowering {
   // MARK: - Once per step
 
   mutating func lowerUpdates() {
-    for (index, parameter) in program.parameters.enumerated() {
-      guard let gradient = parameter.gradient, !parameter.gradientAxes.isEmpty else { continue }
-      switch parameter.sharing.stage {
-      case .none: emit(.reduceGradient(parameter: index, axes: parameter.gradientAxes))
-      case .optimizer: emit(.scatterGradient(parameter: index, axes: parameter.sharing.axes, from: gradient))
-      case .gradients, .weights: break
-      }
+    // What no backward pass reached, in a copy whose result nobody reads, has a gradient of zeros.
+    for (index, parameter) in program.parameters.enumerated() where parameter.isPassing && !updatedInBackward.contains(index) {
+      guard let gradient = parameter.gradient else { continue }
+      program.parameters[index].isPassing = false
+      emit(.zero(gradient))
     }
+    for (index, parameter) in program.parameters.enumerated() where !parameter.isPassing { lowerExchange(index) }
     // In one order on every stage: each of these waits for the other holders.
     for (index, parameter) in program.parameters.enumerated().sorted(by: { $0.element.tensor < $1.element.tensor })
     where parameter.gradient != nil {
@@ -147,10 +153,24 @@ extension Lowering {
         emit(.reduceTied(parameter: index, ranks: holders.map { decision.ranks(ofGroup: $0).lowerBound + place }))
       }
     }
-    for (index, parameter) in program.parameters.enumerated() where parameter.gradient != nil {
-      emit(.update(parameter: index))
-      guard [.optimizer, .gradients].contains(parameter.sharing.stage) else { continue }
-      emit(.gatherParameter(parameter: index, axes: parameter.sharing.axes, into: parameter.value))
+    for (index, parameter) in program.parameters.enumerated() where parameter.gradient != nil && !parameter.isPassing { lowerUpdate(index) }
+  }
+
+  /// Sums a gradient over the ranks that saw different data, where that was not done in each micro-batch.
+  private mutating func lowerExchange(_ index: Int) {
+    let parameter = program.parameters[index]
+    guard let gradient = parameter.gradient, !parameter.gradientAxes.isEmpty else { return }
+    switch parameter.sharing.stage {
+    case .none: emit(.reduceGradient(parameter: index, axes: parameter.gradientAxes))
+    case .optimizer: emit(.scatterGradient(parameter: index, axes: parameter.sharing.axes, from: gradient))
+    case .gradients, .weights: break
     }
+  }
+
+  private mutating func lowerUpdate(_ index: Int) {
+    let parameter = program.parameters[index]
+    emit(.update(parameter: index))
+    guard [.optimizer, .gradients].contains(parameter.sharing.stage) else { return }
+    emit(.gatherParameter(parameter: index, axes: parameter.sharing.axes, into: parameter.value))
   }
 }

@@ -14,6 +14,7 @@ package struct Lowering {
   let needsGradient: [Bool]
   var program: Program
   private var parameterIndex: [ParameterKey: Int] = [:]
+  var updatedInBackward = Set<Int>()
   private var inputBuffers: [InputKey: BufferID] = [:]
   /// For each forward pass whose backward pass is to come, the virtual stage's units in forward order.
   var tape: [TapeKey: [Unit]] = [:]
@@ -103,7 +104,7 @@ package struct Lowering {
       }
     }
     let trains = decision.job.mode == .train
-    if trains { for parameter in program.parameters { if let gradient = parameter.gradient { emit(.zero(gradient)) } } }
+    if trains { for parameter in program.parameters where !parameter.isPassing { if let gradient = parameter.gradient { emit(.zero(gradient)) } } }
     let messages = Messages(decision, of: program.stage)
     for pass in messages.passes {
       let stage = decision.stage(of: pass, on: program.stage)
@@ -137,12 +138,13 @@ package struct Lowering {
         let part = sharing.part(of: region.reduce(1) { $0 * $1.count }, mesh: program.mesh, coordinates: program.coordinates)
         func count(inPartsFrom stage: ZeROStage) -> Int? { sharing.stage >= stage ? part.count : nil }
         let value = buffer(.parameter(index), tensor, use.forward, count: count(inPartsFrom: .weights))
+        let isPassing = needsGradient[tensor] && decision.job.updatesInBackward(tensor, of: graph)
         let gradient =
           needsGradient[tensor] ? buffer(.parameterGradient(index), tensor, use.forward, count: count(inPartsFrom: .gradients)) : nil
         program.parameters.append(
           LocalParameter(
             tensor: tensor, copy: copy, value: value, gradient: gradient, gradientAxes: use.gradient.partialAxes, layout: use.forward,
-            region: region, sharing: sharing, part: part))
+            region: region, sharing: sharing, part: part, isPassing: isPassing))
         parameterIndex[key] = index
       }
     }

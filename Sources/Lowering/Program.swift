@@ -114,6 +114,9 @@ package struct LocalParameter: Hashable, Sendable {
   /// What this rank owns, and updates, of the shard's elements in row-major order; all of them where nothing is shared out.
   package let part: Range<Int>
 
+  /// Whether it is updated in the backward pass, as soon as its gradient is complete, which has memory until then.
+  package internal(set) var isPassing: Bool
+
   /// Where the part begins in the resident value. In the gradient that the optimizer reads it begins at the start.
   package var startInValue: Int { sharing.stage == .weights ? 0 : part.lowerBound }
 }

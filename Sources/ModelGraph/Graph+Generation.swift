@@ -7,10 +7,12 @@ extension Graph {
   package var generationObstacle: String? {
     guard tensors.contains(where: { $0.kind == .input(.inputIDs) }) else { return "it reads no tokens" }
     guard nextTokenLogits != nil else { return "no output of it has a number for each position and each token of a vocabulary" }
-    for op in operators where !op.kind.keepsToPosition {
-      return "\(op.name) (\(op.kind.formatName)) mixes positions otherwise than by causal attention"
-    }
-    return nil
+    return positionMixer.map { "\($0) mixes positions otherwise than by causal attention" }
+  }
+
+  /// The first operator, with its kind, in which a position depends on later ones, or on earlier ones otherwise than by causal attention.
+  package var positionMixer: String? {
+    operators.first { !$0.kind.keepsToPosition }.map { "\($0.name) (\($0.kind.formatName))" }
   }
 
   /// The output `[b, s, v]` by which the next token is chosen.

@@ -145,7 +145,8 @@ struct DecisionPricing {
     operators.append(
       Prediction.OperatorPart(
         op: op, forward: cost.forward + weights.forward, backward: cost.backward + weights.backward,
-        communication: cost.interior + cost.backwardInterior + weights.forward + weights.backward, resident: weights.resident,
+        communication: cost.interior + cost.backwardInterior + weights.forward + weights.backward - weights.passing.update,
+        resident: weights.resident,
         kept: isRecomputed(op) ? .zero : cost.extras))
     once.append((weights.gradientSync, weights.update))
     let regathered = operands.indices.filter { position in

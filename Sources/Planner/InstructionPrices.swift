@@ -70,7 +70,7 @@ struct InstructionPrices {
       guard let use = uses[buffer], isOwner(use, of: parameter) else { return .zero }
       return exchange(.reduceScatter, of: parameter, on: [.backward])
     case .reduceGradient(let parameter, _): return exchange(.allReduce, of: parameter, on: [.beforeUpdate, .afterUpdate])
-    case .update(let parameter): return weights(parameter)?.update ?? .zero
+    case .update(let parameter): return weights(parameter).map { $0.update + $0.passing.update } ?? .zero
     case .reduceTied(let parameter, _):
       let tied = program.parameters[parameter]
       return prices.links?.neighbours.time(pricing.bytes(tied.tensor, tied.layout, bytesPerElement: pricing.gradientBytesSent)) ?? .zero
@@ -96,7 +96,12 @@ struct InstructionPrices {
     let parts = cost.collectives.filter { occasions.contains($0.occasion) }
     let all = parts.reduce(Seconds.zero) { $0 + $1.time }
     let own = parts.filter { $0.kind == kind }.reduce(Seconds.zero) { $0 + $1.time }
-    let shown = occasions == [.forward] ? cost.forward : occasions == [.backward] ? cost.backward : cost.gradientSync
+    let shown =
+      switch occasions {
+      case [.forward]: cost.forward
+      case [.backward]: cost.backward - cost.passing.gradientSync - cost.passing.update
+      default: cost.gradientSync + cost.passing.gradientSync
+      }
     return all > .zero ? shown * (own / all) : .zero
   }
 

@@ -13,7 +13,7 @@ extension MegatronDegrees {
     guard let lack = try lacking(request) else { return nil }
     if let meshes = stageMeshes {
       let given = "--stage-meshes " + meshes.map { "\($0[0])x\($0[1])" }.joined(separator: ",")
-      let samples = microBatchSize(batch: request.batch) * data
+      let samples = microBatchSize(batch: request.batch, couplesBatch: request.graph.couplesBatch) * data
       if let stage = meshes.firstIndex(where: { $0[0] > samples }) {
         return
           "\(given): a micro-batch has \(counted(samples, "sequence")), and stage \(stage) has \(counted(meshes[stage][0], "data replica")) to share "

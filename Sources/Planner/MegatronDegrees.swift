@@ -33,15 +33,25 @@ package struct MegatronDegrees: Hashable, Sendable {
   package var devices: Int { stageMeshes.map { $0.reduce(0) { $0 + $1.reduce(1, *) } } ?? tensor * pipeline * data * context }
 
   /// The micro-batches' size under a global batch.
-  package func microBatchSize(batch: Int) -> Int { microBatchSize ?? (pipeline > 1 ? 1 : max(1, batch / data)) }
+  ///
+  /// - Parameter couplesBatch: whether the model mixes the samples of a batch, which is one micro-batch then.
+  package func microBatchSize(batch: Int, couplesBatch: Bool = false) -> Int {
+    microBatchSize ?? (pipeline > 1 && !couplesBatch ? 1 : max(1, batch / data))
+  }
+
+  private func microBatchSize(_ request: SearchRequest) -> Int {
+    microBatchSize(batch: request.batch, couplesBatch: request.graph.couplesBatch)
+  }
 
   /// The request with these degrees fixed.
   ///
   /// - Throws: `PlannerError.usage` where the degrees do not go with the batch or the model.
   package func fix(_ request: SearchRequest) throws -> SearchRequest {
     var request = request
-    let size = microBatchSize(batch: request.batch)
-    guard request.batch % (size * data) == 0 else {
+    let size = microBatchSize(request)
+    // Unequal shares of a micro-batch say themselves how many samples it has.
+    let hasShares = microBatchSize == nil && !(request.shares ?? []).isEmpty
+    guard hasShares || request.batch % (size * data) == 0 else {
       throw PlannerError.usage(
         microBatchSize == nil && pipeline == 1
           ? "a batch of \(request.batch) does not divide over \(counted(data, "replica")); change --batch or --dp"
@@ -49,7 +59,7 @@ package struct MegatronDegrees: Hashable, Sendable {
       )
     }
     try checkExperts(of: request)
-    request.microBatches = request.batch / (size * data)
+    request.microBatches = hasShares ? nil : request.batch / (size * data)
     (request.mesh, request.form) = MegatronForm.mesh(
       request.graph, data: data, expert: expert, context: context, contextWay: contextWay, tensor: tensor, isSequenceParallel: isSequenceParallel)
     if let stageMeshes {
@@ -100,7 +110,7 @@ package struct MegatronDegrees: Hashable, Sendable {
   /// What the degrees leave open and how it was decided, in words.
   package func assumptions(_ request: SearchRequest) -> [String] {
     var remarks: [String] = []
-    let size = microBatchSize(batch: request.batch)
+    let size = microBatchSize(request)
     if microBatchSize == nil, request.batch > data, request.shares?.isEmpty ?? true {
       remarks.append("micro-batches of \(counted(size, "sequence")) for each replica (--micro-batch)")
     }

@@ -17,7 +17,7 @@ package struct MemoryTimeline: Sendable {
     case activations
     /// Gradients of activations.
     case gradients
-    /// Whole weights, and their whole gradients, of which ranks hold parts.
+    /// Whole weights, and their whole gradients, of which ranks hold parts; gradients of weights that are updated in the backward pass.
     case gathered
     case inputs
   }
@@ -46,7 +46,7 @@ package struct MemoryTimeline: Sendable {
     for (index, instruction) in program.instructions.enumerated() {
       var changes = false
       func add(_ buffer: BufferID, isThere: Bool) {
-        guard let part = program.buffers[buffer].role.part, isLive[buffer] != isThere else { return }
+        guard let part = program.part(of: buffer), isLive[buffer] != isThere else { return }
         isLive[buffer] = isThere
         let size = sizes[buffer]
         live[part.rawValue] = isThere ? live[part.rawValue] + size : live[part.rawValue] - size
@@ -114,15 +114,16 @@ struct BufferSizes {
   }
 }
 
-extension Buffer.Role {
+extension Program {
   /// Nil for what is there all the time.
-  fileprivate var part: MemoryTimeline.Part? {
-    switch self {
+  fileprivate func part(of buffer: BufferID) -> MemoryTimeline.Part? {
+    switch buffers[buffer].role {
     case .activation: .activations
     case .gradient: .gradients
     case .gatheredParameter, .wholeGradient: .gathered
+    case .parameterGradient(let parameter): parameters[parameter].isPassing ? .gathered : nil
     case .input: .inputs
-    case .parameter, .parameterGradient: nil
+    case .parameter: nil
     }
   }
 }

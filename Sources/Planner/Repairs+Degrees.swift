@@ -34,7 +34,8 @@ extension Planner {
     }
     let perReplica = request.batch / degrees.data
     // Halves and then other divisors are many; each is quickly priced.
-    let smaller = divisors(of: perReplica).filter { $0 < degrees.microBatchSize(batch: request.batch) }.reversed()
+    let smaller = divisors(of: perReplica).filter { $0 < degrees.microBatchSize(batch: request.batch, couplesBatch: request.graph.couplesBatch) }
+      .reversed()
     var smallest = degrees
     if !smaller.isEmpty { smallest.microBatchSize = 1 }
     for size in smaller where search.hasTime {
@@ -42,7 +43,7 @@ extension Planner {
       changed.microBatchSize = size
       if attempt(changed) { break }
     }
-    for recompute in Recompute.allCases where recompute > degrees.recompute && search.hasTime {
+    for recompute in Recompute.searched where recompute > degrees.recompute && search.hasTime {
       if let changed = fewestLayers(computing: recompute, degrees, request, { planned($0).planned != nil }) { _ = attempt(changed) }
     }
     var split = degrees

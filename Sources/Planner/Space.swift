@@ -140,7 +140,7 @@ package struct Space: Sendable {
     } else if let recompute = request.recompute {
       recomputes = request.recomputedLayers != nil && recompute != .none ? [.none, recompute] : [recompute]
     } else {
-      recomputes = Recompute.allCases
+      recomputes = Recompute.searched
     }
     let maySplit = request.mode == .train && range.count == 1 && layers > 1 && request.recomputeOfSegments == nil
     variants = maySplit && (request.layersMayDiffer || request.recomputedLayers != nil) ? Variants(graph, segment: range.lowerBound) : nil

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Hardware
+import ModelGraph
 
 /// What a run of the model is for.
 package enum Mode: String, Hashable, Sendable, CaseIterable {
@@ -42,5 +43,14 @@ package struct Job: Hashable, Sendable {
     self.mode = mode
     self.optimizer = optimizer
     self.precision = precision
+  }
+}
+
+extension Job {
+  /// Whether a parameter that is learned is updated as soon as its gradient is complete. That is a matrix that one operator reads; what vectors take is
+  /// next to nothing, and their gradients come of passes that go over rows together with their neighbours'.
+  @inlinable package func updatesInBackward(_ parameter: TensorID, of graph: Graph) -> Bool {
+    guard software.updates == .inBackward, mode == .train, microBatches == 1 else { return false }
+    return graph.consumers[parameter].count == 1 && graph.tensors[parameter].dimensions.count > 1
   }
 }

@@ -130,6 +130,12 @@ package final class OperatorRule: Sendable {
     return wanted.contains(true)
   }
 
+  /// Whether carrying the operator out again takes a pass over data that backward keeps for it anyway, and no collective.
+  var isCheaplyRepeated: Bool {
+    guard case .stream = work, interior.isEmpty, keepsOperand.first == true else { return false }
+    return operands.indices.allSatisfy { keepsOperand[$0] || operands[$0].count < result.count }
+  }
+
   /// The iteration axes that the result lacks.
   package func isReduced(_ axis: Int) -> Bool { !result.contains(axis) }
 }

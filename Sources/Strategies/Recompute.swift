@@ -6,6 +6,9 @@ import ModelGraph
 package enum Recompute: String, Hashable, Sendable, CaseIterable, Comparable {
   /// Nothing: all that backward reads is kept, in the layouts in which operators read it.
   case none
+  /// Passes over data that keep what they read, norms, activation functions and products of elements, so that their results need not be kept: Megatron-LM's
+  /// `--recompute-modules layernorm moe_act` does so.
+  case elementwise
   /// What operators read gathered is kept as it was before, and gathered again: Megatron-LM's sequence parallelism does so.
   case gathered
   /// Attention is computed again.
@@ -21,10 +24,11 @@ package enum Recompute: String, Hashable, Sendable, CaseIterable, Comparable {
   private var rank: Int {
     switch self {
     case .none: 0
-    case .gathered: 1
-    case .selective: 2
-    case .selectiveGathered: 3
-    case .full: 4
+    case .elementwise: 1
+    case .gathered: 2
+    case .selective: 3
+    case .selectiveGathered: 4
+    case .full: 5
     }
   }
 
@@ -32,15 +36,19 @@ package enum Recompute: String, Hashable, Sendable, CaseIterable, Comparable {
   package func repeats(_ rule: OperatorRule) -> Bool {
     switch self {
     case .none, .gathered: false
+    case .elementwise: rule.isCheaplyRepeated
     case .selective, .selectiveGathered: if case .attention = rule.work { true } else { false }
     case .full: true
     }
   }
 
+  /// Those among which a search chooses by itself.
+  package static let searched: [Recompute] = [.none, .gathered, .selective, .selectiveGathered, .full]
+
   /// Whether its result is computed again for those who read it, so that it is kept nowhere. Attention that writes its scores is carried out again for
   /// their sake; its result is kept as others' operand (Korthikanti et al. 2022, §5; Megatron-LM's checkpoint around it does so).
   package func revivesResult(of rule: OperatorRule, _ attention: AttentionKernel) -> Bool {
-    repeats(rule) && (self == .full || attention == .fused)
+    repeats(rule) && (self == .full || self == .elementwise || attention == .fused)
   }
 
   /// The same, and what was gathered is gathered again.
@@ -48,7 +56,7 @@ package enum Recompute: String, Hashable, Sendable, CaseIterable, Comparable {
     switch self {
     case .none, .gathered: .gathered
     case .selective, .selectiveGathered: .selectiveGathered
-    case .full: .full
+    case .elementwise, .full: self
     }
   }
 
@@ -57,7 +65,7 @@ package enum Recompute: String, Hashable, Sendable, CaseIterable, Comparable {
     switch self {
     case .none, .gathered: .none
     case .selective, .selectiveGathered: .selective
-    case .full: .full
+    case .elementwise, .full: self
     }
   }
 

@@ -7,6 +7,7 @@ package struct Software: Hashable, Sendable {
   package var gradients = GradientStorage.accumulated
   package var overlap = Overlap.none
   package var boundaries = BoundaryMessages.whole
+  package var updates = WeightUpdates.afterBackward
 
   package init() {}
 
@@ -16,6 +17,7 @@ package struct Software: Hashable, Sendable {
       attention == .unfused ? "unfused attention" : nil, crossEntropy == .unfused ? "unfused cross-entropy" : nil,
       gradients == .accumulated ? nil : "gradients \(gradients.rawValue)",
       boundaries == .scattered ? "boundaries scattered" : nil, overlap == .weights ? "weights' messages behind products" : nil,
+      updates == .inBackward ? "weights updated in the backward pass" : nil,
     ].compactMap { $0 }
   }
 }
@@ -54,6 +56,15 @@ package enum BoundaryMessages: String, Hashable, Sendable, CaseIterable {
   case whole
   /// Each a share, which its counterparts gather (Narayanan et al. 2021, "Efficient Large-Scale Language Model Training on GPU Clusters", §4.1).
   case scattered
+}
+
+/// When weights are updated.
+package enum WeightUpdates: String, Hashable, Sendable, CaseIterable {
+  /// When the gradients of all of them are there.
+  case afterBackward = "after"
+  /// Each as soon as its own gradient is complete, whose memory is free again then (Lv et al. 2023, "Full Parameter Fine-tuning for Large Language Models
+  /// with Limited Resources", §3). With several micro-batches, and for what `Job.updatesInBackward` leaves out, after the backward pass all the same.
+  case inBackward = "in-backward"
 }
 
 /// What travels while the device computes.

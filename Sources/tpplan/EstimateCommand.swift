@@ -51,7 +51,7 @@ struct EstimateCommand: ParsableCommand {
 
   @Option(
     help:
-      "What every layer does again in its backward pass: none, gathered (what was gathered is kept split, as Megatron-LM's sequence parallelism does), selective (attention), selective+gathered or full."
+      "What every layer does again in its backward pass: none, elementwise (norms, activation functions and products of elements), gathered (what was gathered is kept split, as Megatron-LM's sequence parallelism does), selective (attention), selective+gathered or full."
   )
   var recompute: Recompute = .none
 

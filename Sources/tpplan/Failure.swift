@@ -50,7 +50,8 @@ struct Failure: Error {
     case .mpi, .messageTooLong, .outOfMemory, .lossNotFinite: 1
     case .notEnoughMemory: nothingFits
     case .mpirunNotFound, .cannotStart: Self.internal
-    case .cannotRead, .malformedWeights, .noSuchTensor, .unusableTensor, .unusableInput, .cannotGenerate, .unusableCheckpoint, .unusableHostfile,
+    case .cannotRead, .malformedWeights, .noSuchTensor, .unusableTensor, .unusableInput, .cannotGenerate, .tooLongText, .unusableCheckpoint,
+      .unusableHostfile,
       .tooFewSlots:
       Self.badInput
     case .cannotWrite: Self.cannotWrite

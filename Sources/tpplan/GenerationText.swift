@@ -12,10 +12,12 @@ struct GenerationText {
   /// Tokens of each prompt.
   let prompts: [Int]
   let kernel: String
+  /// Lines about where parameters came from.
+  var origins: [String] = []
 
   /// One line each.
   var lines: [String] {
-    var lines = ["\(decision.graph.name), generate, \(counted(decision.ranks, "rank")), OpenBLAS kernel \(kernel)"]
+    var lines = ["\(decision.graph.name), generate, \(counted(decision.ranks, "rank")), OpenBLAS kernel \(kernel)"] + origins
     for (number, sequence) in report.sequences.enumerated() {
       let text = { (tokens: ArraySlice<Int32>) in tokens.map(String.init).joined(separator: ",") }
       lines.append("  text \(number)       \(text(sequence[..<prompts[number]])) → \(text(sequence[prompts[number]...]))")

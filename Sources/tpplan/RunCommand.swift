@@ -18,6 +18,9 @@ struct RunCommand: ParsableCommand {
     commandName: "run", abstract: "Execute a plan across MPI ranks.",
     discussion: "Example: tpplan run plan.json --steps 3 --verify", aliases: ["execute"])
 
+  /// Set for ranks whose steps somebody watches.
+  private static let showsSteps = "TPPLAN_SHOWS_STEPS"
+
   @Argument(help: "A plan.")
   var plan: String
 
@@ -82,9 +85,10 @@ struct RunCommand: ParsableCommand {
     let decision = try decision(of: plan)
     try Self.requireVectorInstructions()
     for case let file? in [outputs, trace, training.saveWeights] { try checkWritable(file) }
+    let watch = StepWatch()
     let launcher = Launcher(
       ranks: plan.decision.ranks, threadsPerRank: threads, hostfile: hostfile, arguments: Array(CommandLine.arguments.dropFirst()),
-      environment: BLASEnvironment.variables(kernel: BLAS.kernelName(), threads: threads))
+      environment: BLASEnvironment.variables(kernel: BLAS.kernelName(), threads: threads) + (watch.isTerminal ? [(Self.showsSteps, "1")] : []))
     try launcher.checkHostfile()
     try checkOptions(decision)
     if mode == .generate {
@@ -95,10 +99,11 @@ struct RunCommand: ParsableCommand {
       try memory(of: decision).check(hostfile: hostfile)
       try checkTraining(decision)
     }
-    let watch = StepWatch()
+    if format == .text, let remark = BLASEnvironment.remark(kernel: BLAS.kernelName()) { note("tpplan: \(remark)") }
     let outcome = try launcher.run(diagnostics: watch.passOn, step: watch.show)
     watch.end()
     if let message = outcome.message { note("tpplan: \(message)") }
+    if outcome.exitCode != 0, let checkpoint = watch.lastCheckpoint { note("tpplan: --resume \(checkpoint) goes on from the last checkpoint") }
     fflush(nil)
     // Without the libraries' own ends: OpenBLAS waits there for threads that, where memory is short, look for it for ever.
     _exit(outcome.exitCode)
@@ -141,7 +146,19 @@ struct RunCommand: ParsableCommand {
   /// Refuses files and folders that the ranks would fail on.
   private func checkTraining(_ decision: Decision) throws {
     let parameters = try parameters(of: decision)
-    _ = try stepInputs(of: decision, parameters)
+    let inputs = try stepInputs(of: decision, parameters)
+    if let text = inputs.tokenFileText { note("tpplan: \(text)") }
+    if decision.job.mode == .train, case .resumed(let checkpoint) = parameters {
+      if checkpoint.manifest.tokens > 0, training.tokens == nil, self.inputs == nil {
+        throw UsageError(
+          "--resume \(checkpoint.folder): that training took \(checkpoint.manifest.tokens) tokens of a file, and goes on with what follows; name it with --tokens"
+        )
+      }
+      for change in checkpoint.manifest.changes(to: hyperparameters(of: decision)) {
+        note("tpplan: --\(change.before.name) is \(change.now), and was \(change.before.value) in the training that wrote \(checkpoint.folder)")
+      }
+    }
+    try inputs.checkTokens(steps: steps - parameters.stepsDone)
     try training.writer?.prepare(stepsDone: parameters.stepsDone)
   }
 
@@ -203,7 +220,8 @@ struct RunCommand: ParsableCommand {
       decision, hyperparameters: hyperparameters(of: decision), parameters: parameters, inputs: stepInputs)
     request.steps = steps - request.firstStep
     request.checkpoints = training.writer.map { ($0, training.every) }
-    request.tellsSteps = training.tokens != nil || training.checkpoint != nil || training.resume != nil
+    let isTraining = training.tokens != nil || training.checkpoint != nil || training.resume != nil
+    request.tellsSteps = isTraining || steps > 1 && ProcessInfo.processInfo.environment[Self.showsSteps] != nil
     request.collectsOutputs = outputs != nil
     request.collectsParameters = training.saveWeights != nil
     request.recordsLastStep = trace != nil
@@ -219,6 +237,7 @@ struct RunCommand: ParsableCommand {
     var text = RunText(
       decision: decision, report: report, predicted: predicted, overheads: overheads, owned: memory(of: decision).ownedBytes(),
       isCalibrated: plan.hardware.calibration != nil, kernel: BLAS.kernelName(), outputs: outputs)
+    (text.origins, text.threads) = (origins, threads)
     if let trace, status(report) == 0 {
       let made = try RunTrace(plan, decision, report)
       try made.trace.write(to: trace)
@@ -227,7 +246,6 @@ struct RunCommand: ParsableCommand {
     switch format {
     case .text:
       print(text.lines.joined(separator: "\n"))
-      if let remark = BLASEnvironment.remark(kernel: BLAS.kernelName()) { FileHandle.standardError.write(Data("tpplan: \(remark)\n".utf8)) }
     case .json: text.json.printLine()
     }
     return status(report)
@@ -237,12 +255,18 @@ struct RunCommand: ParsableCommand {
     let request = try generationRequest(decision)
     let report = try Generation(request, world: process.world).carryOut()
     guard process.rank == 0 else { return 0 }
-    let text = GenerationText(decision: decision, report: report, prompts: request.prompts.map(\.count), kernel: BLAS.kernelName())
+    let text = GenerationText(
+      decision: decision, report: report, prompts: request.prompts.map(\.count), kernel: BLAS.kernelName(), origins: origins)
     switch format {
     case .text: print(text.lines.joined(separator: "\n"))
     case .json: text.json.printLine()
     }
     return report.verification?.holds ?? true ? 0 : Failure.verificationFailed
+  }
+
+  /// What a person should know who meant to give weights.
+  private var origins: [String] {
+    weights == nil && training.resume == nil ? ["  weights      generated from seed \(seed); --weights and --resume read them"] : []
   }
 
   /// The run's exit code. Rank 0 alone has compared; the launcher passes on the highest code of any rank.

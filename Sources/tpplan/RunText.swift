@@ -21,6 +21,9 @@ struct RunText {
   let isCalibrated: Bool
   let kernel: String
   let outputs: String?
+  /// Lines about where parameters came from.
+  var origins: [String] = []
+  var threads = 1
   /// Where the last step was traced.
   var trace: TraceSummary?
 
@@ -84,7 +87,9 @@ struct RunText {
   var lines: [String] {
     var lines: [String] = []
     let job = decision.job
-    lines.append("\(decision.graph.name), \(job.mode.rawValue), \(counted(decision.ranks, "rank")), OpenBLAS kernel \(kernel)")
+    let threads = threads > 1 ? ", \(threads) threads each" : ""
+    lines.append("\(decision.graph.name), \(job.mode.rawValue), \(counted(decision.ranks, "rank"))\(threads), OpenBLAS kernel \(kernel)")
+    lines += origins
     if job.precision != Self.computePrecision {
       lines.append(
         "  computes in \(Self.computePrecision.rawValue); the plan is for \(job.precision.rawValue), and so are its predicted time and memory")
@@ -107,9 +112,9 @@ struct RunText {
     }
     lines += parts.lines
     let shares = report.coreShares.isEmpty ? [] : Array(report.coreShares[report.timedSteps])
-    if let least = shares.min(), least < 0.9 {
+    if let share = shares.median, share < 0.9 {
       lines.append(
-        "  disturbed    a rank had its core for only \(Int(100 * least)) % of a step: other processes, or more ranks than cores, make measured times longer"
+        "  disturbed    a rank had its core for only \(Int(100 * share)) % of the steps' time: other processes, or more ranks than cores, make measured times longer"
       )
     }
     let resident = report.peakResidentBytes.map { Bytes($0).description }.joined(separator: ", ")

@@ -29,8 +29,8 @@ struct TrainingOptions: ParsableArguments {
   @Option(help: "Write the parameters after the last step to this safetensors file, as Hugging Face names and shapes them; --weights reads it.")
   var saveWeights: String?
 
-  @Option(parsing: .unconditional, help: "Learning rate.")
-  var lr = 1e-4
+  @Option(parsing: .unconditional, help: "Learning rate (default: 0.0001).")
+  var lr: Double?
   @Option(help: "How the learning rate falls after the warm-up, to --min-lr at the end: constant, linear or cosine.")
   var schedule: LearningRate.Decay = .constant
   @Option(help: "Steps after which the learning rate has fallen to --min-lr, where the training is longer than this run (default: --steps).")
@@ -46,6 +46,8 @@ struct TrainingOptions: ParsableArguments {
   @Option(parsing: .unconditional, help: "Momentum, for SGD (default: 0).")
   var momentum: Double?
 
+  private static let defaultRate = LearningRate().peak
+
   /// Refuses values that no run can have.
   func checkValues() throws {
     func check(_ value: Double?, _ name: String, _ isAllowed: (Double) -> Bool, _ expected: String) throws {
@@ -56,6 +58,10 @@ struct TrainingOptions: ParsableArguments {
     try check(clipNorm, "clip-norm", { $0 > 0 }, "a number above 0")
     try check(weightDecay, "weight-decay", { $0 >= 0 }, "a number of at least 0")
     try check(momentum, "momentum", { $0 >= 0 && $0 < 1 }, "a number from 0 to below 1")
+    if let minLr, minLr > lr ?? Self.defaultRate {
+      throw UsageError("--min-lr \(minLr): the rate falls to it, and --lr is \(lr ?? Self.defaultRate)")
+    }
+    if let decaySteps, decaySteps <= warmup { throw UsageError("--decay-steps \(decaySteps): the rate falls after the --warmup of \(warmup) steps") }
     if warmup < 0 { throw UsageError("--warmup \(warmup): a number of steps is needed") }
     for (name, isGiven) in [("min-lr", minLr != nil), ("decay-steps", decaySteps != nil)] where isGiven && schedule == .constant {
       throw UsageError("--\(name) has no effect without --schedule linear or cosine")
@@ -75,10 +81,16 @@ struct TrainingOptions: ParsableArguments {
       if momentum != nil, decision.job.optimizer != .sgd {
         throw UsageError("--momentum is SGD's, and the plan is for \(decision.job.optimizer.rawValue)")
       }
+      if let clipNorm, decision.job.software.updates == .inBackward, decision.job.microBatches == 1 {
+        throw UsageError(
+          "--clip-norm \(clipNorm) needs all gradients before the first update, and the plan updates weights in the backward pass; make one without --updates in-backward"
+        )
+      }
       return
     }
     let given: [(String, Bool)] = [
-      ("checkpoint", checkpoint != nil), ("save-weights", saveWeights != nil), ("schedule", schedule != .constant), ("warmup", warmup > 0),
+      ("checkpoint", checkpoint != nil), ("save-weights", saveWeights != nil), ("lr", lr != nil), ("schedule", schedule != .constant),
+      ("warmup", warmup > 0),
       ("clip-norm", clipNorm != nil),
       ("weight-decay", weightDecay != nil), ("momentum", momentum != nil),
     ]
@@ -86,7 +98,7 @@ struct TrainingOptions: ParsableArguments {
   }
 
   func hyperparameters(of decision: Decision, steps: Int) -> Hyperparameters {
-    var result = Hyperparameters(optimizer: decision.job.optimizer, learningRate: LearningRate(peak: lr))
+    var result = Hyperparameters(optimizer: decision.job.optimizer, learningRate: LearningRate(peak: lr ?? Self.defaultRate))
     result.learningRate.decay = schedule
     result.learningRate.warmup = warmup
     result.learningRate.steps = decaySteps ?? steps

@@ -67,6 +67,11 @@ struct JobOptions: ParsableArguments {
   @Option(help: "fused (one kernel), or unfused (in 16-bit training a series of kernels on a copy in fp32).")
   var crossEntropy: CrossEntropyKernel = .fused
 
+  @Option(
+    help:
+      "Weights are updated after the backward pass or, of steps with one micro-batch, in-backward: each as soon as its gradient is complete, whose memory is free then."
+  )
+  var updates: WeightUpdates = .afterBackward
   @Option(help: "In 16-bit training, gradients are accumulated (in fp32), working (in 16 bits, also when they are summed) or both (in memory).")
   var gradients: GradientStorage = .accumulated
 
@@ -132,6 +137,7 @@ struct JobOptions: ParsableArguments {
     try checkEffect(graph, precision)
     request.isZigzag = !contiguous
     (request.software.attention, request.software.crossEntropy) = (attention, crossEntropy)
+    request.software.updates = updates
     (request.software.gradients, request.software.overlap, request.software.boundaries) = (gradients, overlap, boundaries)
     request.shares = try shares.map {
       $0 == "even" ? [] : try SearchCommand.numbers($0, separator: ",", option: "--shares", example: "5,5,3,3, or even")
@@ -155,6 +161,7 @@ extension JobOptions {
   /// - Throws: `UsageError` where an option says of something how it is done that is not done.
   private func checkEffect(_ graph: Graph, _ precision: Precision) throws {
     func refuse(_ option: String, _ why: String) throws { throw UsageError("\(option): \(why); leave it out") }
+    if updates != .afterBackward, mode == .forward { try refuse("--updates \(updates.rawValue)", "a forward pass updates nothing") }
     if gradients != .accumulated {
       if mode == .forward { try refuse("--gradients \(gradients.rawValue)", "a forward pass has no gradients") }
       if precision == .fp32 { try refuse("--gradients \(gradients.rawValue)", "training in fp32 has gradients in fp32 alone") }
@@ -224,6 +231,7 @@ struct PlanContext {
 extension Mode: ExpressibleByArgument {}
 extension OptimizerKind: ExpressibleByArgument {}
 extension AttentionKernel: ExpressibleByArgument {}
+extension WeightUpdates: ExpressibleByArgument {}
 extension GradientStorage: ExpressibleByArgument {}
 extension Overlap: ExpressibleByArgument {}
 extension BoundaryMessages: ExpressibleByArgument {}

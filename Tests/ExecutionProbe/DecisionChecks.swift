@@ -131,6 +131,7 @@ struct DecisionChecks {
       mode: pick([.train, .train, .train, .train, .forward]), optimizer: pick([.adamw, .sgd]), zero: { zero[$0] }, recompute: { recompute[$0] },
       zigzagPairs: pick([1, 1, 2, 4]))
     decision.job.software.attention = pick(AttentionKernel.allCases)
+    decision.job.software.updates = pick(WeightUpdates.allCases)
     let label = "\(name) seed \(seed) case \(index) mesh \(mesh) stages \(stages) \(schedule) cuts \(cuts) micro-batches \(microBatches)"
     let pairs = decision.orders.map(\.pairs).max() ?? 1
     return (decision, "\(label) zig-zag \(pairs) ZeRO \(decision.zero.map(\.rawValue)) recompute \(recompute)")

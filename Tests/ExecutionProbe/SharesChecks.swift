@@ -26,10 +26,11 @@ extension DecisionChecks {
       let assignments = builder.random(using: &random, around: index % 3 == 2 ? "data" : nil)
       let zero = graph.operators.map { _ in pick(ZeROStage.allCases) }
       let recompute = graph.segments.map { _ in pick(Recompute.allCases) }
-      let decision = builder.decision(
+      var decision = builder.decision(
         assignments, batch: total * microBatches, microBatches: microBatches, schedule: pick([Schedule.gpipe, .oneForwardOneBackward]),
         mode: pick([.train, .train, .train, .train, .forward]), optimizer: pick([.adamw, .sgd]), zero: { zero[$0] }, recompute: { recompute[$0] },
         zigzagPairs: pick([1, 1, 2, 4]))
+      decision.job.software.updates = pick(WeightUpdates.allCases)
       problems += try mismatches(
         decision, "\(model) seed \(seed) case \(index) mesh \(mesh) samples \(samples) micro-batches \(microBatches) recompute \(recompute)")
     }

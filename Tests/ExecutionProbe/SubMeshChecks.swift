@@ -29,10 +29,11 @@ extension DecisionChecks {
       let zero = graph.operators.map { _ in pick(ZeROStage.allCases) }
       let recompute = graph.segments.map { _ in pick(Recompute.allCases) }
       let schedule = pick([Schedule.gpipe, .oneForwardOneBackward])
-      let decision = builder.decision(
+      var decision = builder.decision(
         assignments, batch: batch, microBatches: microBatches, cuts: cuts, schedule: schedule,
         mode: pick([.train, .train, .train, .train, .forward]), optimizer: pick([.adamw, .sgd]), zero: { zero[$0] }, recompute: { recompute[$0] },
         zigzagPairs: pick([1, 1, 2, 4]))
+      decision.job.software.updates = pick(WeightUpdates.allCases)
       problems += try mismatches(
         decision, "\(model) seed \(seed) case \(index) meshes \(meshes) \(schedule) cuts \(cuts) micro-batches \(microBatches) recompute \(recompute)"
       )

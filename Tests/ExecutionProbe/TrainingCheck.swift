@@ -41,7 +41,7 @@ extension DecisionChecks {
     try world.barrier()
     let writer = CheckpointWriter(folder: checkpoints)
     if world.rank == 0, !fromWeights { try writer.prepare(stepsDone: parameters.stepsDone) }
-    let readsTokens = decision.graph.tensors.contains { $0.kind == .input(.inputIDs) } && model != .flamingo
+    let readsTokens = decision.graph.tensors.contains { $0.kind == .input(.inputIDs) } && decision.graph.positionMixer == nil && model != .flamingo
     let inputs =
       readsTokens
       ? try StepInputs(

@@ -129,9 +129,32 @@ import Testing
       try expectConsistent(
         plan("gpt2", on: "local", devices: degrees.devices) {
           var request = try degrees.fix($0)
-          request.software.overlap = .weights
+          (request.software.overlap, request.software.updates) = (.weights, zero == .optimizer ? .inBackward : .afterBackward)
           return request
         })
+    }
+  }
+
+  @Test("differential: so where weights are updated in the backward pass, whose part updates and exchanges are then", arguments: ZeROStage.allCases)
+  func updatesInBackward(zero: ZeROStage) throws {
+    for (data, tensor, pipeline) in [(2, 1, 1), (2, 2, 1), (2, 1, 2)] {
+      let degrees = megatron(data: data, tensor: tensor, pipeline: pipeline, zero: zero)
+      let plans = try WeightUpdates.allCases.map { updates in
+        try plan("gpt2", on: "local", devices: degrees.devices) {
+          var request = try degrees.fix($0)
+          (request.microBatches, request.software.updates) = (1, updates)
+          return request
+        }
+      }
+      for plan in plans { try expectConsistent(plan) }
+      let stages = try plans.map { try Planner.predict($0.decision, on: $0.cluster).stages }
+      let (after, within) = (stages[0], stages[1])
+      // The embedding's gradient, which has two readers or is exchanged between stages, and vectors' stay; nothing but the order changes.
+      for (after, within) in zip(after, within) {
+        #expect(within.memory.gradients.value < 0.7 * after.memory.gradients.value && within.update < after.update * 0.7)
+        let (a, b) = (after.backward + after.gradientSync + after.update, within.backward + within.gradientSync + within.update)
+        #expect(abs(a.value / b.value - 1) < 1e-3)
+      }
     }
   }
 

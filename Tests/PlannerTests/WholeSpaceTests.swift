@@ -45,6 +45,8 @@ extension ExactnessTests {
       request.software.gradients = random.pick(GradientStorage.allCases)
       request.software.boundaries = random.pick(BoundaryMessages.allCases)
       request.software.overlap = random.pick(Overlap.allCases)
+      request.software.updates = random.pick(WeightUpdates.allCases)
+      if request.mode == .train, random.pick([false, false, true]) { request.recompute = .elementwise }
     }
     let all = try Enumeration(request)
     let sizes = all.entries.map(\.memory).sorted()

@@ -49,6 +49,17 @@ import Testing
     }
   }
 
+  @Test("Gradients of weights that are updated in the backward pass are there until then, and do not stay")
+  func updatesInBackward() throws {
+    let plan = try tinyPlan(devices: 2) {
+      $0.microBatches = 1
+      $0.software.updates = .inBackward
+    }
+    let timeline = try timeline(plan, group: 0).timeline
+    #expect(timeline.samples.contains { $0[.gathered] > .zero } && timeline.samples.last?.total == .zero)
+    #expect(timeline.afterPasses.allSatisfy { $0[.gathered] == .zero })
+  }
+
   @Test("The most at once is near the predicted peak", arguments: ["bert-base-ethernet-4", "gpt2-dgx-a100-8", "llama-3-8b-derecho-8"])
   func peak(name: String) throws {
     let plan = try committedPlan(name)

@@ -39,6 +39,10 @@ struct ParameterExchange {
       try group.reduceScatter(addend, counts: counts, into: part)
     }
     if whole == gradient { return try reduce(into: addend) }
+    if !memory.has(gradient) {
+      try memory.allocate(gradient)
+      memory.setZero(gradient)
+    }
     let (part, isZero) = memory.accumulator(gradient)
     if isZero { return try reduce(into: part) }
     // Later micro-batches: the sum overwrites the addend, which nobody reads afterwards.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Kernels
 import ModelGraph
+import Quantities
 
 /// The inputs of a step: the global batch, of which each rank loads its own parts. Every step takes the same batch, unless they are tokens of a file.
 package struct StepInputs {
@@ -67,13 +68,35 @@ package struct StepInputs {
       throw .unusableInput(
         file: tokens.path, input: kind.rawValue, problem: "is what the model reads, and a file of tokens has none; use --inputs")
     }
+    if let mixer = graph.positionMixer {
+      throw .unusableInput(
+        file: tokens.path, input: InputKind.labels.rawValue,
+        problem: "are the tokens that follow, which \(mixer) lets the model see: it would learn to copy them; give labels with --inputs")
+    }
     let length = graph.inputTensor(.inputIDs).flatMap { graph.shape($0).last } ?? 1
     guard tokens.sequences(of: length) > 0 else {
       throw .unusableInput(
         file: tokens.path, input: "tokens",
-        problem: "are \(tokens.count); a sequence of \(length) and the last one's label take \(length + 1). Search a plan for a smaller --seq")
+        problem:
+          "are only \(counted(tokens.count, "token")); a sequence of \(length) and the last one's label take \(length + 1). Search a plan for a smaller --seq"
+      )
     }
     self.init(graph: graph, batch: batch, source: .tokens(tokens, firstSequence: tokensDone / length))
+  }
+
+  /// Looks at every token that a run of so many steps reads, so that one which the model does not have is not found after hours.
+  /// - Throws: `unusableInput` for the first.
+  package func checkTokens(steps: Int) throws(ExecutionError) {
+    guard case .tokens(let file, let first) = source else { return }
+    try file.check(sequences: first..<first + steps * batch, length: sequence, vocabulary: vocabulary)
+  }
+
+  /// What the run's file of tokens holds; nil where it has none.
+  package var tokenFileText: String? {
+    guard case .tokens(let file, _) = source else { return nil }
+    let sequences = file.sequences(of: sequence)
+    let pass = sequences < batch ? "fewer than a batch of \(batch)" : "one pass takes \(counted((sequences + batch - 1) / batch, "step"))"
+    return "\(file.path): \(counted(file.count, "token")) of \(file.element.rawValue), \(counted(sequences, "sequence")) of \(sequence); \(pass)"
   }
 
   /// What a generation reads in its next step.

@@ -27,15 +27,17 @@ package struct GenerationRequest {
   /// Positions that are computed at once, in the first step: those that all prompts have.
   var firstPositions: Int { prompts.map(\.count).min() ?? 1 }
 
-  /// - Throws: `cannotGenerate`; `unusableInput` for a token that the model does not have.
+  /// - Throws: `cannotGenerate`, `tooLongText`; `unusableInput` for a token that the model does not have.
   package func check() throws(ExecutionError) {
     let graph = decision.graph
     if let obstacle = graph.generationObstacle { throw .cannotGenerate(model: graph.name, problem: obstacle) }
     if let most = graph.mostPositions, positions > most {
-      throw .cannotGenerate(
-        model: graph.name, problem: "it has \(most) positions, and the longest prompt with \(newTokens) new tokens takes \(positions)")
+      throw .tooLongText(model: graph.name, positions: most, prompt: positions + 1 - newTokens, newTokens: newTokens)
     }
     let vocabulary = StepInputs.vocabulary(of: graph)
+    if let stop, !(0..<vocabulary).contains(Int(stop)) {
+      throw .unusableInput(file: "--stop", input: "token", problem: "is \(stop); expected 0 to \(vocabulary - 1)")
+    }
     for (number, prompt) in prompts.enumerated() {
       guard let wrong = prompt.first(where: { !(0..<vocabulary).contains(Int($0)) }) else { continue }
       throw .unusableInput(file: "prompt \(number)", input: "input_ids", problem: "has the value \(wrong); expected 0 to \(vocabulary - 1)")

@@ -29,7 +29,7 @@ package enum BLASEnvironment {
     kernel: String, flags: Set<String> = processorFlags(), environment: [String: String] = ProcessInfo.processInfo.environment
   ) -> String? {
     guard let chosen = environment[coreType], needsSkylakeX(kernel: kernel, flags: flags) else { return nil }
-    return "\(coreType)=\(chosen) is set; without it ranks use the SkylakeX kernel, which suits this processor better"
+    return "\(coreType)=\(chosen) is set; without it ranks use a kernel with AVX-512, which suits this processor better"
   }
 
   /// OpenBLAS 0.3.21 falls back to an AVX2 kernel on processors that it does not know, at half the speed where they have

@@ -56,8 +56,13 @@ struct Hostfile: Equatable {
       if parts.count == 2, let count = Int(parts[1]) {
         throw failure("found \"\(name)\"; Open MPI reads the number of slots as \"\(parts[0]) slots=\(count)\"")
       }
+      guard name.unicodeScalars.allSatisfy(Self.isAllowed) else {
+        throw failure("found \"\(name)\", expected a host's name or address; a line is \"HOST slots=N\"")
+      }
       var given = try Self.number(Self.slotKeys, in: words, failure)
-      if given == nil { given = try Self.number(Self.limitKeys, in: words, failure) }
+      let most = try Self.number(Self.limitKeys, in: words, failure)
+      if let given, let most, given > most { throw failure("\(name) has \(given) slots, and at most \(most) of them") }
+      given = given ?? most
       if given != nil, !numbered.insert(name).inserted {
         throw failure("the slots of \(name) are given a second time; give each host's number once")
       }
@@ -80,6 +85,11 @@ struct Hostfile: Equatable {
     var text = line
     for mark in ["#", "//"] { if let range = text.firstRange(of: mark) { text = text[..<range.lowerBound] } }
     return text.replacing(/\s*=\s*/, with: "=").split(whereSeparator: \.isWhitespace).map(String.init)
+  }
+
+  /// In names and addresses, of the sixth version too.
+  private static func isAllowed(_ scalar: Unicode.Scalar) -> Bool {
+    scalar.properties.isAlphabetic || "0"..."9" ~= scalar || ["-", "_", ".", ":", "%"].contains(scalar)
   }
 
   private static func number(

@@ -17,7 +17,7 @@ package struct Launcher {
     /// mpirun found fewer places for ranks than the plan has.
     case tooFewSlots(ranks: Int)
     /// mpirun itself failed; what it said has been passed on to stderr.
-    case mpirunFailed(status: Int32)
+    case mpirunFailed(status: Int32, hostfile: String?)
     /// Somebody killed mpirun, and the ranks ended with it.
     case mpirunKilled(signal: Int32)
 
@@ -45,7 +45,8 @@ package struct Launcher {
       case .tooFewSlots(let ranks):
         "mpirun found fewer slots than the plan's \(counted(ranks, "rank")); a host without slots=N in the host file has one for each of its cores."
           + " Give the hosts slots=N, add hosts, ask the batch system for more, or search a plan with fewer --devices"
-      case .mpirunFailed(let status): "mpirun could not run the ranks and ended with status \(status)"
+      case .mpirunFailed(let status, let hostfile):
+        "mpirun could not run the ranks\(hostfile.map { " on the hosts of \($0)" } ?? "") and ended with status \(status); what it, or ssh, said of it stands above"
       case .mpirunKilled(let signal): "mpirun was killed by signal \(signal) (\(String(cString: strsignal(signal)))); every rank has ended with it"
       }
     }
@@ -137,7 +138,7 @@ package struct Launcher {
     case .exited(0): return .finished(status: reader.endedStatus ?? 0)
     case .exited(let status):
       // As a shell tells it.
-      return 129...159 ~= status ? .mpirunKilled(signal: status - 128) : .mpirunFailed(status: status)
+      return 129...159 ~= status ? .mpirunKilled(signal: status - 128) : .mpirunFailed(status: status, hostfile: hostfile)
     case .signalled(let signal): return .mpirunKilled(signal: signal)
     }
   }

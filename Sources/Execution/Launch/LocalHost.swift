@@ -5,12 +5,19 @@ import Foundation
 struct LocalHost: Equatable {
   /// Physical cores that this process may use: its affinity mask, a hyper-thread pair once, at most its cgroup's quota.
   var cores: Int
+  /// The processors of the affinity mask, where it leaves some out (`taskset`): mpirun would bind ranks to cores that it does not have.
+  var chosenProcessors: [Int]?
   var isRoot: Bool
   /// Whether one rank may copy straight from another's memory (process_vm_readv); some containers forbid it.
   var allowsCrossMemoryAttach: Bool
 
   static func current() -> LocalHost {
-    LocalHost(cores: usableCores(), isRoot: geteuid() == 0, allowsCrossMemoryAttach: probeCrossMemoryAttach())
+    LocalHost(cores: usableCores(), chosenProcessors: chosenProcessors(), isRoot: geteuid() == 0, allowsCrossMemoryAttach: probeCrossMemoryAttach())
+  }
+
+  private static func chosenProcessors() -> [Int]? {
+    let allowed = allowedThreads(status: "/proc/self/status")
+    return allowed.flatMap { $0.count < sysconf(Int32(_SC_NPROCESSORS_ONLN)) ? $0 : nil }
   }
 
   /// What a host file may call this machine.

@@ -37,7 +37,8 @@ struct MPIRunCommand {
       // Waiting ranks must give up the core to the working one.
       return ["--oversubscribe", "--bind-to", "none"] + mca("mpi_yield_when_idle", "1")
     }
-    return (threadsPerRank > 1 ? ["--map-by", "slot:PE=\(threadsPerRank)"] : []) + ["--bind-to", "core"]
+    let chosen = host.chosenProcessors.map { mca("hwloc_base_cpu_list", $0.map(String.init).joined(separator: ",")) } ?? []
+    return (threadsPerRank > 1 ? ["--map-by", "slot:PE=\(threadsPerRank)"] : []) + ["--bind-to", "core"] + chosen
   }
 
   /// Shared memory only, and no look for networks: a sandbox without one would hang there, and the start takes a third of

@@ -60,7 +60,7 @@ package struct RunMemory {
       }
     }
     guard let verification, ranks.contains(0) else { return (total, 0) }
-    return (total, MemoryPlan.peakBytes(of: Lowering.program(for: verification, rank: 0), hyperparameters) { _ in true })
+    return (total, MemoryPlan.peakBytes(of: Lowering.program(for: verification, rank: 0), hyperparameters, retainsGradients: true) { _ in true })
   }
 
   /// For each rank what its pool of blocks has taken from the system by the end of the run: what is resident of it.
@@ -69,7 +69,8 @@ package struct RunMemory {
     for group in 0..<decision.groups {
       for alike in decision.ranksAlike(decision.ranks(ofGroup: group)) {
         guard let first = alike.first else { continue }
-        let owned = MemoryPlan.ownedBytes(of: Lowering.program(for: decision, rank: first), hyperparameters, retains: retains)
+        let owned = MemoryPlan.ownedBytes(
+          of: Lowering.program(for: decision, rank: first), hyperparameters, retainsGradients: verification != nil, retains: retains)
         for rank in alike { bytes[rank] = owned }
       }
     }
@@ -78,7 +79,7 @@ package struct RunMemory {
 
   private func peakBytes(of decision: Decision, rank: Int) -> Int {
     let program = Lowering.program(for: decision, rank: rank)
-    return MemoryPlan.peakBytes(of: program, hyperparameters, retains: retains) + cacheBytes(of: program)
+    return MemoryPlan.peakBytes(of: program, hyperparameters, retainsGradients: verification != nil, retains: retains) + cacheBytes(of: program)
   }
 
   private func cacheBytes(of program: Program) -> Int {

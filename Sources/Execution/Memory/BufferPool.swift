@@ -37,6 +37,8 @@ final class BufferPool {
   /// Bytes of blocks in use: what was asked for, rounded up to cache lines, or to size classes outside the arena.
   private(set) var bytesInUse = 0
   private(set) var peakBytes = 0
+  /// Of blocks outside the arena, used or not.
+  private(set) var bytesOutsideArena = 0
   private var occupancy: ArenaOccupancy
   /// Nil until the first block of it is taken.
   private var arena: UnsafeMutableRawPointer?
@@ -70,7 +72,13 @@ final class BufferPool {
       block = Block(address: start + place.offset, home: .arena(place))
     } else {
       let sizeClass = Self.sizeClass(bytes)
-      let address = if let known = spare[sizeClass].popLast() { known } else { try Self.allocate(Self.size(sizeClass)) }
+      let address: UnsafeMutableRawPointer
+      if let known = spare[sizeClass].popLast() {
+        address = known
+      } else {
+        address = try Self.allocate(Self.size(sizeClass))
+        bytesOutsideArena += Self.size(sizeClass)
+      }
       block = Block(address: address, home: .sizeClass(sizeClass))
     }
     bytesInUse += block.home.bytes

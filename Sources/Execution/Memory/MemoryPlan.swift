@@ -10,6 +10,7 @@ import ModelGraph
 struct MemoryPlan {
   private let program: Program
   private let slots: RoutedSlots
+  private let retainsGradients: Bool
   /// For each buffer its block; nil while it has none.
   private var blocks: [Int?]
   private var lives: [ArenaPlan.Life] = []
@@ -35,29 +36,37 @@ struct MemoryPlan {
     ArenaPlan(MemoryPlan(program, hyperparameters, .empty, holdsParameters: holdsParameters) { _ in false }.lives)
   }
 
-  /// - Parameter retains: whether a forward result outlives the step.
+  /// - Parameters:
+  ///   - retainsGradients: whether those of parameters that are updated in the backward pass outlive the step, as others do.
+  ///   - retains: whether a forward result does.
   /// - Returns: the most bytes that are in use at once.
-  static func peakBytes(of program: Program, _ hyperparameters: Hyperparameters, retains: (KernelCall) -> Bool = { _ in false }) -> Int {
-    ArenaPlan.mostAtOnce(MemoryPlan(program, hyperparameters, .empty, retains: retains).lives)
+  static func peakBytes(
+    of program: Program, _ hyperparameters: Hyperparameters, retainsGradients: Bool = false, retains: (KernelCall) -> Bool = { _ in false }
+  ) -> Int {
+    ArenaPlan.mostAtOnce(MemoryPlan(program, hyperparameters, .empty, retainsGradients: retainsGradients, retains: retains).lives)
   }
 
   /// What the pool has taken from the system by the end of a step, and so has resident: besides what is in use at once, gaps in the arena, and
   /// blocks of what is kept for longer than planned.
-  static func ownedBytes(of program: Program, _ hyperparameters: Hyperparameters, retains: (KernelCall) -> Bool = { _ in false }) -> Int {
+  static func ownedBytes(
+    of program: Program, _ hyperparameters: Hyperparameters, retainsGradients: Bool = false, retains: (KernelCall) -> Bool = { _ in false }
+  ) -> Int {
     let arena = arena(of: program, hyperparameters)
-    return arena.bytes + MemoryPlan(program, hyperparameters, arena, retains: retains).bytesOutsideArena
+    return arena.bytes + MemoryPlan(program, hyperparameters, arena, retainsGradients: retainsGradients, retains: retains).bytesOutsideArena
   }
 
   private init(
-    _ program: Program, _ hyperparameters: Hyperparameters, _ arena: ArenaPlan, holdsParameters: Bool = true, retains: (KernelCall) -> Bool
+    _ program: Program, _ hyperparameters: Hyperparameters, _ arena: ArenaPlan, holdsParameters: Bool = true, retainsGradients: Bool = false,
+    retains: (KernelCall) -> Bool
   ) {
     self.program = program
+    self.retainsGradients = retainsGradients
     slots = RoutedSlots(program)
     occupancy = ArenaOccupancy(arena)
     blocks = Array(repeating: nil, count: program.buffers.count)
     for parameter in program.parameters where holdsParameters {
       allocate(parameter.value)
-      if let gradient = parameter.gradient { allocate(gradient) }
+      if let gradient = parameter.gradient, !parameter.isPassing { allocate(gradient) }
     }
     for parameter in program.parameters where parameter.gradient != nil {
       for _ in 0..<hyperparameters.state.count { _ = take(parameter.part.count) }
@@ -80,6 +89,11 @@ struct MemoryPlan {
       }
       carryOut(instruction, dying: dying)
       if case .kernel(let call) = instruction, call.phase == .forward, retains(call), let block = blocks[call.result] {
+        holders[block] += 1
+      }
+      if retainsGradients, case .update(let parameter) = instruction, program.parameters[parameter].isPassing,
+        let block = program.parameters[parameter].gradient.flatMap({ blocks[$0] })
+      {
         holders[block] += 1
       }
       for buffer in dying { free(buffer) }
@@ -132,7 +146,9 @@ struct MemoryPlan {
       addForAMoment(sent.map(\.region.elementCount) + received.map { _ in program.parameters[parameter].region.elementCount })
     case .reduceTied(let parameter, let ranks):
       addForAMoment(Array(repeating: program.parameters[parameter].region.elementCount, count: ranks.count - 1))
-    case .accumulate, .zero, .scatterGradient, .reduceGradient, .update, .free: break
+    case .scatterGradient(let parameter, _, _):
+      if let gradient = program.parameters[parameter].gradient, blocks[gradient] == nil { allocate(gradient) }
+    case .accumulate, .zero, .reduceGradient, .update, .free: break
     }
   }
 

@@ -41,6 +41,7 @@ final class ProgramMemory {
 
   var bytesInUse: Int { pool.bytesInUse }
   var peakBytes: Int { pool.peakBytes }
+  var bytesOutsideArena: Int { pool.bytesOutsideArena }
 
   func count(_ buffer: BufferID) -> Int { counts[buffer] }
   func has(_ buffer: BufferID) -> Bool { blocks[buffer] != nil }

@@ -64,10 +64,11 @@ extension OperatorCall {
     let x = extents(0)
     let (samples, width, row) = (x[0], x[1] * x[2], x[2])
     let dy = resultGradient
+    let dx = try newGradient(0)
     if let dtoken = try accumulator(1) {
       for sample in 0..<samples { Elementwise.accumulate(dy + sample * (width + row), into: dtoken, count: row) }
     }
-    if let dx = try newGradient(0) {
+    if let dx {
       for sample in 0..<samples { (dx + sample * width).update(from: dy + sample * (width + row) + row, count: width) }
     }
   }

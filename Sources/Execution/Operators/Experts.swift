@@ -81,8 +81,8 @@ extension OperatorCall {
   /// dx[e] = dy[e] W[e]ᵀ, dW[e] += x[e]ᵀ dy[e], of the rows in which dy is not zero
   func expertLinearBackward() throws(ExecutionError) {
     let p = expertProduct
-    let dw = try gradientToAddTo(1).map(memory.accumulator)
     let dx = try newGradient(0)
+    let dw = try gradientToAddTo(1).map(memory.accumulator)
     try withScratch(p.scratchCount) { (scratch) throws(ExecutionError) in
       let (x, dy, numbers) = p.parts(of: scratch)
       for expert in 0..<p.experts {

@@ -16,12 +16,13 @@ extension OperatorCall {
   func convolutionBackward(stride: Int, padding: Int) throws(ExecutionError) {
     let kernel = Convolution(for: call, in: program, stride: stride, padding: padding)
     let (dy, batch) = (resultGradient, extents(0)[0])
+    let dx = try newGradient(0)
+    let sums = try gradientToAddTo(1).map(memory.accumulator)
     try withScratch(kernel.scratchCount) { (scratch) throws(ExecutionError) in
-      if let buffer = try gradientToAddTo(1) {
-        let (dw, isZero) = memory.accumulator(buffer)
+      if let (dw, isZero) = sums {
         kernel.accumulateWeightGradient(operand(0), dy: dy, into: dw, replaces: isZero, batch: batch, scratch: scratch)
       }
-      if let dx = try newGradient(0) { kernel.inputGradient(dy: dy, weight: operand(1), into: dx, batch: batch, scratch: scratch) }
+      if let dx { kernel.inputGradient(dy: dy, weight: operand(1), into: dx, batch: batch, scratch: scratch) }
     }
   }
 

@@ -74,12 +74,13 @@ extension OperatorCall {
   /// dx = f(w) dy, dw += f′(w) Σ dy x
   func learnedScaleBackward(_ function: ScaleFunction) throws(ExecutionError) {
     let (x, factor, dy) = (operand(0), function.factor(operand(1).pointee), resultGradient)
+    let dx = try newGradient(0)
     if let dw = try accumulator(1) {
       var sum = 0.0
       for i in 0..<resultCount { sum += Double(dy[i]) * Double(x[i]) }
       dw.pointee += Float(sum * factor.slope)
     }
-    if let dx = try newGradient(0) { Elementwise.scale(dy, by: factor.value, into: dx, count: resultCount) }
+    if let dx { Elementwise.scale(dy, by: factor.value, into: dx, count: resultCount) }
   }
 
   /// Writes this rank's addend of the mean loss, and keeps the rows' and columns' maxima and sums of exponentials.

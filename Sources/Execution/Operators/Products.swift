@@ -34,8 +34,8 @@ extension OperatorCall {
   func linearBackward() throws(ExecutionError) {
     let p = product
     let dy = resultGradient
-    if let buffer = try gradientToAddTo(1) {
-      let (dw, isZero) = memory.accumulator(buffer)
+    let dx = try newGradient(0)
+    if let (dw, isZero) = try gradientToAddTo(1).map(memory.accumulator) {
       if p.isInputFirst {
         BLAS.gemm(
           .yes, .no, m: p.inputs, n: p.outputs, k: p.rows, a: operand(0), lda: p.inputs, b: dy, ldb: p.outputs, beta: isZero ? 0 : 1, c: dw,
@@ -46,7 +46,7 @@ extension OperatorCall {
           ldc: p.inputs)
       }
     }
-    if let dx = try newGradient(0) {
+    if let dx {
       BLAS.gemm(
         .no, p.isInputFirst ? .yes : .no, m: p.rows, n: p.inputs, k: p.outputs, a: dy, lda: p.outputs, b: operand(1),
         ldb: p.isInputFirst ? p.outputs : p.inputs, c: dx, ldc: p.inputs)

@@ -9,6 +9,7 @@ struct Measurements {
   var traffic = Traffic()
   var peakResidentBytes = 0
   var peakBufferBytes = 0
+  var bytesOutsideArena = 0
   var parts: [StepParts] = []
   /// For each step the processor time of the thread that computes.
   var processorSeconds: [Double] = []
@@ -20,14 +21,16 @@ struct Measurements {
     losses = Array(numbers[steps..<2 * steps])
     peakResidentBytes = Int(numbers[2 * steps])
     peakBufferBytes = Int(numbers[2 * steps + 1])
-    let rest = numbers[(2 * steps + 2)...]
+    bytesOutsideArena = Int(numbers[2 * steps + 2])
+    let rest = numbers[(2 * steps + 3)...]
     parts = (0..<steps).map { StepParts(rest.dropFirst($0 * StepParts.numberCount).prefix(StepParts.numberCount)) }
     processorSeconds = Array(rest.dropFirst(steps * StepParts.numberCount).prefix(steps))
     traffic = Traffic(rest.dropFirst(steps * (StepParts.numberCount + 1)))
   }
 
   var numbers: [Double] {
-    seconds + losses + [Double(peakResidentBytes), Double(peakBufferBytes)] + parts.flatMap(\.numbers) + processorSeconds + traffic.numbers
+    seconds + losses + [peakResidentBytes, peakBufferBytes, bytesOutsideArena].map(Double.init) + parts.flatMap(\.numbers) + processorSeconds
+      + traffic.numbers
   }
 }
 

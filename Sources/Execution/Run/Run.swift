@@ -63,6 +63,8 @@ package struct RunReport: Sendable {
   /// have taken. In a run that is verified the former is that of the first step, whose results are all kept, before the reference is run.
   package internal(set) var peakResidentBytes: [Int] = []
   package internal(set) var peakBufferBytes: [Int] = []
+  /// For each rank, memory of blocks for which the arena had no place: kept for longer than planned, or sent and not received in time.
+  package internal(set) var bytesOutsideArena: [Int] = []
   /// For each rank where its time went, the median of each part over the steps that count.
   package internal(set) var parts: [StepParts] = []
   /// For each rank, what it sent in the first step, and what its program says that it sends, by the routes of that step where tokens go to experts.
@@ -133,7 +135,7 @@ package struct Run {
       try tell(report.firstStep + step, loss: loss, seconds: own.seconds[step])
       try save(after: report.firstStep + step + 1, isLast: step == request.steps - 1)
     }
-    own.peakBufferBytes = executor.peakBytes
+    (own.peakBufferBytes, own.bytesOutsideArena) = (executor.peakBytes, executor.bytesOutsideArena)
     if request.verification == nil { own.peakResidentBytes = ProcessMemory.peakResidentBytes }
     try merge(own, into: &report)
     if request.collectsParameters {
@@ -159,7 +161,10 @@ package struct Run {
 
   private func save(after steps: Int, isLast: Bool) throws(ExecutionError) {
     guard let (writer, every) = request.checkpoints, isLast || every.map({ steps % $0 == 0 }) ?? false else { return }
-    try writer.write(executor, tokens: request.inputs.tokensTaken(afterSteps: executor.stepsCarriedOut))
+    let start = MonotonicClock.now
+    let path = try writer.write(executor, tokens: request.inputs.tokensTaken(afterSteps: executor.stepsCarriedOut))
+    guard request.tellsSteps, world.rank == 0 else { return }
+    RankReport.step(json: CheckpointReport(path: path, step: steps, seconds: MonotonicClock.now - start).json.canonicalText).write()
   }
 
   private func collect(into report: inout RunReport) throws(ExecutionError) {
@@ -216,6 +221,7 @@ package struct Run {
     report.expectedTraffic = all.map { Traffic($0.suffix(Traffic.numberCount)) }
     report.peakResidentBytes = ranks.map(\.peakResidentBytes)
     report.peakBufferBytes = ranks.map(\.peakBufferBytes)
+    report.bytesOutsideArena = ranks.map(\.bytesOutsideArena)
     let timed = report.timedSteps
     report.parts = ranks.map { StepParts(medianOf: Array($0.parts[timed])) }
   }

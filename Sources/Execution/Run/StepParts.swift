@@ -6,7 +6,7 @@ import Quantities
 package enum StepPart: Int, CaseIterable, Sendable {
   /// Kernels, conversions of layouts and weights that are gathered for them, over all micro-batches.
   case forward
-  /// The same, and what is computed again.
+  /// The same, what is computed again, and the updates of weights that follow their gradients at once.
   case backward
   /// Summing gradients over ranks once per step, and gathering what was updated in parts.
   case gradientSync
@@ -107,10 +107,13 @@ extension Program {
       default: next == .optimizer ? .backward : next
       }
     case .send, .receive, .sendBoxes, .receiveBoxes: .stages
-    case .gatherParameter(let parameter, _, let buffer): buffer == parameters[parameter].value ? .gradientSync : next
-    case .scatterGradient(let parameter, _, let buffer): buffer == parameters[parameter].gradient ? .gradientSync : .backward
-    case .reduceGradient, .reduceTied, .exchangeTied: .gradientSync
-    case .update: .optimizer
+    case .gatherParameter(let parameter, _, let buffer):
+      buffer != parameters[parameter].value ? next : parameters[parameter].isPassing ? .backward : .gradientSync
+    case .scatterGradient(let parameter, _, let buffer):
+      buffer != parameters[parameter].gradient || parameters[parameter].isPassing ? .backward : .gradientSync
+    case .reduceGradient(let parameter, _): parameters[parameter].isPassing ? .backward : .gradientSync
+    case .reduceTied, .exchangeTied: .gradientSync
+    case .update(let parameter): parameters[parameter].isPassing ? .backward : .optimizer
     }
   }
 }

@@ -142,10 +142,9 @@ struct TensorGathering {
   /// A parameter's gradient in the last step; nil on ranks other than 0.
   func gradient(of site: ParameterSite) throws(ExecutionError) -> GatheredTensor? {
     var whole: GatheredTensor? = world.rank == 0 ? GatheredTensor(shape: graph.shape(site.tensor)) : nil
-    let parameter = executor.program.parameters.first { $0.tensor == site.tensor && $0.copy == site.copy }
+    let parameter = executor.program.parameters.firstIndex { $0.tensor == site.tensor && $0.copy == site.copy }
     try collect(
-      site.tensor, site.layout, site.sharing, stage: site.stage, microBatch: 0, own: parameter?.gradient.map { executor.memory.floats($0) },
-      into: &whole)
+      site.tensor, site.layout, site.sharing, stage: site.stage, microBatch: 0, own: parameter.flatMap { executor.gradient(of: $0) }, into: &whole)
     return whole
   }
 

@@ -37,7 +37,8 @@ package struct CheckpointWriter {
   /// Writes one. Collective over the executor's ranks.
   /// - Parameter tokens: what the training has taken from the token file.
   /// - Throws: `cannotWrite`, on a rank that cannot; the others wait to be ended with it.
-  func write(_ executor: Executor, tokens: Int) throws(ExecutionError) {
+  /// - Returns: its folder.
+  func write(_ executor: Executor, tokens: Int) throws(ExecutionError) -> String {
     let world = executor.world
     let step = executor.optimizer.step
     let partial = "\(folder)/\(CheckpointFolders.partialName(ofStep: step))"
@@ -49,9 +50,11 @@ package struct CheckpointWriter {
       guard world.rank == 0 else { return }
       let files = sizes.enumerated().map { TrainingManifest.File(name: Self.fileName($0, of: world.size), bytes: Int($1[0])) }
       let manifest = TrainingManifest(
-        model: executor.program.graph.name, optimizer: executor.optimizer.hyperparameters.optimizer, step: step, tokens: tokens, files: files)
+        model: executor.program.graph.name, optimizer: executor.optimizer.hyperparameters.optimizer, step: step, tokens: tokens,
+        settings: executor.optimizer.hyperparameters.settings, files: files)
       try complete(partial, manifest)
     }
+    return "\(folder)/\(CheckpointFolders.name(ofStep: step))"
   }
 
   private static func fileName(_ rank: Int, of ranks: Int) -> String { "rank-\(rank)-of-\(ranks).safetensors" }

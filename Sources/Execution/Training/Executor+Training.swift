@@ -11,6 +11,7 @@ extension Executor {
     guard optimizer.hyperparameters.clipNorm != nil else { return }
     var squares = 0.0
     for parameter in program.parameters {
+      precondition(!parameter.isPassing, "a norm of gradients that are gone")
       guard let gradient = parameter.gradient, program.replica(of: parameter, in: decision)?.index == 0 else { continue }
       squares += Elementwise.sumOfSquares(memory.filledAccumulator(gradient), count: parameter.part.count)
     }

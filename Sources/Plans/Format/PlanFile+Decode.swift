@@ -108,6 +108,7 @@ extension PlanFile {
     job.software.crossEntropy = try object.choiceIfPresent("cross_entropy", of: CrossEntropyKernel.self) ?? .fused
     job.software.gradients = try object.choiceIfPresent("gradients", of: GradientStorage.self) ?? .accumulated
     job.software.boundaries = try object.choiceIfPresent("boundaries", of: BoundaryMessages.self) ?? .whole
+    job.software.updates = try object.choiceIfPresent("updates", of: WeightUpdates.self) ?? .afterBackward
     job.software.overlap = try object.choiceIfPresent("overlap", of: Overlap.self) ?? .none
     try object.finish()
 

@@ -92,6 +92,7 @@ extension Job {
     if software.crossEntropy != .fused { object["cross_entropy"] = .string(software.crossEntropy.rawValue) }
     if software.gradients != .accumulated { object["gradients"] = .string(software.gradients.rawValue) }
     if software.boundaries != .whole { object["boundaries"] = .string(software.boundaries.rawValue) }
+    if software.updates != .afterBackward { object["updates"] = .string(software.updates.rawValue) }
     if software.overlap != .none { object["overlap"] = .string(software.overlap.rawValue) }
     return .object(object)
   }

@@ -68,7 +68,7 @@ extension ReportFigures {
     ]
     let parts: [(String, Hue, [MemoryTimeline.Part])] = [
       ("activations", .purple, [.activations, .inputs]), ("gradients of activations", .pink, [.gradients]),
-      ("gathered weights and whole gradients", .teal, [.gathered]),
+      ("weights and gradients for a while", .teal, [.gathered]),
     ]
     let shown = parts.filter { part in envelope.contains { sample in part.2.contains { sample[$0] > .zero } } }
     layers += shown.map { part in

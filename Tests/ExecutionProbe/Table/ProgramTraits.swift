@@ -25,6 +25,7 @@ struct ProgramTraits {
     for parameter in program.parameters where parameter.sharing.stage != .none { words.insert("ZeRO \(parameter.sharing.stage.rawValue)") }
     for op in program.graph.operators.indices where !program.iterationRegions[op].isEmpty { insert(op, of: program) }
     var microBatches: Set<Int> = []
+    var hasUpdated = false
     for instruction in program.instructions {
       switch instruction {
       case .reshard(let step, _, _):
@@ -35,7 +36,9 @@ struct ProgramTraits {
       case .scatterGradient(_, let axes, _): for axis in axes { words.insert("gradient reduce-scatter \(axis)") }
       case .gatherParameter: words.insert("parameter all-gather")
       case .send, .sendBoxes: words.insert("send")
+      case .update: hasUpdated = true
       case .kernel(let call):
+        if hasUpdated, call.phase == .backward { words.insert("update before backward") }
         microBatches.insert(call.microBatch)
         if call.phase == .recompute { words.insert(program.rules[call.op].isAttention ? "recompute attention" : "recompute") }
       default: break

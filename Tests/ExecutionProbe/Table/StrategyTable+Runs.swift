@@ -83,8 +83,10 @@ extension StrategyTable {
     if row.pipeline != .none { wanted.append(["send"]) }
     if row.zero != .none { wanted += [["ZeRO \(row.zero.rawValue)"], ["parameter all-gather"]] }
     if decision.job.microBatches > 1 || row.microBatches > 1 { wanted.append(["micro-batches"]) }
+    if row.updates == .inBackward { wanted.append(["update before backward"]) }
     switch row.recompute {
     case .none: break
+    case .elementwise: wanted.append(["recompute"])
     case .gathered: wanted.append(["gathered again"])
     case .selective: wanted.append(["recompute attention"])
     case .selectiveGathered: wanted += [["recompute attention"], ["gathered again"]]

@@ -103,10 +103,11 @@ struct StrategyTable {
     if let reason = missing(row, builder, assignments, layout) { return reason }
     if let parameter = Self.disagreement(builder, assignments) { return .wrong("readers of \(parameter) use it in two ways") }
     if row.recompute.keepingGathered == .selective, !builder.rules.contains(where: \.isAttention) { return .impossible("no attention") }
-    return .decision(
-      builder.decision(
-        assignments, batch: batch * microBatches, microBatches: microBatches, cuts: cuts, schedule: row.schedule, mode: row.mode,
-        optimizer: row.optimizer, zero: { _ in row.zero }, recompute: { _ in row.recompute }, zigzagPairs: row.isZigzag ? world.size : 1))
+    var decision = builder.decision(
+      assignments, batch: batch * microBatches, microBatches: microBatches, cuts: cuts, schedule: row.schedule, mode: row.mode,
+      optimizer: row.optimizer, zero: { _ in row.zero }, recompute: { _ in row.recompute }, zigzagPairs: row.isZigzag ? world.size : 1)
+    decision.job.software.updates = row.updates
+    return .decision(decision)
   }
 
   /// What keeps a row's splits from being what they are called.

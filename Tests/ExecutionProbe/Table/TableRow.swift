@@ -49,6 +49,7 @@ struct TableRow {
   var microBatches = 1
   var mode = Mode.train
   var optimizer = OptimizerKind.adamw
+  var updates = WeightUpdates.afterBackward
   /// Extents that no number of ranks divides.
   var isUneven = false
   /// Ranks take unequal numbers of samples.
@@ -108,6 +109,10 @@ extension TableRow {
     TableRow(name: "recompute full", splits: [.data], recompute: .full, isForOneRank: true),
     TableRow(name: "recompute selective", splits: [.data], recompute: .selective, isForOneRank: true),
     TableRow(name: "recompute gathered", splits: [.sequenceParallel], recompute: .gathered),
+    TableRow(name: "recompute elementwise", splits: [.sequenceParallel], recompute: .elementwise, isForOneRank: true),
+    TableRow(name: "updates in the backward pass, data", splits: [.data], updates: .inBackward, isForOneRank: true),
+    TableRow(name: "updates in the backward pass, data, ZeRO 2", splits: [.data], zero: .gradients, updates: .inBackward),
+    TableRow(name: "updates in the backward pass, data × tensor, ZeRO 3", splits: [.data, .tensor], zero: .weights, updates: .inBackward),
     TableRow(name: "forward, data", splits: [.data], mode: .forward, isForOneRank: true),
     TableRow(name: "forward, sequence-parallel tensor", splits: [.sequenceParallel], mode: .forward),
     TableRow(name: "forward, pipeline × tensor", splits: [.tensor], pipeline: .two, mode: .forward),

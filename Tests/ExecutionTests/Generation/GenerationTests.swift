@@ -46,7 +46,8 @@ struct GenerationRequestTests {
     #expect(request.firstPositions == 2 && request.positions == 8)
     try request.check()
     for (change, words) in [
-      ({ $0.newTokens = 7 }, "it has 8 positions, and the longest prompt with 7 new tokens takes 9"),
+      ({ $0.newTokens = 7 }, "has 8 positions; a prompt of 3 tokens and 7 new ones take 9, since the last is not read again"),
+      ({ $0.stop = 50 }, "token\": is 50; expected 0 to 49"),
       ({ $0.prompts[1][2] = 50 }, "prompt 1: input \"input_ids\": has the value 50; expected 0 to 49"),
     ] as [((inout GenerationRequest) -> Void, String)] {
       var wrong = request

@@ -18,6 +18,7 @@ struct HostfileTests {
     arguments: [
       ("a slots=3\n", 3), ("# c\n\na slots = 3 # x\nb max_slots=4", 7), ("a cpu=2\nb count=1\n// c\n", 3), ("root@a slots=2", 2),
       ("a\na\na\n", 3), ("a slots=1\na\n", 2), ("a slots=2 max_slots=4\n", 2), ("a\n", nil), ("a slots=2\nb\n", nil), ("a slots=2\n^b\n", nil),
+      ("root@10.0.0.1 slots=2\nfe80::1%eth0 slots=1", 3),
     ] as [(String, Int?)])
   func slots(text: String, slots: Int?) throws {
     #expect(try read(text) { try Hostfile(path: $0).slots } == slots)
@@ -30,6 +31,8 @@ struct HostfileTests {
       ("a slots=2\nb:2\n", ":2: found \"b:2\"; Open MPI reads the number of slots as \"b slots=2\""),
       ("a slots=two\n", ":1: found \"slots=two\", expected a number of slots from 1 on"), ("a slots=0\n", ":1: found \"slots=0\""),
       ("a slots=2\na slots=1\n", ":2: the slots of a are given a second time"),
+      ("{\"a\":1}\n", ":1: found \"{\"a\":1}\", expected a host's name or address; a line is \"HOST slots=N\""),
+      ("a slots=2 max_slots=1\n", ":1: a has 2 slots, and at most 1 of them"),
     ])
   func refused(text: String, message: String) throws {
     try read(text) { file in

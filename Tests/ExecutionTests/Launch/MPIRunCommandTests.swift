@@ -7,11 +7,12 @@ import Testing
 struct MPIRunCommandTests {
   private func line(
     ranks: Int, threads: Int = 1, hostfile: String? = nil, cores: Int = 4, isRoot: Bool = false, attach: Bool = true,
-    environment: [String: String] = [:], folder: String? = nil
+    environment: [String: String] = [:], folder: String? = nil, processors: [Int]? = nil
   ) -> String {
     MPIRunCommand(
       ranks: ranks, threadsPerRank: threads, hostfile: hostfile, exported: ["A"],
-      host: LocalHost(cores: cores, isRoot: isRoot, allowsCrossMemoryAttach: attach), environment: environment, folder: folder
+      host: LocalHost(cores: cores, chosenProcessors: processors, isRoot: isRoot, allowsCrossMemoryAttach: attach), environment: environment,
+      folder: folder
     ).arguments(program: "/p", programArguments: ["x"]).joined(separator: " ")
   }
 
@@ -31,6 +32,12 @@ struct MPIRunCommandTests {
     #expect(line(ranks: 64, environment: ["SLURM_JOB_ID": "1"]) == "\(watch) \(ssh) -x A -n 64 /p x")
     #expect(line(ranks: 64, hostfile: "h", environment: ["OMPI_MCA_plm_rsh_agent": "a"]) == "--hostfile h \(watch) -x A -n 64 /p x")
     #expect(line(ranks: 4, folder: "/f") == "--bind-to core \(local) --mca orte_tmpdir_base /f --mca btl_vader_backing_directory /f -x A -n 4 /p x")
+  }
+
+  @Test("golden: ranks are bound to the cores of the affinity mask, where it leaves some out")
+  func affinity() {
+    #expect(line(ranks: 2, processors: [4, 5, 6, 7]) == "--bind-to core --mca hwloc_base_cpu_list 4,5,6,7 \(local) -x A -n 2 /p x")
+    #expect(line(ranks: 5, processors: [4, 5, 6, 7]) == line(ranks: 5))
   }
 
   @Test("a user's own Open MPI setting stands")

@@ -76,21 +76,24 @@ extension MPIRuns {
       let probe = try ProbeRun(ranks: run.ranks, ["memory", model, "\(run.seed)"])
       for line in try probe.ranks.flatMap({ $0 }) {
         let numbers = line.split(separator: " ").compactMap { Double($0) }
-        try #require(numbers.count == 3)
+        try #require(numbers.count == 4)
         // On paper a message has left when the next one is sent; a busy receiver may leave several under way.
         #expect(numbers[1] > 0.99 * numbers[0] && numbers[1] < 1.01 * numbers[0] + numbers[2], "\(line)")
+        // Scratch of a row or two is not planned. What waits for a receiver may have the place that was planned for others.
+        #expect(numbers[2] > 0 || numbers[3] <= 0.01 * numbers[0], "\(line)")
       }
       #expect(probe.diagnostics == [])
     }
 
-    @Test("measured: each ZeRO stage takes less memory than the one before, and so does each recomputation; on paper as well")
+    @Test(
+      "measured: each ZeRO stage takes less memory than the one before, and so do recomputation and updates in the backward pass; on paper as well")
     func lean() throws {
       let probe = try ProbeRun(ranks: 2, ["lean-memory"])
       for rank in try probe.ranks {
         let runs = rank.map { $0.split(separator: " ").compactMap { Double($0) } }
-        try #require(runs.count == 7 && runs.allSatisfy { $0.count == 3 })
-        for run in runs { #expect(abs(run[0] / run[1] - 1) < 0.01, "\(rank)") }
-        for family in [runs[..<4], runs[4...]] {
+        try #require(runs.count == 11 && runs.allSatisfy { $0.count == 4 })
+        for run in runs { #expect(abs(run[0] / run[1] - 1) < 0.01 && run[3] <= 0.01 * run[0], "\(rank)") }
+        for family in [runs[..<4], runs[4..<7], runs[7..<9], runs[9...]] {
           for (more, less) in zip(family, family.dropFirst()) { #expect(less[0] < more[0] && less[1] < more[1], "\(rank)") }
         }
         // ZeRO 1 halves the two moments, ZeRO 3 weights, gradients and moments; activations and gathered weights stay.

@@ -86,7 +86,7 @@ struct RunTextTests {
       "  time                predicted   measured      ratio", "    forward              250 ms     125 ms      0.500",
       "    backward             125 ms        0 s          0", "    optimizer            125 ms     250 ms       2.00",
       "    in collectives      31.2 ms    62.5 ms       2.00",
-      "  disturbed    a rank had its core for only 50 % of a step: other processes, or more ranks than cores, make measured times longer",
+      "  disturbed    a rank had its core for only 50 % of the steps' time: other processes, or more ranks than cores, make measured times longer",
       "  memory       predicted 1.00 MiB of tensors   measured at most 1.00 KiB of tensors; 3.00 MiB resident per rank",
       "  resident     predicted 3.00 MiB, 1.00 MiB of it the process itself   measured 3.00 MiB   ratio 1.00",
     ]

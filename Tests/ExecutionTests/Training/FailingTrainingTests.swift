@@ -39,6 +39,45 @@ extension MPIRuns {
       #expect(checkpoints(in: path).partial == [])
     }
 
+    @Test(
+      "a training that goes on says what is otherwise than before, and goes on with the file of tokens alone; one that ends tells its last checkpoint"
+    )
+    func goesOnOtherwise() throws {
+      let folder = try TrainingFolder()
+      let (plan, tokens, path) = (try TrainingProcess.plan(["--devices", "1"], in: folder), "\(folder.path)/tokens", "\(folder.path)/checkpoints")
+      func run(_ arguments: String...) throws -> CommandLineRun { try CommandLineRun(["run", plan] + arguments) }
+      let first = try run("--steps", "2", "--tokens", tokens, "--lr", "0.001", "--checkpoint", path)
+      #expect(first.status == 0 && first.output.contains("\(tokens): ") && first.output.contains("one pass takes "), "\(first.output)")
+      #expect(first.output.contains("{\"checkpoint\":\"\(path)/step-00000002\"") && first.output.contains("generated from seed 1"))
+      let bare = try run("--steps", "3", "--resume", path)
+      #expect(
+        bare.status == 64 && bare.output.contains("took 64 tokens of a file, and goes on with what follows; name it with --tokens"), "\(bare.output)")
+      let other = try run("--steps", "3", "--resume", path, "--tokens", tokens, "--lr", "0.002", "--clip-norm", "1")
+      #expect(other.status == 0 && other.output.contains("--lr is 0.002, and was 0.001 in the training"), "\(other.output)")
+      #expect(other.output.contains("--clip-norm is 1.0, and was none in the training") && !other.output.contains("generated from seed"))
+      let training = try TrainingProcess(
+        ["--devices", "1"], ["--steps", "100000", "--resume", path, "--checkpoint", path, "--every", "1", "--keep", "1"], in: folder)
+      try #require(training.waits { training.losses.count > 2 }, "\(training.diagnostics)")
+      kill(training.process.processIdentifier, SIGINT)
+      training.expectCleanEnd()
+      #expect(training.diagnostics.contains(#/tpplan: --resume \S*checkpoints/step-\d+ goes on from the last checkpoint/#), "\(training.diagnostics)")
+    }
+
+    @Test("a token that the model does not have is found before the first step, if the run would come to it")
+    func unknownToken() throws {
+      let folder = try TrainingFolder()
+      let (plan, tokens) = (try TrainingProcess.plan(["--devices", "1"], in: folder), "\(folder.path)/wrong")
+      var bytes = [UInt8](repeating: 0, count: 2 * 1000)
+      bytes[2 * 500 + 1] = 200
+      try Data(bytes).write(to: URL(filePath: tokens))
+      // A step takes 4 sequences of 8 tokens.
+      let early = try CommandLineRun(["run", plan, "--tokens", tokens, "--steps", "15"])
+      #expect(early.status == 0, "\(early.output)")
+      let late = try CommandLineRun(["run", plan, "--tokens", tokens, "--steps", "16"])
+      #expect(
+        late.status == 65 && late.output.contains("hold 51200 at place 500, read as uint16") && !late.output.contains("\"loss\""), "\(late.output)")
+    }
+
     private func expect(_ losses: [Int: Double], equal expected: [Int: Double]) {
       for (step, loss) in losses.sorted(by: { $0.key < $1.key }) {
         guard let other = expected[step] else { continue }

@@ -41,9 +41,37 @@ struct TokenFileTests {
     #expect {
       try wrong.copy(0..<3, ofSequence: 0, length: 3, vocabulary: 50257, into: &values)
     } throws: { error in
-      "\(error)".contains("token 2") && "\(error)".contains("is 60000, read as uint16; the model's vocabulary has 50257")
+      "\(error)".contains("hold 60000 at place 2, read as uint16; the model's vocabulary has 50257")
     }
     #expect(throws: ExecutionError.self) { try file([1, 2], .uint32, cut: 1) }
+  }
+
+  @Test("worked by hand: before a run the tokens that it reads are looked at, and no others", arguments: TokenFile.Element.allCases)
+  func looksAhead(element: TokenFile.Element) throws {
+    // Four sequences of 3 and a label; the seventh token is the label of the second sequence and the first token of the third.
+    let file = try file([0, 1, 2, 3, 4, 5, 99, 7, 8, 9, 10, 11, 12], element)
+    for (sequences, isWrong) in [
+      (0..<1, false), (0..<2, true), (2..<3, true), (3..<4, false), (3..<5, false), (3..<6, true), (5..<5, false), (7..<9, false), (4..<40, true),
+    ] {
+      if isWrong {
+        #expect { try file.check(sequences: sequences, length: 3, vocabulary: 99) } throws: { "\($0)".contains("hold 99 at place 6") }
+      } else {
+        try file.check(sequences: sequences, length: 3, vocabulary: 99)
+      }
+      try file.check(sequences: sequences, length: 3, vocabulary: 100)
+    }
+  }
+
+  @Test("a model in which a position sees later ones is refused by the operator that lets it")
+  func bidirectional() throws {
+    var model = BertConfiguration()
+    model.head = .maskedLanguageModel
+    (model.workload, model.layers, model.hidden, model.heads, model.ffn) = (Workload(batch: 2, sequence: 3), 1, 4, 2, 4)
+    (model.vocabulary, model.positions) = (50, 3)
+    let graph = try model.graph()
+    #expect { try StepInputs(graph: graph, batch: 2, tokens: try file(Array(0..<20), .uint16)) } throws: {
+      "\($0)".contains("bert.encoder.layer.{i}.attention.self.core (attention) lets the model see")
+    }
   }
 
   @Test(

@@ -23,7 +23,8 @@ struct TrainingCheckpointTests {
       }
       files.append(.init(name: "rank-\(rank)", bytes: try writer.write(to: "\(path)/rank-\(rank)")))
     }
-    let manifest = TrainingManifest(model: "m", optimizer: .adamw, step: step, tokens: 5, files: files)
+    let manifest = TrainingManifest(
+      model: "m", optimizer: .adamw, step: step, tokens: 5, settings: Hyperparameters(optimizer: .adamw).settings, files: files)
     try atomicWrite(manifest.json.canonicalBytes, to: "\(path)/\(TrainingManifest.fileName)")
   }
 
@@ -41,6 +42,13 @@ struct TrainingCheckpointTests {
     try write(step: 3, in: folder)
     let checkpoint = try TrainingCheckpoint(path: folder)
     #expect(checkpoint.manifest.step == 3 && checkpoint.manifest.tokens == 5)
+    var other = Hyperparameters(optimizer: .adamw)
+    #expect(checkpoint.manifest.changes(to: other).isEmpty)
+    (other.clipNorm, other.learningRate.decay) = (0.5, .cosine)
+    #expect(
+      checkpoint.manifest.changes(to: other).map { "\($0.before.name) \($0.before.value) \($0.now)" } == [
+        "schedule constant cosine", "clip-norm none 0.5",
+      ])
     var values = [Float](repeating: -1, count: 4)
     try checkpoint.fill(.value, of: "w", region: [0..<4, 1..<2], into: &values)
     #expect(values == [1, 3, 5, 7])
