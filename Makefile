@@ -6,7 +6,7 @@ SWIFT ?= swift
 FLAGS = $(if $(STRICT),-Xswiftc -warnings-as-errors)
 SOURCES := Package.swift Sources Tests Benchmarks
 
-.PHONY: help demo test check build dependencies format lint ranks plans accuracy check-lp test-real differential failures bench-torch bench-solve bench-known bench-search validate-local clean
+.PHONY: help demo test check build dependencies format lint ranks plans accuracy check-lp test-real differential failures check-report bench-torch bench-solve bench-known bench-search validate-local clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\): *[a-z ]*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -57,6 +57,9 @@ test-real: dependencies  ## sentence embeddings of a published BERT on 1, 2 and 
 
 failures: build  ## trainings that are killed, interrupted, out of memory, disk or reach: each ends cleanly and goes on (KILLS=20, SEED=1)
 	scripts/check-failures --kills $(or $(KILLS),20) --seed $(or $(SEED),1)
+
+check-report: build  ## pages that `tpplan report` writes, opened in headless Chromium; pictures of them go to build/report
+	scripts/check-report
 
 bench-torch: build  ## steps of three models under five splits beside PyTorch's own parallelism (Benchmarks/peers/results.md)
 	scripts/bench-torch

@@ -52,6 +52,11 @@ let package = Package(
         .product(name: "HeapModule", package: "swift-collections"),
       ], swiftSettings: searchSettings),
     .target(
+      name: "Report",
+      dependencies: [
+        "Quantities", "Documents", "ModelGraph", "Hardware", "Strategies", "Plans", "Lowering", "Planner",
+      ]),
+    .target(
       name: "Validation",
       dependencies: ["Quantities", "Documents", "ModelGraph", "Hardware", "Strategies", "Plans", "Planner"]),
     .target(name: "Kernels", dependencies: ["COpenBLAS"], swiftSettings: kernelSettings),
@@ -64,7 +69,7 @@ let package = Package(
       name: "tpplan",
       dependencies: [
         "Quantities", "Documents", "ModelGraph", "Hardware", "Strategies", "CostModel", "Search", "Plans", "Lowering",
-        "Planner", "Execution", "ShardingProblems", "Validation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Planner", "Report", "Execution", "ShardingProblems", "Validation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .executableTarget(name: "KernelBenchmark", dependencies: ["Kernels"], path: "Benchmarks/KernelBenchmark"),
 
@@ -99,10 +104,16 @@ let package = Package(
     .testTarget(
       name: "PlansTests",
       dependencies: [
-        "Plans", "Planner", "Lowering", "Strategies", "ModelGraph", "Hardware", "Documents", "Quantities", "TestSupport", "tpplan",
+        "Plans", "Planner", "Lowering", "Strategies", "ModelGraph", "Hardware", "Documents", "Quantities", "Report", "TestSupport", "tpplan",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       exclude: ["Golden"]),
+    .testTarget(
+      name: "ReportTests",
+      dependencies: [
+        "Report", "Planner", "Plans", "Lowering", "Strategies", "ModelGraph", "Hardware", "Documents", "Quantities", "Execution", "TestSupport",
+        "tpplan",
+      ]),
     .testTarget(
       name: "PlannerTests",
       dependencies: [

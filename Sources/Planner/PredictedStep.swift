@@ -29,7 +29,7 @@ package struct PredictedStep {
   package let prediction: Prediction
   let prices: StagePrices
   private let decision: Decision
-  private let timeline: PipelineTimeline
+  let timeline: PipelineTimeline
 
   init(_ decision: Decision, _ prices: StagePrices) throws {
     (self.decision, self.prices) = (decision, prices)

@@ -18,6 +18,22 @@ public func counted(_ count: Int, _ singular: String, plural: String? = nil) -> 
 /// The first of some names.
 public func listed(_ names: [String]) -> String { names.prefix(3).joined(separator: ", ") + (names.count > 3 ? ", …" : "") }
 
+/// `12.5 %`; three significant digits.
+package func percent(_ fraction: Double) -> String { "\(rounded(fraction * 100)) %" }
+
+/// Three significant digits with thousands and millions as such: `950`, `1.10 k`, `23.4 M`.
+package func abbreviated(_ count: Double) -> String {
+  switch count {
+  case ..<999.5: rounded(count)
+  case ..<999.5e3: rounded(count / 1e3) + " k"
+  case ..<999.5e6: rounded(count / 1e6) + " M"
+  default: rounded(count / 1e9) + " G"
+  }
+}
+
+/// `3` or `0–5`.
+package func span(_ range: Range<Int>) -> String { range.count == 1 ? "\(range.lowerBound)" : "\(range.lowerBound)–\(range.upperBound - 1)" }
+
 extension Bytes {
   /// Binary units, as memory is sold and limited: `512 B`, `1.50 MiB`, `35.2 GiB`.
   static func format(_ value: Double) -> String {

@@ -3,32 +3,8 @@ import Documents
 import ModelGraph
 import Plans
 import Quantities
+import Report
 import Strategies
-
-extension Decision {
-  /// `8 stages, 1f1b`, or `8 stages of 3 chunks, interleaved`.
-  var pipelineText: String {
-    let chunks = schedule.chunks > 1 ? " of \(schedule.chunks) chunks" : ""
-    return counted(groups, "stage") + chunks + (groups > 1 ? ", \(schedule.kind.rawValue)" : "")
-  }
-}
-
-extension Decision {
-  /// `2 x 4`, or where stages have several, `2 x 4 on stage 0, 8 on stages 1–2`.
-  var meshText: String {
-    func text(_ mesh: [Int]) -> String { mesh.map(String.init).joined(separator: " x ") }
-    if stageMeshes.isEmpty { return text(mesh) }
-    var runs: [(mesh: [Int], stages: Range<Int>)] = []
-    for (stage, mesh) in stageMeshes.enumerated() {
-      if let last = runs.last, last.mesh == mesh {
-        runs[runs.count - 1].stages = last.stages.lowerBound..<stage + 1
-      } else {
-        runs.append((mesh, stage..<stage + 1))
-      }
-    }
-    return runs.map { "\(text($0.mesh)) on \($0.stages.count == 1 ? "stage" : "stages") \(span($0.stages))" }.joined(separator: ", ")
-  }
-}
 
 /// What `search` and `estimate` say about a plan in a few lines; `inspect` says the rest.
 struct PlanSummary {

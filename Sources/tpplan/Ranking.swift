@@ -77,21 +77,4 @@ extension Decision {
     }
     return counts.enumerated().sorted { ($1.element.count, $0.offset) < ($0.element.count, $1.offset) }.prefix(3).map(\.element.word)
   }
-
-  /// What layers compute again, and how many of them where not all do alike: `full in 12 of 32 layers`; nil where none does.
-  var recomputeText: String? {
-    let layers = graph.segments.indices.filter { graph.holdsLayers($0) }
-    let all = layers.reduce(0) { $0 + graph.segments[$1].repeats }
-    let parts = Recompute.allCases.filter { $0 != .none }.compactMap { kind -> String? in
-      let count = layers.reduce(0) { recompute[$1] == kind ? $0 + graph.segments[$1].repeats : $0 }
-      return count == 0 ? nil : count == all ? kind.rawValue : "\(kind.rawValue) in \(count) of \(counted(all, "layer"))"
-    }
-    return parts.isEmpty ? nil : parts.joined(separator: ", ")
-  }
-
-  /// Whether the layers of one block are of several kinds on each stage.
-  var layersDiffer: Bool {
-    if !stageMeshes.isEmpty { return false }
-    return graph.segments.indices.contains { id in graph.segments[id].operators.contains { Graph.firstCopy(graph.operators[$0].name) > 0 } }
-  }
 }

@@ -4,6 +4,7 @@ import Foundation
 import Hardware
 import ModelGraph
 import Planner
+import Report
 import Testing
 
 @testable import Plans
@@ -60,7 +61,7 @@ import Testing
   func inspected() throws {
     let plan = try PlanFile.read(Self.recipes[1].path)
     let path = "\(packageFolder)/Tests/PlansTests/Golden/inspect-\(Self.recipes[1].name).txt"
-    let text = try PlanReport(plan).lines(.plain).joined(separator: "\n") + "\n"
+    let text = try PlanReport(plan).lines(TextStyle(isEmphatic: false, columns: 80)).joined(separator: "\n") + "\n"
     if Self.isRecording { try atomicWrite(Array(text.utf8), to: path) }
     #expect(try String(decoding: readFile(path), as: UTF8.self) == text)
   }

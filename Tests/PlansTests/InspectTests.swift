@@ -4,6 +4,7 @@ import Lowering
 import ModelGraph
 import Planner
 import Quantities
+import Report
 import Strategies
 import Testing
 

@@ -2,6 +2,7 @@
 import Documents
 import Planner
 import Plans
+import Report
 import Strategies
 import Testing
 

@@ -3,6 +3,7 @@ import Documents
 import Lowering
 import Planner
 import Plans
+import Report
 import Strategies
 import Testing
 

@@ -3,6 +3,7 @@ import ArgumentParser
 import Documents
 import Planner
 import Quantities
+import Report
 import Strategies
 import Testing
 

@@ -2,6 +2,7 @@
 import ArgumentParser
 import Documents
 import Plans
+import Report
 
 struct InspectCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -9,7 +10,10 @@ struct InspectCommand: ParsableCommand {
     discussion: """
       Without an option: the mesh and its devices, the stages, every operator's strategy and layouts, every collective with its reason, \
       memory per device, and what is proven. --layer shows what the strategies cost that an operator does not have; --rank the program of \
-      one rank.
+      one rank. On a terminal it is coloured, unless NO_COLOR is set, and as wide as that; elsewhere it is plain and has 80 columns. COLUMNS says \
+      otherwise.
+
+      Example: tpplan inspect plan.json
       """)
 
   @Argument(help: "A plan that `tpplan search` wrote; - is standard input.")

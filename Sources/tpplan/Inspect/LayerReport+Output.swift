@@ -3,6 +3,7 @@ import Documents
 import ModelGraph
 import Plans
 import Quantities
+import Report
 import Strategies
 
 extension LayerReport {
@@ -22,18 +23,20 @@ extension LayerReport {
       style.heading("Alternatives") + " to a step of \(step)",
       "  Everything around the operators as in the plan; the other operators as suits each alternative best.",
     ]
-    if alternatives.isEmpty { return lines + ["  none: the operator has no other strategy on this mesh"] }
+    if alternatives.isEmpty { return (lines + ["  none: the operator has no other strategy on this mesh"]).flatMap { style.fit($0) } }
     var table = TextTable([
       ("strategy", .left), ("splits", .left), ("layouts", .left), ("step", .right), ("difference", .right), ("", .left),
     ])
     for item in alternatives {
       var (time, difference, note) = item.result.cells(beside: step)
       if item.choice.assignment == chosen.assignment { note += "; the plan's strategy, the others free" }
-      table.add(item.choice.words(rule).joined(separator: ","), split(item.choice), layouts(item.choice), time, difference, note)
+      table.add(cells: [
+        .init(item.choice.words(rule).joined(separator: ","), .cyan), .init(split(item.choice)), .init(layouts(item.choice)), .init(time),
+        .init(difference, difference.isEmpty ? nil : difference.hasPrefix("+") ? .red : .green), .init(note),
+      ])
     }
-    lines += table.lines()
-    lines += Alternative.unfinishedLines(alternatives)
-    return lines
+    lines += table.lines(style) + Alternative.unfinishedLines(alternatives)
+    return lines.flatMap { style.fit($0) }
   }
 
   var json: JSON {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Documents
 import Plans
+import Report
 import Strategies
 
 extension PlanReport {

@@ -2,6 +2,7 @@
 import Documents
 import Plans
 import Quantities
+import Report
 import Strategies
 
 extension BatchShares {
@@ -19,7 +20,7 @@ extension BatchShares {
 
 extension PlanReport {
   /// Who has how many samples, where they are not shared out evenly.
-  var sharesLines: [String] {
+  func sharesLines(_ style: TextStyle) -> [String] {
     guard let shares = decision.shares else { return [] }
     let inner = decision.mesh.reduce(1, *) / decision.mesh[shares.axis]
     func kinds(_ rank: Int) -> String {
@@ -34,7 +35,7 @@ extension PlanReport {
       table.add(span(first..<end), "\(shares.samples[first])", kinds(first))
       first = end
     }
-    lines += table.lines()
+    lines += table.lines(style)
     return lines
   }
 }

@@ -2,6 +2,7 @@
 import ModelGraph
 import Plans
 import Quantities
+import Report
 import Strategies
 
 extension PlanReport {
@@ -9,7 +10,7 @@ extension PlanReport {
     let sections = [
       summary(style), mesh(style), stages(style), operators(style), communication(style), memory(style), certificate(style), assumptions(style),
     ]
-    return Array(sections.filter { !$0.isEmpty }.joined(separator: [""]))
+    return sections.filter { !$0.isEmpty }.joined(separator: [""]).flatMap { style.fit($0) }
   }
 
   private func summary(_ style: TextStyle) -> [String] {
@@ -42,10 +43,10 @@ extension PlanReport {
         let levels = levels(ofAxis: axis, onGroup: first).map { "\($0.name) (\($0.factor))" }.joined(separator: ", then ")
         table.add("\(axis)", "\(extent)", levels.isEmpty ? "a single device" : levels)
       }
-      lines += table.lines()
+      lines += table.lines(style)
       first = end
     }
-    lines += sharesLines
+    lines += sharesLines(style)
     for axis in graph.axes.indices where !decision.orders[axis].isNatural {
       let pairs = decision.orders[axis].pairs
       lines.append("  \(graph.axes[axis].name) in zig-zag order: part r of \(pairs) holds chunks r and \(2 * pairs - 1) - r of \(2 * pairs)")
@@ -63,20 +64,24 @@ extension PlanReport {
         + "\(counted(job.microBatches, "micro-batch", plural: "micro-batches")) of \(perMicroBatch); "
         + "bubble \(percent(prediction.bubble)) of the stages' time",
     ]
+    var places = TextTable([("stage", .right), ("devices", .left), ("of", .left), ("on", .left)])
+    for group in 0..<decision.groups {
+      let devices = decision.ranks(ofGroup: group)
+      let nodes = Set(devices.map { cluster.nodeOfDevice[$0] }).sorted()
+      let kinds = Set(devices.map { cluster.kindOfDevice[$0] }).sorted().map { cluster.kinds[$0].name }.joined(separator: " and ")
+      places.add("\(group)", span(devices), kinds, "\(nodes.count == 1 ? "node" : "nodes") \(span(nodes[0]..<nodes[nodes.count - 1] + 1))")
+    }
+    lines += places.lines(style) + [""]
     var table = TextTable([
-      (chunks > 1 ? "stage.chunk" : "stage", .right), ("devices", .left), ("forward", .right), ("backward", .right), ("of it comm.", .right),
-      ("grad. sync", .right), ("update", .right), ("holds", .left),
+      (chunks > 1 ? "stage.chunk" : "stage", .right), ("forward", .right), ("backward", .right), ("of it comm.", .right), ("grad. sync", .right),
+      ("update", .right), ("holds", .left),
     ])
     for (index, stage) in prediction.stages.enumerated() {
-      let devices = devices(ofStage: index)
-      let nodes = Set(devices.map { cluster.nodeOfDevice[$0] }).sorted()
-      let place = "\(span(devices)) (\(nodes.count == 1 ? "node" : "nodes") \(span(nodes[0]..<nodes[nodes.count - 1] + 1)))"
-      let kinds = Set(devices.map { cluster.kindOfDevice[$0] }).sorted().map { cluster.kinds[$0].name }.joined(separator: " and ")
       table.add(
-        name(ofStage: index), "\(kinds) \(place)", "\(stage.forward)", "\(stage.backward)", "\(stage.communication)",
-        "\(stage.gradientSync)", "\(stage.update)", contents(ofStage: index))
+        name(ofStage: index), "\(stage.forward)", "\(stage.backward)", "\(stage.communication)", "\(stage.gradientSync)", "\(stage.update)",
+        contents(ofStage: index))
     }
-    lines += table.lines()
+    lines += table.lines(style)
     lines.append("  Forward and backward of one micro-batch; gradient synchronisation and update once a step.")
     return lines
   }
@@ -84,8 +89,8 @@ extension PlanReport {
   private func operators(_ style: TextStyle) -> [String] {
     var lines = [
       style.heading("Operators"),
-      "  Of one copy and one micro-batch, on the rank with the largest part. Layouts, one letter a mesh axis:",
-      "  R replicated, Sd split on dimension d, P partial sum. State: weights, gradients, optimizer. Kept: for backward.",
+      "  Of one copy and one micro-batch, on the rank with the largest part. Layouts, one letter a mesh axis: "
+        + "R replicated, Sd split on dimension d, P partial sum. State: weights, gradients, optimizer. Kept: for backward.",
     ]
     for (id, segment) in graph.segments.enumerated() {
       let prefix = segment.repeats > 1 ? graph.commonPrefix(of: id) : ""
@@ -99,11 +104,13 @@ extension PlanReport {
         let strategy = strategies[op]
         let operands = strategy.operands.map(\.forward.notation).joined(separator: " ")
         // Collectives inside an operator are part of its own time; only the conversions around it come on top.
-        table.add(
-          graph.shortName(of: op), strategy.words(rules[op]).joined(separator: ","), "\(operands) -> \(strategy.result.notation)",
-          text(part.forward + part.backward), text(part.communication), text(part.resident), text(part.kept))
+        table.add(cells: [
+          .init(graph.shortName(of: op)), .init(strategy.words(rules[op]).joined(separator: ","), code(of: op)),
+          .init("\(operands) -> \(strategy.result.notation)"), cell(part.forward + part.backward), cell(part.communication), cell(part.resident),
+          cell(part.kept),
+        ])
       }
-      lines += table.lines(indent: 4)
+      lines += table.lines(indent: 4, style)
     }
     return lines
   }
@@ -113,30 +120,36 @@ extension PlanReport {
     var table = TextTable([
       ("collective", .left), ("axes", .left), ("bytes", .right), ("time", .right), ("calls", .right), ("all calls", .right), ("why", .left),
     ])
+    table.hasRemarks = true
     for item in collectives {
-      table.add(
-        item.part.kind?.rawValue ?? "send", item.part.axes.map(String.init).joined(separator: ","), "\(item.part.bytes)", "\(item.part.time)",
-        "\(item.callsPerStep)", "\(item.timePerStep)", item.reason)
+      table.add(cells: [
+        .init(item.part.kind?.rawValue ?? "send", item.part.kind.code), .init(item.part.axes.map(String.init).joined(separator: ",")),
+        .init("\(item.part.bytes)"), .init("\(item.part.time)"), .init("\(item.callsPerStep)"), .init("\(item.timePerStep)"), .init(item.reason),
+      ])
     }
     return [style.heading("Collectives"), "  Bytes and time of one call; calls of one step, all copies, micro-batches and stages together."]
-      + table.lines()
+      + table.lines(style)
   }
 
   private func memory(_ style: TextStyle) -> [String] {
     var table = TextTable([
-      ("stage", .right), ("weights", .right), ("gradients", .right), ("optimizer", .right), ("activations", .right), ("in flight", .right),
+      ("stage", .right), ("weights", .right), ("gradients", .right), ("optimizer", .right), ("activa\u{AD}tions", .right), ("in flight", .right),
       ("transient", .right), ("total", .right), ("of limit", .right),
     ])
     for index in 0..<prediction.groups {
       let part = prediction.memory(ofGroup: index)
       let limit = prediction.memoryLimit(ofGroup: index)
-      table.add(
-        "\(index)", "\(part.weights)", "\(part.gradients)", "\(part.optimizerState)", "\(part.activations)", "\(part.microBatchesInFlight)",
-        "\(part.transient)", "\(part.total)", limit > .zero ? percent(part.total / limit) : "")
+      let share = limit > .zero ? part.total / limit : 0
+      let full: TextStyle.Code = share > 1 ? .red : share > 0.9 ? .yellow : .green
+      table.add(cells: [
+        .init("\(index)"), .init("\(part.weights)"), .init("\(part.gradients)"), .init("\(part.optimizerState)"), .init("\(part.activations)"),
+        .init("\(part.microBatchesInFlight)"), .init("\(part.transient)"), .init("\(part.total)", .bold),
+        .init(limit > .zero ? percent(share) : "", full),
+      ])
     }
     let limits = Set(prediction.stages.map { $0.memoryLimit ?? prediction.memoryLimit }).sorted().map(\.description)
     let whose = decision.shares == nil ? "" : " of the kind that has least left"
-    return [style.heading("Memory of a device") + "\(whose), \(limits.joined(separator: " or ")) at most"] + table.lines()
+    return [style.heading("Memory of a device") + "\(whose), \(limits.joined(separator: " or ")) at most"] + table.lines(style)
   }
 
   private func certificate(_ style: TextStyle) -> [String] {
@@ -147,23 +160,58 @@ extension PlanReport {
       case .timeLimit: "the best plan found in the time given; a better one may exist"
       case .given: "the configuration was given; nothing was compared with it"
       }
-    var lines = [style.heading("Certificate") + " \(certificate.status.rawValue)", "  \(meaning)"]
+    var lines = [style.heading("Certificate") + " " + style.apply(certificate.status.code, certificate.status.rawValue), "  \(meaning)"]
     if certificate.status == .given { return lines + ["  objective \(certificate.objective)"] }
     lines += [
       "  objective \(certificate.objective), lower bound \(certificate.lowerBound), gap \(percent(certificate.gap))",
       "  configurations: \(certificate.priced) priced, \(certificate.pruned) pruned by their bounds, \(certificate.infeasible) infeasible",
     ]
-    for dimension in certificate.space { lines += wrapped("\(dimension.name): \(dimension.values)", indent: 2) }
+    for dimension in certificate.space { lines += wrapped("\(dimension.name): \(dimension.values)", indent: 2, columns: style.columns ?? 100) }
     return lines
   }
 
   private func assumptions(_ style: TextStyle) -> [String] {
-    plan.assumptions.isEmpty ? [] : [style.heading("Assumed")] + plan.assumptions.flatMap { wrapped($0, indent: 2) }
+    plan.assumptions.isEmpty ? [] : [style.heading("Assumed")] + plan.assumptions.flatMap { wrapped($0, indent: 2, columns: style.columns ?? 100) }
   }
 
-  /// Nothing is an empty cell, so that what costs something stands out.
-  private func text(_ time: Seconds) -> String { time == .zero ? "-" : "\(time)" }
-  private func text(_ bytes: Bytes) -> String { bytes == .zero ? "-" : "\(bytes)" }
+  /// Nothing is a dash, so that what costs something stands out.
+  private func cell(_ time: Seconds) -> TextTable.Cell { time == .zero ? .init("-", .faint) : .init("\(time)") }
+  private func cell(_ bytes: Bytes) -> TextTable.Cell { bytes == .zero ? .init("-", .faint) : .init("\(bytes)") }
+
+  /// The colour of an operator's strategy: the report's, as near as a terminal has it.
+  private func code(of op: OperatorID) -> TextStyle.Code? {
+    switch hue(of: op) {
+    case .blue: .blue
+    case .purple, .pink: .magenta
+    case .orange, .ochre, .brown: .yellow
+    case .teal: .cyan
+    case .green: .green
+    case .red: .red
+    case .grey: .faint
+    }
+  }
+}
+
+extension CollectiveKind? {
+  fileprivate var code: TextStyle.Code {
+    switch self {
+    case .allReduce: .red
+    case .allGather: .blue
+    case .reduceScatter: .cyan
+    case .allToAll: .magenta
+    case nil: .yellow
+    }
+  }
+}
+
+extension Certificate.Status {
+  fileprivate var code: TextStyle.Code {
+    switch self {
+    case .optimal: .green
+    case .timeLimit: .yellow
+    case .given: .faint
+    }
+  }
 }
 
 /// The text in lines of at most 100 columns, the later ones further in.

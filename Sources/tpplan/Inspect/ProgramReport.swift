@@ -5,6 +5,7 @@ import Lowering
 import ModelGraph
 import Plans
 import Quantities
+import Report
 import Strategies
 
 /// The program of one rank, for reading.
@@ -194,20 +195,34 @@ extension ProgramReport {
     let actionWidth = instructions.map(\.action.count).max() ?? 0
     let microBatchWidth = "\(plan.decision.job.microBatches - 1)".count + 1
     func padded(_ text: String, _ width: Int) -> String { text + String(repeating: " ", count: max(0, width - text.count)) }
-    let body = instructions.enumerated().map { index, line -> String in
+    let hanging = numberWidth + actionWidth + microBatchWidth + 6
+    let body = instructions.enumerated().flatMap { index, line -> [String] in
       let number = String(repeating: " ", count: numberWidth - "\(index)".count) + "\(index)"
       let microBatch = padded(line.microBatch.map { "m\($0)" } ?? "", microBatchWidth)
       let action = line.action
-      var text = "\(number)  \(padded(action, actionWidth))  \(microBatch)  \(line.subject)"
+      var text = "\(number)  \(style.apply(code(of: action), padded(action, actionWidth)))  \(microBatch)  \(line.subject)"
       if !line.note.isEmpty { text += "  \(line.note)" }
       if !line.ranks.isEmpty {
         text +=
           (action == "send" ? "  to " : action == "receive" ? "  from " : "  ")
           + (["send", "receive"].contains(action) && line.ranks.count == 1 ? "rank " : "ranks ") + list(line.ranks)
       }
-      return text
+      return style.fit(text, hanging: hanging)
     }
-    return [style.heading(heading), "\(counted(instructions.count, "instruction")) of one step; m: the micro-batch; [..]: this rank's part"] + body
+    return style.fit(style.heading(heading)) + [
+      "\(counted(instructions.count, "instruction")) of one step; m: the micro-batch; [..]: this rank's part"
+    ] + body
+  }
+
+  private func code(of action: String) -> TextStyle.Code? {
+    switch action {
+    case "forward", "recompute": .blue
+    case "backward": .yellow
+    case "update": .green
+    case "send", "receive", "exchange": .magenta
+    case "free", "load", "zero", "add": .faint
+    default: .cyan
+    }
   }
 
   private func list(_ ranks: [Int]) -> String { ranks.map(String.init).joined(separator: " ") }

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-import Foundation
-import Quantities
 
 /// Rows of cells in aligned columns, two spaces apart.
 struct TextTable {
@@ -9,61 +7,66 @@ struct TextTable {
     case right
   }
 
-  private let alignments: [Alignment]
-  private var rows: [[String]]
+  struct Cell: ExpressibleByStringLiteral {
+    var text: String
+    var code: TextStyle.Code?
 
-  /// - Parameter columns: headings with the alignment of their columns.
-  init(_ columns: [(heading: String, alignment: Alignment)]) {
-    alignments = columns.map(\.alignment)
-    rows = [columns.map(\.heading)]
+    init(_ text: String, _ code: TextStyle.Code? = nil) { (self.text, self.code) = (text, code) }
+    init(stringLiteral value: String) { self.init(value) }
   }
 
-  var isEmpty: Bool { rows.count == 1 }
+  let alignments: [Alignment]
+  let headings: [String]
+  private(set) var rows: [[Cell]] = []
+  /// Whether the last column's cells stand below their rows where there is no room beside them.
+  var hasRemarks = false
 
-  mutating func add(_ cells: String...) { add(cells) }
+  /// - Parameter columns: headings with the alignment of their columns; a soft hyphen in a heading says where a word may be broken.
+  init(_ columns: [(heading: String, alignment: Alignment)]) {
+    (headings, alignments) = (columns.map(\.heading), columns.map(\.alignment))
+  }
 
-  mutating func add(_ cells: [String]) {
+  var isEmpty: Bool { rows.isEmpty }
+
+  mutating func add(_ cells: String...) { add(cells: cells.map { Cell($0) }) }
+
+  mutating func add(cells: [Cell]) {
     precondition(cells.count == alignments.count, "a row has one cell for each column")
     rows.append(cells)
   }
 
-  /// The lines, the headings first; a column without any text is left out.
-  func lines(indent: Int = 2) -> [String] {
-    let widths = alignments.indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
-    let shown = alignments.indices.filter { column in rows.dropFirst().contains { !$0[column].isEmpty } }
-    return rows.map { row in
-      let cells = shown.map { column in
-        let padding = String(repeating: " ", count: widths[column] - row[column].count)
-        return alignments[column] == .left ? row[column] + padding : padding + row[column]
+  /// The lines, the headings first; a column without any text is left out. In a style of so many columns, cells take several lines where it must be.
+  func lines(indent: Int = 2, _ style: TextStyle = .plain) -> [String] {
+    var shown = alignments.indices.filter { column in rows.contains { !$0[column].text.isEmpty } }
+    let width = style.columns.map { max(20, $0 - indent) }
+    var below: Int?
+    if hasRemarks, let width, let last = shown.last, Fitting(self, shown, width: nil).total > width {
+      below = last
+      shown.removeLast()
+    }
+    let table = Fitting(self, shown, width: width)
+    func line(_ pieces: [(text: String, code: TextStyle.Code?)]) -> String {
+      let cells = zip(shown, zip(pieces, table.widths)).map { column, cell -> String in
+        let padding = String(repeating: " ", count: max(0, cell.1 - cell.0.text.count))
+        let text = style.apply(cell.0.code, cell.0.text)
+        return alignments[column] == .left ? text + padding : padding + text
       }
-      let line = String(repeating: " ", count: indent) + cells.joined(separator: "  ")
+      let line = String(repeating: " ", count: indent) + cells.joined(separator: String(repeating: " ", count: table.gap))
       return String(line.reversed().drop { $0 == " " }.reversed())
     }
-  }
-}
-
-/// Emphasis where someone looks at it: on a terminal, unless the variable NO_COLOR is set (https://no-color.org).
-struct TextStyle {
-  let isEmphatic: Bool
-
-  static let plain = TextStyle(isEmphatic: false)
-  static var ofStandardOutput: TextStyle {
-    let isDeclined = ProcessInfo.processInfo.environment["NO_COLOR"].map { !$0.isEmpty } ?? false
-    return TextStyle(isEmphatic: isatty(1) == 1 && !isDeclined)
-  }
-
-  func heading(_ text: String) -> String { isEmphatic ? "\u{1B}[1m\(text)\u{1B}[0m" : text }
-}
-
-/// `12.5 %`; three significant digits.
-func percent(_ fraction: Double) -> String { "\(rounded(fraction * 100)) %" }
-
-/// Three significant digits with thousands and millions as such: `950`, `1.10 k`, `23.4 M`.
-func abbreviated(_ count: Double) -> String {
-  switch count {
-  case ..<999.5: rounded(count)
-  case ..<999.5e3: rounded(count / 1e3) + " k"
-  case ..<999.5e6: rounded(count / 1e6) + " M"
-  default: rounded(count / 1e9) + " G"
+    func block(_ cells: [Cell], _ pieces: [[String]]) -> [String] {
+      (0..<(pieces.map(\.count).max() ?? 0)).map { number in
+        line(zip(cells, pieces).map { cell, parts in (number < parts.count ? parts[number] : "", cell.code) })
+      }
+    }
+    func remark(_ cell: Cell) -> [String] {
+      cell.text.isEmpty
+        ? [] : cell.wrapped(to: (width ?? cell.text.count) - 4).map { String(repeating: " ", count: indent + 4) + style.apply(cell.code, $0) }
+    }
+    let heads = zip(shown, table.widths).map { Self.wrapped(heading: headings[$0], to: $1) }
+    return block(shown.map { Cell(headings[$0], .underlined) }, heads) + (below.map { remark(Cell(headings[$0], .underlined)) } ?? [])
+      + rows.flatMap { row in
+        block(shown.map { row[$0] }, zip(shown, table.widths).map { row[$0].wrapped(to: $1) }) + (below.map { remark(row[$0]) } ?? [])
+      }
   }
 }

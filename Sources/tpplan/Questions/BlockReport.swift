@@ -74,7 +74,7 @@ struct BlockReport {
         graph.operators[op].name, chosen, "\(part.forward + part.backward)", "\(part.kept)",
         next.map { $0.choice.strategy.words(rules[op]).joined(separator: ",") } ?? "", time, difference, note)
     }
-    return lines + table.lines() + Alternative.unfinishedLines(alternatives)
+    return lines + table.lines(style) + Alternative.unfinishedLines(alternatives)
   }
 
   var json: JSON {

@@ -56,7 +56,7 @@ struct CompareCommand: ParsableCommand {
       let title =
         "\(request.graph.name) on \(counted(request.cluster.deviceCount, "device")) of \(context.hardware.name), batch \(request.batch)"
         + (request.sequence.map { ", sequence \($0)" } ?? "")
-      try printLines([title] + comparison.lines)
+      try printLines(([title] + comparison.lines(TextStyle.ofStandardOutput)))
     case .json: try comparison.json.printLine()
     }
   }
@@ -123,10 +123,11 @@ struct Comparison {
     known.compactMap { plan in plan.planned.map { (plan.rule.rawValue, $0.prediction.step / best.prediction.step) } }.min { $0.1 < $1.1 }
   }
 
-  var lines: [String] {
+  func lines(_ style: TextStyle) -> [String] {
     var table = TextTable([
       ("", .left), ("step", .right), ("of the best", .right), ("memory", .right), ("measured", .right), ("of the best", .right), ("plan", .left),
     ])
+    table.hasRemarks = true
     for row in rows {
       guard let planned = row.planned else {
         table.add(row.name, "-", "", "", "", "", row.obstacle)
@@ -137,7 +138,7 @@ struct Comparison {
         row.measured.map { "\($0)" } ?? "", row.measured.flatMap { own in measured.first.map { "\(rounded(own / $0))" } } ?? "",
         planned.decision.splitText)
     }
-    var lines = table.lines()
+    var lines = table.lines(style)
     if best.certificate.status != .optimal { lines.append("  The best is the best found in the time, not proven (--time-limit).") }
     if let nearest {
       lines.append(

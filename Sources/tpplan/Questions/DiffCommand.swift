@@ -145,7 +145,7 @@ struct PlanDifference {
     table.add("step", "\(a.prediction.step)", "\(b.prediction.step)", change(a.prediction.step.value, b.prediction.step.value))
     table.add("memory", "\(a.prediction.memory)", "\(b.prediction.memory)", change(a.prediction.memory.value, b.prediction.memory.value))
     table.add("bubble", percent(a.prediction.bubble), percent(b.prediction.bubble), "")
-    lines += table.lines() + [""]
+    lines += table.lines(style) + [""]
     let shown = all ? rows : rows.filter(\.isChanged)
     if shown.isEmpty {
       lines.append("Every operator is split alike.")
@@ -163,9 +163,9 @@ struct PlanDifference {
           [row.name] + pair(row.strategies[0], row.strategies[1]) + pair("\(row.times[0])", "\(row.times[1])")
           + pair("\(row.communication[0])", "\(row.communication[1])") + pair("\(row.resident[0])", "\(row.resident[1])")
           + pair("\(row.kept[0])", "\(row.kept[1])")
-        table.add(cells)
+        table.add(cells: cells.map { .init($0) })
       }
-      lines += table.lines()
+      lines += table.lines(style)
     }
     let (moved, kept) = bytes
     let total = moved.reduce(.zero, +)

@@ -58,13 +58,14 @@ struct ParetoCommand: ParsableCommand {
         ("devices", .right), ("memory", .right), ("step", .right), (request.sequence == nil ? "samples/s" : "tokens/s", .right),
         ("per device", .right), ("plan", .left),
       ])
+      table.hasRemarks = true
       for point in frontier.points {
         let rate = tokens / point.step.value
         table.add(
           "\(point.devices)", "\(point.memory)", "\(point.step)", abbreviated(rate), abbreviated(rate / Double(point.devices)),
           point.planned.decision.splitText)
       }
-      var lines = table.lines()
+      var lines = table.lines(TextStyle.ofStandardOutput)
       for (count, memory) in frontier.tooSmall {
         lines.append("  on \(counted(count, "device")) nothing fits" + (memory.map { ": at least \($0.least) of \($0.limit)" } ?? ""))
       }

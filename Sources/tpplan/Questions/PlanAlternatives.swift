@@ -131,6 +131,7 @@ extension PlanAlternatives {
       "  takes     \(takes)", "", style.heading("One choice otherwise") + ", all else as is best with it, beside a step of \(step)",
     ]
     var table = TextTable([("choice", .left), ("value", .left), ("step", .right), ("difference", .right), ("", .left), ("best plan with it", .left)])
+    table.hasRemarks = true
     for choice in chosen {
       table.add(choice.dimension.rawValue, choice.value, "\(step)", "", "the plan's", "")
       for item in Alternative.sortedByResult(alternatives.filter { $0.choice.dimension == choice.dimension }) {
@@ -138,7 +139,7 @@ extension PlanAlternatives {
         table.add("", item.choice.value, time, difference, note, item.decision?.splitText ?? "")
       }
     }
-    lines += table.lines()
+    lines += table.lines(style)
     if alternatives.contains(where: { if case .step(let time, _) = $0.result { time < step * (1 - 1e-9) } else { false } }) {
       lines.append("  Plans that are faster than this one are outside of the space that it was searched in, or it was given.")
     }

@@ -68,7 +68,7 @@ struct StageAlternatives {
         item.decision.map { $0.layersOfStages.map(String.init).joined(separator: " ") } ?? "", time,
         difference, note)
     }
-    return lines + table.lines() + Alternative.unfinishedLines(alternatives)
+    return lines + table.lines(style) + Alternative.unfinishedLines(alternatives)
   }
 
   var json: JSON {

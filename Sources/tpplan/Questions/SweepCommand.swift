@@ -65,13 +65,14 @@ struct SweepCommand: ParsableCommand {
     case .text:
       var lines = [title + " (the file says \(figure(context.hardware.number(name) ?? 0)))"]
       var table = TextTable([("from", .right), ("to", .right), ("step", .left), ("memory", .right), ("plan", .left)])
+      table.hasRemarks = true
       for interval in sweep.intervals {
         let planned = interval.plan.map { sweep.plans[$0] }
         let steps = interval.steps.map { $0.low == $0.high ? "\($0.low)" : "\($0.low) to \($0.high)" } ?? "nothing fits"
         table.add(
           figure(interval.low), figure(interval.high), steps, planned.map { "\($0.prediction.memory)" } ?? "", planned?.decision.splitText ?? "")
       }
-      lines += table.lines()
+      lines += table.lines(TextStyle.ofStandardOutput)
       lines.append(
         "  \(counted(sweep.searches, "search", plural: "searches")), \(sweep.isComplete ? "all to the end: each plan is the best of its interval" : "cut short: plans may not be the best (--time-limit)")"
       )
@@ -119,6 +120,7 @@ struct SweepCommand: ParsableCommand {
         (quantity.rawValue, .right), ("step", .right), (options.workload.job.seq == nil && rows.isEmpty ? "" : "tokens/s", .right),
         ("memory", .right), ("", .left), ("plan", .left),
       ])
+      table.hasRemarks = true
       var last: PlanShape?
       for row in rows {
         guard case .planned(let planned) = row.outcome else {
@@ -132,7 +134,7 @@ struct SweepCommand: ParsableCommand {
           "\(row.value)", "\(planned.prediction.step)", abbreviated(row.tokens / planned.prediction.step.value), "\(planned.prediction.memory)", mark,
           planned.decision.splitText + (planned.certificate.status == .optimal ? "" : " (not proven)"))
       }
-      try printLines(table.lines(indent: 0))
+      try printLines(table.lines(indent: 0, TextStyle.ofStandardOutput))
     case .json:
       let all = rows.map { row -> JSON in
         var object = JSON.Object([("value", .int(row.value))])

@@ -6,27 +6,27 @@ import Plans
 import Quantities
 import Strategies
 
-/// What `inspect` shows of a whole plan.
-struct PlanReport {
+/// What `inspect` and `report` show of a whole plan.
+package struct PlanReport {
   /// One collective of the plan, with what a reader asks about it.
-  struct Collective {
-    let part: Prediction.CollectivePart
-    let callsPerStep: Int
-    let reason: String
+  package struct Collective {
+    package let part: Prediction.CollectivePart
+    package let callsPerStep: Int
+    package let reason: String
 
     /// All calls of a step one after the other.
-    var timePerStep: Seconds { part.time * callsPerStep }
+    package var timePerStep: Seconds { part.time * callsPerStep }
   }
 
-  let plan: Plan
-  let cluster: Cluster
-  let rules: [OperatorRule]
-  let strategies: [Strategy]
+  package let plan: Plan
+  package let cluster: Cluster
+  package let rules: [OperatorRule]
+  package let strategies: [Strategy]
   /// Those that take longest in a step first.
-  let collectives: [Collective]
+  package let collectives: [Collective]
 
   /// - Throws: `HardwareError`, which a plan that was read does not give rise to.
-  init(_ plan: Plan) throws {
+  package init(_ plan: Plan) throws {
     self.plan = plan
     let decision = plan.decision
     let rules = decision.graph.operators.indices.map { OperatorRules.rule(for: $0, in: decision.graph) }
@@ -45,30 +45,30 @@ struct PlanReport {
     }.map(\.element)
   }
 
-  var decision: Decision { plan.decision }
-  var graph: Graph { plan.decision.graph }
-  var prediction: Prediction { plan.prediction }
+  package var decision: Decision { plan.decision }
+  package var graph: Graph { plan.decision.graph }
+  package var prediction: Prediction { plan.prediction }
 
-  var sequencesPerSecond: Double { prediction.step > .zero ? Double(decision.job.batch) / prediction.step.value : 0 }
-  var tokensPerSecond: Double? { decision.job.sequence.map { sequencesPerSecond * Double($0) } }
+  package var sequencesPerSecond: Double { prediction.step > .zero ? Double(decision.job.batch) / prediction.step.value : 0 }
+  package var tokensPerSecond: Double? { decision.job.sequence.map { sequencesPerSecond * Double($0) } }
 
-  func devices(ofStage stage: Int) -> Range<Int> {
+  package func devices(ofStage stage: Int) -> Range<Int> {
     decision.ranks(ofGroup: decision.group(ofStage: stage))
   }
 
   /// The levels that an axis of a stage's mesh spans, innermost first, with the number of units that it joins on each.
-  func levels(ofAxis axis: Int, onGroup group: Int = 0) -> [(name: String, factor: Int)] {
+  package func levels(ofAxis axis: Int, onGroup group: Int = 0) -> [(name: String, factor: Int)] {
     let mesh = Mesh(shape: decision.mesh(ofGroup: group), firstDevice: decision.ranks(ofGroup: group).lowerBound)
     return cluster.placement(ofAxis: axis, in: mesh).steps.map { (cluster.levels[$0.level].name, $0.factor) }
   }
 
   /// `3`, or with several chunks on each stage `3.1`: the stage and the number of its chunk.
-  func name(ofStage stage: Int) -> String {
+  package func name(ofStage stage: Int) -> String {
     decision.schedule.chunks == 1 ? "\(stage)" : "\(decision.group(ofStage: stage)).\(stage / decision.groups)"
   }
 
   /// What a stage holds: `embeddings, transformer.h 0–5`.
-  func contents(ofStage stage: Int) -> String {
+  package func contents(ofStage stage: Int) -> String {
     decision.stages[stage].units.map { unit in
       let first = graph.copies(of: unit.segment).lowerBound
       let name = graph.nameOfLayers(unit.segment)
@@ -76,9 +76,6 @@ struct PlanReport {
     }.joined(separator: ", ")
   }
 }
-
-/// `3` or `0–5`.
-func span(_ range: Range<Int>) -> String { range.count == 1 ? "\(range.lowerBound)" : "\(range.lowerBound)–\(range.upperBound - 1)" }
 
 extension Prediction.CollectivePart {
   /// Why the collective is there, in words.
@@ -116,7 +113,7 @@ extension Prediction.CollectivePart {
 
 extension Graph {
   /// What the names of a segment's operators have in common, up to a dot; empty where that is nothing.
-  func commonPrefix(of segment: SegmentID) -> String {
+  package func commonPrefix(of segment: SegmentID) -> String {
     let names = segments[segment].operators.map { operators[$0].name }
     guard names.count > 1, var prefix = names.first else { return "" }
     for name in names { while !name.hasPrefix(prefix) { prefix.removeLast() } }
@@ -124,9 +121,9 @@ extension Graph {
   }
 
   /// An operator's name without what all of its repeated block's names begin with; whole where the block occurs once.
-  func shortName(of op: OperatorID) -> String { shortened(operators[op].name, in: segmentOfOperator[op]) }
+  package func shortName(of op: OperatorID) -> String { shortened(operators[op].name, in: segmentOfOperator[op]) }
 
-  func shortName(ofTensor tensor: TensorID) -> String {
+  package func shortName(ofTensor tensor: TensorID) -> String {
     let op = producer[tensor] ?? consumers[tensor].first?.op
     return op.map { shortened(tensors[tensor].name, in: segmentOfOperator[$0]) } ?? tensors[tensor].name
   }

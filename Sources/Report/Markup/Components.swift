@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Quantities
+
+/// A table that is scrolled by itself where it is wider than the page; its first column names the rows.
+struct DataTable {
+  struct Column {
+    var heading: String
+    var isNumber = false
+
+    static func text(_ heading: String) -> Column { Column(heading: heading) }
+    static func number(_ heading: String) -> Column { Column(heading: heading, isNumber: true) }
+  }
+
+  let caption: String
+  let columns: [Column]
+  private(set) var rows: [(cells: [[HTML]], style: String?)] = []
+
+  init(_ caption: String, _ columns: [Column]) { (self.caption, self.columns) = (caption, columns) }
+
+  var isEmpty: Bool { rows.isEmpty }
+
+  mutating func add(_ cells: [String], style: String? = nil) { rows.append((cells.map { $0.isEmpty ? [] : [.text($0)] }, style)) }
+  mutating func add(cells: [[HTML]], style: String? = nil) {
+    precondition(cells.count == columns.count, "a row has one cell for each column")
+    rows.append((cells, style))
+  }
+
+  var html: HTML {
+    scrollable(caption) {
+      tag("table") {
+        tag("caption") { tag("span") { caption } }
+        tag("thead") {
+          tag("tr") { for column in columns { tag("th", ["scope": "col", "class": column.isNumber ? "n" : nil]) { column.heading } } }
+        }
+        tag("tbody") {
+          for row in rows {
+            tag("tr", ["class": row.style]) {
+              for (index, cell) in row.cells.enumerated() {
+                if index == 0 {
+                  tag("th", ["scope": "row", "class": columns[index].isNumber ? "n" : nil]) { cell }
+                } else {
+                  tag("td", ["class": columns[index].isNumber ? "n" : nil]) { cell }
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+/// What may be wider than the page, and is then scrolled by itself, with the keyboard too.
+func scrollable(_ label: String, style: String? = nil, @HTMLBuilder _ children: () -> [HTML]) -> HTML {
+  tag("div", ["class": "scroll" + (style.map { " " + $0 } ?? ""), "role": "region", "tabindex": "0", "aria-label": label], children)
+}
+
+/// A part of the page with a heading of its own.
+func section(_ id: String, _ heading: String, lead: String? = nil, @HTMLBuilder _ children: () -> [HTML]) -> HTML {
+  tag("section", ["id": id, "aria-labelledby": "\(id)-heading"]) {
+    tag("h2", ["id": "\(id)-heading"]) { heading }
+    if let lead { tag("p", ["class": "lead"]) { lead } }
+    children()
+  }
+}
+
+/// A picture with what it shows in words under it.
+func figure(_ caption: String, @HTMLBuilder _ children: () -> [HTML]) -> HTML {
+  tag("figure") {
+    children()
+    tag("figcaption") { caption }
+  }
+}
+
+/// What is folded until it is asked for.
+func details(_ summary: String, isOpen: Bool = false, @HTMLBuilder _ children: () -> [HTML]) -> HTML {
+  tag("details", ["open": isOpen ? "" : nil]) {
+    tag("summary") { summary }
+    children()
+  }
+}
+
+/// What colours mean. Grey is for waiting, which is drawn as a dashed outline.
+func legend(_ entries: [(hue: Hue, text: String)]) -> HTML {
+  tag("ul", ["class": "legend"]) {
+    for entry in entries {
+      tag("li") {
+        tag("span", ["class": entry.text.hasPrefix("waiting") ? "swatch waits" : "swatch bg-\(entry.hue)", "aria-hidden": "true"])
+        entry.text
+      }
+    }
+  }
+}
+
+/// Parts of a whole beside each other, as wide as there is room.
+struct Bar {
+  struct Part {
+    var hue: Hue
+    /// Of the bar's whole width.
+    var share: Double
+    var text: String
+    var isHatched = false
+  }
+
+  var parts: [Part]
+  /// Where a limit is, as a share of the whole width.
+  var limit: Double?
+  var height = 18.0
+
+  /// - Parameter label: the whole in words, for who does not see it; nil where a table beside it says all.
+  func html(_ label: String?) -> HTML {
+    func percentage(_ share: Double) -> String { (share * 1000).rounded() / 10 == 0 ? "0" : "\((share * 100).short)%" }
+    var start = 0.0
+    let boxes = parts.filter { $0.share > 0 }.map { part in
+      defer { start += part.share }
+      return tag(
+        "rect",
+        [
+          "x": percentage(start), "y": "0", "width": percentage(part.share), "height": height.short,
+          "class": part.isHatched ? "s-\(part.hue) wait" : "f-\(part.hue)",
+        ]
+      ) { tag("title") { part.text } }
+    }
+    return tag(
+      "svg",
+      [
+        "class": "bar", "width": "100%", "height": height.short, "role": label == nil ? nil : "img", "aria-label": label,
+        "aria-hidden": label == nil ? "true" : nil,
+      ]
+    ) {
+      boxes
+      if let limit {
+        tag("line", ["x1": percentage(limit), "x2": percentage(limit), "y1": "0", "y2": height.short, "class": "limit"])
+      }
+    }
+  }
+}

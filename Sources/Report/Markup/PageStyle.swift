@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+extension Stylesheet {
+  /// How a report looks: light and dark as the reader has it, narrow and wide, and on paper, where it is light.
+  static let page = Stylesheet(
+    ":root{color-scheme:light dark;\(Palette.light.properties)}"
+      + "@media (prefers-color-scheme:dark){:root{\(Palette.dark.properties)}}"
+      + base + parts + hues + paper)
+
+  private static let base = """
+    *{box-sizing:border-box}
+    html{-webkit-text-size-adjust:100%}
+    @media (prefers-reduced-motion:no-preference){html{scroll-behavior:smooth}}
+    body{margin:0;background:var(--page);color:var(--text);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
+    header,nav,main,footer{max-width:1180px;margin:0 auto;padding:0 20px}
+    header{padding-top:28px}
+    h1{font-size:26px;line-height:1.25;margin:0 0 4px;overflow-wrap:anywhere}
+    h2{font-size:20px;margin:0 0 4px}
+    h3{font-size:16px;margin:22px 0 4px}
+    p{margin:6px 0 12px;max-width:76ch}
+    a{color:var(--link)}
+    code{font:13px ui-monospace,Menlo,Consolas,"DejaVu Sans Mono",monospace;overflow-wrap:anywhere}
+    .lead,.note,figcaption,caption{color:var(--quiet)}
+    section{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:18px 20px;margin:16px 0;scroll-margin-top:56px}
+    nav{position:sticky;top:0;z-index:2;background:var(--page);border-bottom:1px solid var(--line)}
+    nav ul{display:flex;gap:4px 16px;list-style:none;margin:0;padding:8px 0;overflow-x:auto;white-space:nowrap}
+    nav a{text-decoration:none;font-size:14px;display:block;padding:4px 0}
+    nav a:hover{text-decoration:underline}
+    footer{padding:4px 20px 28px;color:var(--quiet)}
+    .skip{position:absolute;left:-999px;top:4px;background:var(--card);padding:6px 12px;z-index:3}
+    .skip:focus{left:8px}
+    a:focus-visible,summary:focus-visible,[tabindex]:focus-visible{outline:3px solid var(--link);outline-offset:2px;border-radius:3px}
+    main:focus{outline:none}
+
+    """
+
+  private static let parts = """
+    .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(190px,1fr));gap:12px;margin:10px 0 12px}
+    .card{border:1px solid var(--line);border-radius:8px;padding:10px 14px}
+    .card dt{color:var(--quiet);font-size:13px}
+    .card dd{margin:0}
+    .card strong{display:block;font-size:22px;line-height:1.3;overflow-wrap:anywhere}
+    .card span{color:var(--quiet);font-size:13px;display:block}
+    .facts{margin:0;padding-left:20px}
+    .facts li{margin:4px 0;max-width:100ch;overflow-wrap:anywhere}
+    figure{margin:12px 0}
+    figcaption{font-size:13px;margin-top:4px}
+    .scroll{overflow-x:auto;max-width:100%;margin:8px 0}
+    table{border-collapse:collapse;font-size:14px;min-width:40%}
+    caption{text-align:left;font-size:13px;padding:2px 0 4px}
+    caption span{display:inline-block;position:sticky;left:0;max-width:calc(100vw - 70px)}
+    th,td{text-align:left;padding:4px 12px 4px 0;border-bottom:1px solid var(--line);vertical-align:middle}
+    th{font-weight:600}
+    thead th{color:var(--quiet);font-size:13px;vertical-align:bottom}
+    tbody th{font-weight:500;white-space:nowrap}
+    .n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
+    td small{color:var(--quiet)}
+    tr.own>*{font-weight:700}
+    td:has(>.bar){min-width:180px}
+    .bar{display:block;background:var(--page);border-radius:3px}
+    .card .bar{margin:2px 0 4px}
+    svg{display:block;overflow:hidden}
+    .legend{list-style:none;display:flex;flex-wrap:wrap;gap:4px 16px;padding:0;margin:6px 0;font-size:13px}
+    .swatch{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:6px;vertical-align:-1px}
+    .swatch.waits{background:var(--grey-tint);border:1px dashed var(--grey)}
+    .dot{display:inline-block;width:10px;height:10px;border-radius:5px;margin-right:6px}
+    .chip{display:inline-block;border-radius:4px;padding:0 7px;font-size:12.5px;line-height:1.55;white-space:nowrap}
+    details{border-top:1px solid var(--line);padding:4px 0}
+    summary{cursor:pointer;padding:6px 0;font-weight:600;overflow-wrap:anywhere}
+    .topology{display:flex}
+    .level{border:1px solid var(--quiet);border-radius:8px;padding:6px 10px 10px;min-width:0;max-width:100%}
+    .level-name{margin:0 0 6px;font-size:13px;color:var(--quiet)}
+    .level-name strong{color:var(--text)}
+    .level-name em{color:var(--text);font-style:normal;font-weight:600}
+    .units{display:flex;flex-wrap:wrap;gap:8px;align-items:flex-start}
+    .device{min-width:34px;padding:3px 5px;border-radius:4px;text-align:center;font-size:12px;font-variant-numeric:tabular-nums}
+    .more{margin:0;align-self:center;font-size:13px;color:var(--quiet)}
+    .rows{display:flex;gap:8px}
+    .row-names{display:flex;flex-direction:column;font-size:11px;color:var(--quiet);text-align:right;min-width:16px}
+    .row-names span{display:block;line-height:1.6}
+    .row-boxes{flex:1;min-width:0}
+    .axis{display:flex;justify-content:space-between;font-size:12px;color:var(--quiet);border-top:1px solid var(--quiet);padding-top:2px}
+    .memory-axis{display:flex;flex-direction:column;justify-content:space-between;font-size:12px;color:var(--quiet);text-align:right;white-space:nowrap}
+    text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;fill:var(--text)}
+    text.s{font-size:11px;white-space:pre}
+    text.b{font-weight:600}
+    text.quiet{fill:var(--quiet)}
+    text.ink{fill:var(--ink)}
+    .edges{fill:none;stroke:var(--quiet);stroke-width:1.4}
+    .seam{fill:none;stroke:var(--quiet);stroke-dasharray:3 3}
+    .conversion{stroke-width:1.6}
+    .edge{stroke:var(--card);stroke-width:1}
+    .pale{fill-opacity:.72}
+    .wait{fill:var(--grey-tint);stroke-dasharray:2 3;stroke-width:1;vector-effect:non-scaling-stroke}
+    .limit{stroke:var(--text);stroke-width:2;stroke-dasharray:5 3}
+    .odd{stroke-dasharray:4 2}
+    .warning{border-left:4px solid var(--red);padding-left:10px}
+    @media (max-width:600px){header,nav,main,footer{padding-left:12px;padding-right:12px}section{padding:14px 12px}h1{font-size:21px}.level{padding:4px 6px 8px}th,td{padding-right:9px}table{min-width:760px}.graph svg{zoom:.75}}
+
+    """
+
+  private static let hues = Hue.allCases.map { hue in
+    ".bg-\(hue){background:var(--\(hue));color:var(--ink)}.f-\(hue){fill:var(--\(hue))}.s-\(hue){stroke:var(--\(hue))}"
+      + ".k-\(hue){fill:var(--\(hue)-tint);stroke:var(--\(hue))}"
+  }.joined()
+
+  private static let paper =
+    "@media print{:root{color-scheme:light;\(Palette.light.properties)}"
+    + "*{print-color-adjust:exact;-webkit-print-color-adjust:exact}"
+    + "body{font-size:11px;background:none}nav,.skip{display:none}header,main,footer{max-width:none;padding:0}"
+    + "section{border:0;border-top:2px solid var(--line);border-radius:0;padding:10px 0}"
+    + ".scroll{overflow:visible}.scroll svg{max-width:100%;max-height:230mm;height:auto}table{font-size:9.5px;min-width:0}.chip,code{font-size:inherit}caption,thead th,figcaption{font-size:9.5px}"
+    + "th,td{padding:2px 7px 2px 0}td:has(>.bar){min-width:80px}tr,.card,.level{break-inside:avoid}h2,h3,summary{break-after:avoid}"
+    + "details::details-content{content-visibility:visible;display:block}}@page{margin:14mm}"
+}

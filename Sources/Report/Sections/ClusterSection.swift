@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Hardware
+import Plans
+import Quantities
+
+extension ReportFigures {
+  var clusterSection: HTML {
+    section(
+      "cluster", "Cluster and mesh",
+      lead:
+        "Each box is a level of the interconnect with what it joins; each small box is a device, coloured by its stage. Equal neighbours are drawn once."
+    ) {
+      figure("Topology of the devices in use, with the stage that each belongs to.") { topology }
+      levelsTable
+      tag("h3") { "Mesh" }
+      tag("p") {
+        decision.groups > 1
+          ? "The devices of a stage form a grid. What operators split, they split along its axes, and collectives join the devices of a row or a column."
+          : "The devices form a grid. What operators split, they split along its axes, and collectives join the devices of a row or a column."
+      }
+      for run in meshRuns {
+        figure(meshCaption(run.stages)) { meshPicture(group: run.stages.lowerBound) }
+        axesTable(run.stages)
+      }
+    }
+  }
+
+  private func meshCaption(_ stages: Range<Int>) -> String {
+    let others = stages.lowerBound + 1..<stages.upperBound
+    let follow =
+      others.isEmpty
+      ? "" : "; those of \(others.count == 1 ? "stage" : "stages") \(span(others)) \(others.count == 1 ? "follows" : "follow") in the same order"
+    let nodes = cluster.nodeCount > 1 ? " Dashed and full outlines: one node and the next." : ""
+    let whose = decision.groups == 1 ? "All devices" : "Devices of stage \(stages.lowerBound)"
+    return "\(whose)\(follow).\(nodes)"
+  }
+
+  // MARK: - Topology
+
+  private var topology: HTML {
+    tag("div", ["class": "topology"]) {
+      topologyBox(level: cluster.levels.count - 1, devices: 0..<cluster.deviceCount)
+    }
+  }
+
+  /// What a unit of a level looks like: units with equal ones are drawn once. Devices by kind and stage.
+  private func signature(_ devices: Range<Int>) -> [Int] {
+    devices.flatMap { [cluster.kindOfDevice[$0], decision.group(ofRank: $0)] }
+  }
+
+  /// The parts of a range of devices that are units of a level.
+  private func units(ofLevel level: Int, in devices: Range<Int>) -> [Range<Int>] {
+    var units: [Range<Int>] = []
+    var first = devices.lowerBound
+    while first < devices.upperBound {
+      let unit = cluster.unitOfDevice[level][first]
+      let end = (first..<devices.upperBound).first { cluster.unitOfDevice[level][$0] != unit } ?? devices.upperBound
+      units.append(first..<end)
+      first = end
+    }
+    return units
+  }
+
+  private func topologyBox(level: Int, devices: Range<Int>, alike: Int = 1) -> HTML {
+    let form = cluster.level(level, of: devices.lowerBound)
+    let owner = form.bandwidthIs == .device ? "per device" : "per node"
+    let nodes = cluster.nodeOfDevice[devices.lowerBound]..<cluster.nodeOfDevice[devices.upperBound - 1] + 1
+    let stages = decision.group(ofRank: devices.lowerBound)..<decision.group(ofRank: devices.upperBound - 1) + 1
+    return tag("div", ["class": "level"]) {
+      tag("p", ["class": "level-name"]) {
+        tag("strong") { form.name }
+        tag("span") { " \(form.bandwidth) \(owner)" }
+        tag("span") { "; \(nodes.count == 1 ? "node" : "nodes") \(span(nodes))" }
+        if !cluster.isUniform { tag("span") { ", \(kindNames(devices))" } }
+        if decision.groups > 1 { tag("span") { ", \(stages.count == 1 ? "stage" : "stages") \(span(stages))" } }
+        if alike > 1 { tag("em") { "; first of \(alike) alike" } }
+      }
+      tag("div", ["class": "units"]) {
+        if level == 0 { cells(devices) } else { innerBoxes(units(ofLevel: level - 1, in: devices), level: level - 1) }
+      }
+    }
+  }
+
+  private func kindNames(_ devices: Range<Int>) -> String {
+    Set(devices.map { cluster.kindOfDevice[$0] }).sorted().map { cluster.kinds[$0].name }.joined(separator: " and ")
+  }
+
+  /// Boxes of units, equal neighbours once; of many different ones the first and the last.
+  private func innerBoxes(_ units: [Range<Int>], level: Int) -> [HTML] {
+    var runs: [(first: Range<Int>, signature: [Int], count: Int)] = []
+    for unit in units {
+      let own = signature(unit)
+      if let last = runs.last, last.signature == own { runs[runs.count - 1].count += 1 } else { runs.append((unit, own, 1)) }
+    }
+    let most = 8
+    func box(_ run: (first: Range<Int>, signature: [Int], count: Int)) -> HTML { topologyBox(level: level, devices: run.first, alike: run.count) }
+    if runs.count <= most { return runs.map(box) }
+    let (head, tail) = (runs.prefix(most - 2), runs.suffix(1))
+    let left = runs.dropFirst(head.count).dropLast(tail.count)
+    let stages = decision.group(ofRank: left.first?.first.lowerBound ?? 0)..<decision.group(ofRank: (left.last?.first.upperBound ?? 1) - 1) + 1
+    let rest = tag("p", ["class": "more"]) {
+      "… \(counted(left.reduce(0) { $0 + $1.count }, "further unit")) of \(cluster.levels[level].name)"
+        + (decision.groups > 1 ? ", stages \(span(stages))" : "")
+    }
+    return head.map(box) + [rest] + tail.map(box)
+  }
+
+  private func cells(_ devices: Range<Int>) -> [HTML] {
+    let most = 16
+    let shown = devices.count <= most ? Array(devices) : Array(devices.prefix(most - 2)) + [devices.upperBound - 1]
+    return shown.flatMap { device -> [HTML] in
+      let group = decision.group(ofRank: device)
+      let place = "device \(device), \(cluster.kind(of: device).name), \(name(ofGroup: group))"
+      let cell = tag("span", ["class": "device bg-\(hue(ofGroup: group))", "title": place]) { "\(device)" }
+      let isCut = devices.count > most && device == devices.upperBound - 1
+      return isCut ? [tag("span", ["class": "more"]) { "… \(devices.count - shown.count) more …" }, cell] : [cell]
+    }
+  }
+
+  private var levelsTable: HTML {
+    var table = DataTable(
+      "Levels of the interconnect, from the innermost outwards",
+      [.text("level"), .text("joins"), .number("bandwidth"), .text("which is"), .number("latency"), .text("topology")])
+    for level in cluster.levels {
+      table.add([
+        level.name, level.joins.map { "\($0)" } ?? "any number", "\(level.bandwidth)", level.bandwidthIs.rawValue, "\(level.latency)",
+        level.topology.rawValue,
+      ])
+    }
+    return table.html
+  }
+}

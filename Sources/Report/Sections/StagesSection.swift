@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Plans
+import Quantities
+import Strategies
+
+extension ReportFigures {
+  var stagesSection: HTML {
+    let perMicroBatch = job.batch / job.microBatches
+    let pipeline =
+      decision.groups > 1
+      ? "\(decision.pipelineText); \(counted(job.microBatches, "micro-batch", plural: "micro-batches")) of \(perMicroBatch). "
+      : "One stage; \(counted(job.microBatches, "micro-batch", plural: "micro-batches")) of \(perMicroBatch). "
+    return section(
+      "stages", "Stages",
+      lead: pipeline + "Forward and backward are of one micro-batch, gradient synchronisation and update of a whole step."
+    ) {
+      if decision.groups > 1 { strip }
+      legend([(.blue, "forward"), (.orange, "backward")])
+      stageTables
+      if let shares = decision.shares {
+        tag("p") {
+          "Ranks along mesh axis \(shares.axis) have unequal numbers of samples of a micro-batch: \(shares.samples.map(String.init).joined(separator: ", "))."
+        }
+      }
+      for axis in graph.axes.indices where !decision.orders[axis].isNatural {
+        let pairs = decision.orders[axis].pairs
+        tag("p") {
+          "\(graph.axes[axis].name) stands in zig-zag order: part r of \(pairs) holds chunks r and \(2 * pairs - 1) - r of \(2 * pairs), so that causal attention is shared out evenly."
+        }
+      }
+    }
+  }
+
+  /// The model from its first to its last layer, as wide as each part takes long, in the colour of the stage that holds it.
+  private var strip: HTML {
+    let whole = prediction.stages.reduce(Seconds.zero) { $0 + $1.forward + $1.backward }
+    let parts = prediction.stages.indices.map { index -> Bar.Part in
+      let stage = prediction.stages[index]
+      return Bar.Part(
+        hue: hue(ofGroup: decision.group(ofStage: index)), share: whole > .zero ? (stage.forward + stage.backward) / whole : 0,
+        text: "\(report.name(ofStage: index)): \(report.contents(ofStage: index)), \(stage.forward + stage.backward)")
+    }
+    return tag("div") {
+      legend((0..<min(decision.groups, 8)).map { (hue(ofGroup: $0), $0 == 7 && decision.groups > 8 ? "stage 7, then again" : "stage \($0)") })
+      figure("The model from its first to its last layer, each part as wide as it takes long, in the colour of its stage.") {
+        Bar(parts: parts, height: 26).html("The model in \(prediction.stages.count) parts; the table below says which.")
+      }
+    }
+  }
+
+  /// Successive virtual stages that take and hold equally much.
+  private var runs: [Range<Int>] {
+    var runs: [Range<Int>] = []
+    for index in prediction.stages.indices {
+      func layers(_ stage: Int) -> [Int] { decision.stages[stage].units.flatMap { [$0.segment, $0.copies.count] } }
+      func takes(_ stage: Int) -> [Seconds] {
+        let part = prediction.stages[stage]
+        return [part.forward, part.backward, part.communication, part.gradientSync, part.update]
+      }
+      if let last = runs.last, takes(last.lowerBound) == takes(index), layers(last.lowerBound) == layers(index) {
+        runs[runs.count - 1] = last.lowerBound..<index + 1
+      } else {
+        runs.append(index..<index + 1)
+      }
+    }
+    return runs
+  }
+
+  @HTMLBuilder private var stageTables: [HTML] {
+    let each = prediction.stages.indices.map { $0..<$0 + 1 }
+    let runs = runs
+    if each.count > 8 && runs.count < each.count {
+      table("What each part of the model takes; equal neighbours are one row", runs)
+      details("All \(each.count) \(decision.schedule.chunks > 1 ? "chunks" : "stages") by themselves") { table("What each holds and takes", each) }
+    } else {
+      table("What each \(decision.schedule.chunks > 1 ? "chunk" : "stage") holds and takes", each)
+    }
+  }
+
+  private func table(_ caption: String, _ rows: [Range<Int>]) -> HTML {
+    var table = DataTable(
+      caption,
+      [
+        .text(decision.schedule.chunks > 1 ? "stage.chunk" : "stage"), .text("forward and backward"), .text("holds"), .text("devices"),
+        .number("forward"), .number("backward"), .number("of it collectives"), .number("gradient sync"), .number("update"),
+      ])
+    let longest = prediction.stages.map { $0.forward + $0.backward }.max() ?? .zero
+    for run in rows {
+      let (first, last) = (run.lowerBound, run.upperBound - 1)
+      let stage = prediction.stages[first]
+      let bar = Bar(
+        parts: [
+          .init(hue: .blue, share: longest > .zero ? stage.forward / longest : 0, text: "forward \(stage.forward)"),
+          .init(hue: .orange, share: longest > .zero ? stage.backward / longest : 0, text: "backward \(stage.backward)"),
+        ], height: 14)
+      let name = run.count == 1 ? report.name(ofStage: first) : "\(report.name(ofStage: first)) to \(report.name(ofStage: last))"
+      let dot = tag("span", ["class": "dot bg-\(hue(ofGroup: decision.group(ofStage: first)))", "aria-hidden": "true"])
+      let holds = run.count == 1 ? report.contents(ofStage: first) : contents(ofStages: run)
+      table.add(cells: [
+        (run.count == 1 ? [dot] : []) + [.text(name)], [bar.html(nil)], [.text(holds)], [.text(devices(ofStages: run))],
+        [.text("\(stage.forward)")], [.text("\(stage.backward)")], [.text("\(stage.communication)")], [.text("\(stage.gradientSync)")],
+        [.text("\(stage.update)")],
+      ])
+    }
+    return table.html
+  }
+
+  /// `block 2–10 in 3 equal parts`.
+  private func contents(ofStages run: Range<Int>) -> String {
+    let units = run.flatMap { decision.stages[$0].units }
+    let (first, last) = (units[0], units[units.count - 1])
+    guard units.count == run.count, units.allSatisfy({ $0.segment == first.segment }), graph.holdsLayers(first.segment) else {
+      return "\(report.contents(ofStage: run.lowerBound)) to \(report.contents(ofStage: run.upperBound - 1)), \(run.count) alike"
+    }
+    let start = graph.copies(of: first.segment).lowerBound
+    let layers = start + first.copies.lowerBound..<start + last.copies.upperBound
+    return "\(graph.nameOfLayers(first.segment)) \(span(layers)) in \(run.count) equal parts"
+  }
+
+  private func devices(ofStages run: Range<Int>) -> String {
+    let groups = Set(run.map(decision.group(ofStage:))).sorted()
+    if groups.count > 1 { return groups.count == decision.groups ? "those of all stages in turn" : "those of \(groups.count) stages in turn" }
+    let devices = decision.ranks(ofGroup: groups[0])
+    let nodes = Set(devices.map { cluster.nodeOfDevice[$0] }).sorted()
+    let kinds = Set(devices.map { cluster.kindOfDevice[$0] }).sorted().map { cluster.kinds[$0].name }.joined(separator: " and ")
+    return "\(kinds) \(span(devices)), \(nodes.count == 1 ? "node" : "nodes") \(span(nodes[0]..<nodes[nodes.count - 1] + 1))"
+  }
+}

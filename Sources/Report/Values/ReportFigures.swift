@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Hardware
+import Lowering
+import ModelGraph
+import Planner
+import Plans
+import Quantities
+import Strategies
+
+/// All that a page shows of a plan: what `inspect` shows, when passes run, what is in memory when, and what single choices are worth.
+struct ReportFigures {
+  /// What one rank of a stage has in memory through a step.
+  struct StageMemory {
+    let group: Int
+    let rank: Int
+    let timeline: MemoryTimeline
+  }
+
+  let report: PlanReport
+  let step: PredictedStep
+  let changes: [SingleChange]
+  let memories: [StageMemory]
+  /// For each group of devices.
+  let times: [StageTime]
+
+  /// - Throws: `HardwareError` or `PlannerError`, which a plan that was read does not give rise to.
+  init(_ plan: Plan) throws {
+    report = try PlanReport(plan)
+    let (decision, prediction) = (plan.decision, plan.prediction)
+    let step = try Planner.predictStep(decision, on: report.cluster)
+    self.step = step
+    changes = try Planner.singleChanges(decision, on: report.cluster)
+    times = (0..<decision.groups).map { StageTime(prediction, group: $0, microBatches: decision.job.microBatches) }
+    // The fullest stage, and the two ends of the pipeline.
+    let shown = Set([0, prediction.fullest, decision.groups - 1]).sorted()
+    memories = shown.map { group in
+      let rank = decision.ranks(ofGroup: group).lowerBound
+      return StageMemory(group: group, rank: rank, timeline: step.memory(of: Lowering.program(for: decision, rank: rank)))
+    }
+  }
+
+  var plan: Plan { report.plan }
+  var decision: Decision { report.decision }
+  var graph: Graph { report.graph }
+  var prediction: Prediction { report.prediction }
+  var cluster: Cluster { report.cluster }
+  var job: Job { decision.job }
+
+  /// The group of devices that works longest, and so waits least.
+  var busiest: Int { times.indices.max { times[$0].waiting > times[$1].waiting } ?? 0 }
+
+  /// `stage 3`, or where there is one, `all devices`.
+  func name(ofGroup group: Int) -> String { decision.groups == 1 ? "all devices" : "stage \(group)" }
+
+  /// Each hue's meaning is the same on the whole page.
+  func hue(ofGroup group: Int) -> Hue { .ofStage(group) }
+}
+
+/// Where a step's time goes on the devices of one stage: the figures of a plan's stages, over all micro-batches.
+struct StageTime: Hashable {
+  /// Operators forward and backward, without collectives.
+  var computing = Seconds.zero
+  /// Collectives within passes, those inside operators included.
+  var collectives = Seconds.zero
+  /// Once per step.
+  var gradientSync = Seconds.zero
+  var update = Seconds.zero
+  /// For other stages and their messages.
+  var waiting = Seconds.zero
+
+  init(_ prediction: Prediction, group: Int, microBatches: Int) {
+    for index in stride(from: group, to: prediction.stages.count, by: prediction.groups) {
+      let stage = prediction.stages[index]
+      // Both are sums of parts that were rounded one by one.
+      computing += max(.zero, stage.forward + stage.backward - stage.communication) * microBatches
+      collectives += min(stage.communication, stage.forward + stage.backward) * microBatches
+      gradientSync += stage.gradientSync
+      update += stage.update
+    }
+    waiting = prediction.groups == 1 ? .zero : max(.zero, prediction.step - computing - collectives - gradientSync - update)
+  }
+
+  var whole: Seconds { computing + collectives + gradientSync + update + waiting }
+
+  static let parts: [(name: String, hue: Hue, value: KeyPath<StageTime, Seconds> & Sendable)] = [
+    ("computing", .blue, \.computing), ("collectives", .orange, \.collectives), ("gradient sync", .purple, \.gradientSync),
+    ("optimizer", .green, \.update), ("waiting", .grey, \.waiting),
+  ]
+}
+
+/// A share to a tenth of a percent, which is as much as is looked at: `12.3 %`, `< 0.1 %`.
+func roughly(_ share: Double) -> String {
+  let tenths = (share * 1000).rounded()
+  return tenths == 0 && share > 0 ? "< 0.1 %" : "\((share * 100).short) %"
+}
