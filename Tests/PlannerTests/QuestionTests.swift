@@ -128,7 +128,7 @@ import Testing
       }
     }
     // 175 billion parameters: tensor parallelism fills a node, and stages do the rest.
-    let large = try Shipped.request("gpt3-175b", on: Shipped.hardware("dgx-a100"), devices: 64, batch: 64, sequence: 2048)
+    let large = try Shipped.request("gpt3-175b", on: Shipped.hardware("dgx-a100"), devices: 64, batch: 16, sequence: 2048)
     let megatron = try KnownPlan(.megatron, for: large)
     let degrees = try #require(megatron.degrees)
     #expect(degrees.tensor == 8 && degrees.pipeline > 1 && degrees.tensor * degrees.pipeline * degrees.data == 64)

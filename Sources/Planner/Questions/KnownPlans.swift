@@ -44,6 +44,8 @@ package struct KnownPlan: Sendable {
               least = memory
               reason = "does not fit: \(memory) of \(limit)"
             }
+            // Nor do larger micro-batches.
+            break
           } else if planned.prediction.step < best?.planned.prediction.step ?? Seconds(.infinity) {
             best = (planned, degrees)
           }
@@ -99,7 +101,7 @@ package struct KnownPlan: Sendable {
     return groups
   }
 
-  /// With micro-batches of 1, 2, 4, … sequences.
+  /// With micro-batches of 1, 2, 4, … sequences, which take more and more memory.
   private static func microBatches(_ degrees: MegatronDegrees, _ request: SearchRequest) -> [MegatronDegrees] {
     if request.graph.couplesBatch { return [degrees] }
     let most = request.batch / degrees.data

@@ -50,10 +50,11 @@ struct CheckCommand: ParsableCommand {
           ? ["\(self.plan): the model, the hardware and the prices are those that it was made with"]
           : changes.map(\.text) + ["`tpplan search` makes the plan anew"])
     case .json:
-      try ([
-        "is_current": .bool(changes.isEmpty), "changes": .array(changes.map { ["what": .string($0.what), "text": .string($0.text)] }),
-        "step_seconds": .double(now.step.value), "planned_step_seconds": .double(plan.prediction.step.value),
-      ] as JSON).printLine()
+      try
+        ([
+          "is_current": .bool(changes.isEmpty), "changes": .array(changes.map { ["what": .string($0.what), "text": .string($0.text)] }),
+          "step_seconds": .double(now.step.value), "planned_step_seconds": .double(plan.prediction.step.value),
+        ] as JSON).printLine()
     }
     if !changes.isEmpty { throw ExitCode(Failure.verificationFailed) }
   }

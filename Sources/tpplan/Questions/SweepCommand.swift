@@ -88,11 +88,12 @@ struct SweepCommand: ParsableCommand {
         }
         return .object(object)
       }
-      try ([
-        "vary": .string(name), "intervals": .array(intervals), "flips": .array(sweep.intervals.dropFirst().map { .double($0.low) }),
-        "searches": .int(sweep.searches),
-        "is_complete": .bool(sweep.isComplete),
-      ] as JSON).printLine()
+      try
+        ([
+          "vary": .string(name), "intervals": .array(intervals), "flips": .array(sweep.intervals.dropFirst().map { .double($0.low) }),
+          "searches": .int(sweep.searches),
+          "is_complete": .bool(sweep.isComplete),
+        ] as JSON).printLine()
     }
   }
 
