@@ -61,12 +61,12 @@ let package = Package(
     .target(
       name: "Execution",
       dependencies: [
-        "Quantities", "Documents", "ModelGraph", "Hardware", "Strategies", "Plans", "Lowering", "Kernels", "CMPI",
+        "Quantities", "Documents", "ONNXFormat", "ModelGraph", "Hardware", "Strategies", "Plans", "Lowering", "Kernels", "CMPI",
       ]),
     .executableTarget(
       name: "tpplan",
       dependencies: [
-        "Quantities", "Documents", "ModelGraph", "Hardware", "Strategies", "CostModel", "Search", "Plans", "Lowering",
+        "Quantities", "Documents", "ONNXFormat", "ModelGraph", "Hardware", "Strategies", "CostModel", "Search", "Plans", "Lowering",
         "Planner", "Execution", "ShardingProblems", "Validation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .executableTarget(name: "KernelBenchmark", dependencies: ["Kernels"], path: "Benchmarks/KernelBenchmark"),
