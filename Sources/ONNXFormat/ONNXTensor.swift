@@ -37,7 +37,7 @@ package enum ONNXElement: Int32, Sendable, CaseIterable {
 
 /// A constant tensor: an initializer, or the value of a Constant node. All its bytes are there.
 package struct ONNXTensor: Sendable {
-  package let name: String
+  package private(set) var name: String
   package let element: ONNXElement
   package let shape: [Int]
   private let source: Source
@@ -56,6 +56,13 @@ package struct ONNXTensor: Sendable {
     case .bytes(let bytes): bytes.withUnsafeBytes(body)
     case .mapped(let file, let range): body(UnsafeRawBufferPointer(rebasing: file.bytes[range]))
     }
+  }
+
+  /// The same tensor under another name.
+  package func renamed(_ name: String) -> ONNXTensor {
+    var tensor = self
+    tensor.name = name
+    return tensor
   }
 
   /// A tensor that was computed.

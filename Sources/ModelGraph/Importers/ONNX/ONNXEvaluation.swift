@@ -144,10 +144,15 @@ struct ONNXEvaluation {
   }
 
   /// Operators that give what they read, when a model is run: Dropout does nothing, and numbers of all floating-point formats are computed alike.
-  private func identity(_ node: ONNXNode, _ x: [ONNXValue]) -> ONNXValue? {
+  private mutating func identity(_ node: ONNXNode, _ x: [ONNXValue]) -> ONNXValue? {
     guard let first = x.first else { return nil }
     switch node.op {
-    case "Identity", "Dropout": return first
+    case "Identity":
+      // Exporters keep one of several initializers that are equal, and give it the names of the others so.
+      guard case .weight(let weight) = first, let name = node.proto.output.first else { return first }
+      stored.append(stored[weight.tensor].renamed(name))
+      return .weight(WeightView(tensor: stored.count - 1, view: weight.view))
+    case "Dropout": return first
     case "Cast":
       let isReal = ONNXElement(rawValue: Int32(truncatingIfNeeded: node.int("to", default: 1)))?.isFloatingPoint == true
       if case .literal = first { return nil }

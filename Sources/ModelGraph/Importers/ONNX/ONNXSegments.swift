@@ -50,6 +50,7 @@ struct ONNXSegments {
       case local(Int)
       case entry
       case input(InputKind)
+      /// `shared` differs in every operator that reads a tensor of several pieces: a layer's copies cannot have it in common.
       case parameter(shape: [Int], offset: Int, axes: [Int], strides: [Int], isNormWeight: Bool, shared: Int?)
     }
 
@@ -99,7 +100,7 @@ struct ONNXSegments {
           let axes = network.axes(parameter)
           return .parameter(
             shape: network.recognition.stored.stored[parameter.tensor].shape, offset: parameter.offset, axes: axes.map { number($0.axis) },
-            strides: axes.map(\.stride), isNormWeight: parameter.isNormWeight, shared: shared.contains(parameter.tensor) ? parameter.tensor : nil)
+            strides: axes.map(\.stride), isNormWeight: parameter.isNormWeight, shared: shared.contains(parameter.tensor) ? index : nil)
         }
       }
       let axes = network.axes(index).map(number)
