@@ -148,7 +148,11 @@ struct AxisTable {
 
   /// Products that stand as one axis: the leaves of each, by their first.
   struct Products {
-    fileprivate(set) var byFirst: [Class: [[Class]]] = [:]
+    fileprivate var byFirst: [Class: [[Class]]] = [:]
+    fileprivate var wholes: [[Class]: Class] = [:]
+
+    /// The axis that some leaves are all of.
+    func whole(_ leaves: [Class]) -> Class? { leaves.count == 1 ? leaves[0] : wholes[leaves] }
 
     /// Leaves, with each product that they run through as one list.
     func collapse(_ leaves: [Class]) -> [[Class]] {
@@ -175,6 +179,7 @@ struct AxisTable {
         let leaves = leaves([entry])
         if apart.isDisjoint(with: leaves), let first = leaves.first, products.byFirst[first]?.contains(leaves) != true {
           products.byFirst[first, default: []].append(leaves)
+          products.wholes[leaves] = entry
           members.formUnion(leaves)
         }
       }

@@ -35,7 +35,7 @@ struct Literal: Equatable {
 
   var reals: [Double] {
     switch elements {
-    case .integers(let values): values.map(Double.init)
+    case .integers(let values): values.map { Double($0) }
     case .reals(let values): values
     }
   }
@@ -76,7 +76,7 @@ extension Literal {
     }
     let elements: Elements = tensor.withBytes { bytes in
       switch tensor.element {
-      case .float32: .reals(read(Float.self, bytes).map(Double.init))
+      case .float32: .reals(read(Float.self, bytes).map { Double($0) })
       case .float64: .reals(read(Double.self, bytes))
       case .float16: .reals(read(UInt16.self, bytes).map(Double.init(halfBits:)))
       case .bfloat16: .reals(read(UInt16.self, bytes).map { Double(Float(bitPattern: UInt32($0) << 16)) })

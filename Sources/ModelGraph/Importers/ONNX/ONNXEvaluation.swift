@@ -111,7 +111,7 @@ struct ONNXEvaluation {
       _ = try LiteralOperators.checked(ONNXNode(proto: Onnx_NodeProto(), file: file.path, opset: 0), shape)
       if kind.isInteger {
         let numbers = probe.values(kind, shape)
-        let elements: Literal.Elements = isWhole ? .integers(numbers) : .reals(numbers.map(Double.init))
+        let elements: Literal.Elements = isWhole ? .integers(numbers) : .reals(numbers.map { Double($0) })
         let literal = Literal(shape, elements, inputs: [kind])
         inputs[kind] = literal
         values[input.name] = .literal(literal)

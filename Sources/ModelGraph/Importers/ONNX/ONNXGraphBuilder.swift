@@ -136,10 +136,21 @@ struct ONNXGraphBuilder {
     }
     let names = copies.map { recognition.stored.stored[$0].name }
     let own = segment.repeats > 1 ? ONNXNames.pattern(names) : Graph.isPerCopy(names[0]) || names[0].isEmpty ? nil : names[0]
-    let name = own ?? made
+    let name = own ?? unused(made, segment.repeats)
     for (copy, tensor) in copies.enumerated() {
       weights[Graph.name(name, copy: copy)] = tensor
       storedNames[tensor] = name
+    }
+    return name
+  }
+
+  /// A name that no tensor of the file, and none that was named, has in any copy.
+  private func unused(_ made: String, _ copies: Int) -> String {
+    let taken = Set(recognition.stored.stored.map(\.name)).union(weights.keys)
+    var (name, number) = (made, 2)
+    while (0..<copies).contains(where: { taken.contains(Graph.name(name, copy: $0)) }) {
+      name = "\(made)_\(number)"
+      number += 1
     }
     return name
   }

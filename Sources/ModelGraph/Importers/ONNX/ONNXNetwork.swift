@@ -95,9 +95,9 @@ struct ONNXNetwork {
 
   func extent(_ axis: [AxisTable.Class]) -> Int { recognition.axes.product(axis) }
 
-  func role(_ axis: [AxisTable.Class]) -> Axis.Role { axis.count == 1 ? recognition.axes.role(axis[0]) : .feature }
+  func role(_ axis: [AxisTable.Class]) -> Axis.Role { products.whole(axis).map(recognition.axes.role) ?? .feature }
 
-  func axisName(_ axis: [AxisTable.Class]) -> String { axis.count == 1 ? recognition.axes.name(axis[0]) : "" }
+  func axisName(_ axis: [AxisTable.Class]) -> String { products.whole(axis).map(recognition.axes.name) ?? "" }
 
   // MARK: - Names
 

@@ -30,7 +30,7 @@ struct ONNXNode {
 
   func ints(_ name: String) -> [Int]? { attribute(name).map { $0.ints.map { Int($0) } } }
 
-  func float(_ name: String) -> Double? { attribute(name).map { Double($0.f) } }
+  func float(_ name: String) -> Double? { attribute(name).map { Double(shortest: $0.f) } }
 
   func string(_ name: String) -> String? { attribute(name).map { String(decoding: $0.s, as: UTF8.self) } }
 
@@ -54,4 +54,9 @@ struct ONNXNode {
     guard proto.name.hasPrefix("/") else { return "" }
     return proto.name.split(separator: "/").dropLast().joined(separator: ".")
   }
+}
+
+extension Double {
+  /// The number with the fewest digits that a number of 32 bits is the nearest to: 1e-5, not 9.999999747378752e-06.
+  init(shortest value: Float) { self = Double(value.description) ?? Double(value) }
 }

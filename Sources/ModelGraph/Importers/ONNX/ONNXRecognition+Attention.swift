@@ -131,11 +131,11 @@ extension ONNXRecognition {
 
     let (isCausal, readsMask) = try AttentionMask.kind(
       masks, scores: scores, heads: axes.extent(queries.groups) * axes.extent(queries.queries), padding: evaluation.inputs[.attentionMask], node)
+    for (placed, part) in [(q, "q"), (k, "k"), (v, "v")] { nameParts(placed.op, part) }
     let root = Double(axes.extent(queries.features)).squareRoot()
     if abs(factor * root - 1) > 1e-5 { q = scaled(q, by: factor * root, node) }
     var operands: [ONNXOperator.Operand] = [.result(q.op), .result(k.op), .result(v.op)]
     if readsMask { operands.append(.input(.attentionMask)) }
-    for (placed, part) in [(q, "q"), (k, "k"), (v, "v")] { nameParts(placed.op, part) }
     let result = [axes.leaves(q.axes[0])[0], queries.positions, queries.groups, queries.queries, queries.features]
     let op = emit(.attention(causal: isCausal), operands, result, node, suffix: "core")
     return ONNXPlaced(op: op, axes: q.axes.dropLast() + [[queries.features]])

@@ -156,7 +156,7 @@ extension ONNXRecognition {
   }
 
   mutating func scaled(_ x: ONNXPlaced, by factor: Double, _ node: ONNXNode) -> ONNXPlaced {
-    ONNXPlaced(op: emit(.scale(factor: factor), [.result(x.op)], operators[x.op].dimensions, node, suffix: "scale"), axes: x.axes)
+    ONNXPlaced(op: emit(.scale(factor: Double(shortest: Float(factor))), [.result(x.op)], operators[x.op].dimensions, node, suffix: "scale"), axes: x.axes)
   }
 
   /// x + y or x · y, of one shape; of a sum y may lack leading axes.

@@ -56,7 +56,7 @@ extension ONNXRecognition {
           let variance = x.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(x.count)
           return zip(x, y).allSatisfy { abs(($0 - mean) / (variance + epsilon).squareRoot() - $1) < 1e-6 }
         }
-        if agrees { return (expression.leaf, epsilon) }
+        if agrees { return (expression.leaf, Double(shortest: Float(epsilon))) }
       }
     }
     return nil

@@ -86,8 +86,7 @@ extension ONNXRecognition {
     let dimensions = self.dimensions(placed.op)
     if range.count == 1, dimensions.count == 3, group == [dimensions[1]], axes.role(leaf).isPosition {
       let first = emit(
-        .selectToken(position: range.lowerBound), [.result(placed.op)], [dimensions[0], dimensions[2]], node, path: operators[placed.op].path,
-        suffix: "token")
+        .selectToken(position: range.lowerBound), [.result(placed.op)], [dimensions[0], dimensions[2]], node, suffix: "token")
       placed = ONNXPlaced(op: first, axes: placed.axes)
       placed.axes[axis] = []
       return

@@ -106,7 +106,8 @@ struct ONNXRecognition {
   /// The path of the module whose parameter a tensor is, by its name: `h.0.ln_1` of `h.0.ln_1.weight`; nil where exporters made the name up.
   func modulePath(of tensor: Int) -> String? {
     let name = stored.stored[tensor].name
-    for ending in [".weight", ".bias"] where name.hasSuffix(ending) && !name.contains("::") { return String(name.dropLast(ending.count)) }
-    return nil
+    if name.contains("::") || name.contains("/") { return nil }
+    for ending in [".weight", ".bias"] where name.hasSuffix(ending) { return String(name.dropLast(ending.count)) }
+    return name.contains(".") ? name : nil
   }
 }
