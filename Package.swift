@@ -74,7 +74,9 @@ let package = Package(
     // What tests of several modules share.
     .target(name: "TestSupport", path: "Tests/TestSupport"),
     .testTarget(name: "DocumentsTests", dependencies: ["Documents", "TestSupport"]),
-    .testTarget(name: "ModelGraphTests", dependencies: ["ModelGraph", "Documents", "TestSupport"]),
+    .testTarget(
+      name: "ModelGraphTests",
+      dependencies: ["ModelGraph", "ONNXFormat", "Documents", "TestSupport", .product(name: "SwiftProtobuf", package: "swift-protobuf")]),
     .testTarget(name: "HardwareTests", dependencies: ["Hardware", "Documents", "Quantities"]),
     .testTarget(
       name: "StrategiesTests", dependencies: ["Strategies", "ModelGraph", "Hardware", "Quantities", "Documents", "TestSupport"]),

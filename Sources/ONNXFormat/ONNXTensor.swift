@@ -82,7 +82,8 @@ package struct ONNXTensor: Sendable {
   ) throws(ONNXError) {
     func failure(_ problem: String) -> ONNXError { .malformed(file: file.path, place: place, problem: problem) }
     guard let element = ONNXElement(rawValue: proto.dataType) else {
-      throw failure("its data_type is \(proto.dataType), expected one of \(ONNXElement.allCases.map { "\($0.rawValue) (\($0))" }.joined(separator: ", "))")
+      throw failure(
+        "its data_type is \(proto.dataType), expected one of \(ONNXElement.allCases.map { "\($0.rawValue) (\($0))" }.joined(separator: ", "))")
     }
     var size = element.byteCount
     for extent in proto.dims {

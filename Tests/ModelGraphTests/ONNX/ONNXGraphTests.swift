@@ -63,7 +63,8 @@ import Testing
     let kinds = graph.segments[1].operators.map { graph.operators[$0].kind }
     #expect(
       kinds == [
-        .rmsNorm(epsilon: 1e-6), .linear, .scale(factor: 0.6), .linear, .linear, .attention(causal: true), .linear, .add, .rmsNorm(epsilon: 1e-6), .linear,
+        .rmsNorm(epsilon: 1e-6), .linear, .scale(factor: 0.6), .linear, .linear, .attention(causal: true), .linear, .add, .rmsNorm(epsilon: 1e-6),
+        .linear,
         .activation(.silu), .linear, .multiply, .linear, .add,
       ])
     let core = try #require(graph.operators.first { $0.kind == .attention(causal: true) })
@@ -72,14 +73,18 @@ import Testing
     #expect(graph.tensors.count { $0.parameter?.checkpointName == "tokens.weight" } == 1)
   }
 
-  @Test("The graph of a file is the same through the native format", arguments: ["gpt2_script", "bert_dynamo", "vit_script", "decoder_dynamo", "operators"])
+  @Test(
+    "The graph of a file is the same through the native format",
+    arguments: ["gpt2_script", "bert_dynamo", "vit_script", "decoder_dynamo", "operators"])
   func native(model: String) throws {
     let graph = try ModelReader.read(Self.path(model)).graph
     let document = try Document(file: "m.json", parsing: ModelReader.encode(graph).canonicalBytes)
     #expect(try ModelReader.decode(document.root) == graph)
   }
 
-  @Test("Every weight of the graph is a tensor of the file, of the shape that the graph says", arguments: ["gpt2_dynamo", "bert_script", "vit_script", "operators"])
+  @Test(
+    "Every weight of the graph is a tensor of the file, of the shape that the graph says",
+    arguments: ["gpt2_dynamo", "bert_script", "vit_script", "operators"])
   func weights(model: String) throws {
     let onnx = try ONNXModel(readingFrom: Self.path(model))
     for (segment, tensor) in onnx.graph.tensors.enumerated().compactMap({ id, tensor in
@@ -87,7 +92,8 @@ import Testing
     }) {
       guard let source = tensor.parameter else { continue }
       for copy in 0..<segment.repeats {
-        #expect(onnx.tensor(named: Graph.name(source.checkpointName, copy: copy))?.shape == source.checkpointShape, "\(source.checkpointName) \(copy)")
+        #expect(
+          onnx.tensor(named: Graph.name(source.checkpointName, copy: copy))?.shape == source.checkpointShape, "\(source.checkpointName) \(copy)")
       }
     }
   }

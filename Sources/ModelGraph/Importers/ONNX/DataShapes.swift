@@ -4,9 +4,10 @@
 enum DataShapes {
   /// Element by element, with broadcasting.
   static let elementwise: Set<String> = [
-    "Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Where", "Sqrt", "Exp", "Log", "Erf", "Tanh", "Sigmoid", "Relu", "Neg", "Abs", "Reciprocal", "Gelu",
+    "Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Where", "Sqrt", "Exp", "Log", "Erf", "Tanh", "Sigmoid", "Relu", "Neg", "Abs", "Reciprocal",
+    "Gelu",
     "com.microsoft.Gelu", "com.microsoft.FastGelu", "com.microsoft.QuickGelu", "IsNaN", "Not", "And", "Or",
-    "Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", 
+    "Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual",
   ]
 
   /// The shape of the first operand.
@@ -15,7 +16,8 @@ enum DataShapes {
   /// What messages list.
   static var known: String {
     (Array(elementwise) + Array(keeping) + [
-      "MatMul", "Gemm", "Conv", "Gather", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Split", "Slice", "Concat", "Expand", "ReduceMean",
+      "MatMul", "Gemm", "Conv", "Gather", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Split", "Slice", "Concat", "Expand",
+      "ReduceMean",
       "Attention",
     ]).sorted().joined(separator: ", ")
   }
@@ -103,7 +105,8 @@ enum DataShapes {
   /// ONNX's Attention (opset 23): query, key and value, of four axes with the heads apart, or of three.
   private static func attention(_ node: ONNXNode, _ q: [Int], _ k: [Int], _ v: [Int]) throws -> [Int] {
     guard node.proto.output.count == 1, q.count == k.count, k.count == v.count else {
-      throw node.refusal("query \(q), key \(k) and value \(v), \(node.proto.output.count) outputs", expected: "arrays of as many axes, and one output")
+      throw node.refusal(
+        "query \(q), key \(k) and value \(v), \(node.proto.output.count) outputs", expected: "arrays of as many axes, and one output")
     }
     if q.count == 4 { return Array(q.dropLast()) + [v[3]] }
     let (heads, groups) = (node.int("q_num_heads", default: 0), node.int("kv_num_heads", default: 0))

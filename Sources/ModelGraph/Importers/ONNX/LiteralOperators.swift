@@ -11,7 +11,8 @@ enum LiteralOperators {
     "Pow": ({ Int(saturating: pow(Double($0), Double($1))) }, { pow($0, $1) }),
     "Max": ({ max($0, $1) }, { max($0, $1) }), "Min": ({ min($0, $1) }, { min($0, $1) }),
     "And": ({ $0 & $1 }, { $0 != 0 && $1 != 0 ? 1 : 0 }), "Or": ({ $0 | $1 }, { $0 != 0 || $1 != 0 ? 1 : 0 }),
-    "Xor": ({ $0 ^ $1 }, { ($0 != 0) != ($1 != 0) ? 1 : 0 }), "BitwiseAnd": ({ $0 & $1 }, { _, _ in .nan }), "BitwiseOr": ({ $0 | $1 }, { _, _ in .nan }),
+    "Xor": ({ $0 ^ $1 }, { ($0 != 0) != ($1 != 0) ? 1 : 0 }), "BitwiseAnd": ({ $0 & $1 }, { _, _ in .nan }),
+    "BitwiseOr": ({ $0 | $1 }, { _, _ in .nan }),
   ]
 
   /// (x, y) → 0 or 1.
@@ -68,7 +69,9 @@ enum LiteralOperators {
       if case .integers(let values) = try operand(0).elements { return result(try operand(0).shape, .integers(values.map { 0 &- $0 })) }
       return result(try operand(0).shape, .reals(try operand(0).reals.map { -$0 }))
     case "Abs":
-      if case .integers(let values) = try operand(0).elements { return result(try operand(0).shape, .integers(values.map { Int(clamping: $0.magnitude) })) }
+      if case .integers(let values) = try operand(0).elements {
+        return result(try operand(0).shape, .integers(values.map { Int(clamping: $0.magnitude) }))
+      }
       return result(try operand(0).shape, .reals(try operand(0).reals.map(abs)))
     case "Cast": return result(try operand(0).shape, cast(try operand(0), to: node.int("to", default: 1)))
     case "CastLike": return [try operand(0)]
@@ -81,7 +84,8 @@ enum LiteralOperators {
       return result(shape, .reals(zip(condition.integers, zip(a.reals, b.reals)).map { $0 != 0 ? $1.0 : $1.1 }))
     case "Range":
       let (start, limit, step) = try (operand(0), operand(1), operand(2))
-      guard let first = start.scalar, let last = limit.scalar, let distance = step.scalar, distance != 0, (last - first) / distance <= Double(Literal.mostElements)
+      guard let first = start.scalar, let last = limit.scalar, let distance = step.scalar, distance != 0,
+        (last - first) / distance <= Double(Literal.mostElements)
       else { throw node.refusal("a range from \(start.reals) to \(limit.reals)", expected: "at most \(Literal.mostElements) elements") }
       let count = max(0, Int(saturating: ((last - first) / distance).rounded(.up)))
       let values = (0..<count).map { first + Double($0) * distance }
@@ -102,28 +106,11 @@ enum LiteralOperators {
       }
       if case .integers(let values) = value.elements { return result(value.shape, .integers(values.enumerated().map { keeps($0) ? $1 : 0 })) }
       return result(value.shape, .reals(value.reals.enumerated().map { keeps($0) ? $1 : 0 }))
+    case "GatherElements": return [try gatherElements(node, operand(0), operand(1), inputs)]
+    case "Tile": return [try tiled(node, operand(0), operand(1).integers)]
     case "GatherND": return [try gatherND(node, operand(0), operand(1), inputs)]
     default: return nil
     }
-  }
-
-  /// An array of known numbers at the indices of others: Gather.
-  static func gather(_ node: ONNXNode, _ value: Literal, _ indices: Literal) throws -> Literal {
-    let axis = try node.axis(node.int("axis", default: 0), of: value.shape.count)
-    let (extent, inner) = (value.shape[axis], value.shape[(axis + 1)...].reduce(1, *))
-    let outer = value.shape[..<axis].reduce(1, *)
-    let shape = try checked(node, Array(value.shape[..<axis]) + indices.shape + Array(value.shape[(axis + 1)...]))
-    var picked: [Int] = []
-    for start in 0..<outer {
-      for index in indices.integers {
-        guard -extent..<extent ~= index else { throw node.refusal("index \(index) of an axis of \(extent)", expected: "an index in it") }
-        let place = (start * extent + (index < 0 ? index + extent : index)) * inner
-        picked += place..<place + inner
-      }
-    }
-    var result = value.picking(picked, shape)
-    result.inputs.formUnion(indices.inputs)
-    return result
   }
 
   /// A shape that can be kept in memory.
@@ -131,7 +118,8 @@ enum LiteralOperators {
     var count = 1
     for extent in shape {
       guard extent >= 0, count.multipliedReportingOverflow(by: extent).overflow == false, count * extent <= Literal.mostElements else {
-        throw node.refusal("an array of shape \(shape)", expected: "at most \(Literal.mostElements) elements where values are computed as the model is read")
+        throw node.refusal(
+          "an array of shape \(shape)", expected: "at most \(Literal.mostElements) elements where values are computed as the model is read")
       }
       count *= extent
     }
@@ -148,7 +136,8 @@ enum LiteralOperators {
       let (a, b) = ([Int](repeating: 1, count: rank - common.count) + common, [Int](repeating: 1, count: rank - shape.count) + shape)
       common = zip(a, b).map { $0 == 1 ? $1 : $0 }
       for (x, y) in zip(a, b) where x != y && x != 1 && y != 1 {
-        throw node.refusal("operands of shapes \(shapes.map { "\($0)" }.joined(separator: " and "))", expected: "shapes that can be repeated to one another")
+        throw node.refusal(
+          "operands of shapes \(shapes.map { "\($0)" }.joined(separator: " and "))", expected: "shapes that can be repeated to one another")
       }
     }
     return common
@@ -184,7 +173,8 @@ enum LiteralOperators {
     let width = axes.reduce(1) { $0 * value.shape[$1] }
     let count = kept.reduce(1) { $0 * value.shape[$1] }
     let values = (0..<count).map { reduce(Array(sorted[$0 * width..<($0 + 1) * width])) }
-    let shape = node.int("keepdims", default: 1) != 0 ? value.shape.indices.map { axes.contains($0) ? 1 : value.shape[$0] } : kept.map { value.shape[$0] }
+    let shape =
+      node.int("keepdims", default: 1) != 0 ? value.shape.indices.map { axes.contains($0) ? 1 : value.shape[$0] } : kept.map { value.shape[$0] }
     if case .integers = value.elements, node.op != "ReduceMean" {
       return Literal(shape, .integers(values.map { Int(saturating: $0) }), inputs: value.inputs)
     }
@@ -201,27 +191,5 @@ enum LiteralOperators {
     for i in sums.indices where i / stride % extent > 0 { sums[i] += sums[i - stride] }
     if case .integers = value.elements { return .integers(sums.map { Int(saturating: $0) }) }
     return .reals(sums)
-  }
-
-  private static func gatherND(_ node: ONNXNode, _ value: Literal, _ indices: Literal, _ inputs: Set<InputKind>) throws -> Literal {
-    guard node.int("batch_dims", default: 0) == 0, let depth = indices.shape.last, depth <= value.shape.count, depth > 0 else {
-      throw node.refusal("indices of shape \(indices.shape) into \(value.shape)", expected: "no batch_dims, and at most one index for each axis")
-    }
-    let shape = try checked(node, Array(indices.shape.dropLast()) + Array(value.shape[depth...]))
-    let (strides, inner, all) = (rowMajorStrides(value.shape), value.shape[depth...].reduce(1, *), indices.integers)
-    var picked: [Int] = []
-    picked.reserveCapacity(shape.reduce(1, *))
-    for row in 0..<all.count / depth {
-      var place = 0
-      for axis in 0..<depth {
-        let (index, extent) = (all[row * depth + axis], value.shape[axis])
-        guard -extent..<extent ~= index else { throw node.refusal("index \(index) of an axis of \(extent)", expected: "an index in it") }
-        place += (index < 0 ? index + extent : index) * strides[axis]
-      }
-      picked += place..<place + inner
-    }
-    var result = value.picking(picked, shape)
-    result.inputs = inputs
-    return result
   }
 }

@@ -92,13 +92,16 @@ struct ONNXEvaluation {
       let pixels = proper.count == 1 && !isWhole && dims.count == 4
       let onlyIDs = proper.count == 1 && isWhole && dims.count == 2
       guard let kind = InputKind(rawValue: input.name) ?? (pixels ? .pixelValues : onlyIDs ? .inputIDs : nil), kind != .labels else {
-        throw refusal("no such input is known", "input_ids, attention_mask, token_type_ids [batch, sequence] or pixel_values [batch, channels, height, width]")
+        throw refusal(
+          "no such input is known", "input_ids, attention_mask, token_type_ids [batch, sequence] or pixel_values [batch, channels, height, width]")
       }
       guard dims.count == (kind == .pixelValues ? 4 : 2) else { throw refusal("it has \(dims.count) axes", kind == .pixelValues ? "4" : "2") }
       var shape: [Int] = []
       for (axis, dim) in dims.enumerated() {
         if dim.dimValue > 0 {
-          guard dim.dimValue <= Int64(GraphBuilder.largestExtent) else { throw refusal("an axis of \(dim.dimValue)", "at most \(GraphBuilder.largestExtent)") }
+          guard dim.dimValue <= Int64(GraphBuilder.largestExtent) else {
+            throw refusal("an axis of \(dim.dimValue)", "at most \(GraphBuilder.largestExtent)")
+          }
           if axis == 0 { fixedBatch = Int(dim.dimValue) }
           if axis == 1, kind != .pixelValues { fixedSequence = Int(dim.dimValue) }
           shape.append(Int(dim.dimValue))

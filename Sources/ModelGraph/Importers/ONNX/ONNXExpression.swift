@@ -20,7 +20,8 @@ struct ONNXExpression {
   ]
 
   private static let binary: [String: @Sendable (Double, Double) -> Double] = [
-    "Add": { $0 + $1 }, "Sub": { $0 - $1 }, "Mul": { $0 * $1 }, "Div": { $0 / $1 }, "Pow": { pow($0, $1) }, "Max": { max($0, $1) }, "Min": { min($0, $1) },
+    "Add": { $0 + $1 }, "Sub": { $0 - $1 }, "Mul": { $0 * $1 }, "Div": { $0 / $1 }, "Pow": { pow($0, $1) }, "Max": { max($0, $1) },
+    "Min": { min($0, $1) },
   ]
 
   /// The expressions that end in a value, the shortest first: of each value that everything before it goes through.

@@ -42,7 +42,8 @@ struct ONNXGraphBuilder {
       if isLast, segment.repeats == 1 { writeLoss() }
       // What goes on, as the last copy gives it: an output, where nothing else follows layers.
       let end = range.upperBound + (segment.repeats - 1) * range.count
-      carried = isLast ? (segment.repeats > 1 ? network.outputs.first?.op : nil) : network.operators[end...].lazy.flatMap(\.results).first { $0 < end }
+      carried =
+        isLast ? (segment.repeats > 1 ? network.outputs.first?.op : nil) : network.operators[end...].lazy.flatMap(\.results).first { $0 < end }
       let exit = carried.flatMap { results[$0 - (segment.repeats - 1) * range.count] }
       builder.end(exits: exit.map { [$0] } ?? [])
     }
@@ -131,7 +132,9 @@ struct ONNXGraphBuilder {
   ) -> String {
     if let known = storedNames[tensor] { return known }
     let copies = (0..<segment.repeats).compactMap { copy -> Int? in
-      guard case .parameter(let own)? = network.operators[op + copy * segment.operators.count].operands[position] as ONNXOperator.Operand? else { return nil }
+      guard case .parameter(let own)? = network.operators[op + copy * segment.operators.count].operands[position] as ONNXOperator.Operand? else {
+        return nil
+      }
       return own.tensor
     }
     let names = copies.map { recognition.stored.stored[$0].name }

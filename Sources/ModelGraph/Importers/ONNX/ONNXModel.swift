@@ -73,7 +73,8 @@ extension ONNXTensor {
         for row in 0..<view.shape[0] {
           for column in 0..<view.shape[1] {
             let x = a.loadUnaligned(fromByteOffset: 4 * (view.offset + row * view.strides[0] + column * view.strides[1]), as: UInt32.self)
-            let y = b.loadUnaligned(fromByteOffset: 4 * (otherView.offset + row * otherView.strides[0] + column * otherView.strides[1]), as: UInt32.self)
+            let y = b.loadUnaligned(
+              fromByteOffset: 4 * (otherView.offset + row * otherView.strides[0] + column * otherView.strides[1]), as: UInt32.self)
             if x != y { return false }
           }
         }

@@ -18,7 +18,8 @@ extension ONNXRecognition {
       let softmax = softmax(probabilities), let scores = try scores(softmax)
     else { return nil }
     let product = self.node(scores.product)
-    guard let q = try placed(product.operands[0]), var k = try placed(product.operands[1]), let v = try placed(value.operands[1]), k.axes.count >= 2 else {
+    guard let q = try placed(product.operands[0]), var k = try placed(product.operands[1]), let v = try placed(value.operands[1]), k.axes.count >= 2
+    else {
       return nil
     }
     k.axes.swapAt(k.axes.count - 1, k.axes.count - 2)
@@ -48,7 +49,9 @@ extension ONNXRecognition {
     let size = axes.product(q.axes[3])
     var masks: [AttentionMask] = []
     if value.operands.count > 3, !value.operands[3].isAbsent {
-      guard let mask = evaluation.literal(value.operands[3]) else { throw node.refusal("a mask that is data", expected: "one computed of attention_mask") }
+      guard let mask = evaluation.literal(value.operands[3]) else {
+        throw node.refusal("a mask that is data", expected: "one computed of attention_mask")
+      }
       if case .integers = mask.elements { masks.append(.kept(mask)) } else { masks.append(.added(mask)) }
     }
     let shape = q.axes.dropLast().map(axes.product) + [axes.product(k.axes[2])]
@@ -75,12 +78,19 @@ extension ONNXRecognition {
     return axis == -1 || axis == value.shape.count - 1 ? index : nil
   }
 
+  /// What stands between the softmax and the product of queries and keys; nil where there is no such product.
+  ///
+  /// - Throws: `ModelError.unmapped` for a step that is neither a scale nor a mask.
   private func scores(_ softmax: Int) throws -> Scores? {
     var scores = Scores()
     guard var next = node(softmax).operands.first?.data else { return nil }
-    while true {
-      let value = node(next)
+    while let node = node(next).node {
+      let value = self.node(next)
       let known = value.operands.map(evaluation.literal)
+      func refusal() -> ModelError {
+        node.refusal(
+          "it stands between scores and their softmax", expected: "a mask that is added, a Where with a mask, or a product with one number")
+      }
       switch value.op {
       case "MatMul":
         guard value.operands.count == 2, value.operands.allSatisfy({ $0.data != nil }) else { return nil }
@@ -89,23 +99,24 @@ extension ONNXRecognition {
       case "Add", "Mul", "Div":
         guard value.operands.count == 2, let data = value.operands.firstIndex(where: { $0.data != nil }), let other = known[1 - data],
           let operand = value.operands[data].data
-        else { return nil }
+        else { throw refusal() }
         if value.op == "Add" {
           scores.masks.append(.added(other))
         } else {
-          guard let factor = other.scalar, value.op == "Mul" || data == 0 else { return nil }
+          guard let factor = other.scalar, value.op == "Mul" || data == 0 else { throw refusal() }
           scores.factor *= value.op == "Mul" ? factor : 1 / factor
         }
         next = operand
       case "Where":
         guard value.operands.count == 3, let condition = known[0], let data = [1, 2].first(where: { value.operands[$0].data != nil }),
           let other = known[3 - data]?.scalar, other <= AttentionMask.least, let operand = value.operands[data].data
-        else { return nil }
+        else { throw refusal() }
         scores.masks.append(data == 1 ? .kept(condition) : .dropped(condition))
         next = operand
-      default: return nil
+      default: throw refusal()
       }
     }
+    return nil
   }
 
   /// Attention of q, k and v, each `[batch, heads, positions, features]`, where batch and heads may be one axis.
@@ -179,7 +190,8 @@ extension ONNXRecognition {
     }
     let dimensions = self.dimensions(x.op)
     let leading = axes.leaves(x.axes.dropLast(2).flatMap { $0 })
-    guard dimensions.count == 5, axes.extent(dimensions[2]) == groups, leading == [dimensions[0], dimensions[2], dimensions[3]] || leading == [dimensions[0]],
+    guard dimensions.count == 5, axes.extent(dimensions[2]) == groups,
+      leading == [dimensions[0], dimensions[2], dimensions[3]] || leading == [dimensions[0]],
       axes.leaves(x.axes[rank - 2]) == [dimensions[1]], axes.leaves(x.axes[rank - 1]).last == dimensions[4]
     else { throw node.refusal("queries whose axes stand in another order", expected: "[batch, positions, heads · features], cut in heads") }
     return (dimensions[1], dimensions[2], dimensions[3], dimensions[4])
@@ -222,7 +234,8 @@ enum AttentionMask {
       switch self {
       case .added:
         guard value == 0 || value <= Self.least else {
-          throw node.refusal("\(value) is added to scores", expected: "0, or at most \(Self.least), which hides a key: a mask, not a bias of positions")
+          throw node.refusal(
+            "\(value) is added to scores", expected: "0, or at most \(Self.least), which hides a key: a mask, not a bias of positions")
         }
         seen[index] = value == 0 ? 1 : 0
       case .kept: seen[index] = value != 0 ? 1 : 0
@@ -245,7 +258,9 @@ enum AttentionMask {
     let seen = try masks.map { try $0.seen(node) }
     let inputs = seen.reduce(into: Set<InputKind>()) { $0.formUnion($1.inputs) }
     guard inputs.isSubset(of: [.attentionMask]) else {
-      throw node.refusal("a mask computed of \(inputs.map(\.rawValue).sorted().joined(separator: ", "))", expected: "one computed of attention_mask, or of positions alone")
+      throw node.refusal(
+        "a mask computed of \(inputs.map(\.rawValue).sorted().joined(separator: ", "))",
+        expected: "one computed of attention_mask, or of positions alone")
     }
     let shape = try LiteralOperators.checked(node, LiteralOperators.commonShape(node, seen.map(\.shape)))
     let views = try seen.map { mask in

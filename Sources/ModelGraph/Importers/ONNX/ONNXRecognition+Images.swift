@@ -40,14 +40,16 @@ extension ONNXRecognition {
   /// A learned token before the positions of every sample.
   mutating func prependToken(_ index: Int) throws -> ONNXPlaced? {
     let value = node(index)
-    guard let node = value.node, value.operands.count == 2, value.shape.count == 3, let token = value.operands[0].weight, let x = try placed(value.operands[1]),
+    guard let node = value.node, value.operands.count == 2, value.shape.count == 3, let token = value.operands[0].weight,
+      let x = try placed(value.operands[1]),
       try node.axis(node.int("axis", default: 0), of: 3) == 1, token.view.shape[1] == 1, token.view.strides[0] == 0 || token.view.shape[0] == 1,
       leaves(x) == dimensions(x.op)
     else { return nil }
     let features = axes.leaves(x.axes[2])
     guard features.count == 1 else { return nil }
     let positions = axes.add(value.shape[1], .sequence, "seq")
-    let parameter = ONNXParameter(tensor: token.tensor, offset: token.view.offset, dimensions: [.init(axis: features[0], stride: token.view.strides[2])])
+    let parameter = ONNXParameter(
+      tensor: token.tensor, offset: token.view.offset, dimensions: [.init(axis: features[0], stride: token.view.strides[2])])
     let result = axes.leaves(x.axes[0]) + [positions] + features
     let op = emit(.prependToken, [.result(x.op), .parameter(parameter)], result, node, path: stored.stored[token.tensor].name, suffix: "")
     return ONNXPlaced(op: op, axes: [x.axes[0], [positions], features])

@@ -5,19 +5,26 @@ extension ONNXRecognition {
   /// MatMul with a matrix of the file, or Gemm: a product, and for Gemm a bias.
   mutating func linear(_ index: Int) throws -> ONNXPlaced? {
     let value = node(index)
-    guard let node = value.node, value.operands.count >= 2, let x = try placed(value.operands[0]), var matrix = value.operands[1].weight else { return nil }
+    guard let node = value.node, value.operands.count >= 2, let x = try placed(value.operands[0]), var matrix = value.operands[1].weight else {
+      return nil
+    }
     guard matrix.view.shape.count == 2 else { throw node.refusal("a product with a weight of shape \(matrix.view.shape)", expected: "a matrix") }
     guard node.int("transA", default: 0) == 0 else { throw node.refusal("a transposed product", expected: "transA 0") }
     if node.int("transB", default: 0) != 0 { matrix.view = matrix.view.transposed([1, 0]) }
     guard let product = product(x, matrix, node) else {
-      throw node.refusal("a product that contracts other axes than the last ones of a layer's result", expected: "features in the order in which they were computed")
+      throw node.refusal(
+        "a product that contracts other axes than the last ones of a layer's result", expected: "features in the order in which they were computed")
     }
     var result = product
     if node.op == "Gemm" {
       if let alpha = node.float("alpha"), alpha != 1 { result = scaled(result, by: alpha, node) }
       if value.operands.count > 2, !value.operands[2].isAbsent {
-        guard node.float("beta") ?? 1 == 1, let bias = value.operands[2].weight else { throw node.refusal("beta \(node.float("beta") ?? 1), or a sum with data", expected: "a bias") }
-        guard let sum = try biased(result, bias, value.shape, node) else { throw node.refusal("a sum with a weight of shape \(bias.view.shape)", expected: "a bias") }
+        guard node.float("beta") ?? 1 == 1, let bias = value.operands[2].weight else {
+          throw node.refusal("beta \(node.float("beta") ?? 1), or a sum with data", expected: "a bias")
+        }
+        guard let sum = try biased(result, bias, value.shape, node) else {
+          throw node.refusal("a sum with a weight of shape \(bias.view.shape)", expected: "a bias")
+        }
         result = sum
       }
     }
@@ -116,7 +123,8 @@ extension ONNXRecognition {
   /// Rows of a table at the numbers of an input.
   mutating func embedding(_ index: Int) throws -> ONNXPlaced? {
     let value = node(index)
-    guard let node = value.node, value.operands.count == 2, let table = value.operands[0].weight, let ids = evaluation.literal(value.operands[1]) else { return nil }
+    guard let node = value.node, value.operands.count == 2, let table = value.operands[0].weight, let ids = evaluation.literal(value.operands[1])
+    else { return nil }
     guard let kind = ids.inputs.first, ids.inputs.count == 1, let input = evaluation.inputs[kind], ids.integers == input.integers else {
       let names = ids.inputs.map(\.rawValue).sorted().joined(separator: ", ")
       throw node.refusal(
@@ -156,13 +164,16 @@ extension ONNXRecognition {
   }
 
   mutating func scaled(_ x: ONNXPlaced, by factor: Double, _ node: ONNXNode) -> ONNXPlaced {
-    ONNXPlaced(op: emit(.scale(factor: Double(shortest: Float(factor))), [.result(x.op)], operators[x.op].dimensions, node, suffix: "scale"), axes: x.axes)
+    ONNXPlaced(
+      op: emit(.scale(factor: Double(shortest: Float(factor))), [.result(x.op)], operators[x.op].dimensions, node, suffix: "scale"), axes: x.axes)
   }
 
   /// x + y or x · y, of one shape; of a sum y may lack leading axes.
   mutating func pair(_ index: Int) throws -> ONNXPlaced? {
     let value = node(index)
-    guard let node = value.node, value.operands.count == 2, var x = try placed(value.operands[0]), var y = try placed(value.operands[1]) else { return nil }
+    guard let node = value.node, value.operands.count == 2, var x = try placed(value.operands[0]), var y = try placed(value.operands[1]) else {
+      return nil
+    }
     if leaves(y).count > leaves(x).count { swap(&x, &y) }
     func same() -> Bool {
       let (a, b) = (dimensions(x.op), dimensions(y.op))
@@ -170,11 +181,15 @@ extension ONNXRecognition {
     }
     let pairs = zip(x.axes.suffix(y.axes.count), y.axes)
     for (a, b) in pairs where !b.isEmpty {
-      guard axes.unify(a, b) else { throw node.refusal("operands of \(evaluation.shape(value.operands[0])) and \(evaluation.shape(value.operands[1]))", expected: "equal axes") }
+      guard axes.unify(a, b) else {
+        throw node.refusal("operands of \(evaluation.shape(value.operands[0])) and \(evaluation.shape(value.operands[1]))", expected: "equal axes")
+      }
     }
     guard same() else { throw node.refusal("operands whose axes stand in different orders", expected: "two results of one order of axes") }
     let path = node.modulePath
-    let op = emit(node.op == "Add" ? .add : .multiply, [.result(x.op), .result(y.op)], operators[x.op].dimensions, node, path: path, suffix: node.op == "Add" ? "add" : "multiply")
+    let op = emit(
+      node.op == "Add" ? .add : .multiply, [.result(x.op), .result(y.op)], operators[x.op].dimensions, node, path: path,
+      suffix: node.op == "Add" ? "add" : "multiply")
     return ONNXPlaced(op: op, axes: x.axes)
   }
 }

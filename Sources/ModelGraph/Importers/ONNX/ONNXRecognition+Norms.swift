@@ -35,7 +35,8 @@ extension ONNXRecognition {
   /// The operand that is data, and the other, which is a weight of the last axis's length.
   private func vectorOperand(_ value: DataNode) -> (data: Int, weight: ONNXValue)? {
     for (data, other) in [(0, 1), (1, 0)] {
-      guard let x = value.operands[data].data, let weight = value.operands[other].weight, weight.view.count == value.shape.last, weight.view.count > 1 else {
+      guard let x = value.operands[data].data, let weight = value.operands[other].weight, weight.view.count == value.shape.last, weight.view.count > 1
+      else {
         continue
       }
       return (x, value.operands[other])
@@ -65,7 +66,8 @@ extension ONNXRecognition {
   private mutating func layerNorm(_ x: ONNXPlaced, scale: ONNXValue, bias: ONNXValue?, epsilon: Double, _ node: ONNXNode) throws -> ONNXPlaced {
     let weight = try normParameter(x, scale, node, isNormWeight: true)
     let zeros = Literal([axes.extent(weight.dimensions[0].axis)], .reals([Double](repeating: 0, count: axes.extent(weight.dimensions[0].axis))))
-    let shift = try normParameter(x, bias ?? .weight(stored.store(zeros, named: (node.proto.output.first ?? "") + ".zeros")), node, isNormWeight: false)
+    let shift = try normParameter(
+      x, bias ?? .weight(stored.store(zeros, named: (node.proto.output.first ?? "") + ".zeros")), node, isNormWeight: false)
     let op = emit(
       .layerNorm(epsilon: epsilon), [.result(x.op), .parameter(weight), .parameter(shift)], operators[x.op].dimensions, node,
       path: modulePath(of: weight.tensor), suffix: "")
@@ -75,7 +77,8 @@ extension ONNXRecognition {
   private mutating func rmsNorm(_ x: ONNXPlaced, scale: ONNXValue, epsilon: Double, _ node: ONNXNode) throws -> ONNXPlaced {
     let weight = try normParameter(x, scale, node, isNormWeight: true)
     let op = emit(
-      .rmsNorm(epsilon: epsilon), [.result(x.op), .parameter(weight)], operators[x.op].dimensions, node, path: modulePath(of: weight.tensor), suffix: "")
+      .rmsNorm(epsilon: epsilon), [.result(x.op), .parameter(weight)], operators[x.op].dimensions, node, path: modulePath(of: weight.tensor),
+      suffix: "")
     return ONNXPlaced(op: op, axes: x.axes)
   }
 
@@ -95,7 +98,9 @@ extension ONNXRecognition {
     guard let node = node(index).node else { return nil }
     let points = (-24...24).map { Double($0) / 4 }
     for expression in ONNXExpression.candidates(endingIn: index, evaluation).reversed() {
-      guard let y = expression(points, evaluation), y.count == points.count, self.node(expression.leaf).shape == self.node(index).shape else { continue }
+      guard let y = expression(points, evaluation), y.count == points.count, self.node(expression.leaf).shape == self.node(index).shape else {
+        continue
+      }
       let isSame = { (function: ActivationFunction) in
         zip(points, y).allSatisfy { abs(function.value($0) - $1) <= 1e-5 * (1 + abs($1)) }
       }

@@ -63,7 +63,9 @@ struct ONNXRecognition {
 
   private mutating func recognise(_ index: Int) throws -> ONNXPlaced {
     let value = evaluation.data[index]
-    guard let node = value.node else { throw ModelError.unmapped(file: evaluation.file.path, place: "input", problem: "it is used as it is", expected: "patches of it") }
+    guard let node = value.node else {
+      throw ModelError.unmapped(file: evaluation.file.path, place: "input", problem: "it is used as it is", expected: "patches of it")
+    }
     let rows = Self.patterns.filter { $0.operators.contains(node.op) }
     for row in rows { if let placed = try row.apply(&self, index) { return placed } }
     let tried = rows.isEmpty ? "one that is a part of attention, a norm or an activation function" : rows.map(\.name).joined(separator: ", or ")
@@ -74,7 +76,8 @@ struct ONNXRecognition {
     value.operands.filter { !$0.isAbsent }.map { operand in
       let kind =
         switch operand {
-        case .literal(let literal): literal.inputs.isEmpty ? "numbers" : "numbers computed of \(literal.inputs.map(\.rawValue).sorted().joined(separator: ", "))"
+        case .literal(let literal):
+          literal.inputs.isEmpty ? "numbers" : "numbers computed of \(literal.inputs.map(\.rawValue).sorted().joined(separator: ", "))"
         case .weight: "a weight"
         case .data, .absent: "data"
         }

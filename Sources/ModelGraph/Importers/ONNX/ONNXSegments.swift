@@ -19,7 +19,11 @@ struct ONNXSegments {
     let sharedTensors = Self.sharedTensors(network, pieces)
     let keys = pieces.map { piece -> Int in
       let key = Self.key(network, piece, sharedTensors)
-      return numbers[key] ?? { numbers[key] = numbers.count; return numbers.count - 1 }()
+      return numbers[key]
+        ?? {
+          numbers[key] = numbers.count
+          return numbers.count - 1
+        }()
     }
     segments = Self.fold(keys, pieces, network, 0..<pieces.count)
   }

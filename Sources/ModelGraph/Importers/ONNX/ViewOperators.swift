@@ -160,7 +160,8 @@ enum ViewOperators {
     var result = shapes[0]
     for shape in shapes.dropFirst() {
       guard shape.count == result.count, shape.indices.allSatisfy({ $0 == axis || shape[$0] == result[$0] }) else {
-        throw node.refusal("it joins \(shapes.map { "\($0)" }.joined(separator: " and ")) along axis \(axis)", expected: "equal extents of all other axes")
+        throw node.refusal(
+          "it joins \(shapes.map { "\($0)" }.joined(separator: " and ")) along axis \(axis)", expected: "equal extents of all other axes")
       }
       result[axis] += shape[axis]
     }

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Foundation
+import TestSupport
+import Testing
+
+@testable import ModelGraph
+
+/// What is found in the steps that exporters write, and what is refused.
+@Suite struct ONNXPatternTests {
+  let folder: TemporaryFolder
+
+  init() throws { folder = try TemporaryFolder() }
+
+  private func kinds(_ sketch: ONNXSketch, _ output: String) throws -> [OperatorKind] {
+    try sketch.graph(giving: output, in: folder).operators.map(\.kind)
+  }
+
+  private func message(_ sketch: ONNXSketch, _ output: String) -> String {
+    do {
+      _ = try sketch.graph(giving: output, in: folder)
+      return "no error"
+    } catch {
+      return "\(error)"
+    }
+  }
+
+  // MARK: - Activation functions and norms
+
+  @Test("GELU by erf or tanh in three orders of steps", arguments: 0..<3)
+  func gelu(order: Int) throws {
+    var sketch = ONNXSketch()
+    let x = ONNXSketch.embedded
+    let (half, one) = (sketch.number(0.5), sketch.number(1))
+    let output: String
+    switch order {
+    case 0:
+      let sum = sketch.node("Add", [sketch.node("Erf", [sketch.node("Div", [x, sketch.number(Float(2).squareRoot())])]), one])
+      output = sketch.node("Mul", [sketch.node("Mul", [x, sum]), half])
+    case 1:
+      let sum = sketch.node("Add", [one, sketch.node("Erf", [sketch.node("Mul", [sketch.number(Float(0.5).squareRoot()), x])])])
+      output = sketch.node("Mul", [sketch.node("Mul", [half, x]), sum])
+    default:
+      let square = sketch.node("Mul", [x, x])
+      let inner = sketch.node("Add", [x, sketch.node("Mul", [sketch.node("Mul", [square, x]), sketch.number(0.044715)])])
+      let sum = sketch.node("Add", [sketch.node("Tanh", [sketch.node("Mul", [inner, sketch.number(0.79788456)])]), one])
+      output = sketch.node("Mul", [sum, sketch.node("Mul", [x, half])])
+    }
+    #expect(try kinds(sketch, output) == [.embedding, .activation(order < 2 ? .gelu : .geluTanh)])
+  }
+
+  @Test("Other functions are known by their values too")
+  func activations() throws {
+    var sketch = ONNXSketch()
+    let x = ONNXSketch.embedded
+    let wide = sketch.node("MatMul", [x, sketch.weight("up.weight", [16, 32])])
+    let silu = sketch.node("Mul", [wide, sketch.node("Sigmoid", [wide])])
+    #expect(try kinds(sketch, silu) == [.embedding, .linear, .activation(.silu)])
+    let squared = sketch.node("Pow", [sketch.node("Relu", [wide]), sketch.number(2)])
+    #expect(try kinds(sketch, squared) == [.embedding, .linear, .activation(.squaredRelu)])
+  }
+
+  @Test("A function that the graph does not have is refused by its node")
+  func otherFunction() throws {
+    var sketch = ONNXSketch()
+    let output = sketch.node("Exp", [ONNXSketch.embedded], to: "odd")
+    #expect(
+      message(sketch, output).contains("(Exp, output \"odd\"): Exp of data [2, 4, 16] is nothing that is known here; expected an activation function")
+    )
+  }
+
+  @Test("Layer norm in steps", arguments: [false, true])
+  func layerNorm(dividesByRoot: Bool) throws {
+    var sketch = ONNXSketch(opset: 13)
+    let x = ONNXSketch.embedded
+    func mean(_ value: String, _ sketch: inout ONNXSketch) -> String { sketch.node("ReduceMean", [value], ints: ["axes": [-1]]) }
+    let difference = sketch.node("Sub", [x, mean(x, &sketch)])
+    let square = dividesByRoot ? sketch.node("Pow", [difference, sketch.number(2)]) : sketch.node("Mul", [difference, difference])
+    let root = sketch.node("Sqrt", [sketch.node("Add", [mean(square, &sketch), sketch.number(1e-5)])])
+    let core = dividesByRoot ? sketch.node("Div", [difference, root]) : sketch.node("Mul", [sketch.node("Reciprocal", [root]), difference])
+    let scaled = sketch.node("Mul", [core, sketch.weight("ln.weight", [16])])
+    let output = sketch.node("Add", [sketch.weight("ln.bias", [16]), scaled])
+    let graph = try sketch.graph(giving: output, in: folder)
+    #expect(graph.operators.map(\.kind) == [.embedding, .layerNorm(epsilon: 1e-5)] && graph.operators[1].name == "ln")
+    #expect(graph.operators[1].operands.dropFirst().map { graph.tensors[$0].name } == ["ln.weight", "ln.bias"])
+  }
+
+  // MARK: - Attention
+
+  /// Attention whose scores go through a mask of positions, where `hides` says which.
+  private func attention(scale: Float = 0.5, _ mask: (inout ONNXSketch, _ scores: String) -> String) -> (ONNXSketch, String) {
+    var sketch = ONNXSketch()
+    let (q, k, v) = sketch.heads(ONNXSketch.embedded)
+    let scores = sketch.node("Mul", [sketch.node("MatMul", [q, k]), sketch.number(scale)])
+    let probabilities = sketch.node("Softmax", [mask(&sketch, scores)], int: ["axis": -1])
+    let output = sketch.joined(sketch.node("MatMul", [probabilities, v]))
+    let projected = sketch.node("MatMul", [output, sketch.weight("o.weight", [16, 16])])
+    return (sketch, projected)
+  }
+
+  /// Row and column numbers of a square of positions.
+  private func square(_ sketch: inout ONNXSketch) -> (rows: String, columns: String) {
+    let positions = sketch.positions()
+    return (sketch.node("Unsqueeze", [positions, sketch.integers([1])]), sketch.node("Unsqueeze", [positions, sketch.integers([0])]))
+  }
+
+  @Test("Attention without a mask, and with a causal one that is added, or by Where")
+  func causal() throws {
+    let plain = attention { _, scores in scores }
+    #expect(try kinds(plain.0, plain.1).contains(.attention(causal: false)))
+    let added = attention { sketch, scores in
+      let (rows, columns) = square(&sketch)
+      let mask = sketch.node("Where", [sketch.node("Less", [rows, columns]), sketch.number(-1e9), sketch.number(0)])
+      return sketch.node("Add", [scores, mask])
+    }
+    #expect(try kinds(added.0, added.1).contains(.attention(causal: true)))
+    let chosen = attention { sketch, scores in
+      let (rows, columns) = square(&sketch)
+      return sketch.node("Where", [sketch.node("LessOrEqual", [columns, rows]), scores, sketch.number(-.infinity)])
+    }
+    #expect(try kinds(chosen.0, chosen.1).contains(.attention(causal: true)))
+  }
+
+  @Test("The padding of attention_mask is found, alone and with a causal mask", arguments: [false, true])
+  func padding(isCausal: Bool) throws {
+    let (sketch, output) = attention { sketch, scores in
+      sketch.input("attention_mask", [nil, nil], type: 7)
+      let kept = sketch.node("Unsqueeze", ["attention_mask", sketch.integers([1, 2])])
+      var seen = sketch.node("Cast", [kept], int: ["to": 9])
+      if isCausal {
+        let (rows, columns) = square(&sketch)
+        seen = sketch.node("And", [seen, sketch.node("GreaterOrEqual", [rows, columns])])
+      }
+      return sketch.node("Add", [scores, sketch.node("Where", [seen, sketch.number(0), sketch.number(-3.4e38)])])
+    }
+    let graph = try sketch.graph(giving: output, in: folder)
+    let core = try #require(graph.operators.first { $0.kind == .attention(causal: isCausal) })
+    #expect(core.operands.count == 4 && graph.tensors[core.operands[3]].kind == .input(.attentionMask))
+  }
+
+  @Test("A scale other than 1/√d is an operator of its own")
+  func ownScale() throws {
+    let (sketch, output) = attention(scale: 0.25) { _, scores in scores }
+    #expect(try kinds(sketch, output).contains(.scale(factor: 0.5)))
+  }
+
+  @Test("Masks that are neither causal nor padding, and what is no mask, are refused")
+  func otherMasks() throws {
+    let window = attention { sketch, scores in
+      let (rows, columns) = square(&sketch)
+      let near = sketch.node("Less", [sketch.node("Sub", [rows, columns]), sketch.integers([3], [])])
+      let seen = sketch.node("And", [near, sketch.node("GreaterOrEqual", [rows, columns])])
+      return sketch.node("Where", [seen, scores, sketch.number(-1e9)])
+    }
+    #expect(
+      message(window.0, window.1).contains("a mask that hides other keys; expected those after a query (causal), those that attention_mask marks"))
+    let slopes = attention { sketch, scores in
+      let (rows, columns) = square(&sketch)
+      let distance = sketch.node("Cast", [sketch.node("Sub", [columns, rows])], int: ["to": 1])
+      return sketch.node("Add", [scores, sketch.node("Mul", [distance, sketch.number(0.5)])])
+    }
+    #expect(
+      message(slopes.0, slopes.1).contains("0.5 is added to scores; expected 0, or at most -10000.0")
+        || message(slopes.0, slopes.1).contains("is added to scores"))
+  }
+
+  @Test("A mask that differs for long sequences alone is found by the second look")
+  func longWindow() throws {
+    let (sketch, output) = attention { sketch, scores in
+      let (rows, columns) = square(&sketch)
+      let near = sketch.node("Less", [sketch.node("Sub", [rows, columns]), sketch.integers([40], [])])
+      let seen = sketch.node("And", [near, sketch.node("GreaterOrEqual", [rows, columns])])
+      return sketch.node("Where", [seen, scores, sketch.number(-1e9)])
+    }
+    #expect(message(sketch, output).contains("a mask that hides other keys"))
+  }
+
+  @Test("A step of scores that is none of these is named")
+  func otherStep() throws {
+    let (sketch, output) = attention { sketch, scores in sketch.node("Tanh", [scores], to: "capped") }
+    #expect(message(sketch, output).contains("(Tanh, output \"capped\"): it stands between scores and their softmax"))
+  }
+
+  // MARK: - Refusals
+
+  @Test("An operator that is not known is refused with its node's name")
+  func unknownOperator() throws {
+    var sketch = ONNXSketch()
+    let output = sketch.node("Hardmax", [ONNXSketch.embedded], to: "y")
+    #expect(message(sketch, output).contains("m.onnx: node \"node_"))
+    #expect(message(sketch, output).contains("(Hardmax, output \"y\"): the operator Hardmax is not known; expected one of Abs, Add,"))
+  }
+
+  @Test("What the graph cannot say is refused: positions of padding, an open image, a reshape that mixes axes, an input that is not known")
+  func others() throws {
+    var sketch = ONNXSketch()
+    sketch.input("attention_mask", [nil, nil], type: 7)
+    let counted = sketch.node("CumSum", ["attention_mask", sketch.integers([1], [])])
+    let rows = sketch.node("Gather", [sketch.weight("wpe.weight", [64, 16]), counted], to: "rows")
+    let sum = sketch.node("Add", [ONNXSketch.embedded, rows])
+    #expect(
+      message(sketch, sum).contains(
+        "output \"rows\"): rows of a table at numbers that are computed of attention_mask; expected those of an input as it is"))
+
+    sketch = ONNXSketch()
+    let mixed = sketch.node("Reshape", [sketch.node("Transpose", [ONNXSketch.embedded], ints: ["perm": [0, 2, 1]]), sketch.integers([0, -1, 16])])
+    let product = sketch.node("MatMul", [mixed, sketch.weight("fc.weight", [16, 16])])
+    #expect(message(sketch, product).contains("; expected "))
+    #expect(message(sketch, product) != "no error")
+
+    sketch = ONNXSketch()
+    sketch.input("past_key_values", [nil, nil], type: 7)
+    #expect(message(sketch, ONNXSketch.embedded).contains("input \"past_key_values\": no such input is known; expected input_ids, attention_mask"))
+  }
+
+  @Test("A folder with a model.onnx stands for it")
+  func folderOfModel() throws {
+    var sketch = ONNXSketch()
+    let output = sketch.node("Relu", [ONNXSketch.embedded])
+    _ = try sketch.graph(giving: output, in: folder)
+    try FileManager.default.moveItem(atPath: folder.file("m.onnx"), toPath: folder.file("model.onnx"))
+    #expect(try ModelReader.read(folder.url.path).graph.operators.count == 2)
+  }
+}
