@@ -12,13 +12,16 @@ struct MutatedFileTests {
   static let models = ["bert_dynamo.onnx", "decoder_script.onnx", "gpt2_dynamo.onnx", "operators.onnx", "vit_script.onnx"]
   static let weights = ["onnx/bert_dynamo.inputs.safetensors", "onnx/gpt2_script.expected.safetensors", "transformers/gemma/model.safetensors"]
 
-  @Test("fuzz: 500 mutated ONNX models", arguments: 0..<500)
+  /// 500, or as many as TPPLAN_SEEDS says.
+  static let seeds = 0..<(ProcessInfo.processInfo.environment["TPPLAN_SEEDS"].flatMap { Int($0) } ?? 500)
+
+  @Test("fuzz: 500 mutated ONNX models", arguments: seeds)
   func onnx(seed: Int) throws {
     let model = Self.models[seed % Self.models.count]
     try read(Self.fixtures.appending(path: "onnx/\(model)"), as: "m.onnx", seed: seed, beside: "gpt2_dynamo.data")
   }
 
-  @Test("fuzz: 500 mutated safetensors files", arguments: 0..<500)
+  @Test("fuzz: 500 mutated safetensors files", arguments: seeds)
   func safetensors(seed: Int) throws {
     try read(Self.fixtures.appending(path: Self.weights[seed % Self.weights.count]), as: "m.safetensors", seed: seed)
   }

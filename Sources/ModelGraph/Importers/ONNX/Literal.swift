@@ -63,7 +63,7 @@ struct Literal: Equatable {
     let values = integers
     guard count > 0, case .integers = elements else { return nil }
     var view = StridedView(offset: values[0], shape: shape, strides: [])
-    for (extent, stride) in zip(shape, rowMajorStrides(shape)) { view.strides.append(extent > 1 ? values[stride] - values[0] : 0) }
+    for (extent, stride) in zip(shape, rowMajorStrides(shape)) { view.strides.append(extent > 1 ? values[stride] &- values[0] : 0) }
     return view.indices == values ? view : nil
   }
 }

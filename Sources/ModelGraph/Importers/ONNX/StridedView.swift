@@ -64,13 +64,13 @@ struct StridedView: Hashable, Sendable {
     return axes.isEmpty ? result : nil
   }
 
-  /// Numbers of the elements, in order.
+  /// Numbers of the elements, in order. They wrap, where strides come from a file's numbers and are no places.
   var indices: [Int] {
     var result = [offset]
     for (extent, stride) in zip(shape, strides) {
       var next: [Int] = []
       next.reserveCapacity(result.count * extent)
-      for start in result { for i in 0..<extent { next.append(start + i * stride) } }
+      for start in result { for i in 0..<extent { next.append(start &+ i &* stride) } }
       result = next
     }
     return result
