@@ -9,7 +9,8 @@ extension MPIRuns {
   /// Models of Tests/Fixtures/onnx, run with the weights of their own files.
   struct ONNXRunTests {
     static let models = [
-      "gpt2_script", "gpt2_dynamo", "bert_script", "bert_dynamo", "vit_script", "vit_dynamo", "decoder_script", "decoder_dynamo", "operators",
+      "gpt2_script", "gpt2_dynamo", "bert_script", "bert_dynamo", "vit_script", "vit_dynamo", "llama_dynamo", "decoder_script",
+      "decoder_dynamo", "operators",
     ]
 
     @Test("oracle: onnxruntime's outputs, with the model on one rank and in tensor-parallel halves", arguments: models, [1, 2])

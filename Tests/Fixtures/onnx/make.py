@@ -16,7 +16,7 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
-from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel, ViTConfig, ViTForImageClassification
+from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, ViTConfig, ViTForImageClassification
 
 warnings.filterwarnings("ignore")
 FOLDER = os.path.dirname(os.path.abspath(__file__))
@@ -104,6 +104,9 @@ def models():
             own = inputs + (["attention_mask"] if (kind, exporter) == ("gpt2", "script") else [])
             model = randomise(make(config), norms=(kind, exporter) != ("bert", "script"))
             yield f"{kind}_{exporter}", Named(model, own, outputs), own, outputs, exporter == "dynamo", opset
+    llama = LlamaConfig(vocab_size=VOCABULARY, max_position_embeddings=POSITIONS, hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
+                        num_key_value_heads=2, intermediate_size=32, use_cache=False, attn_implementation="sdpa")
+    yield "llama_dynamo", Named(randomise(LlamaForCausalLM(llama)), ["input_ids"], ["logits"]), ["input_ids"], ["logits"], True, 20
     for exporter in ["script", "dynamo"]:
         yield f"decoder_{exporter}", randomise(Decoder()), ["input_ids"], ["logits"], exporter == "dynamo", 17 if exporter == "script" else 20
 
@@ -138,7 +141,9 @@ def export(name, module, inputs, outputs, dynamo, opset):
     for value in [*model.graph.initializer, *model.graph.input, *model.graph.output]:
         del value.metadata_props[:]
     if name == "gpt2_dynamo":
-        # With weights in a file beside it.
+        # With weights in a file beside it, which is not written over.
+        if os.path.exists(f"{FOLDER}/{name}.data"):
+            os.remove(f"{FOLDER}/{name}.data")
         onnx.save(model, path, save_as_external_data=True, location=f"{name}.data", size_threshold=256)
     else:
         onnx.save(model, path)

@@ -6,7 +6,7 @@ import Testing
 
 @Suite struct AxisTableTests {
   private func extents(_ axes: inout AxisTable, _ list: [AxisTable.Class], to target: [Int]) -> [Int]? {
-    axes.regroup(list, to: target)?.map { axes.product($0) }
+    axes.regroup(list.map { [$0] }, to: target)?.map { axes.product($0) }
   }
 
   @Test("A reshape cuts and joins axes in order, and refuses what mixes them")
@@ -23,15 +23,20 @@ import Testing
     }
   }
 
-  @Test("Axes of 1 stay where they are")
+  @Test("Leaves of 1 stay with what stands on their axis, axes of 1 with what they follow")
   func ones() {
     var axes = AxisTable()
     let (b, s, g, r, d) = (axes.add(1), axes.add(5), axes.add(4), axes.add(1), axes.add(3))
-    let outputs = axes.regroup([b, g, r, s, d], to: [1, 4, 5, 3])
+    let outputs = axes.regroup([[b], [g, r], [s], [d]], to: [1, 4, 5, 3])
     #expect(outputs == [[b], [g, r], [s], [d]])
-    let rows = axes.regroup([b, s, g, r, d], to: [5, 12])
+    let rows = axes.regroup([[b], [s], [g, r], [d]], to: [5, 12])
     #expect(rows == [[b, s], [g, r, d]])
-    let apart = axes.regroup([b, s, g, r, d], to: [1, 5, 1, 12])
+    // One key-value head of four query heads.
+    let single = axes.regroup([[b], [s], [r, g], [d]], to: [1, 5, 12])
+    #expect(single == [[b], [s], [r, g, d]])
+    let trailing = axes.regroup([[s], [b], [d]], to: [5, 3])
+    #expect(trailing == [[s, b], [d]])
+    let apart = axes.regroup([[b], [s], [g, r, d]], to: [1, 5, 1, 12])
     #expect(apart == [[b], [s], [], [g, r, d]])
   }
 

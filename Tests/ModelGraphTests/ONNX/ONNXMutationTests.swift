@@ -9,7 +9,7 @@ import Testing
 
 /// Well-formed files whose graphs are damaged: nodes that read something else, other operators, numbers at the ends of their ranges.
 struct ONNXMutationTests {
-  static let models = ["bert_dynamo", "bert_script", "decoder_dynamo", "decoder_script", "operators", "vit_script", "gpt2_script"]
+  static let models = ["bert_dynamo", "bert_script", "decoder_dynamo", "decoder_script", "operators", "vit_script", "gpt2_script", "llama_dynamo"]
 
   /// 500, or as many as TPPLAN_SEEDS says.
   static let seeds = 0..<(ProcessInfo.processInfo.environment["TPPLAN_SEEDS"].flatMap { Int($0) } ?? 500)

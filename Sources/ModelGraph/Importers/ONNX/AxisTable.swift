@@ -110,37 +110,42 @@ struct AxisTable {
     entries[a].parent = b
   }
 
-  /// Distributes leaves over extents, in order, and cuts leaves where an extent ends inside one; nil where that is not possible.
-  mutating func regroup(_ axes: [Class], to extents: [Int]) -> [[Class]]? {
-    var rest = Array(leaves(axes).reversed())
+  /// Distributes the leaves of an array's axes over the extents of another's, in order, and cuts leaves where an extent ends inside one; nil where
+  /// that is not possible.
+  mutating func regroup(_ axes: [[Class]], to extents: [Int]) -> [[Class]]? {
+    var rest = axes.enumerated().flatMap { source, group in leaves(group).map { (leaf: $0, source: source) } }
+    let areOnes = axes.map { product($0) == 1 }
+    rest.reverse()
     var groups: [[Class]] = []
     for (place, extent) in extents.enumerated() {
-      var (group, product) = ([Class](), 1)
-      if extent == 1, let next = rest.last, self.extent(next) == 1 { group.append(rest.removeLast()) }
+      var (group, product, source) = ([Class](), 1, -1)
+      if extent == 1, let next = rest.last, self.extent(next.leaf) == 1 { group.append(rest.removeLast().leaf) }
       while product < extent {
         guard let next = rest.popLast() else { return nil }
-        let missing = extent / product
-        let own = self.extent(next)
+        let (missing, own) = (extent / product, self.extent(next.leaf))
+        source = next.source
         if product * own <= extent {
           guard own > 0, missing % own == 0 else { return nil }
-          group.append(next)
+          group.append(next.leaf)
           product *= own
         } else {
           guard extent % product == 0, own % missing == 0 else { return nil }
-          let parts = split(next, [missing, own / missing])
-          rest.append(parts[1])
+          let parts = split(next.leaf, [missing, own / missing])
+          rest.append((parts[1], next.source))
           group.append(parts[0])
           product = extent
         }
       }
-      // An axis of 1 belongs to what it follows, unless it is asked for.
-      let next = extents.indices.contains(place + 1) ? extents[place + 1] : 0
-      while extent != 1, next != 1, let one = rest.last, self.extent(one) == 1 { group.append(rest.removeLast()) }
+      // A leaf of 1 stays with what stood on its axis, and an axis of 1 with what it follows, unless it is asked for.
+      let following = extents.indices.contains(place + 1) ? extents[place + 1] : 0
+      while extent != 1, following != 1, let one = rest.last, self.extent(one.leaf) == 1, one.source == source || areOnes[one.source] {
+        group.append(rest.removeLast().leaf)
+      }
       groups.append(group)
     }
     // What is left has an extent of 1.
-    if rest.contains(where: { extent($0) != 1 }) { return nil }
-    if !rest.isEmpty, !groups.isEmpty { groups[groups.count - 1] += rest.reversed() }
+    if rest.contains(where: { extent($0.leaf) != 1 }) { return nil }
+    if !rest.isEmpty, !groups.isEmpty { groups[groups.count - 1] += rest.reversed().map(\.leaf) }
     return groups
   }
 

@@ -41,7 +41,7 @@ extension ONNXRecognition {
       for (number, count) in [heads, groups, groups].enumerated() {
         var x = [q, k, v][number]
         let extent = axes.product(x.axes[2])
-        guard count > 0, extent % count == 0, let parts = axes.regroup(x.axes[2], to: [count, extent / count]) else { return nil }
+        guard count > 0, extent % count == 0, let parts = axes.regroup([x.axes[2]], to: [count, extent / count]) else { return nil }
         x.axes = [x.axes[0], parts[0], x.axes[1], parts[1]]
         if number == 0 { q = x } else if number == 1 { k = x } else { v = x }
       }
@@ -199,9 +199,16 @@ extension ONNXRecognition {
 
   /// Names the parts of one layer that gives queries, keys and values.
   private mutating func nameParts(_ op: Int, _ part: String) {
+    let made = Set(parts.values.map(\.op))
     var next: Int? = op
-    let isPart = parts.values.contains(op)
-    while let current = next, isPart, parts.values.contains(current) {
+    // A rotation, a norm or a scale of a part may lie between.
+    while let current = next, !made.contains(current), case .result(let source)? = operators[current].operands.first {
+      switch operators[current].kind {
+      case .rotary, .rmsNorm, .layerNorm, .scale: next = source
+      default: return
+      }
+    }
+    while let current = next, made.contains(current) {
       if !operators[current].path.isEmpty { operators[current].path += "." + part }
       next = operators[current].results.first
     }

@@ -33,7 +33,7 @@ extension ONNXRecognition {
       let parameter = ONNXParameter(tensor: bias.tensor, offset: bias.view.offset, dimensions: [.init(axis: hidden, stride: bias.view.strides[0])])
       op = emit(.bias, [.result(op), .parameter(parameter)], [batch, patches, hidden], node, path: path, suffix: "bias")
     }
-    guard let sides = axes.regroup([patches], to: [value.shape[2], value.shape[3]]) else { return nil }
+    guard let sides = axes.regroup([[patches]], to: [value.shape[2], value.shape[3]]) else { return nil }
     return ONNXPlaced(op: op, axes: [[batch], [hidden]] + sides)
   }
 

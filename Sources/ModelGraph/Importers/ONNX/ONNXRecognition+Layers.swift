@@ -147,7 +147,7 @@ extension ONNXRecognition {
     if known == nil { tables.append(parameter) }
     let result = [batch, sequence, parameter.dimensions[1].axis]
     let op = emit(.embedding, [.input(kind), .parameter(parameter)], result, node, path: modulePath(of: table.tensor), suffix: "")
-    guard let groups = axes.regroup(result, to: value.shape) else { return nil }
+    guard let groups = axes.regroup(result.map { [$0] }, to: value.shape) else { return nil }
     return ONNXPlaced(op: op, axes: groups)
   }
 

@@ -32,14 +32,15 @@ extension ONNXRecognition {
     return try layerNorm(x, scale: scale, bias: bias, epsilon: epsilon, node)
   }
 
-  /// The operand that is data, and the other, which is a weight of the last axis's length.
+  /// The operand that is data, and the other, which is known and of the last axis's length.
   private func vectorOperand(_ value: DataNode) -> (data: Int, weight: ONNXValue)? {
     for (data, other) in [(0, 1), (1, 0)] {
-      guard let x = value.operands[data].data, let weight = value.operands[other].weight, weight.view.count == value.shape.last, weight.view.count > 1
-      else {
-        continue
+      guard let x = value.operands[data].data, let width = value.shape.last, width > 1 else { continue }
+      switch value.operands[other] {
+      case .weight(let weight) where weight.view.count == width: return (x, value.operands[other])
+      case .literal(let literal) where literal.count == width && literal.inputs.isEmpty: return (x, value.operands[other])
+      default: continue
       }
-      return (x, value.operands[other])
     }
     return nil
   }

@@ -7,7 +7,7 @@ extension ONNXRecognition {
   mutating func reshape(_ index: Int) throws -> ONNXPlaced? {
     let value = node(index)
     guard let node = value.node, var placed = try value.operands.first.flatMap(placed) else { return nil }
-    guard let groups = axes.regroup(placed.axes.flatMap { $0 }, to: value.shape) else {
+    guard let groups = axes.regroup(placed.axes, to: value.shape) else {
       throw node.refusal("a shape of \(value.shape), which mixes axes", expected: "axes that are cut or joined in order")
     }
     placed.axes = groups
@@ -73,14 +73,8 @@ extension ONNXRecognition {
     let inner = extent / axes.extent(group[place])
     let leaf = group[place]
     let isWhole = range.lowerBound % inner == 0 && range.upperBound % inner == 0
-    if isWhole, let op = restrict(placed.op, leaf, range.lowerBound / inner..<range.upperBound / inner, node) {
-      let kept = range.count / inner
-      let old = dimensions(placed.op)
-      let new = dimensions(op)
-      let position = old.firstIndex(of: leaf)
-      placed = ONNXPlaced(op: op, axes: placed.axes)
-      placed.axes[axis] = group
-      placed.axes[axis].replaceSubrange(place...place, with: kept == 1 ? [] : position.map { [new[$0]] } ?? [])
+    if isWhole, let part = restrict(placed.op, leaf, range.lowerBound / inner..<range.upperBound / inner, node) {
+      placed = ONNXPlaced(op: part.op, axes: placed.axes.map { group in axes.leaves(group).flatMap { part.axes[$0] ?? [$0] } })
       return
     }
     let dimensions = self.dimensions(placed.op)
@@ -96,53 +90,42 @@ extension ONNXRecognition {
   }
 
   /// The operator that gives a part of what another gives, of one of its axes; nil where it has no rows to leave out.
-  private mutating func restrict(_ op: Int, _ leaf: AxisTable.Class, _ range: Range<Int>, _ node: ONNXNode) -> Int? {
+  ///
+  /// Its axes are its own, also those that are whole: queries and keys of one layer are not cut alike.
+  private mutating func restrict(_ op: Int, _ leaf: AxisTable.Class, _ range: Range<Int>, _ node: ONNXNode) -> Part? {
     let key = PartKey(op: op, leaf: leaf, range: range)
     if let known = parts[key] { return known }
     let old = operators[op]
     guard case .result(let source)? = old.operands.first else { return nil }
+    var new: [AxisTable.Class: [AxisTable.Class]] = [:]
     var operands = old.operands
-    let new = range.count == 1 ? [] : [axes.add(range.count)]
-    func restricted(_ parameter: ONNXParameter) -> ONNXParameter? {
-      var result = parameter.expanded(axes)
-      guard let place = result.dimensions.firstIndex(where: { $0.axis == leaf }) else { return nil }
-      let stride = result.dimensions[place].stride
-      result.offset += range.lowerBound * stride
-      result.dimensions.replaceSubrange(place...place, with: new.map { ONNXParameter.Dimension(axis: $0, stride: stride) })
-      return result
-    }
-    var dimensions = self.dimensions(op)
-    guard let position = dimensions.firstIndex(of: leaf) else { return nil }
     switch old.kind {
     case .linear:
-      guard !self.dimensions(source).contains(leaf), let weight = old.parameters.first.flatMap(restricted) else { return nil }
-      operands[1] = .parameter(weight)
-      dimensions.replaceSubrange(position...position, with: new)
-    case .bias:
-      guard let part = restrict(source, leaf, range, node), let bias = old.parameters.first.flatMap(restricted) else { return nil }
-      operands = [.result(part), .parameter(rebased(bias, new, self.dimensions(part)[safe: position]))]
-      dimensions = self.dimensions(part)
-    case .scale, .activation:
-      guard let part = restrict(source, leaf, range, node) else { return nil }
-      operands = [.result(part)]
-      dimensions = self.dimensions(part)
+      let inputs = dimensions(source)
+      let outputs = dimensions(op).filter { !inputs.contains($0) }
+      guard outputs.contains(leaf) else { return nil }
+      for axis in outputs {
+        let extent = axis == leaf ? range.count : axes.extent(axis)
+        new[axis] = axis == leaf && extent == 1 ? [] : [axes.add(extent)]
+      }
+    case .bias, .scale, .activation:
+      guard let before = restrict(source, leaf, range, node) else { return nil }
+      operands[0] = .result(before.op)
+      new = before.axes
     default: return nil
     }
+    if let parameter = old.parameters.first {
+      var own = parameter.expanded(axes)
+      for dimension in own.dimensions where dimension.axis == leaf { own.offset += range.lowerBound * dimension.stride }
+      own.dimensions = own.dimensions.flatMap { dimension in
+        (new[dimension.axis] ?? [dimension.axis]).map { ONNXParameter.Dimension(axis: $0, stride: dimension.stride) }
+      }
+      operands[1] = .parameter(own)
+    }
+    let result = dimensions(op).flatMap { new[$0] ?? [$0] }
     operators.append(
-      ONNXOperator(kind: old.kind, operands: operands, dimensions: dimensions, path: old.path, suffix: old.suffix, place: old.place))
-    parts[key] = operators.count - 1
-    return operators.count - 1
+      ONNXOperator(kind: old.kind, operands: operands, dimensions: result, path: old.path, suffix: old.suffix, place: old.place))
+    parts[key] = Part(op: operators.count - 1, axes: new)
+    return parts[key]
   }
-
-  /// A bias whose new axis is that of the product that it is added to.
-  private func rebased(_ bias: ONNXParameter, _ new: [AxisTable.Class], _ axis: AxisTable.Class?) -> ONNXParameter {
-    guard let own = new.first, let axis else { return bias }
-    var result = bias
-    for index in result.dimensions.indices where result.dimensions[index].axis == own { result.dimensions[index].axis = axis }
-    return result
-  }
-}
-
-extension Array {
-  fileprivate subscript(safe index: Int) -> Element? { indices.contains(index) ? self[index] : nil }
 }

@@ -23,7 +23,13 @@ struct ONNXRecognition {
   /// The axes of images.
   var image: [AxisTable.Class]?
   /// Restrictions of operators to a part of what they give, each made once.
-  var parts: [PartKey: Int] = [:]
+  var parts: [PartKey: Part] = [:]
+
+  /// An operator that gives a part, and its axes for those of the operator that gives all.
+  struct Part {
+    let op: Int
+    var axes: [AxisTable.Class: [AxisTable.Class]]
+  }
 
   struct PartKey: Hashable {
     let op: Int
@@ -38,9 +44,11 @@ struct ONNXRecognition {
     (["Expand"], "key-value heads repeated for their queries", { try $0.expand($1) }),
     (["Split", "Slice", "Gather"], "a part of one axis", { try $0.part($1) }),
     (["Gather"], "an embedding", { try $0.embedding($1) }),
+    (["Concat"], "rotary positions of some features", { try $0.partialRotary($1) }),
     (["Concat"], "a token before a sequence", { try $0.prependToken($1) }),
     (["Conv"], "patches of an image", { try $0.patches($1) }),
     (["LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"], "a norm", { try $0.norm($1) }),
+    (["Add"], "rotary positions", { try $0.rotary($1) }),
     (["Add", "Mul"], "a norm in steps", { try $0.normInSteps($1) }),
     (DataShapes.elementwise, "an activation function", { try $0.activation($1) }),
     (["Attention"], "attention", { try $0.attention($1) }),
