@@ -10,7 +10,7 @@ import Strategies
 
 /// The two files of a request.
 struct ModelAndHardware: ParsableArguments {
-  @Argument(help: "A model: native model.json, a Hugging Face config.json, or a folder that holds one.")
+  @Argument(help: "A model: native model.json, a Hugging Face config.json, an ONNX file, or a folder that holds a config.json or a model.onnx.")
   var model: String
 
   @Argument(help: "A hardware file, for example hardware/dgx-a100.json.")

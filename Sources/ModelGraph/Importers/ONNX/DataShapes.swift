@@ -71,17 +71,20 @@ enum DataShapes {
     case "Attention": shapes = [try attention(node, operand(0), operand(1), operand(2))]
     default: throw node.refusal("the operator \(node.op) is not known", expected: "one of \(known)")
     }
-    for shape in shapes {
-      var count = 1
-      for extent in shape {
-        let (next, overflow) = count.multipliedReportingOverflow(by: extent)
-        guard extent > 0, !overflow, next <= GraphBuilder.mostElements else {
-          throw node.refusal("it gives an array of shape \(shape)", expected: "1 to \(GraphBuilder.mostElements) elements")
-        }
-        count = next
-      }
-    }
+    for shape in shapes { try checkCount(node, shape) }
     return shapes
+  }
+
+  /// Whether an array's elements can be counted, and it has some.
+  static func checkCount(_ node: ONNXNode, _ shape: [Int]) throws {
+    var count = 1
+    for extent in shape {
+      let (next, overflow) = count.multipliedReportingOverflow(by: extent)
+      guard extent > 0, !overflow, next <= GraphBuilder.mostElements else {
+        throw node.refusal("it gives an array of shape \(shape)", expected: "1 to \(GraphBuilder.mostElements) elements")
+      }
+      count = next
+    }
   }
 
   private static func product(_ node: ONNXNode, _ a: [Int], _ b: [Int]) throws -> [Int] {

@@ -223,6 +223,7 @@ struct ONNXEvaluation {
     view.offset += first * stride
     view.shape.replaceSubrange(axis...axis, with: numbers.shape)
     view.strides.replaceSubrange(axis...axis, with: numbers.strides.map { $0 * stride })
+    try DataShapes.checkCount(node, view.shape)
     return [.weight(WeightView(tensor: weight.tensor, view: view))]
   }
 

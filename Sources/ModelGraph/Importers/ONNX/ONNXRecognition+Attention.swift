@@ -54,11 +54,8 @@ extension ONNXRecognition {
       }
       if case .integers = mask.elements { masks.append(.kept(mask)) } else { masks.append(.added(mask)) }
     }
+    if node.int("is_causal", default: 0) != 0 { masks.append(.causal) }
     let shape = q.axes.dropLast().map(axes.product) + [axes.product(k.axes[2])]
-    if node.int("is_causal", default: 0) != 0 {
-      let (s, t) = (shape[2], shape[3])
-      masks.append(.kept(Literal([s, t], .integers((0..<s * t).map { $0 % t <= $0 / t ? 1 : 0 }))))
-    }
     let factor = node.float("scale") ?? 1 / Double(size).squareRoot()
     var result = try attend(q, k, v, factor: factor, masks: masks, scores: shape, node)
     if hasHeadsInside { result.axes = [result.axes[0], result.axes[2], result.axes[1] + result.axes[3]] }
@@ -223,19 +220,20 @@ enum AttentionMask {
   case kept(Literal)
   /// Where they do not.
   case dropped(Literal)
+  /// Those after a query are hidden, without an array that says so.
+  case causal
 
   /// What is at most this hides a key.
   static let least = -1e4
 
-  private var literal: Literal {
+  /// 1 where a key is seen, else 0; nil without an array.
+  private func seen(_ node: ONNXNode) throws -> Literal? {
+    let literal: Literal
     switch self {
-    case .added(let literal), .kept(let literal), .dropped(let literal): literal
+    case .added(let own), .kept(let own), .dropped(let own): literal = own
+    case .causal: return nil
     }
-  }
-
-  /// 1 where a key is seen, else 0.
-  private func seen(_ node: ONNXNode) throws -> Literal {
-    let (literal, values) = (literal, literal.reals)
+    let values = literal.reals
     var seen = [Int](repeating: 1, count: values.count)
     for (index, value) in values.enumerated() {
       switch self {
@@ -247,6 +245,7 @@ enum AttentionMask {
         seen[index] = value == 0 ? 1 : 0
       case .kept: seen[index] = value != 0 ? 1 : 0
       case .dropped: seen[index] = value != 0 ? 0 : 1
+      case .causal: break
       }
     }
     return Literal(literal.shape, .integers(seen), inputs: literal.inputs)
@@ -261,8 +260,9 @@ enum AttentionMask {
   static func kind(
     _ masks: [AttentionMask], scores: [Int], heads: Int, padding: Literal?, _ node: ONNXNode
   ) throws -> (isCausal: Bool, readsPadding: Bool) {
-    guard !masks.isEmpty else { return (false, false) }
-    let seen = try masks.map { try $0.seen(node) }
+    let seen = try masks.compactMap { try $0.seen(node) }
+    let saysCausal = masks.contains { if case .causal = $0 { true } else { false } }
+    guard !seen.isEmpty else { return (saysCausal, false) }
     let inputs = seen.reduce(into: Set<InputKind>()) { $0.formUnion($1.inputs) }
     guard inputs.isSubset(of: [.attentionMask]) else {
       throw node.refusal(
@@ -297,7 +297,7 @@ enum AttentionMask {
           break
         }
       }
-      if agrees { return (isCausal, mask != nil) }
+      if agrees { return (isCausal || saysCausal, mask != nil) }
     }
     throw node.refusal(
       "a mask that hides other keys", expected: "those after a query (causal), those that attention_mask marks with 0, both, or none")

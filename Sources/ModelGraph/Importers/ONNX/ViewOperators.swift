@@ -105,8 +105,10 @@ enum ViewOperators {
     }
     var taken: [(axis: Int, start: Int, count: Int, step: Int)] = []
     for (index, given) in axes.enumerated() {
-      let (axis, step) = (try node.axis(given, of: shape.count), steps[index])
-      guard step > 0 else { throw node.refusal("a step of \(step)", expected: "a positive step") }
+      let axis = try node.axis(given, of: shape.count)
+      guard steps[index] > 0 else { throw node.refusal("a step of \(steps[index])", expected: "a positive step") }
+      // A longer one than the axis takes the first element alone, as this one does.
+      let step = min(steps[index], max(shape[axis], 1))
       func bound(_ value: Int) -> Int { min(max(value < 0 ? value &+ shape[axis] : value, 0), shape[axis]) }
       // A bound far below 0 may not come round to a large one.
       let start = starts[index] < -shape[axis] ? 0 : bound(starts[index])
