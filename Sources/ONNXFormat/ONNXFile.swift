@@ -91,7 +91,13 @@ package struct ONNXFile: Sendable {
       }
       let (offset, length) = (try number("offset", 0), try number("length", byteCount))
       guard length == byteCount else { throw failure("it has \(length) bytes, and \(proto.dims) of data_type \(proto.dataType) takes \(byteCount)") }
-      let file = try open((path as NSString).deletingLastPathComponent, location)
+      let file: MappedFile
+      do {
+        file = try open((path as NSString).deletingLastPathComponent, location)
+      } catch {
+        guard case .unreadable(let name, let reason) = error else { throw error }
+        throw failure("\(name) cannot be read: \(reason); it belongs beside the model")
+      }
       guard offset <= file.bytes.count, length <= file.bytes.count - offset else {
         throw failure(
           "bytes \(offset) to \(offset &+ length) of \"\(location)\", which has \(file.bytes.count); the file is cut short, or is another model's")

@@ -56,7 +56,7 @@ import Testing
       (["location": "/etc/passwd"], "expected a file in the model's folder"),
       (["location": "weights.bin", "offset": "60"], "bytes 60 to 68 of \"weights.bin\", which has 64"),
       (["location": "weights.bin", "offset": "-1"], "its offset is \"-1\""), (["location": "weights.bin", "length": "9"], "it has 9 bytes, and [8]"),
-      (["location": "elsewhere.bin"], "elsewhere.bin: cannot be read"),
+      (["location": "elsewhere.bin"], "elsewhere.bin cannot be read: No such file or directory; it belongs beside the model"),
     ] {
       let path = try write(tensor(entries))
       let error = #expect(throws: ONNXError.self) { try ONNXFile(readingFrom: path) }

@@ -137,6 +137,25 @@ import Testing
     #expect(core.operands.count == 4 && graph.tensors[core.operands[3]].kind == .input(.attentionMask))
   }
 
+  @Test("One layer of queries, keys and values, cut after a reshape and a transpose, is three, each with its part of the weight")
+  func fusedProjection() throws {
+    var sketch = ONNXSketch()
+    let product = sketch.node("MatMul", [ONNXSketch.embedded, sketch.weight("qkv.weight", [16, 48])])
+    let sum = sketch.node("Add", [product, sketch.weight("qkv.bias", [48])])
+    let heads = sketch.node("Transpose", [sketch.node("Reshape", [sum, sketch.integers([0, 0, 3, 4, 4])])], ints: ["perm": [2, 0, 3, 1, 4]])
+    let parts = (0..<3).map { sketch.node("Gather", [heads, sketch.integers([$0], [])], int: ["axis": 0]) }
+    let keys = sketch.node("Transpose", [parts[1]], ints: ["perm": [0, 1, 3, 2]])
+    let scores = sketch.node("Mul", [sketch.node("MatMul", [parts[0], keys]), sketch.number(0.5)])
+    let values = sketch.node("MatMul", [sketch.node("Softmax", [scores], int: ["axis": -1]), parts[2]])
+    let output = sketch.node("MatMul", [sketch.joined(values), sketch.weight("o.weight", [16, 16])])
+    let graph = try sketch.graph(giving: output, in: folder)
+    #expect(
+      graph.operators.map(\.kind) == [.embedding, .linear, .bias, .linear, .bias, .linear, .bias, .attention(causal: false), .linear])
+    let weights = graph.tensors.compactMap(\.parameter).filter { $0.checkpointName == "qkv.weight" }
+    #expect(weights.map(\.offset) == [0, 16, 32] && weights.allSatisfy { $0.checkpointShape == [16, 48] && $0.strides.first == 48 })
+    #expect(graph.operators.filter { $0.name.hasPrefix("qkv") }.map(\.name) == ["q", "k", "v"].flatMap { ["qkv.\($0)", "qkv.\($0).bias"] })
+  }
+
   @Test("A scale other than 1/√d is an operator of its own")
   func ownScale() throws {
     let (sketch, output) = attention(scale: 0.25) { _, scores in scores }

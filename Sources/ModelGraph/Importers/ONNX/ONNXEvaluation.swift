@@ -160,7 +160,10 @@ struct ONNXEvaluation {
       let isReal = ONNXElement(rawValue: Int32(truncatingIfNeeded: node.int("to", default: 1)))?.isFloatingPoint == true
       if case .literal = first { return nil }
       return isReal ? first : nil
-    case "CastLike": if case .literal = first { return nil } else { return first }
+    case "CastLike":
+      guard case .literal(let known) = first, x.count > 1 else { return first }
+      if case .literal = x[1] { return nil }
+      return .literal(Literal(known.shape, .reals(known.reals), inputs: known.inputs))
     default: return nil
     }
   }
