@@ -33,6 +33,33 @@ extension MPIRuns {
       }
     }
 
+    @Test("What cannot be read is bad input, exit code 65, and says where")
+    func badInput() throws {
+      let folder = try TemporaryFolder()
+      let (fixtures, cut) = ("\(Self.root)/Tests/Fixtures/onnx", folder.file("cut.onnx"))
+      try Data(contentsOf: URL(filePath: "\(fixtures)/vit_script.onnx")).prefix(3000).write(to: URL(filePath: cut))
+      var run = try CommandLineRun(["search", cut, "hardware/local.json", "--mode", "forward"])
+      #expect(run.status == 65 && run.output.contains("\(cut): ModelProto: it is no ONNX model: at byte "), "\(run.output)")
+
+      // Without the file that its weights are in.
+      try FileManager.default.copyItem(atPath: "\(fixtures)/gpt2_dynamo.onnx", toPath: folder.file("gpt2.onnx"))
+      run = try CommandLineRun(["search", folder.file("gpt2.onnx"), "hardware/local.json"])
+      #expect(
+        run.status == 65 && run.output.contains("gpt2_dynamo.data cannot be read: No such file or directory; it belongs beside the model"),
+        "\(run.output)")
+
+      // Weights of another model.
+      let plan = folder.file("plan.json")
+      run = try CommandLineRun(
+        [
+          "estimate", "\(fixtures)/gpt2_dynamo.onnx", "hardware/local.json", "--tp", "1", "--batch", "1", "--seq", "8", "--mode", "forward", "-o",
+          plan,
+        ])
+      #expect(run.status == 0, "\(run.output)")
+      run = try CommandLineRun(["run", plan, "--weights", "\(fixtures)/vit_dynamo.onnx"])
+      #expect(run.status == 65 && run.output.contains("vit_dynamo.onnx: has no tensor \"model.lm_head.weight\""), "\(run.output)")
+    }
+
     private static let root = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../..").standardized.path
 
     private func values(_ file: Safetensors, _ name: String) throws -> [Float] {

@@ -199,6 +199,41 @@ import Testing
     #expect(message(sketch, output).contains("(Tanh, output \"capped\"): it stands between scores and their softmax"))
   }
 
+  // MARK: - Rotary positions
+
+  /// Queries that are rotated, their sum with themselves; `spacing` is what positions count.
+  private func rotation(base: Float = 10000, spacing: Float = 1) -> (ONNXSketch, String) {
+    var sketch = ONNXSketch()
+    let product = sketch.node("MatMul", [ONNXSketch.embedded, sketch.weight("q.weight", [16, 16])])
+    let x = sketch.node("Transpose", [sketch.node("Reshape", [product, sketch.integers([0, 0, 4, 4])])], ints: ["perm": [0, 2, 1, 3]])
+    let positions = sketch.node("Cast", [sketch.node("Unsqueeze", [sketch.positions(), sketch.integers([1])])], int: ["to": 1])
+    let frequencies = sketch.weight("inv_freq", [2], [spacing, spacing / base.squareRoot()])
+    let half = sketch.node("Mul", [positions, frequencies])
+    let angles = sketch.node("Concat", [half, half], int: ["axis": -1])
+    func part(_ start: Int, _ end: Int) -> String {
+      sketch.node("Slice", [x, sketch.integers([start]), sketch.integers([end]), sketch.integers([3])])
+    }
+    let turned = sketch.node("Concat", [sketch.node("Neg", [part(2, 4)]), part(0, 2)], int: ["axis": -1])
+    let sum = sketch.node(
+      "Add", [sketch.node("Mul", [x, sketch.node("Cos", [angles])]), sketch.node("Mul", [turned, sketch.node("Sin", [angles])])], to: "rotated")
+    let result = sketch.joined(sum)
+    return (sketch, result)
+  }
+
+  @Test("Rotary positions are known by their angles, with any base", arguments: [10000, 500_000, 1_000_000] as [Float])
+  func rotary(base: Float) throws {
+    var (sketch, sum) = rotation(base: base)
+    let output = sketch.node("MatMul", [sum, sketch.weight("o.weight", [16, 16])])
+    #expect(try kinds(sketch, output) == [.embedding, .linear, .rotary(RotaryParameters(base: Double(base))), .linear])
+  }
+
+  @Test("Angles of other positions are refused")
+  func otherAngles() throws {
+    var (sketch, sum) = rotation(spacing: 0.5)
+    let output = sketch.node("MatMul", [sum, sketch.weight("o.weight", [16, 16])])
+    #expect(message(sketch, output).contains("(Add, output \"rotated\"): a rotation by other angles; expected position · base^(−2i/d)"))
+  }
+
   // MARK: - Refusals
 
   @Test("An operator that is not known is refused with its node's name")
