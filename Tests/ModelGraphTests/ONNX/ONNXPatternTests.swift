@@ -199,6 +199,45 @@ import Testing
     #expect(message(sketch, output).contains("(Tanh, output \"capped\"): it stands between scores and their softmax"))
   }
 
+  // MARK: - Layers
+
+  /// Three layers x + relu(x · a) · b, and what each gives.
+  private func layers(shared: Bool = false) -> (sketch: ONNXSketch, results: [String]) {
+    var sketch = ONNXSketch()
+    var (x, results) = (ONNXSketch.embedded, [String]())
+    for layer in 0..<3 {
+      let (a, b) = ("h.\(shared ? 0 : layer).a.weight", "h.\(shared ? 0 : layer).b.weight")
+      if !shared || layer == 0 { for (name, shape) in [(a, [16, 32]), (b, [32, 16])] { _ = sketch.weight(name, shape) } }
+      let inner = sketch.node("Relu", [sketch.node("MatMul", [x, a])])
+      x = sketch.node("Add", [x, sketch.node("MatMul", [inner, b])])
+      results.append(x)
+    }
+    return (sketch, results)
+  }
+
+  @Test("Layers after which nothing follows hand their result to a pass")
+  func lastLayer() throws {
+    let (sketch, results) = layers()
+    let graph = try sketch.graph(giving: results[2], in: folder)
+    #expect(graph.segments.map(\.name) == ["embedding", "block", "head"] && graph.segments[1].repeats == 3)
+    #expect(graph.operators.map(\.kind) == [.embedding, .linear, .activation(.relu), .linear, .add, .pass])
+    #expect(graph.outputs.map(\.tensor) == [graph.operators[5].result])
+    #expect(graph.operators[1].name == "h.{i}.a")
+  }
+
+  @Test("Layers whose weights are the same tensors, or of which one gives an output, are not folded")
+  func notFolded() throws {
+    let (sharing, results) = layers(shared: true)
+    #expect(try sharing.graph(giving: results[2], in: folder).segments.map(\.repeats) == [1])
+    let (plain, outputs) = layers()
+    var sketch = plain
+    sketch.model.graph.output = [.with { $0.name = outputs[0] }]
+    let graph = try sketch.graph(giving: outputs[2], in: folder)
+    #expect(graph.outputs.map(\.name) == [outputs[0], outputs[2]])
+    let repeats = graph.segments.map(\.repeats)
+    #expect(repeats.reduce(0, +) >= 2 && graph.operators.count { $0.kind == .activation(.relu) } >= 2, "\(repeats)")
+  }
+
   // MARK: - Rotary positions
 
   /// Queries that are rotated, their sum with themselves; `spacing` is what positions count.

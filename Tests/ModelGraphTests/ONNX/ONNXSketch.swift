@@ -99,10 +99,10 @@ struct ONNXSketch {
     node("Reshape", [node("Transpose", [x], ints: ["perm": [0, 2, 1, 3]]), integers([0, 0, 16])])
   }
 
-  /// The model that gives a value, written to a file and read.
+  /// The model that gives a value, beside the outputs that it has, written to a file and read.
   func graph(giving output: String, in folder: TemporaryFolder) throws -> Graph {
     var model = model
-    model.graph.output = [.with { $0.name = output }]
+    model.graph.output.append(.with { $0.name = output })
     let file = folder.file("m.onnx")
     let bytes: [UInt8] = try model.serializedBytes()
     try Data(bytes).write(to: URL(filePath: file))

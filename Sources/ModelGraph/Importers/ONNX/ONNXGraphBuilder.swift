@@ -43,7 +43,9 @@ struct ONNXGraphBuilder {
       // What goes on, as the last copy gives it: an output, where nothing else follows layers.
       let end = range.upperBound + (segment.repeats - 1) * range.count
       carried =
-        isLast ? (segment.repeats > 1 ? network.outputs.first?.op : nil) : network.operators[end...].lazy.flatMap(\.results).first { $0 < end }
+        isLast
+        ? (segment.repeats > 1 ? network.outputs.first { $0.op == end - 1 }?.op : nil)
+        : network.operators[end...].lazy.flatMap(\.results).first { $0 < end }
       let exit = carried.flatMap { results[$0 - (segment.repeats - 1) * range.count] }
       builder.end(exits: exit.map { [$0] } ?? [])
     }

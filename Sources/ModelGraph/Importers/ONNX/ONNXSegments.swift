@@ -118,14 +118,21 @@ struct ONNXSegments {
   /// The segments of some pieces: the longest run of equal groups, and what stands before and after it.
   private static func fold(_ keys: [Int], _ pieces: [Range<Int>], _ network: ONNXNetwork, _ range: Range<Int>) -> [Segment] {
     if range.isEmpty { return [] }
+    // What a piece hands on may be an output: of a run's last copy alone.
+    let hasOutput = pieces.map { piece in network.outputs.contains { $0.op == piece.upperBound - 1 } }
     var best: (start: Int, period: Int, repeats: Int, covered: Int, fitting: Int)?
     if range.count > 1 {
       for period in 1...range.count / 2 {
         for start in range.lowerBound...range.upperBound - 2 * period {
           var repeats = 1
+          /// Whether a copy gives an output before its end, which its segment could not.
+          func givesOutput(_ copy: Int, before end: Int) -> Bool { hasOutput[start + copy * period..<start + copy * period + end].contains(true) }
           while start + (repeats + 1) * period <= range.upperBound,
-            keys[start..<start + period].elementsEqual(keys[start + repeats * period..<start + (repeats + 1) * period])
-          { repeats += 1 }
+            keys[start..<start + period].elementsEqual(keys[start + repeats * period..<start + (repeats + 1) * period]),
+            !givesOutput(repeats - 1, before: period), !givesOutput(repeats, before: period - 1)
+          {
+            repeats += 1
+          }
           guard repeats > 1, start > 0 else { continue }
           let covered = pieces[start + repeats * period - 1].upperBound - pieces[start].lowerBound
           if let best, (best.covered, -best.period) > (covered, -period) { continue }
