@@ -6,6 +6,8 @@ package enum ModelError: Error, CustomStringConvertible {
   case inconsistent(where: String, problem: String)
   /// The file asks for something that is not implemented and would change the numbers.
   case unsupported(file: String, path: String, found: String, supported: String)
+  /// A part of a file that has no operator in the graph. `place` names it: a node of an ONNX file.
+  case unmapped(file: String, place: String, problem: String, expected: String)
   /// The file is JSON, but says neither that it is a native model nor which architecture it configures.
   case unrecognised(file: String, path: String)
 
@@ -13,6 +15,7 @@ package enum ModelError: Error, CustomStringConvertible {
     switch self {
     case .inconsistent(let place, let problem): "\(place): \(problem)"
     case .unsupported(let file, let path, let found, let supported): "\(file): \(path): \(found) is not supported; supported: \(supported)"
+    case .unmapped(let file, let place, let problem, let expected): "\(file): \(place): \(problem); expected \(expected)"
     case .unrecognised(let file, let path):
       "\(file): \(path): not a model; expected the key \"format\" (\"\(NativeModel.format)\", a native model) or \"model_type\" (a Hugging Face "
         + "config.json: \(HuggingFace.modelTypes.joined(separator: ", ")))"

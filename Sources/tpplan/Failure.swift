@@ -3,6 +3,7 @@ import Documents
 import Execution
 import Hardware
 import ModelGraph
+import ONNXFormat
 import Planner
 import Plans
 import Search
@@ -36,6 +37,7 @@ struct Failure: Error {
     case let error as DocumentError: self.init(code: error.exitCode, error.description)
     case let error as HardwareError: self.init(code: error.exitCode, error.description)
     case let error as ModelError: self.init(code: Self.badInput, error.description)
+    case let error as ONNXError: self.init(code: Self.badInput, error.description)
     case let error as PlanError: self.init(code: Self.badInput, error.description)
     case let error as ExecutionError: self.init(code: Self.code(of: error), error.description)
     case let error as ShardingProblemError: self.init(code: error.exitCode, error.description)

@@ -36,7 +36,7 @@ struct RunCommand: ParsableCommand {
       discussion: "Each step's time and loss are printed. The measured time, which is compared with the predicted one, is the median of the steps "
         + "that count: all of one or two, and of three or more those after the first two, which warm up."))
   var steps = 1
-  @Option(help: "Folder, safetensors file or index to read weights from (default: generated from the seed).")
+  @Option(help: "Folder, safetensors file or index, or the ONNX model, to read weights from (default: generated from the seed).")
   var weights: String?
   @Option(help: "Inputs as JSON arrays or safetensors: input_ids, attention_mask, token_type_ids, labels, pixel_values (default: generated).")
   var inputs: String?

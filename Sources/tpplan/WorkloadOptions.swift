@@ -10,7 +10,7 @@ import Strategies
 
 /// The two files of a request.
 struct ModelAndHardware: ParsableArguments {
-  @Argument(help: "A model: native model.json, a Hugging Face config.json, or a folder that holds one.")
+  @Argument(help: "A model: native model.json, a Hugging Face config.json, an ONNX file, or a folder that holds a config.json or a model.onnx.")
   var model: String
 
   @Argument(help: "A hardware file, for example hardware/dgx-a100.json.")
@@ -19,7 +19,8 @@ struct ModelAndHardware: ParsableArguments {
   /// Both, and what is written.
   func files(writing outputs: [(path: String?, use: String)]) -> CommandFiles {
     var files = CommandFiles()
-    files.reads(ModelReader.file(of: model), as: "MODEL")
+    // A folder that holds no model is refused when it is read.
+    files.reads((try? ModelReader.file(of: model)) ?? model, as: "MODEL")
     files.reads(hardware, as: "HW")
     for output in outputs { files.writes(output.path, as: output.use) }
     return files

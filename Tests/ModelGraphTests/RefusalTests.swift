@@ -110,7 +110,7 @@ import Testing
   @Test("A folder without a config.json is said to be one")
   func withoutConfiguration() throws {
     let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().path
-    let reason = "it is a folder without a config.json; name a model's file in it"
+    let reason = "it is a folder without a config.json or a model.onnx; name a model's file in it"
     #expect(throws: DocumentError.unreadable(file: folder, reason: reason)) { try ModelReader.read(folder) }
   }
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
 
 /// A text as token ids, one after the other without a header, mapped: little-endian numbers of 16 or 32 bits, as nanoGPT and others write them.
 ///
@@ -26,7 +27,7 @@ package struct TokenFile {
   package init(path: String, element: Element) throws(ExecutionError) {
     self.path = path
     self.element = element
-    mapped = try MappedFile(path: path)
+    mapped = try MappedFile.open(path)
     count = mapped.bytes.count / element.byteCount
     guard mapped.bytes.count % element.byteCount == 0 else {
       throw .unusableInput(

@@ -11,6 +11,7 @@ extension Checkpoint {
 
   /// The tensors that a model does not read, in order of name, but for those that say nothing of what the file is of.
   package func unread(by graph: Graph) -> [String] {
+    if isModel { return [] }
     let stored = graph.storedParameters
     let read = Set(stored.map { ParameterValues.storedName(of: $0.name, in: self) })
     // A tied weight may be stored once more under the name that it would have if it were not.

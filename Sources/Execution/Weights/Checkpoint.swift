@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Foundation
+import ONNXFormat
 
-/// A model's weights: one safetensors file, or several under an index, as Hugging Face lays them out.
+/// A model's weights: one safetensors file, or several under an index, as Hugging Face lays them out, or an ONNX model.
 package struct Checkpoint {
   /// The path that was given.
   package let path: String
@@ -9,14 +10,16 @@ package struct Checkpoint {
   package let names: [String]
   /// The index, where there is one, and the files with tensors.
   package var filePaths: [String] { (index.map { [$0] } ?? []) + files.map(\.file) }
+  /// Whether it is a model's file too, which has constants besides weights, and weights under two names.
+  var isModel: Bool { files.contains { $0 is ONNXTensors } }
   private let index: String?
-  private let files: [Safetensors]
+  private let files: [any TensorFile]
   private let fileOf: [String: Int]
 
   private static let indexName = "model.safetensors.index.json"
 
-  /// - Parameter path: a `.safetensors` file, an index (`.json`), or a directory with either: `model.safetensors.index.json`,
-  ///   else `model.safetensors`, else its only `.safetensors` file.
+  /// - Parameter path: a `.safetensors` file, an index (`.json`), a directory with either: `model.safetensors.index.json`,
+  ///   else `model.safetensors`, else its only `.safetensors` file; or an ONNX model.
   /// - Throws: `cannotRead`, `document`, `malformedWeights`.
   package init(path: String) throws(ExecutionError) {
     var isDirectory: ObjCBool = false
@@ -27,12 +30,12 @@ package struct Checkpoint {
     if file.hasSuffix(".json") {
       try self.init(path: path, index: file)
     } else {
-      let only = try Safetensors(file: file)
+      let only: any TensorFile = if ONNXFile.isONNX(file) { try ONNXTensors(file: file) } else { try Safetensors(file: file) }
       self.init(path: path, names: only.entries.map(\.name), index: nil, files: [only], fileOf: [:])
     }
   }
 
-  private init(path: String, names: [String], index: String?, files: [Safetensors], fileOf: [String: Int]) {
+  private init(path: String, names: [String], index: String?, files: [any TensorFile], fileOf: [String: Int]) {
     self.path = path
     self.index = index
     self.names = names
@@ -44,7 +47,7 @@ package struct Checkpoint {
     func failure(_ tensor: String, _ problem: String) -> ExecutionError { .malformedWeights(file: index, tensor: tensor, problem: problem) }
     let map = try SafetensorsJSON.weightMap(ofIndex: index)
     let folder = (index as NSString).deletingLastPathComponent
-    var files: [Safetensors] = []
+    var files: [any TensorFile] = []
     var opened: [String: Int] = [:]
     var fileOf: [String: Int] = [:]
     for (name, shard) in map {
@@ -100,7 +103,7 @@ package struct Checkpoint {
     try file.read(name, view, into: destination)
   }
 
-  private func file(of name: String) -> Safetensors? {
+  private func file(of name: String) -> (any TensorFile)? {
     fileOf.isEmpty && files.count == 1 ? files[0] : fileOf[name].map { files[$0] }
   }
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
 
 /// One safetensors file, mapped and checked: every tensor's bytes are there, and every byte belongs to one tensor.
 ///
@@ -19,7 +20,7 @@ package final class Safetensors {
   /// - Throws: `cannotRead`, `malformedWeights`.
   package init(file: String) throws(ExecutionError) {
     self.file = file
-    mapped = try MappedFile(path: file)
+    mapped = try MappedFile.open(file)
     let bytes = mapped.bytes
     func failure(_ problem: String) -> ExecutionError { .malformedWeights(file: file, tensor: nil, problem: problem) }
     guard bytes.count >= 8 else { throw failure("it has \(bytes.count) bytes; a safetensors file begins with 8 that hold its header's length") }

@@ -1,29 +1,38 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Documents
 import Foundation
+import ONNXFormat
 
 /// Reads a model from any file that an importer knows, chosen by what the file says of itself.
 package enum ModelReader {
-  /// Reads a native model (key `format`) or a Hugging Face configuration (key `model_type`); of a directory, its `config.json`.
+  /// Reads a native model (key `format`), a Hugging Face configuration (key `model_type`) or an ONNX model; of a folder, its `config.json`, else its
+  /// `model.onnx`.
   ///
-  /// - Returns: the graph, the SHA-256 of the parsed document's canonical bytes in hexadecimal, and the extents that a configuration leaves out, with the
-  ///   library's values.
-  /// - Throws: `DocumentError` and `ModelError`, which name the file.
+  /// - Returns: the graph, a SHA-256 in hexadecimal, of the parsed document's canonical bytes or of an ONNX model without its weights' data, and the
+  ///   extents that a configuration leaves out, with the library's values.
+  /// - Throws: `DocumentError`, `ModelError` and `ONNXError`, which name the file.
   package static func read(_ path: String) throws -> (graph: Graph, sha256: String, defaults: [String]) {
-    let file = file(of: path)
-    if file != path, !FileManager.default.fileExists(atPath: file) {
-      throw DocumentError.unreadable(file: path, reason: "it is a folder without a config.json; name a model's file in it")
+    let file = try file(of: path)
+    if ONNXFile.isONNX(file) {
+      let model = try ONNXModel(readingFrom: file)
+      return (model.graph, model.sha256, [])
     }
     let document = try Document(readingFrom: file)
     let (graph, defaults) = try read(document.root)
     return (graph, document.value.sha256, defaults)
   }
 
-  /// The file that is read of a path.
-  package static func file(of path: String) -> String {
+  /// The file that a path names: itself, or the one in a folder.
+  ///
+  /// - Throws: `DocumentError.unreadable`.
+  package static func file(of path: String) throws -> String {
     var isDirectory: ObjCBool = false
-    let isFolder = FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) && isDirectory.boolValue
-    return isFolder ? path + (path.hasSuffix("/") ? "" : "/") + "config.json" : path
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory), isDirectory.boolValue else { return path }
+    let files = ["config.json", "model.onnx"].map { path + (path.hasSuffix("/") ? "" : "/") + $0 }
+    guard let file = files.first(where: FileManager.default.fileExists(atPath:)) else {
+      throw DocumentError.unreadable(file: path, reason: "it is a folder without a config.json or a model.onnx; name a model's file in it")
+    }
+    return file
   }
 
   /// The graph that a parsed file, or a model inside another file, describes.
