@@ -10,7 +10,7 @@ struct ONNXEvaluation {
   let probe: ONNXProbe
   /// In topological order.
   private(set) var data: [DataNode] = []
-  /// Initializers, then constants of nodes, then what was computed of them.
+  /// Initializers, then constants of nodes.
   private(set) var stored: [ONNXTensor]
   /// Values of the model's inputs of whole numbers.
   private(set) var inputs: [InputKind: Literal] = [:]
@@ -61,12 +61,6 @@ struct ONNXEvaluation {
     case .weight(let weight): weight.view.count <= Literal.mostElements ? Literal(stored[weight.tensor], weight.view) : nil
     case .data, .absent: nil
     }
-  }
-
-  /// A parameter for numbers that were computed of others: the stored tensor that holds them.
-  mutating func store(_ literal: Literal, named name: String) -> WeightView {
-    stored.append(ONNXTensor(name: name, shape: literal.shape, values: literal.reals.map { Float($0) }))
-    return WeightView(tensor: stored.count - 1, view: StridedView(whole: literal.shape))
   }
 
   func shape(_ value: ONNXValue) -> [Int] {
