@@ -105,8 +105,9 @@ struct ONNXEvaluation {
           throw refusal("axis \(axis) is left open", "an image of a size that the file says; export it with batch alone as a dynamic axis")
         }
       }
-      _ = try LiteralOperators.checked(ONNXNode(proto: Onnx_NodeProto(), file: file.path, opset: 0), shape)
+      guard DataShapes.isCountable(shape) else { throw refusal("its shape is \(shape)", "at most \(GraphBuilder.mostElements) elements") }
       if kind.isInteger {
+        guard shape.reduce(1, *) <= Literal.mostElements else { throw refusal("its shape is \(shape)", "at most \(Literal.mostElements) elements") }
         let numbers = probe.values(kind, shape)
         let elements: Literal.Elements = isWhole ? .integers(numbers) : .reals(numbers.map { Double($0) })
         let literal = Literal(shape, elements, inputs: [kind])
