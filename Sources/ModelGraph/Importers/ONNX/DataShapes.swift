@@ -75,16 +75,22 @@ enum DataShapes {
     return shapes
   }
 
-  /// Whether an array's elements can be counted, and it has some.
+  /// - Throws: `ModelError.unmapped` where an array's elements cannot be counted, or it has none.
   static func checkCount(_ node: ONNXNode, _ shape: [Int]) throws {
+    if !isCountable(shape) {
+      throw node.refusal(
+        "it gives an array of shape \(shape)", expected: "1 to \(GraphBuilder.mostElements) elements on at most \(LiteralOperators.mostAxes) axes")
+    }
+  }
+
+  static func isCountable(_ shape: [Int]) -> Bool {
     var count = 1
     for extent in shape {
       let (next, overflow) = count.multipliedReportingOverflow(by: extent)
-      guard extent > 0, !overflow, next <= GraphBuilder.mostElements else {
-        throw node.refusal("it gives an array of shape \(shape)", expected: "1 to \(GraphBuilder.mostElements) elements")
-      }
+      guard extent > 0, !overflow, next <= GraphBuilder.mostElements else { return false }
       count = next
     }
+    return shape.count <= LiteralOperators.mostAxes
   }
 
   private static func product(_ node: ONNXNode, _ a: [Int], _ b: [Int]) throws -> [Int] {

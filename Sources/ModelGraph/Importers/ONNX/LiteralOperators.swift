@@ -7,13 +7,20 @@ enum LiteralOperators {
   private static let binary: [String: (integers: @Sendable (Int, Int) -> Int, reals: @Sendable (Double, Double) -> Double)] = [
     "Add": ({ $0 &+ $1 }, { $0 + $1 }), "Sub": ({ $0 &- $1 }, { $0 - $1 }), "Mul": ({ $0 &* $1 }, { $0 * $1 }),
     "Div": ({ $1 == 0 || ($0 == .min && $1 == -1) ? 0 : $0 / $1 }, { $0 / $1 }),
-    "Mod": ({ $1 == 0 || ($0 == .min && $1 == -1) ? 0 : ($0 % $1 + $1) % $1 }, { $0 - $1 * ($0 / $1).rounded(.down) }),
+    "Mod": ({ floorModulo($0, $1) }, { $0 - $1 * ($0 / $1).rounded(.down) }),
     "Pow": ({ Int(saturating: pow(Double($0), Double($1))) }, { pow($0, $1) }),
     "Max": ({ max($0, $1) }, { max($0, $1) }), "Min": ({ min($0, $1) }, { min($0, $1) }),
     "And": ({ $0 & $1 }, { $0 != 0 && $1 != 0 ? 1 : 0 }), "Or": ({ $0 | $1 }, { $0 != 0 || $1 != 0 ? 1 : 0 }),
     "Xor": ({ $0 ^ $1 }, { ($0 != 0) != ($1 != 0) ? 1 : 0 }), "BitwiseAnd": ({ $0 & $1 }, { _, _ in .nan }),
     "BitwiseOr": ({ $0 | $1 }, { _, _ in .nan }),
   ]
+
+  /// What is left of x, with the sign of y; 0 where there is nothing to divide by.
+  private static func floorModulo(_ x: Int, _ y: Int) -> Int {
+    if y == 0 || y == -1 { return 0 }
+    let rest = x % y
+    return rest != 0 && (rest < 0) != (y < 0) ? rest + y : rest
+  }
 
   /// (x, y) → 0 or 1.
   private static let comparisons: [String: @Sendable (Double, Double) -> Bool] = [
@@ -113,9 +120,13 @@ enum LiteralOperators {
     }
   }
 
+  /// No array may have more axes.
+  static let mostAxes = 32
+
   /// A shape that can be kept in memory.
   static func checked(_ node: ONNXNode, _ shape: [Int]) throws -> [Int] {
     var count = 1
+    guard shape.count <= mostAxes else { throw node.refusal("an array of \(shape.count) axes", expected: "at most \(mostAxes)") }
     for extent in shape {
       guard extent >= 0, count.multipliedReportingOverflow(by: extent).overflow == false, count * extent <= Literal.mostElements else {
         throw node.refusal(

@@ -10,7 +10,7 @@ struct ONNXEvaluation {
   let probe: ONNXProbe
   /// In topological order.
   private(set) var data: [DataNode] = []
-  /// Initializers, then constants of nodes, then what was computed of them.
+  /// Initializers, then constants of nodes.
   private(set) var stored: [ONNXTensor]
   /// Values of the model's inputs of whole numbers.
   private(set) var inputs: [InputKind: Literal] = [:]
@@ -63,12 +63,6 @@ struct ONNXEvaluation {
     }
   }
 
-  /// A parameter for numbers that were computed of others: the stored tensor that holds them.
-  mutating func store(_ literal: Literal, named name: String) -> WeightView {
-    stored.append(ONNXTensor(name: name, shape: literal.shape, values: literal.reals.map { Float($0) }))
-    return WeightView(tensor: stored.count - 1, view: StridedView(whole: literal.shape))
-  }
-
   func shape(_ value: ONNXValue) -> [Int] {
     switch value {
     case .literal(let literal): literal.shape
@@ -111,8 +105,9 @@ struct ONNXEvaluation {
           throw refusal("axis \(axis) is left open", "an image of a size that the file says; export it with batch alone as a dynamic axis")
         }
       }
-      _ = try LiteralOperators.checked(ONNXNode(proto: Onnx_NodeProto(), file: file.path, opset: 0), shape)
+      guard DataShapes.isCountable(shape) else { throw refusal("its shape is \(shape)", "at most \(GraphBuilder.mostElements) elements") }
       if kind.isInteger {
+        guard shape.reduce(1, *) <= Literal.mostElements else { throw refusal("its shape is \(shape)", "at most \(Literal.mostElements) elements") }
         let numbers = probe.values(kind, shape)
         let elements: Literal.Elements = isWhole ? .integers(numbers) : .reals(numbers.map { Double($0) })
         let literal = Literal(shape, elements, inputs: [kind])

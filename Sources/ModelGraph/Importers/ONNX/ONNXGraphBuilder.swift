@@ -117,7 +117,7 @@ struct ONNXGraphBuilder {
     let stored = storedName(parameter.tensor, of: op, position, otherwise: name, segment)
     let axes = network.axes(parameter)
     let tensor = builder.parameter(
-      name, dimensions(axes.map(\.axis)), checkpoint: stored, shape: recognition.stored.stored[parameter.tensor].shape, offset: parameter.offset,
+      name, dimensions(axes.map(\.axis)), checkpoint: stored, shape: recognition.stored[parameter.tensor].shape, offset: parameter.offset,
       strides: axes.map(\.stride), isNormWeight: parameter.isNormWeight)
     parameters[parameter] = tensor
     return tensor
@@ -139,7 +139,7 @@ struct ONNXGraphBuilder {
       }
       return own.tensor
     }
-    let names = copies.map { recognition.stored.stored[$0].name }
+    let names = copies.map { recognition.stored[$0].name }
     let own = segment.repeats > 1 ? ONNXNames.pattern(names) : Graph.isPerCopy(names[0]) || names[0].isEmpty ? nil : names[0]
     let name = own ?? unused(made, segment.repeats)
     for (copy, tensor) in copies.enumerated() {
@@ -151,7 +151,7 @@ struct ONNXGraphBuilder {
 
   /// A name that no tensor of the file, and none that was named, has in any copy.
   private func unused(_ made: String, _ copies: Int) -> String {
-    let taken = Set(recognition.stored.stored.map(\.name)).union(weights.keys)
+    let taken = Set(recognition.stored.map(\.name)).union(weights.keys)
     var (name, number) = (made, 2)
     while (0..<copies).contains(where: { taken.contains(Graph.name(name, copy: $0)) }) {
       name = "\(made)_\(number)"

@@ -55,7 +55,7 @@ package struct ONNXModel {
       let graph = try builder.graph()
       var tensors: [String: ONNXTensor] = [:]
       for tensor in file.initializers { tensors[tensor.name] = tensor }
-      for (name, number) in builder.weights { tensors[name] = network.recognition.stored.stored[number] }
+      for (name, number) in builder.weights { tensors[name] = network.recognition.stored[number] }
       let isOpen = evaluation.fixedBatch == nil || (evaluation.fixedSequence == nil && !evaluation.inputs.isEmpty)
       return (graph, tensors, isOpen)
     } catch ModelError.inconsistent(let place, let problem) {

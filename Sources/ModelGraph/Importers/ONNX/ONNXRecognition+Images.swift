@@ -51,7 +51,7 @@ extension ONNXRecognition {
     let parameter = ONNXParameter(
       tensor: token.tensor, offset: token.view.offset, dimensions: [.init(axis: features[0], stride: token.view.strides[2])])
     let result = axes.leaves(x.axes[0]) + [positions] + features
-    let op = emit(.prependToken, [.result(x.op), .parameter(parameter)], result, node, path: stored.stored[token.tensor].name, suffix: "")
+    let op = emit(.prependToken, [.result(x.op), .parameter(parameter)], result, node, path: stored[token.tensor].name, suffix: "")
     return ONNXPlaced(op: op, axes: [x.axes[0], [positions], features])
   }
 }

@@ -61,7 +61,7 @@ extension ONNXRecognition {
         axes.leaves([table.dimensions[1].axis]) == input
       else { return false }
       if table.tensor == matrix.tensor { return view == matrix.view }
-      return evaluation.stored[table.tensor].equals(view, evaluation.stored[matrix.tensor], matrix.view)
+      return stored[table.tensor].equals(view, stored[matrix.tensor], matrix.view)
     }
   }
 
@@ -91,7 +91,7 @@ extension ONNXRecognition {
       guard let x = try placed(value.operands[data]) else { continue }
       var weight = value.operands[other].weight
       if weight == nil, case .literal(let literal) = value.operands[other], literal.inputs.isEmpty {
-        weight = stored.store(literal, named: node.proto.output.first ?? "")
+        weight = store(literal, named: node.proto.output.first ?? "")
       }
       guard let weight else { continue }
       if let sum = try biased(x, weight, value.shape, node) { return sum }
@@ -106,7 +106,7 @@ extension ONNXRecognition {
     guard let view = weight.view.broadcast(to: shape), shape.count == 3, dimensions.count == 3, leaves(x) == dimensions,
       view.strides[0] == 0 || shape[0] == 1, axes.role(dimensions[1]).isPosition
     else { return nil }
-    let table = stored.stored[weight.tensor]
+    let table = stored[weight.tensor]
     let row = view.strides[1]
     guard row > 0, view.strides[2] == 1, row == shape[2], view.offset % row == 0, table.count % row == 0 else { return nil }
     let (offset, rows) = (view.offset / row, table.count / row)

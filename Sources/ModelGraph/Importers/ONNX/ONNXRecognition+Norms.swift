@@ -68,7 +68,7 @@ extension ONNXRecognition {
     let weight = try normParameter(x, scale, node, isNormWeight: true)
     let zeros = Literal([axes.extent(weight.dimensions[0].axis)], .reals([Double](repeating: 0, count: axes.extent(weight.dimensions[0].axis))))
     let shift = try normParameter(
-      x, bias ?? .weight(stored.store(zeros, named: (node.proto.output.first ?? "") + ".zeros")), node, isNormWeight: false)
+      x, bias ?? .weight(store(zeros, named: (node.proto.output.first ?? "") + ".zeros")), node, isNormWeight: false)
     let op = emit(
       .layerNorm(epsilon: epsilon), [.result(x.op), .parameter(weight), .parameter(shift)], operators[x.op].dimensions, node,
       path: modulePath(of: weight.tensor), suffix: "")
@@ -85,7 +85,7 @@ extension ONNXRecognition {
 
   private mutating func normParameter(_ x: ONNXPlaced, _ value: ONNXValue, _ node: ONNXNode, isNormWeight: Bool) throws -> ONNXParameter {
     var weight = value.weight
-    if weight == nil, let known = evaluation.literal(value) { weight = stored.store(known, named: node.proto.output.first ?? "") }
+    if weight == nil, let known = evaluation.literal(value) { weight = store(known, named: node.proto.output.first ?? "") }
     let features = axes.leaves(x.axes.last ?? [])
     guard let weight, features.count == 1, dimensions(x.op).last == features[0], let extent = weight.view.shape.last, weight.view.count == extent,
       extent == axes.extent(features[0]), let stride = weight.view.strides.last

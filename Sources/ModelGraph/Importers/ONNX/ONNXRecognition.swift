@@ -7,7 +7,8 @@ import ONNXFormat
 /// reason, and counts only where something needs it.
 struct ONNXRecognition {
   let evaluation: ONNXEvaluation
-  var stored: ONNXEvaluation
+  /// The evaluation's, then parameters that were computed.
+  private(set) var stored: [ONNXTensor]
   var axes = AxisTable()
   var operators: [ONNXOperator] = []
   /// By the number of a value.
@@ -61,7 +62,7 @@ struct ONNXRecognition {
 
   /// - Throws: what an output needs and could not be found.
   init(_ evaluation: ONNXEvaluation) throws {
-    (self.evaluation, stored) = (evaluation, evaluation)
+    (self.evaluation, stored) = (evaluation, evaluation.stored)
     batch = axes.add(evaluation.fixedBatch ?? evaluation.probe.batch, .batch, "batch")
     sequence = axes.add(evaluation.fixedSequence ?? evaluation.probe.sequence, .sequence, "seq")
     for index in evaluation.data.indices {
@@ -110,13 +111,19 @@ struct ONNXRecognition {
     return operators.count - 1
   }
 
+  /// A parameter for numbers that were computed: a tensor that holds them.
+  mutating func store(_ literal: Literal, named name: String) -> WeightView {
+    stored.append(ONNXTensor(name: name, shape: literal.shape, values: literal.reals.map { Float($0) }))
+    return WeightView(tensor: stored.count - 1, view: StridedView(whole: literal.shape))
+  }
+
   func leaves(_ placed: ONNXPlaced) -> [AxisTable.Class] { axes.leaves(placed.axes.flatMap { $0 }) }
 
   func dimensions(_ op: Int) -> [AxisTable.Class] { axes.leaves(operators[op].dimensions) }
 
   /// The path of the module whose parameter a tensor is, by its name: `h.0.ln_1` of `h.0.ln_1.weight`; nil where exporters made the name up.
   func modulePath(of tensor: Int) -> String? {
-    let name = stored.stored[tensor].name
+    let name = stored[tensor].name
     if name.contains("::") || name.contains("/") { return nil }
     for ending in [".weight", ".bias"] where name.hasSuffix(ending) { return String(name.dropLast(ending.count)) }
     return name.contains(".") ? name : nil

@@ -103,7 +103,7 @@ struct ONNXSegments {
         case .parameter(let parameter):
           let axes = network.axes(parameter)
           return .parameter(
-            shape: network.recognition.stored.stored[parameter.tensor].shape, offset: parameter.offset, axes: axes.map { number($0.axis) },
+            shape: network.recognition.stored[parameter.tensor].shape, offset: parameter.offset, axes: axes.map { number($0.axis) },
             strides: axes.map(\.stride), isNormWeight: parameter.isNormWeight, shared: shared.contains(parameter.tensor) ? index : nil)
         }
       }

@@ -65,6 +65,9 @@ enum ViewOperators {
       return shape.indices.filter { !dropped.contains($0) }.map { shape[$0] }
     case "Unsqueeze":
       guard let axes = node.ints("axes") ?? given else { return nil }
+      guard axes.count <= LiteralOperators.mostAxes else {
+        throw node.refusal("\(axes.count) axes", expected: "at most \(LiteralOperators.mostAxes)")
+      }
       var result = shape
       for axis in Set(try axes.map { try node.axis($0, of: shape.count + axes.count) }).sorted() {
         guard axis <= result.count else { throw node.refusal("its axes are \(axes)", expected: "different axes") }
@@ -78,6 +81,9 @@ enum ViewOperators {
   /// What a Reshape's operand asks for: −1 stands for what is left, and 0 for the extent that is there.
   static func shape(_ node: ONNXNode, of shape: [Int], _ target: [Int]) throws -> [Int] {
     var result = target
+    guard target.count <= LiteralOperators.mostAxes else {
+      throw node.refusal("a shape of \(target.count) axes", expected: "at most \(LiteralOperators.mostAxes)")
+    }
     if node.int("allowzero", default: 0) == 0 {
       for (axis, extent) in target.enumerated() where extent == 0 && axis < shape.count { result[axis] = shape[axis] }
     }
