@@ -108,31 +108,42 @@ import Testing
 
   @Test("textbook: known plans are what they are called, none beats the search, and one that cannot be says why")
   func knownPlans() throws {
-    let request = try Shipped.request("gpt2", on: Shipped.hardware("dgx-a100"), devices: 16, batch: 64, sequence: 256)
+    var model = GPT2Configuration()
+    (model.workload, model.layers, model.hidden, model.heads, model.ffn) = (Workload(batch: 16, sequence: 32), 4, 64, 8, 256)
+    (model.vocabulary, model.positions) = (128, 32)
+    let hardware = try Shipped.hardware("dgx-a100").setting("a100-80.reserved_GiB", to: 0)
+    var request = SearchRequest(
+      graph: try model.graph(), cluster: try hardware.cluster(devices: 8), batch: 16, sequence: 32, precision: .bf16, mode: .train, optimizer: .adamw)
+    request.mostMeshAxes = 1
     let best = try #require(Planner.search(request).plan)
     for rule in KnownPlan.Rule.allCases {
       let known = try KnownPlan(rule, for: request)
       if rule == .pipeline {
-        // 12 layers do not make 16 stages.
-        #expect(known.planned == nil && known.obstacle?.contains("16") == true, "\(known.obstacle ?? "")")
+        // 4 layers do not make 8 stages.
+        #expect(known.planned == nil && known.obstacle?.contains("8") == true, "\(known.obstacle ?? "")")
         continue
       }
       let (planned, degrees) = (try #require(known.planned, "\(known.obstacle ?? "")"), try #require(known.degrees))
       #expect(planned.prediction.step >= best.prediction.step && planned.prediction.memory <= planned.prediction.memoryLimit)
       switch rule {
-      case .data: #expect((degrees.data, degrees.zero) == (16, .none))
-      case .fsdp: #expect((degrees.data, degrees.zero) == (16, .weights))
-      case .tensor: #expect(degrees.tensor == 16)
-      case .megatron: #expect(degrees.tensor == 1 && degrees.pipeline == 1 && degrees.data == 16, "it fits a device")
+      case .data: #expect((degrees.data, degrees.zero) == (8, .none))
+      case .fsdp: #expect((degrees.data, degrees.zero) == (8, .weights))
+      case .tensor: #expect(degrees.tensor == 8)
+      case .megatron: #expect((degrees.tensor, degrees.pipeline, degrees.data) == (1, 1, 8), "it fits a device")
       case .pipeline: break
       }
     }
-    // 175 billion parameters: tensor parallelism fills a node, and stages do the rest.
-    let large = try Shipped.request("gpt3-175b", on: Shipped.hardware("dgx-a100"), devices: 64, batch: 16, sequence: 2048)
-    let megatron = try KnownPlan(.megatron, for: large)
-    let degrees = try #require(megatron.degrees)
-    #expect(degrees.tensor == 8 && degrees.pipeline > 1 && degrees.tensor * degrees.pipeline * degrees.data == 64)
-    let data = try KnownPlan(.data, for: large)
+    // On devices that are too small for a node's eighth, with everything computed again, tensor parallelism fills a node, and stages do the rest.
+    request.cluster = try hardware.cluster(devices: 16)
+    var degrees = MegatronDegrees()
+    (degrees.tensor, degrees.data, degrees.microBatchSize, degrees.isSequenceParallel) = (8, 2, 1, true)
+    (degrees.zero, degrees.recompute) = (.optimizer, .full)
+    let least = try #require(Planner.search(degrees.fix(request)).plan).prediction.memory
+    let small = try hardware.setting("a100-80.memory_GiB", to: least.gibibytes * 0.99)
+    request.cluster = try small.cluster(devices: 16)
+    let megatron = try #require(KnownPlan(.megatron, for: request).degrees)
+    #expect((megatron.tensor, megatron.pipeline, megatron.data) == (8, 2, 1))
+    let data = try KnownPlan(.data, for: request)
     #expect(data.planned == nil && data.obstacle?.hasPrefix("does not fit: ") == true)
   }
 
