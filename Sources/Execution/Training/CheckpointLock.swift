@@ -15,9 +15,16 @@ final class CheckpointLock {
   init(folder: String) throws(ExecutionError) {
     path = Documents.path(Self.fileName, in: folder)
     while true {
-      let opened = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
+      var opened = open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0o666)
       guard opened >= 0 else { throw .cannotWrite(file: path, reason: String(cString: strerror(errno))) }
-      if flock(opened, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK {
+      var isLocked = flock(opened, LOCK_EX | LOCK_NB) == 0
+      // A file that is open for writing keeps its file system from being mounted read-only; NFS locks no other.
+      if !isLocked, errno == EBADF {
+        close(opened)
+        opened = open(path, O_RDWR | O_CLOEXEC)
+        isLocked = flock(opened, LOCK_EX | LOCK_NB) == 0
+      }
+      if !isLocked, errno == EWOULDBLOCK {
         let holder = Self.read(opened)
         close(opened)
         throw .cannotWrite(file: folder, reason: "another run\(holder.isEmpty ? "" : " (\(holder))") writes checkpoints here")
@@ -29,10 +36,11 @@ final class CheckpointLock {
       }
       close(opened)
     }
-    ftruncate(descriptor, 0)
     let holder = Array("process \(getpid()) on \(ProcessInfo.processInfo.hostName)".utf8)
     // That it is locked is what counts.
-    _ = holder.withUnsafeBytes { writeAll($0, to: descriptor) }
+    let written = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC)
+    _ = holder.withUnsafeBytes { writeAll($0, to: written) }
+    if written >= 0 { close(written) }
   }
 
   deinit {
