@@ -6,15 +6,6 @@ import Report
 import Strategies
 
 extension BatchShares {
-  /// Neighbours with equal shares together: `5 5 3 3` is `2 × 5, 2 × 3`.
-  var text: String {
-    var runs: [(count: Int, samples: Int)] = []
-    for samples in samples {
-      if runs.last?.samples == samples { runs[runs.count - 1].count += 1 } else { runs.append((1, samples)) }
-    }
-    return runs.map { $0.count == 1 ? "\($0.samples)" : "\($0.count) × \($0.samples)" }.joined(separator: ", ")
-  }
-
   var json: JSON { ["batch_shares": .array(samples.map { .int($0) })] }
 }
 

@@ -6,6 +6,7 @@ import Hardware
 import Planner
 import Plans
 import Quantities
+import Report
 import Strategies
 
 /// `tpplan compare`: the best plan beside those that people choose without a search.
@@ -86,88 +87,5 @@ struct CompareCommand: ParsableCommand {
       }
       return Seconds(seconds)
     }
-  }
-}
-
-/// How far predicted steps lie from measured ones.
-struct PredictionError {
-  /// As a part of a step.
-  let share: Double
-  let source: String
-
-  /// Of a machine that `calibrate` measured, 95 % of the plans in Benchmarks/local/results.md; of others the mean error of Megatron's, vTrain's and Ultra-Scale's measured
-  /// steps (Documentation/accuracy.md).
-  init(_ hardware: HardwareFile) {
-    (share, source) = hardware.calibration != nil ? (0.053, "95 % of plans on a calibrated machine") : (0.08, "mean of published measurements")
-  }
-}
-
-/// The optimum beside known plans.
-struct Comparison {
-  let best: PlanOutcome.Planned
-  let known: [KnownPlan]
-  let error: PredictionError
-  /// Of the best, then of the known plans that there are; empty where nothing was run.
-  var measured: [Seconds] = []
-
-  private typealias Row = (name: String, planned: PlanOutcome.Planned?, obstacle: String, measured: Seconds?)
-
-  private var rows: [Row] {
-    var rest = measured[...]
-    let first: Row = ("the best", best, "", rest.popFirst())
-    return [first] + known.map { ($0.rule.rawValue, $0.planned, $0.obstacle ?? "", $0.planned == nil ? nil : rest.popFirst()) }
-  }
-
-  /// The fastest of the known plans.
-  private var nearest: (name: String, ratio: Double)? {
-    known.compactMap { plan in plan.planned.map { (plan.rule.rawValue, $0.prediction.step / best.prediction.step) } }.min { $0.1 < $1.1 }
-  }
-
-  func lines(_ style: TextStyle) -> [String] {
-    var table = TextTable([
-      ("", .left), ("step", .right), ("of the best", .right), ("memory", .right), ("measured", .right), ("of the best", .right), ("plan", .left),
-    ])
-    table.hasRemarks = true
-    for row in rows {
-      guard let planned = row.planned else {
-        table.add(row.name, "-", "", "", "", "", row.obstacle)
-        continue
-      }
-      table.add(
-        row.name, "\(planned.prediction.step)", "\(rounded(planned.prediction.step / best.prediction.step))", "\(planned.prediction.memory)",
-        row.measured.map { "\($0)" } ?? "", row.measured.flatMap { own in measured.first.map { "\(rounded(own / $0))" } } ?? "",
-        planned.decision.splitText)
-    }
-    var lines = table.lines(style)
-    if best.certificate.status != .optimal { lines.append("  The best is the best found in the time, not proven (--time-limit).") }
-    if let nearest {
-      lines.append(
-        nearest.ratio - 1 <= error.share
-          ? "  \(nearest.name) is \(percent(nearest.ratio - 1)) slower, which is less than predictions are off (\(percent(error.share)): \(error.source)): it may be as good"
-          : "  the nearest, \(nearest.name), is \(percent(nearest.ratio - 1)) slower; predictions are off by \(percent(error.share)) (\(error.source))"
-      )
-    } else {
-      lines.append("  None of the others fits.")
-    }
-    return lines
-  }
-
-  var json: JSON {
-    let all = rows.map { row -> JSON in
-      var object = JSON.Object([("name", .string(row.name))])
-      if let planned = row.planned {
-        object["step_seconds"] = .double(planned.prediction.step.value)
-        object["memory_bytes_per_device"] = .double(planned.prediction.memory.value)
-        object["plan"] = .string(planned.decision.splitText)
-        object["measured_step_seconds"] = row.measured.map { .double($0.value) }
-      } else {
-        object["obstacle"] = .string(row.obstacle)
-      }
-      return .object(object)
-    }
-    return [
-      "plans": .array(all), "status": .string(best.certificate.status.rawValue), "prediction_error": .double(error.share),
-      "nearest": nearest.map { .string($0.name) } ?? .null, "is_within_error": .bool(nearest.map { $0.ratio - 1 <= error.share } ?? false),
-    ]
   }
 }

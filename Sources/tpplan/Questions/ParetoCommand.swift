@@ -4,6 +4,7 @@ import Documents
 import Planner
 import Plans
 import Quantities
+import Report
 
 /// `tpplan pareto`: step time against memory against devices.
 struct ParetoCommand: ParsableCommand {
@@ -75,7 +76,8 @@ struct ParetoCommand: ParsableCommand {
       let points = frontier.points.map { point -> JSON in
         [
           "devices": .int(point.devices), "memory_bytes_per_device": .double(point.memory.value), "step_seconds": .double(point.step.value),
-          "tokens_per_second": .double(tokens / point.step.value), "plan": .string(point.planned.decision.splitText),
+          (request.sequence == nil ? "samples_per_second" : "tokens_per_second"): .double(tokens / point.step.value),
+          "plan": .string(point.planned.decision.splitText),
         ]
       }
       let tooSmall = frontier.tooSmall.map { count, memory -> JSON in

@@ -4,6 +4,7 @@ import ModelGraph
 import Planner
 import Plans
 import Quantities
+import Report
 import Search
 import Strategies
 
@@ -148,21 +149,15 @@ extension PlanAlternatives {
 
   /// Where the step's time goes, on the stage that takes longest.
   private var takes: String {
-    let count = Double(plan.decision.job.microBatches)
-    // A stage does all its chunks.
-    let groups = (0..<plan.decision.groups).map { group in
-      stride(from: group, to: plan.prediction.stages.count, by: plan.decision.groups).map { plan.prediction.stages[$0] }
-    }
-    func sum(_ chunks: [Prediction.StagePart], _ part: (Prediction.StagePart) -> Seconds) -> Seconds { chunks.reduce(.zero) { $0 + part($1) } }
-    guard let slowest = groups.max(by: { sum($0) { $0.forward + $0.backward } < sum($1) { $0.forward + $0.backward } }), step > .zero else {
-      return ""
-    }
-    let (busy, communication) = (sum(slowest) { $0.forward + $0.backward } * count, sum(slowest, \.communication) * count)
-    let once = [("gradient sync", sum(slowest, \.gradientSync)), ("optimizer", sum(slowest, \.update))]
-    let rest = step - busy - once[0].1 - once[1].1
-    let parts = [("kernels", busy - communication), ("collectives", communication)] + once + [("waiting for other stages", rest)]
+    let (decision, prediction) = (plan.decision, plan.prediction)
+    let stages = (0..<decision.groups).map { StageTime(prediction, group: $0, microBatches: decision.job.microBatches) }
+    guard let busiest = stages.min(by: { $0.waiting < $1.waiting }), step > .zero else { return "" }
+    let parts = [
+      ("kernels", busiest.computing), ("collectives", busiest.collectives), ("gradient sync", busiest.gradientSync), ("optimizer", busiest.update),
+      ("waiting for other stages", busiest.waiting),
+    ]
     return parts.filter { $0.1 / step > 0.001 }.map { "\($0.0) \(percent($0.1 / step))" }.joined(separator: ", ")
-      + (groups.count > 1 ? " (of the stage that takes longest)" : "")
+      + (stages.count > 1 ? " (of the stage that takes longest)" : "")
   }
 
   var json: JSON {

@@ -3,6 +3,7 @@ import Documents
 import Planner
 import Plans
 import Quantities
+import Report
 import Search
 
 /// A pipeline stage: what it takes beside the others, and what the step takes where it holds a layer more or less.

@@ -6,6 +6,7 @@ import Hardware
 import Planner
 import Plans
 import Quantities
+import Report
 import Strategies
 
 /// `tpplan sweep`: the best plan along a range of one number, and where it changes.
@@ -102,7 +103,8 @@ struct SweepCommand: ParsableCommand {
   private func sweepJob(_ quantity: Variation.Quantity, _ variation: Variation) throws {
     let watch = SearchWatch(limit: try options.timeLimit.map(SearchOptions.seconds))
     defer { watch.end() }
-    var rows: [(value: Int, outcome: PlanOutcome, tokens: Double)] = []
+    var rows: [(value: Int, outcome: PlanOutcome, count: Double)] = []
+    var unit = ""
     for value in variation.values.map({ Int($0.rounded()) }) {
       var options = options
       switch quantity {
@@ -111,6 +113,7 @@ struct SweepCommand: ParsableCommand {
       case .devices: options.workload.job.devices = value
       }
       let (request, _) = try options.request()
+      unit = request.sequence == nil ? "samples" : "tokens"
       rows.append((value, try Planner.search(request, watch.monitor), Double(request.batch * (request.sequence ?? 1))))
       if watch.stop.isReached { break }
     }
@@ -118,7 +121,7 @@ struct SweepCommand: ParsableCommand {
     switch format {
     case .text:
       var table = TextTable([
-        (quantity.rawValue, .right), ("step", .right), (options.workload.job.seq == nil && rows.isEmpty ? "" : "tokens/s", .right),
+        (quantity.rawValue, .right), ("step", .right), ("\(unit)/s", .right),
         ("memory", .right), ("", .left), ("plan", .left),
       ])
       table.hasRemarks = true
@@ -132,7 +135,7 @@ struct SweepCommand: ParsableCommand {
         let mark = last == nil || last == shape ? "" : "changes"
         last = shape
         table.add(
-          "\(row.value)", "\(planned.prediction.step)", abbreviated(row.tokens / planned.prediction.step.value), "\(planned.prediction.memory)", mark,
+          "\(row.value)", "\(planned.prediction.step)", abbreviated(row.count / planned.prediction.step.value), "\(planned.prediction.memory)", mark,
           planned.decision.splitText + (planned.certificate.status == .optimal ? "" : " (not proven)"))
       }
       try printLines(table.lines(indent: 0, TextStyle.ofStandardOutput))
@@ -141,12 +144,12 @@ struct SweepCommand: ParsableCommand {
         var object = JSON.Object([("value", .int(row.value))])
         if case .planned(let planned) = row.outcome {
           object["step_seconds"] = .double(planned.prediction.step.value)
-          object["tokens_per_second"] = .double(row.tokens / planned.prediction.step.value)
+          object["\(unit)_per_second"] = .double(row.count / planned.prediction.step.value)
           object["memory_bytes_per_device"] = .double(planned.prediction.memory.value)
           object["status"] = .string(planned.certificate.status.rawValue)
           object["plan"] = .string(planned.decision.splitText)
         } else {
-          object["status"] = "infeasible"
+          if case .infeasible = row.outcome { object["status"] = "infeasible" } else { object["status"] = "time_limit" }
         }
         return .object(object)
       }
@@ -159,89 +162,5 @@ struct SweepCommand: ParsableCommand {
     case .infeasible(let infeasible): infeasible.memory.map { "nothing fits: at least \($0.least) of \($0.limit)" } ?? "no plan"
     case .timeLimit, .planned: "no plan in time"
     }
-  }
-}
-
-/// A number without digits that say nothing: `50`, `132.4`.
-func figure(_ value: Double) -> String {
-  let digits = String(format: "%.5g", value)
-  return digits.contains("e") ? String(format: "%.0f", value) : digits
-}
-
-/// What `--vary` names, and its values.
-struct Variation: Equatable {
-  enum Quantity: String, CaseIterable {
-    case batch
-    case seq
-    case devices
-  }
-
-  enum Subject: Equatable {
-    case job(Quantity)
-    case hardware(String)
-  }
-
-  let subject: Subject
-  /// Ascending.
-  let values: [Double]
-
-  /// - Parameter points: of a range of a number of the hardware, in equal ratios.
-  /// - Throws: `UsageError`.
-  init(_ text: String, points: Int) throws {
-    func wrong(_ problem: String) -> UsageError {
-      UsageError("--vary \(text): \(problem); expected WHAT=LOW..HIGH or WHAT=A,B,C, for example nvlink.bandwidth_GBps=50..900 or batch=64..1024")
-    }
-    guard let equal = text.firstIndex(of: "="), equal > text.startIndex else { throw wrong("there is no name before a =") }
-    let name = String(text[..<equal])
-    let range = String(text[text.index(after: equal)...])
-    let quantity = Quantity(rawValue: name)
-    subject = quantity.map { .job($0) } ?? .hardware(name)
-    var values: [Double]
-    if let dots = range.firstRange(of: "..") {
-      guard let low = Double(range[..<dots.lowerBound]), let high = Double(range[dots.upperBound...]), low > 0, low < high, high.isFinite else {
-        throw wrong("\"\(range)\" is no range of numbers above 0, the lower first")
-      }
-      guard 2...1000 ~= points else { throw UsageError("--points \(points): expected 2 to 1000") }
-      if quantity == nil {
-        values = (0..<points).map { low * pow(high / low, Double($0) / Double(points - 1)) }
-        values[points - 1] = high
-      } else {
-        values = (0..<63).map { low * Double(1 << $0) }.prefix { $0 < high } + [high]
-      }
-    } else {
-      values = try range.split(separator: ",", omittingEmptySubsequences: false).map {
-        guard let value = Double($0), value > 0, value.isFinite else { throw wrong("\"\($0)\" is no number above 0") }
-        return value
-      }
-      guard Set(values).count == values.count else { throw wrong("a value is given twice") }
-      values.sort()
-    }
-    if quantity == nil, values.count < 2 { throw wrong("a sweep takes two values or more") }
-    if quantity != nil, let wrongValue = values.first(where: { $0 != $0.rounded() || $0 > 1e9 }) {
-      throw wrong("\(figure(wrongValue)) is no whole number up to 10^9")
-    }
-    self.values = values
-  }
-}
-
-/// What makes plans for different sizes alike: how operators are split, and by what means, whatever the numbers of devices along the axes.
-struct PlanShape: Hashable {
-  private let words: [[Set<String>]]
-  private let hasStages: Bool
-  private let schedule: Schedule.Kind
-  private let zero: [ZeROStage]
-  private let recompute: [Recompute]
-
-  init(_ decision: Decision) {
-    let graph = decision.graph
-    let used = decision.mesh.indices.filter { decision.mesh[$0] > 1 }
-    words = graph.operators.indices.map { op in
-      let rule = OperatorRules.rule(for: op, in: graph)
-      return used.map { axis in
-        axis < decision.assignments[op].count ? Set(decision.assignments[op][axis].map { rule.iteration[$0].words } ?? []) : []
-      }
-    }
-    (hasStages, schedule) = (decision.groups > 1, decision.schedule.kind)
-    (zero, recompute) = (decision.zero, decision.recompute)
   }
 }
