@@ -118,7 +118,7 @@ package struct Run {
     let recorder = request.recordsLastStep ? executor.recorder() : nil
     for step in 0..<request.steps {
       let retention: Executor.Retention =
-        step > 0 ? .nothing : request.verification != nil ? .everything : request.collectsOutputs ? .outputs : .nothing
+        step > 0 ? .nothing : request.verification != nil || request.collectsGradients ? .everything : request.collectsOutputs ? .outputs : .nothing
       try world.barrier()
       // No rank has come here with a loss that is not finite: what the parameters were before the last step is good.
       let proven = report.firstStep + step - 1
