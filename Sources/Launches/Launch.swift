@@ -23,6 +23,8 @@ package struct Launch: Sendable {
   package var software = Software()
   /// The model that the launch describes by itself.
   package var graph: Graph?
+  /// Where it describes one that cannot be built, or not all of one, why.
+  package var graphObstacle: String?
   package var findings: [Finding] = []
 
   package init(_ format: LaunchFormat) { self.format = format }
