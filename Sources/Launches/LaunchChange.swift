@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Planner
 import Quantities
-import Search
 import Strategies
 
 /// A launch with one thing changed, and what it then takes.
@@ -22,13 +21,13 @@ extension LaunchJob {
   /// as large, a ZeRO stage more or less, chunks twice or half as many, a factor of 2 moved from one degree to another, an even cut, or what a program does behind
   /// its products.
   ///
-  /// - Parameter stop: ends the comparison with what is known.
+  /// - Parameter isOver: asked before each change; ends the comparison with what is known.
   /// - Returns: the changes that have a plan, and whether all were priced.
-  package func changes(stop: StopCondition = StopCondition(), progress: (String) -> Void = { _ in }) -> (changes: [LaunchChange], isComplete: Bool) {
+  package func changes(isOver: () -> Bool = { false }, progress: (String) -> Void = { _ in }) -> (changes: [LaunchChange], isComplete: Bool) {
     var known: [(MegatronDegrees, Software)] = [(degrees, request.software)]
     var changes: [LaunchChange] = []
     for (changed, software) in neighbours {
-      if stop.isReached { return (changes.sorted(by: Self.precedes), false) }
+      if isOver() { return (changes.sorted(by: Self.precedes), false) }
       let completed = format.completed(changed)
       if known.contains(where: { $0 == completed && $1 == software }) { continue }
       known.append((completed, software))

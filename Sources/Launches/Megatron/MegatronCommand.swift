@@ -11,7 +11,8 @@ struct MegatronCommand {
   private(set) var options: [Option] = []
   /// Nil where nothing says how many there are.
   private(set) var devices: Int?
-  /// Whether the command is whole, from the program on: what is missing is then left to its defaults.
+  /// Whether the command is whole: it starts the program, and no arguments of the script (`$@`) or unknown variables add to it. What is missing is then left to
+  /// its defaults.
   private(set) var isWhole = false
   /// Whether the text has several lines, so that a line's number says something.
   let hasLines: Bool
@@ -30,8 +31,9 @@ struct MegatronCommand {
       throw LaunchError(file: file, "no command in it has options of Megatron-LM, such as --tensor-model-parallel-size or --num-layers")
     }
     let start = Self.start(chosen)
-    isWhole = start > 0
-    options = Self.options(chosen[start...])
+    let given = chosen[start...].enumerated().filter { !Self.isOpen($0.element.text, isFirst: $0.offset == 0) }.map(\.element)
+    isWhole = start > 0 && given.count == chosen.count - start
+    options = Self.options(given)
     devices = countDevices(launcher: Array(chosen[..<start]))
   }
 
@@ -56,7 +58,12 @@ struct MegatronCommand {
     return fields.firstIndex { MegatronFlags.known.contains(name($0.text)) } ?? 0
   }
 
-  private static func options(_ fields: ArraySlice<ShellScript.Field>) -> [Option] {
+  /// Whether a word stands for options that the script does not tell.
+  private static func isOpen(_ text: String, isFirst: Bool) -> Bool {
+    text == "$@" || text == "$*" || (text.hasPrefix("$") && (isFirst || text.hasSuffix("[@]}") || text.hasSuffix("[*]}")))
+  }
+
+  private static func options(_ fields: [ShellScript.Field]) -> [Option] {
     var options: [Option] = []
     for field in fields {
       if field.text.hasPrefix("--"), field.text.count > 2 {
@@ -74,7 +81,7 @@ struct MegatronCommand {
 
   private mutating func countDevices(launcher: [ShellScript.Field]) -> Int? {
     var words = launcher
-    if !isWhole {
+    if launcher.isEmpty {
       // Options of a launcher among those of the program.
       let launchers = MegatronFlags.devicesPerNode.union(MegatronFlags.nodes)
       words = options.filter { launchers.contains($0.name) }.flatMap { option in
