@@ -28,13 +28,19 @@ extension LaunchJob {
     var changes: [LaunchChange] = []
     for (changed, software) in neighbours {
       if isOver() { return (changes.sorted(by: Self.precedes), false) }
-      let completed = format.completed(changed)
+      var completed = format.completed(changed)
+      // The cut is the program's where that is even, else it has to be said.
+      if format == .megatron, completed.stageLayers == nil, let layers = (try? fixing(completed, software))?.stageLayers,
+        layers.contains(where: { $0 != layers[0] })
+      {
+        completed.stageLayers = layers
+      }
       if known.contains(where: { $0 == completed && $1 == software }) { continue }
       known.append((completed, software))
       let text = [format.words(completed, changedFrom: degrees), format.words(software, changedFrom: request.software)].filter { !$0.isEmpty }
         .joined(separator: " ")
       progress(text)
-      guard completed.devices == degrees.devices, let fixed = try? fixing(completed, software), let planned = Self.plan(fixed) else { continue }
+      guard completed.devices == degrees.devices, format.allows(completed, request), let fixed = try? fixing(completed, software), let planned = Self.plan(fixed) else { continue }
       changes.append(LaunchChange(text: text, degrees: completed, software: software, planned: planned))
     }
     return (changes.sorted(by: Self.precedes), true)

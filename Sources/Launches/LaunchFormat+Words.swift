@@ -54,7 +54,7 @@ extension LaunchFormat {
       Setting("--context-parallel-size", degrees.context, " ", usual: 1), Setting("--expert-model-parallel-size", degrees.expert, " ", usual: 1),
       Setting("--sequence-parallel", degrees.isSequenceParallel ? "--sequence-parallel" : ""),
       Setting("--num-virtual-stages-per-pipeline-rank", degrees.chunks, " ", usual: 1),
-      Setting("--pipeline-model-parallel-layout", MegatronFlags.layout(degrees)),
+      Setting("the uneven cut", MegatronFlags.layout(degrees)),
       Setting("--recompute-granularity", MegatronFlags.recompute(degrees)), Setting("--use-distributed-optimizer", MegatronFlags.zero(degrees.zero)),
       Setting("--micro-batch-size", degrees.microBatchSize.map { "--micro-batch-size \($0)" } ?? ""),
     ]
