@@ -37,7 +37,7 @@ extension LaunchJob {
       }
       if known.contains(where: { $0 == completed && $1 == software }) { continue }
       known.append((completed, software))
-      let text = [format.words(completed, changedFrom: degrees), format.words(software, changedFrom: request.software)].filter { !$0.isEmpty }
+      let text = [format.words(completed, changedFrom: degrees), format.words(software, changedFrom: request.software, zero: completed.zero)].filter { !$0.isEmpty }
         .joined(separator: " ")
       progress(text)
       guard completed.devices == degrees.devices, format.allows(completed, request), let fixed = try? fixing(completed, software), let planned = Self.plan(fixed) else { continue }
@@ -142,9 +142,13 @@ extension MegatronDegrees {
 
 extension LaunchFormat {
   /// What is written otherwise where a program does its work in another way.
-  package func words(_ software: Software, changedFrom before: Software) -> String {
+  package func words(_ software: Software, changedFrom before: Software, zero: ZeROStage) -> String {
     var words: [String] = []
-    if software.overlap != before.overlap { words.append(self == .megatron ? "--overlap-grad-reduce --overlap-param-gather" : "--overlap weights") }
+    if software.overlap != before.overlap {
+      // There are weights to gather where their state is shared out.
+      let hidden = "--overlap-grad-reduce" + (zero >= .optimizer ? " --overlap-param-gather" : "")
+      words.append(self == .megatron ? hidden : "--overlap weights")
+    }
     if software.attention != before.attention { words.append(self == .megatron ? "--attention-backend flash" : "--attention fused") }
     if software.crossEntropy != before.crossEntropy { words.append(self == .megatron ? "--cross-entropy-loss-fusion" : "--cross-entropy fused") }
     return words.joined(separator: " ")

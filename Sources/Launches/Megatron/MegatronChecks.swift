@@ -236,7 +236,7 @@ struct MegatronChecks {
     }
     if arguments.has("--moe-ffn-hidden-size"), experts == 0 { illegal("--moe-ffn-hidden-size", "needs --num-experts") }
     if let own = arguments.int("--expert-tensor-parallel-size"), own != tensor, experts > 0 {
-      arguments.find(.ignored, "--expert-tensor-parallel-size", "experts are priced as split \(tensor) ways too, as everything else is")
+      arguments.find(.ignored, "--expert-tensor-parallel-size", "has no price of its own: experts are split by --tensor-model-parallel-size \(tensor), as everything else is")
     }
     if experts > 0, tensor > 1, !launch.degrees.isSequenceParallel {
       illegal("--num-experts", "together with tensor parallelism needs --sequence-parallel in training")

@@ -83,7 +83,7 @@ struct ShellScript {
   }
 
   private static let keywords: Set<String> = [
-    "if", "then", "elif", "else", "fi", "for", "while", "until", "do", "done", "{", "}", "time", "!", "function",
+    "if", "then", "elif", "else", "fi", "for", "while", "until", "do", "done", "{", "}", "time", "function",
   ]
 
   /// Enters the branch of a condition.

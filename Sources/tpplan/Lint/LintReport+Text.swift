@@ -101,7 +101,7 @@ extension LintReport {
 
   private func optimumLines(_ style: TextStyle) -> [String] {
     guard planned != nil else { return [] }
-    let title = style.heading("The optimum of the same job and devices")
+    let title = style.heading("The optimum of the same job, devices and kernels")
     guard let optimum else { return [title, "  was not found in the time (--time-limit)"] }
     let certificate = optimum.certificate
     let proof =

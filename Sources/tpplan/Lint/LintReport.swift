@@ -64,23 +64,37 @@ struct LintReport {
         "is described with \(rounded(described)) billion parameters, and \(graph.name) has \(rounded(named)); priced is \(graph.name)"))
   }
 
-  /// Searches for the best plan and the best changes.
+  /// Looks for the best plan, for the best changes and, where the launch does not fit, for what makes it fit.
   ///
-  /// - Parameter seconds: for each of both.
+  /// - Parameter seconds: for each of them.
   mutating func improve(seconds: Double) throws {
-    guard let job, let planned else { return }
+    try findOptimum(seconds: seconds)
+    let watch = ProgressWatch()
+    defer { watch.end() }
+    findChanges(seconds: seconds, watch)
+    findRepairs(seconds: seconds, watch)
+  }
+
+  mutating func findOptimum(seconds: Double) throws {
+    guard let job, planned != nil else { return }
     let watch = SearchWatch(limit: seconds)
+    defer { watch.end() }
     var request = job.request
     (request.mayLeaveIdle, request.timeLimit) = (true, seconds)
     if case .planned(let best) = try Planner.search(request, watch.monitor) { optimum = best }
-    watch.end()
-    let progress = ProgressWatch()
-    let stop = StopCondition(after: .seconds(seconds), within: progress.stop)
-    (changes, hasAllChanges) = job.changes(isOver: { stop.isReached }) { progress.show("pricing changes: \($0) (Ctrl-C: those priced so far)") }
-    if planned.prediction.memory > planned.prediction.memoryLimit, job.styles == nil {
-      repairs = Planner.repairs(job.degrees, job.request, seconds: seconds, stop: progress.stop) { progress.show("looking for changes that make it fit: \($0)") }
+  }
+
+  mutating func findChanges(seconds: Double, _ watch: ProgressWatch) {
+    guard let job, planned != nil else { return }
+    let stop = StopCondition(after: .seconds(seconds), within: watch.stop)
+    (changes, hasAllChanges) = job.changes(isOver: { stop.isReached }) { watch.show("pricing changes: \($0) (Ctrl-C: those priced so far)") }
+  }
+
+  mutating func findRepairs(seconds: Double, _ watch: ProgressWatch) {
+    guard let job, planned != nil, !fits, job.styles == nil else { return }
+    repairs = Planner.repairs(job.degrees, job.request, seconds: seconds, stop: watch.stop) {
+      watch.show("looking for changes that make it fit: \($0) (Ctrl-C: those found so far)")
     }
-    progress.end()
   }
 
   /// - Parameter modelSHA256: of the model's file, where it is named apart.
