@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ModelGraph
+import Planner
 import Plans
 import Quantities
 import Strategies
