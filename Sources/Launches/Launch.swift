@@ -9,6 +9,8 @@ package struct Launch: Sendable {
   package var format: LaunchFormat
   /// The degrees; the data-parallel one follows from the devices where `leavesDataOpen`.
   package var degrees = MegatronDegrees()
+  /// Whether the chunks of a stage are said by how many layers each has, not by their number.
+  package var countsLayersOfChunks = false
   /// Whether data parallelism takes whatever devices the other degrees leave.
   package var leavesDataOpen = true
   /// What modules do on the tensor axis, by name patterns, where the launch says that itself; nil: as Megatron-LM does.

@@ -37,7 +37,7 @@ extension LaunchJob {
       }
       if known.contains(where: { $0 == completed && $1 == software }) { continue }
       known.append((completed, software))
-      let text = [format.words(completed, changedFrom: degrees), format.words(software, changedFrom: request.software, zero: completed.zero)].filter { !$0.isEmpty }
+      let text = [words(completed), format.words(software, changedFrom: request.software, zero: completed.zero)].filter { !$0.isEmpty }
         .joined(separator: " ")
       progress(text)
       guard completed.devices == degrees.devices, format.allows(completed, request), let fixed = try? fixing(completed, software), let planned = Self.plan(fixed) else { continue }

@@ -18,8 +18,10 @@ extension LaunchFormat {
   }
 
   /// What is written otherwise where some degrees become others: `--tensor-model-parallel-size 4 --sequence-parallel`.
-  package func words(_ degrees: MegatronDegrees, changedFrom before: MegatronDegrees) -> String {
-    let (new, old) = (settings(degrees), settings(before))
+  ///
+  /// - Parameter layers: of the model, where chunks are said by how many of them each has.
+  package func words(_ degrees: MegatronDegrees, changedFrom before: MegatronDegrees, layers: Int? = nil) -> String {
+    let (new, old) = (settings(degrees, layers), settings(before, layers))
     var words: [String] = []
     for (setting, previous) in zip(new, old) where setting.text != previous.text {
       words.append(setting.text.isEmpty ? "without \(setting.name)" : setting.text)
@@ -39,22 +41,29 @@ extension LaunchFormat {
     init(_ name: String, _ value: Int, _ separator: String, usual: Int) { self.init(name, value == usual ? "" : "\(name)\(separator)\(value)") }
   }
 
-  private func settings(_ degrees: MegatronDegrees) -> [Setting] {
+  private func settings(_ degrees: MegatronDegrees, _ layers: Int?) -> [Setting] {
     switch self {
-    case .megatron: Self.megatron(degrees)
+    case .megatron: Self.megatron(degrees, layers)
     case .deepspeed: Self.deepspeed(degrees)
     case .torchtitan: Self.torchtitan(degrees)
     case .huggingFace, .torch: Self.options(degrees)
     }
   }
 
-  private static func megatron(_ degrees: MegatronDegrees) -> [Setting] {
-    [
+  private static func megatron(_ degrees: MegatronDegrees, _ layers: Int?) -> [Setting] {
+    let layout = MegatronFlags.layout(degrees)
+    var chunks = Setting("--num-virtual-stages-per-pipeline-rank", degrees.chunks, " ", usual: 1)
+    if let layers {
+      let name = "--num-layers-per-virtual-pipeline-stage"
+      chunks = Setting(name, degrees.chunks > 1 ? "\(name) \(layers / (degrees.pipeline * degrees.chunks))" : "")
+    }
+    // A layout says how many chunks there are.
+    if !layout.isEmpty { chunks = Setting(chunks.name, "") }
+    return [
       Setting("--tensor-model-parallel-size", degrees.tensor, " ", usual: 0), Setting("--pipeline-model-parallel-size", degrees.pipeline, " ", usual: 0),
       Setting("--context-parallel-size", degrees.context, " ", usual: 1), Setting("--expert-model-parallel-size", degrees.expert, " ", usual: 1),
       Setting("--sequence-parallel", degrees.isSequenceParallel ? "--sequence-parallel" : ""),
-      Setting("--num-virtual-stages-per-pipeline-rank", degrees.chunks, " ", usual: 1),
-      Setting("the uneven cut", MegatronFlags.layout(degrees)),
+      chunks, Setting("the uneven cut", layout),
       Setting("--recompute-granularity", MegatronFlags.recompute(degrees)), Setting("--use-distributed-optimizer", MegatronFlags.zero(degrees.zero)),
       Setting("--micro-batch-size", degrees.microBatchSize.map { "--micro-batch-size \($0)" } ?? ""),
     ]

@@ -17,6 +17,8 @@ package struct LaunchJob: Sendable {
   package let styles: [ModuleStyle]?
   /// What was filled in, in words.
   package let assumptions: [String]
+  /// The model's layers, where the launch says its chunks by how many of them each has.
+  private let layersOfChunks: Int?
 
   /// - Parameters:
   ///   - graph: the model, as the launch describes it or as it is named apart.
@@ -45,6 +47,13 @@ package struct LaunchJob: Sendable {
     request.larger = { try? hardware.cluster(devices: $0) }
     (self.format, self.request, self.styles, self.degrees) = (launch.format, request, launch.styles, launch.format.completed(degrees))
     self.assumptions = assumptions
+    let layers = graph.segments.indices.reduce(0) { graph.holdsLayers($1) ? $0 + graph.segments[$1].repeats : $0 }
+    layersOfChunks = launch.countsLayersOfChunks ? layers : nil
+  }
+
+  /// What is written otherwise in the launch where its degrees become others.
+  package func words(_ changed: MegatronDegrees) -> String {
+    format.words(format.completed(changed), changedFrom: degrees, layers: layersOfChunks)
   }
 
   private static func devices(_ launch: Launch, _ hardware: HardwareFile, given: Int?, _ assumptions: inout [String]) throws -> Int {

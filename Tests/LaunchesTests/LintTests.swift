@@ -78,6 +78,26 @@ import Testing
     #expect(repairs.count == report.repairs.changes.count)
   }
 
+  @Test("golden: changes in the words that the launch says the same things in")
+  func words() throws {
+    let launch = try MegatronLaunch.reading(Samples.gpt3, file: "launch")
+    let job = try LaunchJob(launch, graph: try #require(launch.graph), on: try Samples.hardware("dgx-a100"))
+    func words(_ change: (inout MegatronDegrees) -> Void) -> String {
+      var degrees = job.degrees
+      change(&degrees)
+      return job.words(degrees)
+    }
+    #expect(words { ($0.tensor, $0.pipeline) = (4, 16) } == "--tensor-model-parallel-size 4 --pipeline-model-parallel-size 16 --num-layers-per-virtual-pipeline-stage 2")
+    #expect(words { ($0.chunks, $0.schedule) = (1, .oneForwardOneBackward) } == "without --num-layers-per-virtual-pipeline-stage")
+    #expect(words { $0.isSequenceParallel = false } == "without --sequence-parallel")
+    #expect(words { $0.recompute = .none } == "without --recompute-granularity")
+    #expect(words { ($0.recompute, $0.recomputedLayers) = (.full, 2) } == "--recompute-granularity full --recompute-method block --recompute-num-layers 2")
+    #expect(words { ($0.zero, $0.microBatchSize) = (.optimizer, 2) } == "--use-distributed-optimizer --micro-batch-size 2")
+    #expect(words { ($0.data, $0.context) = (2, 2) } == "--context-parallel-size 2 on 256 devices")
+    let uneven = words { ($0.chunks, $0.stageLayers) = (1, [11, 12, 12, 12, 12, 12, 12, 13]) }
+    #expect(uneven == "without --num-layers-per-virtual-pipeline-stage --pipeline-model-parallel-layout \"Et*11|t*12|t*12|t*12|t*12|t*12|t*12|t*13L\"")
+  }
+
   @Test("golden: formats by what stands in a file")
   func formats() {
     for (text, format) in [

@@ -95,6 +95,7 @@ struct MegatronReader {
     var chunks = arguments.int("--num-virtual-stages-per-pipeline-rank", atMost: 1 << 14) ?? 1
     if let perChunk = arguments.int("--num-layers-per-virtual-pipeline-stage", atMost: 1 << 14), let layers {
       chunks = max(1, (layers + accounted) / stages / perChunk)
+      launch.countsLayersOfChunks = true
     }
     setChunks(chunks)
     if let layers { launch.degrees.stageLayers = layersOfStages(layers, stages, chunks) }

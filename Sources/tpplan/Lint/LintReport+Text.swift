@@ -89,7 +89,7 @@ extension LintReport {
   /// A repair in the launch's own words.
   func words(_ repair: Repair) -> String {
     guard let job, let degrees = repair.degrees else { return repair.change }
-    let words = launch.format.words(launch.format.completed(degrees), changedFrom: job.degrees)
+    let words = job.words(degrees)
     return words.isEmpty ? repair.change : words
   }
 
