@@ -30,7 +30,10 @@ extension MegatronLaunch {
     if decision.schedule.kind == .gpipe {
       throw Inexpressible("the schedule", "does all forward passes first; Megatron-LM has one forward and one backward pass in turn")
     }
-    if !decision.isZigzag { throw Inexpressible("attention", "its sequences are split into contiguous parts; Megatron-LM's stand in zig-zag order") }
+    // Where experts are chosen, sequences stay in their order in the price of either.
+    if !decision.isZigzag, SequenceOrder.reorderable(in: decision.graph).contains(true) {
+      throw Inexpressible("attention", "its sequences are split into contiguous parts; Megatron-LM's stand in zig-zag order")
+    }
     if software.boundaries == .scattered { throw Inexpressible("the stages", "send a share each, which Megatron-LM does no more") }
     if software.updates == .inBackward { throw Inexpressible("the weights", "are updated in the backward pass; Megatron-LM updates them after it") }
     if software.gradients == .both { throw Inexpressible("the gradients", "are in memory in two formats; Megatron-LM has one") }
