@@ -16,6 +16,8 @@ package struct Launch: Sendable {
   /// All devices that are launched on.
   package var devices: Int?
   package var batch: Int?
+  /// The samples of a step that each data replica has, where the launch says that instead of the batch.
+  package var batchPerReplica: Int?
   package var sequence: Int?
   package var precision: Precision?
   package var mode: Mode?
