@@ -9,6 +9,7 @@ extension Launch {
   package func settled(on count: Int) throws -> Launch {
     var launch = self
     launch.devices = count
+    if leavesTensorOpen { (launch.degrees.tensor, launch.leavesTensorOpen) = (count, false) }
     if leavesDataOpen, degrees.stageMeshes == nil {
       let others = degrees.tensor * degrees.pipeline * degrees.context
       guard count % others == 0 else {
@@ -19,6 +20,13 @@ extension Launch {
       (launch.degrees.data, launch.leavesDataOpen) = (count / others, false)
     }
     if batch == nil { launch.batch = batchPerReplica.map { $0 * launch.degrees.data } }
+    if degrees.microBatchSize == nil, let batch = launch.batch, let steps = accumulationSteps {
+      let parts = steps * launch.degrees.data
+      guard batch % parts == 0 else {
+        throw PlannerError.usage("a batch of \(batch) is not \(counted(steps, "micro-batch", plural: "micro-batches")) for each of \(counted(launch.degrees.data, "replica"))")
+      }
+      launch.degrees.microBatchSize = batch / parts
+    }
     // Where no devices hold the same weights for different data there is nothing to share out.
     if launch.degrees.data * launch.degrees.context == 1 {
       launch.degrees.zero = .none

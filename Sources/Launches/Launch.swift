@@ -11,6 +11,8 @@ package struct Launch: Sendable {
   package var degrees = MegatronDegrees()
   /// Whether data parallelism takes whatever devices the other degrees leave.
   package var leavesDataOpen = true
+  /// Whether tensor parallelism does.
+  package var leavesTensorOpen = false
   /// What modules do on the tensor axis, by name patterns, where the launch says that itself; nil: as Megatron-LM does.
   package var styles: [ModuleStyle]?
   /// All devices that are launched on.
@@ -18,6 +20,8 @@ package struct Launch: Sendable {
   package var batch: Int?
   /// The samples of a step that each data replica has, where the launch says that instead of the batch.
   package var batchPerReplica: Int?
+  /// The micro-batches of a step, where the launch says that instead of their size.
+  package var accumulationSteps: Int?
   package var sequence: Int?
   package var precision: Precision?
   package var mode: Mode?
@@ -25,6 +29,8 @@ package struct Launch: Sendable {
   package var software = Software()
   /// The model that the launch describes by itself.
   package var graph: Graph?
+  /// Where it describes one that cannot be built, or not all of one, why.
+  package var graphObstacle: String?
   package var findings: [Finding] = []
 
   package init(_ format: LaunchFormat) { self.format = format }

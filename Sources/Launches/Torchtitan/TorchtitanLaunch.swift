@@ -11,8 +11,8 @@ package enum TorchtitanLaunch {
   ///
   /// - Parameter model: what is trained, where the job names no model that is known here: some settings depend on its number of layers.
   /// - Throws: `DocumentError.tomlSyntax`, `LaunchError` for a text that is no job.
-  package static func reading(_ bytes: some Collection<UInt8>, file: String, model: Graph? = nil) throws -> Launch {
-    let document = try Document(file: file, parsingTOML: bytes)
+  package static func read(_ source: String, file: String, model: Graph? = nil) throws -> Launch {
+    let document = try Document(file: file, parsingTOML: source.utf8)
     guard case .object(let object) = document.value else { throw LaunchError(file: file, "is no table") }
     var settings = Settings(object, closed: Set(TorchtitanKeys.apart))
     for (old, new) in TorchtitanKeys.renamed { settings.rename(old, new) }
