@@ -17,7 +17,7 @@ struct TPPlan: ParsableCommand {
     subcommands: [
       SearchCommand.self, InspectCommand.self, ReportCommand.self, ExplainCommand.self, DiffCommand.self, CheckCommand.self, RunCommand.self,
       EstimateCommand.self,
-      CompareCommand.self, SweepCommand.self, ParetoCommand.self, CalibrateCommand.self, ValidateCommand.self, FitCommand.self,
+      LintCommand.self, CompareCommand.self, SweepCommand.self, ParetoCommand.self, CalibrateCommand.self, ValidateCommand.self, FitCommand.self,
       SolveCommand.self,
     ])
 
