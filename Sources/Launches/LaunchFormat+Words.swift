@@ -9,6 +9,18 @@ extension LaunchFormat {
   package func completed(_ degrees: MegatronDegrees) -> MegatronDegrees {
     var degrees = degrees
     if degrees.tensor == 1 { degrees.isSequenceParallel = false }
+    switch self {
+    case .megatron, .torch: break
+    case .deepspeed:
+      degrees.isSequenceParallel = false
+      if degrees.pipeline > 1 { degrees.zero = min(degrees.zero, .optimizer) }
+    case .torchtitan:
+      degrees.isSequenceParallel = degrees.tensor > 1
+      // FSDP shares out gradients at least; without it replicas go with no other parallelism.
+      let isAlone = degrees.tensor * degrees.pipeline * degrees.context == 1
+      if degrees.zero == .optimizer || degrees.zero == .none && degrees.data * degrees.context > 1 && !isAlone { degrees.zero = .gradients }
+    case .huggingFace: degrees.isSequenceParallel = false
+    }
     // Megatron-LM's sequence parallelism gathers again in the backward pass what it gathered (Korthikanti et al. 2022, §4.2.2).
     if self == .megatron {
       degrees.recompute =

@@ -17,15 +17,18 @@ package struct LaunchJob: Sendable {
   package let styles: [ModuleStyle]?
   /// What was filled in, in words.
   package let assumptions: [String]
+  /// What is wrong with the styles for this model.
+  package let findings: [Finding]
 
   /// - Parameters:
   ///   - graph: the model, as the launch describes it or as it is named apart.
   ///   - devices: in place of the launch's.
   /// - Throws: `PlannerError.usage` where the parts do not go together; `HardwareError`.
   package init(_ launch: Launch, graph: Graph, on hardware: HardwareFile, devices: Int? = nil, batch: Int? = nil, sequence: Int? = nil) throws {
-    var (degrees, assumptions) = (launch.degrees, [String]())
+    var assumptions: [String] = []
     let count = try Self.devices(launch, hardware, given: devices, &assumptions)
-    if launch.leavesDataOpen { degrees.data = count / (degrees.devices / degrees.data) }
+    let launch = try launch.settled(on: count, batch: batch)
+    var degrees = launch.degrees
     let cluster = try hardware.cluster(devices: count)
     let size = degrees.microBatchSize
     let sequences = batch ?? launch.batch ?? size.map { $0 * degrees.data } ?? graph.workload.batch ?? count
@@ -44,21 +47,23 @@ package struct LaunchJob: Sendable {
     request.larger = { try? hardware.cluster(devices: $0) }
     (self.format, self.request, self.styles, self.degrees) = (launch.format, request, launch.styles, launch.format.completed(degrees))
     self.assumptions = assumptions
+    findings = self.degrees.findings(graph, styles, launch.format.matching)
   }
 
   private static func devices(_ launch: Launch, _ hardware: HardwareFile, given: Int?, _ assumptions: inout [String]) throws -> Int {
     let own = launch.degrees.devices
-    let least = launch.leavesDataOpen ? own / launch.degrees.data : own
+    let least = launch.leavesDataOpen ? own / launch.degrees.data : launch.leavesTensorOpen ? own / launch.degrees.tensor : own
+    let isOpen = launch.leavesDataOpen || launch.leavesTensorOpen
     var count = given ?? launch.devices
     if count == nil {
-      let all = hardware.deviceCount.flatMap { launch.leavesDataOpen && $0 % least == 0 ? $0 : nil }
+      let all = hardware.deviceCount.flatMap { isOpen && $0 % least == 0 ? $0 : nil }
       count = all ?? own
       assumptions.append("\(counted(count ?? own, "device")): " + (all == nil ? "as many as the degrees need" : "all of \(hardware.name)") + " (--devices)")
     }
     guard let count else { return own }
-    if count % least != 0 || (!launch.leavesDataOpen && count != own) {
+    if count % least != 0 || (!isOpen && count != own) {
       throw PlannerError.usage(
-        "\(counted(count, "device")) \(launch.leavesDataOpen ? "are no multiple of" : "are not") the \(least) of the degrees; change them or --devices")
+        "\(counted(count, "device")) \(isOpen ? "are no multiple of" : "are not") the \(least) of the degrees; change them or --devices")
     }
     return count
   }
@@ -81,7 +86,7 @@ package struct LaunchJob: Sendable {
   package func fixing(_ degrees: MegatronDegrees, _ software: Software? = nil) throws -> SearchRequest {
     var request = self.request
     if let software { request.software = software }
-    return try degrees.fix(request)
+    return try degrees.fix(request, styles, format.matching)
   }
 
   /// The launch as a plan: one that fits, else what it would be if memory had no end.

@@ -10,7 +10,7 @@ package enum DeepSpeedLaunch {
   /// What a configuration says, with findings where it says it wrongly. Values `"auto"`, which Hugging Face's Trainer fills in, are left open.
   ///
   /// - Throws: `DocumentError.syntax`, `LaunchError` for a text that is no configuration.
-  package static func read(_ source: String, file: String) throws -> Launch {
+  package static func reading(_ source: String, file: String) throws -> Launch {
     let document = try Document(file: file, parsing: source.utf8)
     guard case .object(let object) = document.value else {
       throw LaunchError(file: file, "found \(document.value.summary), expected a DeepSpeed configuration: an object")

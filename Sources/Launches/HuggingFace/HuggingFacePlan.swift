@@ -15,7 +15,7 @@ package enum HuggingFacePlan {
   /// What a plan says; of a `config.json`, the model too. Without a size all devices are tensor-parallel, as in transformers.
   ///
   /// - Throws: `DocumentError.syntax`, `LaunchError` for a text without a plan; as `ModelReader.decode` for the model.
-  package static func read(_ source: String, file: String) throws -> Launch {
+  package static func reading(_ source: String, file: String) throws -> Launch {
     let document = try Document(file: file, parsing: source.utf8)
     guard case .object(var object) = document.value else { throw LaunchError(file: file, "found \(document.value.summary), expected a plan: an object") }
     var launch = Launch(.huggingFace)

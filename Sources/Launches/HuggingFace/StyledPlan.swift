@@ -54,10 +54,8 @@ struct StyledPlan {
           "is split \(word(decision.assignments[op][tensorAxis])) over tensor-parallel devices; from the styles of the modules around it follows \(word(split.axes[op]))")
       }
     }
-    var launch = Launch(matching == .names ? .huggingFace : .deepspeed)
-    (launch.styles, launch.degrees) = (styles, degrees)
     do {
-      var request = try launch.fix(plan.request()).request
+      var request = try degrees.fix(plan.request(), styles, matching)
       (request.recompute, request.recomputeOfSegments, request.ignoresMemoryLimit) = (nil, decision.recompute, true)
       guard case .planned(let planned) = try Planner.search(request) else { throw Inexpressible("the styles", "leave some operator without a split") }
       if let difference = decision.difference(from: planned.decision) { throw difference }

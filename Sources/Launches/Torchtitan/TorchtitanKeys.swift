@@ -19,8 +19,7 @@ enum TorchtitanKeys {
       + "pipeline_parallel_last_stage_less_layers pipeline_parallel_layers_per_stage pipeline_parallel_schedule pipeline_parallel_schedule_csv "
       + "pipeline_parallel_microbatch_size pipeline_parallel_expert_parallel_overlap context_parallel_degree context_parallel_load_balancer "
       + "context_parallel_rotate_method expert_parallel_degree expert_tensor_parallel_degree expert_parallel_comm_backend "
-      + "pipeline_parallel_split_points pipeline_parallel_microbatches pipeline_parallel_split_mode enable_compiled_autograd "
-      + "enable_sequence_parallel",
+      + "pipeline_parallel_split_points pipeline_parallel_microbatches pipeline_parallel_split_mode enable_compiled_autograd",
     "activation_checkpoint":
       "mode selective_ac_option per_op_sac_force_recompute_mm_shapes_by_fqns early_stop memory_budget visualize_memory_budget_pareto "
       + "preserve_rng_state determinism_check debug",

@@ -11,7 +11,7 @@ package enum TorchtitanLaunch {
   ///
   /// - Parameter model: what is trained, where the job names no model that is known here: some settings depend on its number of layers.
   /// - Throws: `DocumentError.tomlSyntax`, `LaunchError` for a text that is no job.
-  package static func read(_ source: String, file: String, model: Graph? = nil) throws -> Launch {
+  package static func reading(_ source: String, file: String, model: Graph? = nil) throws -> Launch {
     let document = try Document(file: file, parsingTOML: source.utf8)
     guard case .object(let object) = document.value else { throw LaunchError(file: file, "is no table") }
     var settings = Settings(object, closed: Set(TorchtitanKeys.apart))
@@ -88,8 +88,7 @@ struct TorchtitanReading {
 
     let method = settings.word("parallelism.context_parallel_rotate_method", of: ["allgather", "alltoall"]) ?? "allgather"
     if launch.degrees.context > 1 { launch.degrees.contextWay = method == "allgather" ? .gather : .ring }
-    let splitsSequence = settings.bool("parallelism.enable_sequence_parallel") ?? true
-    launch.degrees.isSequenceParallel = launch.degrees.tensor > 1 && splitsSequence
+    launch.degrees.isSequenceParallel = launch.degrees.tensor > 1
     readSharing(replicas: replicas, shards: shards)
     readExperts()
     checkHeads()
