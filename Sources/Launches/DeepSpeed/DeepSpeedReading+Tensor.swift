@@ -68,7 +68,8 @@ struct PatternGlobs {
   /// - Returns: nil for a regular expression that is not simple.
   init?(_ expression: String) {
     var rest = Substring(expression)
-    if rest.first == "^" { rest = rest.dropFirst() } else if !rest.hasPrefix(".*") { globs = ["*"] }
+    // It is matched from the name's beginning on (`re.match`).
+    if rest.first == "^" { rest = rest.dropFirst() }
     var isWhole = false
     while let character = rest.popFirst() {
       switch character {
