@@ -27,12 +27,12 @@ package struct LaunchJob: Sendable {
   package init(_ launch: Launch, graph: Graph, on hardware: HardwareFile, devices: Int? = nil, batch: Int? = nil, sequence: Int? = nil) throws {
     var assumptions: [String] = []
     let count = try Self.devices(launch, hardware, given: devices, &assumptions)
-    let launch = try launch.settled(on: count, batch: batch)
-    var degrees = launch.degrees
+    let settled = try launch.settled(on: count, batch: batch)
+    var degrees = settled.degrees
     let cluster = try hardware.cluster(devices: count)
     let size = degrees.microBatchSize
-    let sequences = batch ?? launch.batch ?? size.map { $0 * degrees.data } ?? graph.workload.batch ?? count
-    if batch == nil && launch.batch == nil {
+    let sequences = settled.batch ?? size.map { $0 * degrees.data } ?? graph.workload.batch ?? count
+    if settled.batch == nil {
       let why = size != nil ? "one micro-batch for each replica" : graph.workload.batch != nil ? "the model's usual one" : "one sequence for each device"
       assumptions.append("batch \(sequences): \(why) (--batch)")
     }
@@ -43,7 +43,7 @@ package struct LaunchJob: Sendable {
       graph: graph, cluster: cluster, batch: sequences, sequence: try Self.sequence(launch, graph, given: sequence, &assumptions), precision: precision,
       mode: launch.mode ?? .train, optimizer: launch.optimizer ?? .adamw)
     if request.mode == .train, graph.loss == nil { throw PlannerError.usage("the model \(graph.name) has no loss, so it cannot be trained") }
-    request.software = launch.software
+    request.software = settled.software
     request.larger = { try? hardware.cluster(devices: $0) }
     (self.format, self.request, self.styles, self.degrees) = (launch.format, request, launch.styles, launch.format.completed(degrees))
     self.assumptions = assumptions

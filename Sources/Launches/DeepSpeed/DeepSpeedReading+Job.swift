@@ -114,7 +114,7 @@ extension DeepSpeedReading {
     if partitions { settings.add(.ignored, "\(section).partition_activations", "what is kept of each layer is priced whole on every tensor-parallel device") }
     if offloads { settings.add(.doubtful, "\(section).cpu_checkpointing", "activations on the host are not priced: the plan keeps them on the devices") }
     if isContiguous, count == 0 {
-      settings.add(.illegal, "\(section).contiguous_memory_optimization", "needs number_checkpoints, the number of buffers")
+      settings.add(.doubtful, "\(section).contiguous_memory_optimization", "needs the number of its buffers, number_checkpoints, unless the model's code gives it")
     }
     if interval > 1 {
       settings.add(

@@ -29,7 +29,7 @@ extension Graph {
     let renamed = name.replacing(".block_sparse_moe.", with: ".mlp.")
     for (old, new) in [(".w1", "gate_up"), (".w3", "gate_up"), (".gate_proj", "gate_up"), (".up_proj", "gate_up"), (".w2", "down"), (".down_proj", "down")]
     where renamed.hasSuffix(".experts.*" + old) {
-      return renamed.dropLast(2 + old.count) + ".\(new)_proj"
+      return String(renamed.dropLast(2 + old.count)) + ".\(new)_proj"
     }
     return renamed == name ? nil : renamed
   }

@@ -109,9 +109,8 @@ private struct StyleReader {
   private var found: [String: String] = [:]
 
   init(_ decision: Decision, _ axis: Int?) {
-    (self.decision, self.axis, graph) = (decision, axis, decision.graph)
-    let graph = decision.graph
-    rules = graph.operators.indices.map { OperatorRules.rule(for: $0, in: graph) }
+    (self.decision, self.axis, self.graph) = (decision, axis, decision.graph)
+    rules = decision.graph.operators.indices.map { OperatorRules.rule(for: $0, in: decision.graph) }
   }
 
   mutating func styles() throws -> [ModuleStyle] {

@@ -68,7 +68,8 @@ struct TorchtitanReading {
     } else {
       settings.add(.ignored, "model", "the sizes of \(model) \(flavor) are not known here; give the model")
     }
-    let converters = settings.strings("model.converters") ?? settings.string("model.converters").map { [$0] } ?? []
+    var converters: [String] = []
+    if case .string(let name)? = settings.value("model.converters") { converters = [name] } else { converters = settings.strings("model.converters") ?? [] }
     if !converters.isEmpty {
       settings.add(.ignored, "model.converters", "products are priced in the precision of the training, not as \(converters.joined(separator: ", "))")
     }
