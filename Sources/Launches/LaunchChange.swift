@@ -71,7 +71,7 @@ extension LaunchJob {
       add { $0.microBatchSize = size * 2 }
       if size % 2 == 0 { add { $0.microBatchSize = size / 2 } }
     }
-    for stage in [degrees.zero.rawValue - 1, degrees.zero.rawValue + 1].compactMap(ZeROStage.init) { add { $0.zero = stage } }
+    for stage in [degrees.zero.rawValue - 1, degrees.zero.rawValue + 1].compactMap(ZeROStage.init(rawValue:)) { add { $0.zero = stage } }
     if degrees.pipeline > 1 {
       add { $0.setChunks($0.chunks * 2) }
       if degrees.chunks % 2 == 0 { add { $0.setChunks($0.chunks / 2) } }

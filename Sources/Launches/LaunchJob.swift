@@ -36,6 +36,7 @@ package struct LaunchJob: Sendable {
       let why = size != nil ? "one micro-batch for each replica" : graph.workload.batch != nil ? "the model's usual one" : "one sequence for each device"
       assumptions.append("batch \(sequences): \(why) (--batch)")
     }
+    guard 1...1_000_000_000 ~= sequences else { throw PlannerError.usage("a batch of \(sequences): expected a number from 1 to 1000000000 (--batch)") }
     degrees.microBatchSize = degrees.microBatchSize(batch: sequences, couplesBatch: graph.couplesBatch)
     let precision = launch.precision ?? cluster.kind(of: 0).defaultPrecision
     if launch.precision == nil { assumptions.append("\(precision.rawValue), the devices' usual format") }

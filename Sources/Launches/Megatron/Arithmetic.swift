@@ -32,8 +32,11 @@ enum Arithmetic {
         rest.removeFirst()
         guard let next = factor(variable) else { return nil }
         if sign != "*", next == 0 || (next == -1 && total == .min) { return nil }
-        let (result, overflows) =
-          sign == "*" ? total.multipliedReportingOverflow(by: next) : (sign == "/" ? total / next : total % next, false)
+        guard sign == "*" else {
+          total = sign == "/" ? total / next : total % next
+          continue
+        }
+        let (result, overflows) = total.multipliedReportingOverflow(by: next)
         if overflows { return nil }
         total = result
       }

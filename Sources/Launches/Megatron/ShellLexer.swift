@@ -22,7 +22,7 @@ struct ShellLexer {
     while let character = peek {
       switch character {
       case " ", "\t": index += 1
-      case "\\" where peek(1) == "\n": skipContinuation()
+      case "\\" where ahead(1) == "\n": skipContinuation()
       case "#": readComment()
       case "\n":
         tokens.append(.separator("\n", line: line))
@@ -43,8 +43,8 @@ struct ShellLexer {
     return tokens
   }
 
-  private var peek: Character? { peek(0) }
-  private func peek(_ ahead: Int) -> Character? { index + ahead < text.count ? text[index + ahead] : nil }
+  private var peek: Character? { ahead(0) }
+  private func ahead(_ count: Int) -> Character? { index + count < text.count ? text[index + count] : nil }
 
   private mutating func skipContinuation() {
     index += 2
@@ -76,7 +76,7 @@ struct ShellLexer {
       tokens.removeLast()
     }
     if case .separator("&", _)? = tokens.last, index > 0, text[index - 1] == "&" { tokens.removeLast() }
-    let isDocument = peek == "<" && peek(1) == "<" && peek(2) != "<"
+    let isDocument = peek == "<" && ahead(1) == "<" && ahead(2) != "<"
     while let character = peek, "<>&|-".contains(character) { index += 1 }
     while peek == " " || peek == "\t" { index += 1 }
     guard let character = peek, !"\n;&|()".contains(character) else { return }
@@ -116,7 +116,7 @@ struct ShellLexer {
       case "\n":
         index += 1
         line += 1
-      case "\\" where peek(1) == "\n": skipContinuation()
+      case "\\" where ahead(1) == "\n": skipContinuation()
       case "#": readComment()
       // No shell has them here; a script with them is one that is being edited.
       case ";", "&", "|", "<", ">", "(": index += 1
@@ -143,12 +143,12 @@ struct ShellLexer {
     while let character = peek, !" \t\n;&|()<>".contains(character) {
       switch character {
       case "\\":
-        if peek(1) == "\n" {
+        if ahead(1) == "\n" {
           skipContinuation()
           // What follows on the next line goes on with the word only where nothing stands between.
           continue
         }
-        if let next = peek(1) { literal.append(next) }
+        if let next = ahead(1) { literal.append(next) }
         index += 2
       case "'":
         flush()
@@ -189,10 +189,10 @@ struct ShellLexer {
     while let character = peek, character != "\"" {
       switch character {
       case "\\":
-        if peek(1) == "\n" {
+        if ahead(1) == "\n" {
           skipContinuation()
         } else {
-          if let next = peek(1) { literal += "\"\\$`".contains(next) ? String(next) : "\\\(next)" }
+          if let next = ahead(1) { literal += "\"\\$`".contains(next) ? String(next) : "\\\(next)" }
           index += 2
         }
       case "$", "`":
@@ -227,7 +227,7 @@ struct ShellLexer {
     index += 1
     switch peek {
     case "(":
-      let isArithmetic = peek(1) == "("
+      let isArithmetic = ahead(1) == "("
       try skipBrackets("(", ")")
       let whole = written()
       return isArithmetic && whole.hasSuffix("))") ? .arithmetic(String(whole.dropFirst(3).dropLast(2))) : .unknown(whole)
