@@ -33,7 +33,9 @@ struct TOMLParser {
     let isArray = scanner.take("[")
     scanner.skipSpaces()
     let keys = try key()
-    guard scanner.take("]"), !isArray || scanner.take("]") else { throw scanner.unexpected("expected \(isArray ? "']]'" : "']'") after the table's name") }
+    guard scanner.take("]"), !isArray || scanner.take("]") else {
+      throw scanner.unexpected("expected \(isArray ? "']]'" : "']'") after the table's name")
+    }
     section += 1
     var table = root
     for name in keys.dropLast() { table = try descend(table, name, keys, start) }

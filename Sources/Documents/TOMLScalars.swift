@@ -38,7 +38,9 @@ extension TOMLScanner {
   private static func problem(_ text: Substring) -> String {
     let shown = "\(text.prefix(40))"
     let digits = text.drop { $0 == "+" || $0 == "-" }
-    if digits.first == "0", digits.count > 1, digits.allSatisfy({ $0.isASCII && $0.isNumber }) { return "a number may not begin with a zero: \(shown)" }
+    if digits.first == "0", digits.count > 1, digits.allSatisfy({ $0.isASCII && $0.isNumber }) {
+      return "a number may not begin with a zero: \(shown)"
+    }
     if !digits.isEmpty, digits.allSatisfy({ $0.isASCII && $0.isNumber }) { return "the number \(shown) does not fit 64 bits" }
     if text.first?.isLetter ?? false { return "\(shown) is no value; strings stand in quotes, and truth values are true and false" }
     return "\(shown) is no number, date or time"
@@ -67,7 +69,9 @@ extension TOMLScanner {
     let unsigned = text.first == "+" || text.first == "-" ? text.dropFirst() : text
     let parts = unsigned.split(maxSplits: 1, omittingEmptySubsequences: false) { $0 == "e" || $0 == "E" }
     let mantissa = parts[0].split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
-    guard parts.count == 2 || mantissa.count == 2, let whole = plain(mantissa[0], isDecimal), whole.first != "0" || whole.count == 1 else { return nil }
+    guard parts.count == 2 || mantissa.count == 2, let whole = plain(mantissa[0], isDecimal), whole.first != "0" || whole.count == 1 else {
+      return nil
+    }
     var number = (text.first == "-" ? "-" : "") + whole
     if mantissa.count == 2 {
       guard let fraction = plain(mantissa[1], isDecimal) else { return nil }

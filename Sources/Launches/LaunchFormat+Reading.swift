@@ -20,7 +20,9 @@ extension LaunchFormat {
     let content = lines.filter { !$0.isEmpty && !$0.hasPrefix("#") }
     guard let first = content.first else { return nil }
     if first.hasPrefix("{") {
-      let isDeepSpeed = ["\"train_batch_size\"", "\"train_micro_batch_size_per_gpu\"", "\"zero_optimization\"", "\"autotp_size\""].contains { text.contains($0) }
+      let isDeepSpeed = ["\"train_batch_size\"", "\"train_micro_batch_size_per_gpu\"", "\"zero_optimization\"", "\"autotp_size\""].contains {
+        text.contains($0)
+      }
       self = !isDeepSpeed && ["tp_plan", "colwise", "rowwise", "model_type"].contains { text.contains($0) } ? .huggingFace : .deepspeed
     } else if content.contains(where: { line in Self.sections.contains { line.hasPrefix("[\($0)") } && !line.hasPrefix("[[") }) {
       self = .torchtitan

@@ -62,7 +62,8 @@ extension LaunchFormat {
 
   private static func megatron(_ degrees: MegatronDegrees) -> [Setting] {
     [
-      Setting("--tensor-model-parallel-size", degrees.tensor, " ", usual: 0), Setting("--pipeline-model-parallel-size", degrees.pipeline, " ", usual: 0),
+      Setting("--tensor-model-parallel-size", degrees.tensor, " ", usual: 0),
+      Setting("--pipeline-model-parallel-size", degrees.pipeline, " ", usual: 0),
       Setting("--context-parallel-size", degrees.context, " ", usual: 1), Setting("--expert-model-parallel-size", degrees.expert, " ", usual: 1),
       Setting("--sequence-parallel", degrees.isSequenceParallel ? "--sequence-parallel" : ""),
       Setting("--num-virtual-stages-per-pipeline-rank", degrees.chunks, " ", usual: 1),
@@ -74,7 +75,8 @@ extension LaunchFormat {
 
   private static func deepspeed(_ degrees: MegatronDegrees) -> [Setting] {
     [
-      Setting("tensor_parallel.autotp_size", degrees.tensor, ": ", usual: 1), Setting("PipelineModule(num_stages)", degrees.pipeline, " = ", usual: 1),
+      Setting("tensor_parallel.autotp_size", degrees.tensor, ": ", usual: 1),
+      Setting("PipelineModule(num_stages)", degrees.pipeline, " = ", usual: 1),
       Setting("zero_optimization.stage", degrees.zero.rawValue, ": ", usual: -1),
       Setting("sequence_parallel_size", degrees.context, ": ", usual: 1), Setting("ep_size", degrees.expert, " = ", usual: 1),
       Setting("activation checkpointing", degrees.recompute == .none ? "" : "activation checkpointing of \(degrees.recompute.rawValue)"),

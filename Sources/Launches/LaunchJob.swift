@@ -33,15 +33,19 @@ package struct LaunchJob: Sendable {
     let size = degrees.microBatchSize
     let sequences = settled.batch ?? size.map { $0 * degrees.data } ?? graph.workload.batch ?? count
     if settled.batch == nil {
-      let why = size != nil ? "one micro-batch for each replica" : graph.workload.batch != nil ? "the model's usual one" : "one sequence for each device"
+      let why =
+        size != nil ? "one micro-batch for each replica" : graph.workload.batch != nil ? "the model's usual one" : "one sequence for each device"
       assumptions.append("batch \(sequences): \(why) (--batch)")
     }
-    guard 1...1_000_000_000 ~= sequences else { throw PlannerError.usage("a batch of \(sequences): expected a number from 1 to 1000000000 (--batch)") }
+    guard 1...1_000_000_000 ~= sequences else {
+      throw PlannerError.usage("a batch of \(sequences): expected a number from 1 to 1000000000 (--batch)")
+    }
     degrees.microBatchSize = degrees.microBatchSize(batch: sequences, couplesBatch: graph.couplesBatch)
     let precision = launch.precision ?? cluster.kind(of: 0).defaultPrecision
     if launch.precision == nil { assumptions.append("\(precision.rawValue), the devices' usual format") }
     var request = SearchRequest(
-      graph: graph, cluster: cluster, batch: sequences, sequence: try Self.sequence(launch, graph, given: sequence, &assumptions), precision: precision,
+      graph: graph, cluster: cluster, batch: sequences, sequence: try Self.sequence(launch, graph, given: sequence, &assumptions),
+      precision: precision,
       mode: launch.mode ?? .train, optimizer: launch.optimizer ?? .adamw)
     if request.mode == .train, graph.loss == nil { throw PlannerError.usage("the model \(graph.name) has no loss, so it cannot be trained") }
     request.software = settled.software
@@ -59,7 +63,8 @@ package struct LaunchJob: Sendable {
     if count == nil {
       let all = hardware.deviceCount.flatMap { isOpen && $0 % least == 0 ? $0 : nil }
       count = all ?? own
-      assumptions.append("\(counted(count ?? own, "device")): " + (all == nil ? "as many as the degrees need" : "all of \(hardware.name)") + " (--devices)")
+      assumptions.append(
+        "\(counted(count ?? own, "device")): " + (all == nil ? "as many as the degrees need" : "all of \(hardware.name)") + " (--devices)")
     }
     guard let count else { return own }
     if count % least != 0 || (!isOpen && count != own) {
@@ -74,7 +79,9 @@ package struct LaunchJob: Sendable {
     guard let length = given ?? launch.sequence ?? graph.workload.sequence ?? graph.maximumSequence else {
       throw PlannerError.usage("neither the launch nor the model says how long a sequence is; give it with --seq")
     }
-    if let most = graph.maximumSequence, length > most { throw PlannerError.usage("sequences of \(length): the model has \(counted(most, "position"))") }
+    if let most = graph.maximumSequence, length > most {
+      throw PlannerError.usage("sequences of \(length): the model has \(counted(most, "position"))")
+    }
     if given == nil, launch.sequence == nil { assumptions.append("sequences of \(length), the model's usual ones (--seq)") }
     return length
   }
@@ -100,6 +107,7 @@ package struct LaunchJob: Sendable {
       if case .planned(let planned) = try Planner.search(fixed) { return planned }
     }
     throw PlannerError.usage(
-      try degrees.obstacle(request) ?? "no split of all operators has these degrees: what neighbours need of one another's results does not go together")
+      try degrees.obstacle(request)
+        ?? "no split of all operators has these degrees: what neighbours need of one another's results does not go together")
   }
 }

@@ -38,7 +38,8 @@ import Testing
     let launch = try published("deepspeed-gpt2-offload.json")
     #expect(LaunchFixtures.has(launch.findings, .doubtful, "zero_optimization.cpu_offload", "optimizer state on cpu is not priced"))
     let infinity = try read(
-      #"{"train_batch_size": 8, "zero_optimization": {"stage": 2, "offload_param": {"device": "nvme"}, "offload_optimizer": {"device": "cpu", "ratio": 0.5}}}"#)
+      #"{"train_batch_size": 8, "zero_optimization": {"stage": 2, "offload_param": {"device": "nvme"}, "offload_optimizer": {"device": "cpu", "ratio": 0.5}}}"#
+    )
     #expect(LaunchFixtures.has(infinity.findings, .illegal, "zero_optimization.offload_param.device", "stage 3 alone"))
     #expect(LaunchFixtures.has(infinity.findings, .doubtful, "zero_optimization.offload_param.device", "weights on nvme"))
     #expect(LaunchFixtures.has(infinity.findings, .illegal, "zero_optimization.offload_optimizer.ratio", "stage 3"))
@@ -84,12 +85,21 @@ import Testing
     (#""zero_optimization": {"stage": "two"}"#, .illegal, "zero_optimization.stage", "found the string"),
     (#""zero_optimization": true"#, .doubtful, "zero_optimization", "form of old versions"),
     (#""zero_optimization": {"stage": 2}, "pipeline": {"stages": 2}"#, .illegal, "zero_optimization.stage", "does not go with a pipeline"),
-    (#""zero_optimization": {"stage": 1, "overlap_comm": true}, "pipeline": {"stages": 2}"#, .doubtful, "zero_optimization.overlap_comm", "switches it off"),
+    (
+      #""zero_optimization": {"stage": 1, "overlap_comm": true}, "pipeline": {"stages": 2}"#, .doubtful, "zero_optimization.overlap_comm",
+      "switches it off"
+    ),
     (#""zero_optimization": {"stage": 3, "zero_hpz_partition_size": 8}"#, .ignored, "zero_optimization.zero_hpz_partition_size", "hpZ"),
-    (#""zero_optimization": {"stage": 1, "zero_hpz_partition_size": 8}"#, .doubtful, "zero_optimization.zero_hpz_partition_size", "no effect in stage 1"),
+    (
+      #""zero_optimization": {"stage": 1, "zero_hpz_partition_size": 8}"#, .doubtful, "zero_optimization.zero_hpz_partition_size",
+      "no effect in stage 1"
+    ),
     (#""zero_optimization": {"stage": 3, "zero_quantized_weights": true}"#, .ignored, "zero_optimization.zero_quantized_weights", "not quantised"),
     (#""zero_optimization": {"stage": 3, "mics_shard_size": 4}"#, .ignored, "zero_optimization.mics_shard_size", "MiCS"),
-    (#""zero_optimization": {"stage": 0, "offload_optimizer": {"device": "cpu"}}"#, .illegal, "zero_optimization.offload_optimizer.device", "stages 1, 2 and 3"),
+    (
+      #""zero_optimization": {"stage": 0, "offload_optimizer": {"device": "cpu"}}"#, .illegal, "zero_optimization.offload_optimizer.device",
+      "stages 1, 2 and 3"
+    ),
     (#""fp16": {"enabled": true}, "bf16": {"enabled": true}"#, .illegal, "bf16.enabled", "fp16 is enabled too"),
     (#""fp16": {"enabled": 1}"#, .illegal, "fp16.enabled", "expected true or false"),
     (#""bf16": {"enabled": true}, "data_types": {"grad_accum_dtype": "fp32"}"#, .illegal, "data_types.grad_accum_dtype", "from ZeRO stage 1 on"),
@@ -101,7 +111,10 @@ import Testing
     (#""activation_checkpointing": {"cpu_checkpointing": true}"#, .doubtful, "activation_checkpointing.cpu_checkpointing", "not priced"),
     (#""pipeline": {"stages": 2, "activation_checkpoint_interval": 2}"#, .ignored, "pipeline.activation_checkpoint_interval", "2 layers at a time"),
     (#""pipeline": {"stages": 2, "partition": "parameters"}"#, .ignored, "pipeline.partition", "cut evenly"),
-    (#""expert_parallel": {"enabled": true, "autoep_size": 2, "expert_tensor_parallel_size": 2}"#, .illegal, "expert_parallel.expert_tensor_parallel_size", "found 2"),
+    (
+      #""expert_parallel": {"enabled": true, "autoep_size": 2, "expert_tensor_parallel_size": 2}"#, .illegal,
+      "expert_parallel.expert_tensor_parallel_size", "found 2"
+    ),
     (#""elasticity": {"enabled": true}"#, .doubtful, "elasticity", "another batch"),
     (#""tensor_parallel": {"autotp_size": 2}"#, .ignored, "tensor_parallel.autotp_size", "usual names"),
     (
@@ -136,7 +149,10 @@ import Testing
   @Test("AutoTP's patterns are read as far as they are simple")
   func patterns() throws {
     #expect(PatternGlobs(".*\\.self_attn\\.[qk]_proj\\.weight$")?.globs == ["*.self_attn.q_proj", "*.self_attn.k_proj"])
-    #expect(PatternGlobs("^model\\.layers\\.\\d+\\.mlp\\.(?:up|gate)_proj\\.weight$")?.globs == ["model.layers.*.mlp.up_proj", "model.layers.*.mlp.gate_proj"])
+    #expect(
+      PatternGlobs("^model\\.layers\\.\\d+\\.mlp\\.(?:up|gate)_proj\\.weight$")?.globs == [
+        "model.layers.*.mlp.up_proj", "model.layers.*.mlp.gate_proj",
+      ])
     #expect(PatternGlobs("lm_head")?.globs == ["lm_head*"])
     for expression in ["a+", "a{2}", "[^a]", "(a", "a|b", "\\w+", "a."] { #expect(PatternGlobs(expression) == nil, "\(expression)") }
     let launch = try read(

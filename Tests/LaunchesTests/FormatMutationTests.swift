@@ -23,7 +23,9 @@ import Testing
       switch random.int(0...5) {
       case 0: lines.remove(at: place)
       case 1: lines.insert(lines[random.int(0...lines.count - 1)], at: place)
-      case 2: lines[place] = lines[place].replacing(#/[0-9]+/#, with: random.pick(["0", "-1", "3", "1e9", "99999999999999999999", "4611686018427387904", "\"auto\"", "null"]))
+      case 2:
+        lines[place] = lines[place].replacing(
+          #/[0-9]+/#, with: random.pick(["0", "-1", "3", "1e9", "99999999999999999999", "4611686018427387904", "\"auto\"", "null"]))
       case 3: lines[place] = lines[place].replacing(#/true|false/#, with: random.pick(["1", "\"yes\"", "[]", "{}"]))
       case 4: lines[place] = lines[place].replacing(#/wise|_proj|layers/#, with: random.pick(["", "*", "x", "."]))
       default: lines[place] = lines[place].replacing("_", with: random.pick(["", "__", "."]))

@@ -23,7 +23,9 @@ import Testing
     return (words, split.findings)
   }
 
-  private func block(_ words: [String: String], _ path: String) -> [String] { words.filter { $0.key.contains(path) }.sorted { $0.key < $1.key }.map(\.value) }
+  private func block(_ words: [String: String], _ path: String) -> [String] {
+    words.filter { $0.key.contains(path) }.sorted { $0.key < $1.key }.map(\.value)
+  }
 
   // MARK: - Published plans
 
@@ -106,7 +108,9 @@ import Testing
 
   @Test("A text without a plan is an error that says so")
   func malformed() {
-    for text in ["[]", #"{"a": 3}"#, #"{"tp_plan": "auto"}"#, #"{"tp_plan": {"a": null}}"#, #"{"tp_size": 0, "tp_plan": {}}"#, #"{"model_type": "llama"}"#] {
+    for text in [
+      "[]", #"{"a": 3}"#, #"{"tp_plan": "auto"}"#, #"{"tp_plan": {"a": null}}"#, #"{"tp_size": 0, "tp_plan": {}}"#, #"{"model_type": "llama"}"#,
+    ] {
       #expect(throws: LaunchError.self, "\(text)") { try read(text) }
     }
     #expect(throws: DocumentError.self) { try read("{") }
@@ -122,7 +126,10 @@ import Testing
     ([.init("layers.*.self_attn.o_proj", "rowwise")], .illegal, "model.layers.*.self_attn.o_proj", "gives whole ones"),
     ([attention[0]], .illegal, "model.layers.*.self_attn.core", "model.layers.*.self_attn.k_proj whole; give both the same style"),
     ([.init("layers.*.mlp.gate_proj", "colwise")], .illegal, "model.layers.*.mlp.multiply", "model.layers.*.mlp.up_proj whole"),
-    ([.init("layers.*.mlp.gate_proj", "colwise"), .init("layers.*.mlp.up_proj", "colwise")], .illegal, "model.layers.*.mlp.down_proj", "give this module rowwise"),
+    (
+      [.init("layers.*.mlp.gate_proj", "colwise"), .init("layers.*.mlp.up_proj", "colwise")], .illegal, "model.layers.*.mlp.down_proj",
+      "give this module rowwise"
+    ),
     ([.init("lm_head", "colwise")], .illegal, "loss", "give that colwise_gather_output"),
     ([.init("embed_tokens", "embedding_colwise")], .illegal, "model.embed_tokens", "the next layer takes it whole"),
     ([.init("layers.*.mlp.up_proj", "sequence_parallel")], .illegal, "model.layers.*.mlp.up_proj", "is no norm"),
@@ -130,7 +137,12 @@ import Testing
     ([.init("layers.*.mlp.uproj", "colwise")], .doubtful, "layers.*.mlp.uproj", "did you mean layers.*.mlp.up_proj?"),
     ([.init("model.layers.0.mlp.up_proj", "colwise")], .doubtful, "model.layers.0.mlp.up_proj", "write model.layers.*.mlp.up_proj"),
     ([.init("layers.*.mlp.up_proj", "grouped_gemm")], .ignored, "layers.*.mlp.up_proj", "expert parallelism"),
-    ([.init("layers.*.mlp.down_proj", "local_rowwise"), .init("layers.*.mlp.up_proj", "local_colwise"), .init("layers.*.mlp.gate_proj", "local_colwise")], .illegal, "model.layers.*.mlp.down_proj", "partial sums that no module around it adds up"),
+    (
+      [
+        .init("layers.*.mlp.down_proj", "local_rowwise"), .init("layers.*.mlp.up_proj", "local_colwise"),
+        .init("layers.*.mlp.gate_proj", "local_colwise"),
+      ], .illegal, "model.layers.*.mlp.down_proj", "partial sums that no module around it adds up"
+    ),
   ]
 
   @Test("Each finding, with the module's name", arguments: findings)
@@ -142,7 +154,8 @@ import Testing
   @Test("A module around local ones adds their results up")
   func container() throws {
     let styles: [ModuleStyle] = [
-      .init("layers.*.mlp.down_proj", "local_rowwise"), .init("layers.*.mlp.up_proj", "local_colwise"), .init("layers.*.mlp.gate_proj", "local_colwise"),
+      .init("layers.*.mlp.down_proj", "local_rowwise"), .init("layers.*.mlp.up_proj", "local_colwise"),
+      .init("layers.*.mlp.gate_proj", "local_colwise"),
       .init("layers.*.mlp", "gather"),
     ]
     let (_, findings) = words(styles, try LaunchFixtures.llama(layers: 2, heads: 4, keyValueHeads: 4))
@@ -158,7 +171,9 @@ import Testing
     #expect(LaunchFixtures.has(tied, .illegal, "lm_head", "which is cut otherwise there"), "\(tied)")
     let conv = words([.init("h.*.mlp.c_fc", "colwise"), .init("h.*.mlp.c_proj", "rowwise")], try LaunchFixtures.gpt2(layers: 2)).findings
     #expect(LaunchFixtures.has(conv, .illegal, "transformer.h.*.mlp.c_fc", "is a Conv1D"), "\(conv)")
-    let fused = words([.init("layers.*.self_attn.qkv_proj", "colwise"), .init("layers.*.self_attn.o_proj", "rowwise")], try LaunchFixtures.model("phi3")).findings
+    let fused = words(
+      [.init("layers.*.self_attn.qkv_proj", "colwise"), .init("layers.*.self_attn.o_proj", "rowwise")], try LaunchFixtures.model("phi3")
+    ).findings
     #expect(LaunchFixtures.has(fused, .illegal, "model.layers.*.self_attn.qkv_proj", "is stored with others"), "\(fused)")
   }
 

@@ -46,11 +46,14 @@ enum LaunchFixtures {
   }
 
   /// The plan that a text means, on a plan's devices.
-  static func again(_ text: String, _ format: LaunchFormat, _ plan: Plan, batch: Int? = nil, sequence: Int? = nil) throws -> (job: LaunchJob, decision: Decision) {
+  static func again(_ text: String, _ format: LaunchFormat, _ plan: Plan, batch: Int? = nil, sequence: Int? = nil) throws -> (
+    job: LaunchJob, decision: Decision
+  ) {
     let launch = try format.read(Array(text.utf8), file: "launch", model: plan.decision.graph)
     if let finding = (launch.findings).first(where: { $0.severity == .illegal }) { throw LaunchError(file: text, "\(finding)") }
     let job = try LaunchJob(
-      launch, graph: plan.decision.graph, on: plan.hardware, devices: plan.decision.ranks, batch: batch, sequence: sequence ?? plan.decision.job.sequence)
+      launch, graph: plan.decision.graph, on: plan.hardware, devices: plan.decision.ranks, batch: batch,
+      sequence: sequence ?? plan.decision.job.sequence)
     return (job, try job.planned().decision)
   }
 }

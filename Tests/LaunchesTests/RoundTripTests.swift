@@ -46,9 +46,12 @@ import Testing
       layers: random.pick([2, 4, 6]), heads: heads, keyValueHeads: random.pick([heads, 4]), isTied: random.chance(0.2), bias: random.chance(0.2))
   }
 
-  private func request(_ graph: Graph, _ degrees: MegatronDegrees, steps: Int, _ precision: Precision, _ hardware: HardwareFile) throws -> SearchRequest {
+  private func request(_ graph: Graph, _ degrees: MegatronDegrees, steps: Int, _ precision: Precision, _ hardware: HardwareFile) throws
+    -> SearchRequest
+  {
     SearchRequest(
-      graph: graph, cluster: try hardware.cluster(devices: degrees.devices), batch: (degrees.microBatchSize ?? 1) * degrees.data * steps, sequence: 32,
+      graph: graph, cluster: try hardware.cluster(devices: degrees.devices), batch: (degrees.microBatchSize ?? 1) * degrees.data * steps,
+      sequence: 32,
       precision: precision, mode: .train, optimizer: .adamw)
   }
 
@@ -69,7 +72,11 @@ import Testing
     degrees.recompute = random.pick([.none, .full, .elementwise, .selective])
     degrees.microBatchSize = random.pick([1, 2])
     if degrees.pipeline > 1 {
-      if layers % 4 == 0, random.chance(0.4) { (degrees.chunks, degrees.schedule) = (2, .interleaved) } else { degrees.schedule = random.pick([.gpipe, .oneForwardOneBackward]) }
+      if layers % 4 == 0, random.chance(0.4) {
+        (degrees.chunks, degrees.schedule) = (2, .interleaved)
+      } else {
+        degrees.schedule = random.pick([.gpipe, .oneForwardOneBackward])
+      }
       if degrees.chunks == 1, random.chance(0.4) { degrees.stageLayers = [1, layers - 1] }
     }
     if degrees.recompute == .full, degrees.pipeline == 1, random.chance(0.4) { degrees.recomputedLayers = layers / 2 }
@@ -121,7 +128,8 @@ import Testing
       }
       if degrees.zero > .none, degrees.pipeline == 1 { request.software.overlap = random.pick([.none, .weights]) }
       if random.chance(0.2) { request.optimizer = .sgd }
-      let styles = ["q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"].map { ModuleStyle("*.\($0)", "colwise") }
+      let styles =
+        ["q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"].map { ModuleStyle("*.\($0)", "colwise") }
         + ["o_proj", "down_proj"].map { ModuleStyle("*.\($0)", "rowwise") }
       let fixed = try degrees.fix(request, degrees.tensor > 1 ? styles : nil, .globs)
       return try LaunchFixtures.plan(fixed, on: hardware)
@@ -177,7 +185,9 @@ import Testing
 
   // MARK: - Refusals
 
-  private func refusal(_ exporting: (Plan) throws -> String, _ graph: Graph, _ change: (inout MegatronDegrees, inout Software) -> Void) throws -> Inexpressible? {
+  private func refusal(_ exporting: (Plan) throws -> String, _ graph: Graph, _ change: (inout MegatronDegrees, inout Software) -> Void) throws
+    -> Inexpressible?
+  {
     let hardware = try Samples.hardware("dgx-a100")
     var (degrees, software) = (MegatronDegrees(), Software())
     degrees.microBatchSize = 1
@@ -197,7 +207,8 @@ import Testing
   func refusals() throws {
     let graph = try LaunchFixtures.llama(layers: 4, heads: 4, keyValueHeads: 4)
     func expect(_ refusal: Inexpressible?, _ place: String, _ words: String) {
-      #expect(refusal.map { $0.place.contains(place) && $0.reason.contains(words) } ?? false, "\(String(describing: refusal)), expected \(place): \(words)")
+      #expect(
+        refusal.map { $0.place.contains(place) && $0.reason.contains(words) } ?? false, "\(String(describing: refusal)), expected \(place): \(words)")
     }
     let titan = TorchtitanLaunch.exporting
     expect(try refusal(titan, graph) { d, _ in d.tensor = 2 }, "input_layernorm", "splits the sequence")

@@ -28,7 +28,8 @@ import Testing
   @Test("Llama 3 405B: FSDP, tensor parallelism behind its products, float8 and a compiled loss")
   func llama405B() throws {
     let launch = try published("llama3_405b")
-    #expect(launch.degrees.tensor == 8 && launch.degrees.isSequenceParallel && launch.degrees.recompute == .full && launch.software.crossEntropy == .fused)
+    #expect(
+      launch.degrees.tensor == 8 && launch.degrees.isSequenceParallel && launch.degrees.recompute == .full && launch.software.crossEntropy == .fused)
     #expect(launch.findings.map(\.severity) == [.ignored, .ignored], "\(launch.findings)")
     #expect(LaunchFixtures.has(launch.findings, .ignored, "model.converters", "float8"))
     #expect(LaunchFixtures.has(launch.findings, .ignored, "parallelism.enable_async_tensor_parallel", "in full"))
@@ -43,7 +44,9 @@ import Testing
     #expect(old.degrees.microBatchSize == 8 && old.degrees.tensor == 8)
   }
 
-  @Test("Models by name have the sizes of the models that are shipped", arguments: [("8B", "llama-3-8b"), ("70B", "llama-3-70b"), ("405B", "llama-3-405b")])
+  @Test(
+    "Models by name have the sizes of the models that are shipped",
+    arguments: [("8B", "llama-3-8b"), ("70B", "llama-3-70b"), ("405B", "llama-3-405b")])
   func flavors(flavor: String, shipped: String) throws {
     let own = try #require(TorchtitanFlavor(model: "llama3", flavor: flavor)).graph(positions: 8192)
     let known = try Samples.model(shipped)
@@ -72,35 +75,66 @@ import Testing
 
   /// Settings of [parallelism] and after, and one of the findings.
   private static let findings: [(String, Finding.Severity, String, String)] = [
-    ("tensor_parallel_degre = 2", .illegal, "parallelism.tensor_parallel_degre", "did you mean parallelism.tensor_parallel_degree? (torchtitan refuses it)"),
+    (
+      "tensor_parallel_degre = 2", .illegal, "parallelism.tensor_parallel_degre",
+      "did you mean parallelism.tensor_parallel_degree? (torchtitan refuses it)"
+    ),
     ("[trainin]\nseq_len = 3", .illegal, "trainin.seq_len", "did you mean training.seq_len?"),
     ("tensor_parallel_degree = \"2\"", .illegal, "parallelism.tensor_parallel_degree", "found the string"),
     ("tensor_parallel_degree = 0", .illegal, "parallelism.tensor_parallel_degree", "from 1 to"),
     ("tensor_parallel_degree = 3", .illegal, "parallelism.tensor_parallel_degree", "3 does not divide the model's 16 key-value heads"),
     ("data_parallel_shard_degree = 0", .illegal, "parallelism.data_parallel_shard_degree", "expected -1"),
     ("data_parallel_replicate_degree = 2", .ignored, "parallelism.data_parallel_replicate_degree", "HSDP"),
-    ("data_parallel_replicate_degree = 2\ndata_parallel_shard_degree = 1\ntensor_parallel_degree = 2", .illegal, "parallelism.data_parallel_replicate_degree", "no other parallelism"),
+    (
+      "data_parallel_replicate_degree = 2\ndata_parallel_shard_degree = 1\ntensor_parallel_degree = 2", .illegal,
+      "parallelism.data_parallel_replicate_degree", "no other parallelism"
+    ),
     ("tensor_parallel_degree = 2\ndata_parallel_shard_degree = 1", .doubtful, "training.mixed_precision_param", "float32"),
     ("context_parallel_degree = 3", .illegal, "training.seq_len", "256 is no multiple of"),
     ("context_parallel_rotate_method = \"allgathr\"", .illegal, "parallelism.context_parallel_rotate_method", "did you mean \"allgather\"?"),
-    ("expert_parallel_degree = 4\nexpert_tensor_parallel_degree = 2\ntensor_parallel_degree = 4", .illegal, "parallelism.expert_tensor_parallel_degree", "expected 1 or"),
-    ("expert_parallel_degree = 4\ntensor_parallel_degree = 2", .ignored, "parallelism.expert_tensor_parallel_degree", "splits each expert's products"),
+    (
+      "expert_parallel_degree = 4\nexpert_tensor_parallel_degree = 2\ntensor_parallel_degree = 4", .illegal,
+      "parallelism.expert_tensor_parallel_degree", "expected 1 or"
+    ),
+    (
+      "expert_parallel_degree = 4\ntensor_parallel_degree = 2", .ignored, "parallelism.expert_tensor_parallel_degree", "splits each expert's products"
+    ),
     ("disable_loss_parallel = true\ntensor_parallel_degree = 2", .ignored, "parallelism.disable_loss_parallel", "split by vocabulary"),
     ("enable_async_tensor_parallel = true\ntensor_parallel_degree = 2", .illegal, "parallelism.enable_async_tensor_parallel", "compile.enable"),
     ("pipeline_parallel_degree = 2\npipeline_parallel_schedule = \"2F2B\"", .illegal, "parallelism.pipeline_parallel_schedule", "found \"2F2B\""),
-    ("pipeline_parallel_degree = 2\npipeline_parallel_schedule = \"ZBVZeroBubble\"", .ignored, "parallelism.pipeline_parallel_schedule", "priced as Interleaved1F1B"),
-    ("pipeline_parallel_degree = 2\npipeline_parallel_microbatch_size = 3", .illegal, "parallelism.pipeline_parallel_microbatch_size", "3 does not divide"),
+    (
+      "pipeline_parallel_degree = 2\npipeline_parallel_schedule = \"ZBVZeroBubble\"", .ignored, "parallelism.pipeline_parallel_schedule",
+      "priced as Interleaved1F1B"
+    ),
+    (
+      "pipeline_parallel_degree = 2\npipeline_parallel_microbatch_size = 3", .illegal, "parallelism.pipeline_parallel_microbatch_size",
+      "3 does not divide"
+    ),
     ("pipeline_parallel_degree = 2\npipeline_parallel_layers_per_stage = 2", .illegal, "parallelism.pipeline_parallel_schedule", "cut into 4 parts"),
     ("pipeline_parallel_degree = 9", .illegal, "parallelism.pipeline_parallel_degree", "6 layers over 9 parts"),
-    ("pipeline_parallel_degree = 2\npipeline_parallel_split_points = [\"layers.9\"]", .illegal, "parallelism.pipeline_parallel_split_points", "no layers.9"),
-    ("pipeline_parallel_degree = 2\npipeline_parallel_split_points = [\"norm\"]", .illegal, "parallelism.pipeline_parallel_split_points", "ascending"),
-    ("pipeline_parallel_degree = 2\nmodule_fqns_per_model_part = [[\"layers.0\"], [\"layers.2\"]]", .illegal, "parallelism.module_fqns_per_model_part", "found layers.2"),
+    (
+      "pipeline_parallel_degree = 2\npipeline_parallel_split_points = [\"layers.9\"]", .illegal, "parallelism.pipeline_parallel_split_points",
+      "no layers.9"
+    ),
+    (
+      "pipeline_parallel_degree = 2\npipeline_parallel_split_points = [\"norm\"]", .illegal, "parallelism.pipeline_parallel_split_points", "ascending"
+    ),
+    (
+      "pipeline_parallel_degree = 2\nmodule_fqns_per_model_part = [[\"layers.0\"], [\"layers.2\"]]", .illegal,
+      "parallelism.module_fqns_per_model_part", "found layers.2"
+    ),
     ("pipeline_parallel_degree = 2\nmodule_fqns_per_model_part = [[\"layers.0\"], [\"layers.1\"]]", .illegal, "parallelism", "the model has 6"),
     ("fsdp_reshard_after_forward = \"sometimes\"", .illegal, "parallelism.fsdp_reshard_after_forward", "expected one of"),
     ("[optimizer]\nname = \"SGD\"", .illegal, "optimizer.name", "expected one of \"AdamW\", \"Adam\""),
     ("[optimizer]\nname = \"Adam\"", .ignored, "optimizer.name", "priced as AdamW"),
-    ("pipeline_parallel_degree = 2\n[optimizer]\nearly_step_in_backward = true", .illegal, "optimizer.early_step_in_backward", "pipeline_parallel_degree 2"),
-    ("[activation_checkpoint]\nmode = \"selective\"\nselective_ac_option = \"x\"", .illegal, "activation_checkpoint.selective_ac_option", "expected \"op\""),
+    (
+      "pipeline_parallel_degree = 2\n[optimizer]\nearly_step_in_backward = true", .illegal, "optimizer.early_step_in_backward",
+      "pipeline_parallel_degree 2"
+    ),
+    (
+      "[activation_checkpoint]\nmode = \"selective\"\nselective_ac_option = \"x\"", .illegal, "activation_checkpoint.selective_ac_option",
+      "expected \"op\""
+    ),
     ("[activation_checkpoint]\nmode = \"memory_budget\"", .ignored, "activation_checkpoint.mode", "memory budget"),
   ]
 
@@ -120,9 +154,12 @@ import Testing
     #expect(try launch("mixed_precision_param = \"float32\"").precision == .fp32)
     let uneven = try launch("local_batch_size = 3\nglobal_batch_size = 8\n[parallelism]\ndata_parallel_shard_degree = 2")
     #expect(LaunchFixtures.has(uneven.findings, .illegal, "training.global_batch_size", "8 is no multiple of"))
-    let drained = try launch("local_batch_size = 2\nglobal_batch_size = 8\n[parallelism]\ndata_parallel_shard_degree = 2\npipeline_parallel_degree = 2")
+    let drained = try launch(
+      "local_batch_size = 2\nglobal_batch_size = 8\n[parallelism]\ndata_parallel_shard_degree = 2\npipeline_parallel_degree = 2")
     #expect(LaunchFixtures.has(drained.findings, .ignored, "training.global_batch_size", "empties the pipeline"))
-    let foreign = try read("[model]\nname = \"qwen3\"\nflavor = \"32B\"\n[parallelism]\npipeline_parallel_degree = 2\n[activation_checkpoint]\nmode = \"selective\"\nselective_ac_option = \"2\"")
+    let foreign = try read(
+      "[model]\nname = \"qwen3\"\nflavor = \"32B\"\n[parallelism]\npipeline_parallel_degree = 2\n[activation_checkpoint]\nmode = \"selective\"\nselective_ac_option = \"2\""
+    )
     #expect(foreign.graph == nil && LaunchFixtures.has(foreign.findings, .ignored, "model", "qwen3 32B"))
     #expect(LaunchFixtures.has(foreign.findings, .ignored, "activation_checkpoint.selective_ac_option", "how many there are"))
   }

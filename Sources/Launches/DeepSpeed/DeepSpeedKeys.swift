@@ -48,8 +48,10 @@ enum DeepSpeedKeys {
 
   /// Sections that say nothing of a plan: what is in them is not looked at.
   static let apart = [
-    "scheduler", "amp", "flops_profiler", "sparse_attention", "data_efficiency", "curriculum_learning", "tensorboard", "wandb", "csv_monitor", "comet",
-    "comms_logger", "elasticity", "autotuning", "compression_training", "checkpoint", "aio", "hybrid_engine", "compile", "nebula", "datastates", "timers",
+    "scheduler", "amp", "flops_profiler", "sparse_attention", "data_efficiency", "curriculum_learning", "tensorboard", "wandb", "csv_monitor",
+    "comet",
+    "comms_logger", "elasticity", "autotuning", "compression_training", "checkpoint", "aio", "hybrid_engine", "compile", "nebula", "datastates",
+    "timers",
     "eigenvalue", "progressive_layer_drop", "quantize_training", "weight_quantization", "optimizer.params", "zero_optimization.zenflow",
     "zero_optimization.zeropp_loco_param", "zero_optimization.leaf_module", "tensor_parallel.partition_config", "tensor_parallel.tp",
     "tensor_parallel.tensor_parallel",

@@ -38,8 +38,12 @@ extension DeepSpeedLaunch {
   private static func check(_ decision: Decision, _ degrees: MegatronDegrees) throws {
     let job = decision.job
     if job.mode != .train { throw Inexpressible("the job", "is a forward pass; a DeepSpeed configuration is of a training") }
-    if ![.bf16, .fp16, .fp32].contains(job.precision) { throw Inexpressible("the precision", "is \(job.precision.rawValue); DeepSpeed has bf16, fp16 and fp32") }
-    if job.software.updates == .inBackward { throw Inexpressible("the optimizer", "updates weights in the backward pass; DeepSpeed has no setting for that") }
+    if ![.bf16, .fp16, .fp32].contains(job.precision) {
+      throw Inexpressible("the precision", "is \(job.precision.rawValue); DeepSpeed has bf16, fp16 and fp32")
+    }
+    if job.software.updates == .inBackward {
+      throw Inexpressible("the optimizer", "updates weights in the backward pass; DeepSpeed has no setting for that")
+    }
     let attention = decision.graph.operators.first { if case .attention = $0.kind { true } else { false } }
     if degrees.context > 1, degrees.contextWay != .ulysses {
       throw Inexpressible(attention?.name ?? "the sequence", "shares out sequences otherwise than by Ulysses, which DeepSpeed has alone")
@@ -77,7 +81,8 @@ extension DeepSpeedLaunch {
       if let weight = graph.ownWeight(op), let source = graph.tensors[weight].parameter, !source.isStacked,
         source.checkpointShape.reduce(1, *) != graph.count(weight)
       {
-        throw Inexpressible(graph.operators[op].name, "is stored with others as \(source.checkpointName), whose parts the configuration would have to describe")
+        throw Inexpressible(
+          graph.operators[op].name, "is stored with others as \(source.checkpointName), whose parts the configuration would have to describe")
       }
       var members = JSON.Object()
       members["patterns"] = .array([.string(expression(style.pattern))])
@@ -112,7 +117,8 @@ extension DeepSpeedLaunch {
     (request.stageLayers, request.recomputeOfSegments) = (nil, nil)
     let even = try Planner.evenStages(request, stages: degrees.pipeline)
     if let stage = cut.indices.first(where: { cut[$0] != even[$0] }) {
-      throw Inexpressible("stage \(stage)", "holds \(counted(cut[stage], "layer")); a uniform cut, which is all that the configuration says, gives it \(even[stage])")
+      throw Inexpressible(
+        "stage \(stage)", "holds \(counted(cut[stage], "layer")); a uniform cut, which is all that the configuration says, gives it \(even[stage])")
     }
     var object = JSON.Object([("stages", .int(degrees.pipeline)), ("partition", .string("uniform"))])
     if degrees.recompute == .full { object["activation_checkpoint_interval"] = 1 }

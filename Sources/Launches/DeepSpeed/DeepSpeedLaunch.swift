@@ -42,7 +42,9 @@ struct DeepSpeedReading {
     readRecompute()
     readPipeline()
     let refuses = { (path: String) in DeepSpeedKeys.strict.contains { path.hasPrefix($0 + ".") } }
-    settings.reportUnknown(DeepSpeedKeys.all) { refuses($0) ? .illegal : .doubtful } consequence: {
+    settings.reportUnknown(DeepSpeedKeys.all) {
+      refuses($0) ? .illegal : .doubtful
+    } consequence: {
       refuses($0) ? "(DeepSpeed refuses it)" : "(DeepSpeed passes over it)"
     }
     launch.findings = settings.findings
@@ -93,7 +95,8 @@ struct DeepSpeedReading {
       settings.add(.ignored, "zero_optimization.\(key)", "messages are priced in the precision of the training, not quantised")
     }
     if settings.int("zero_optimization.mics_shard_size") ?? -1 > 0 {
-      settings.add(.ignored, "zero_optimization.mics_shard_size", "weights are shared out in groups (MiCS); the plan shares them out over all replicas")
+      settings.add(
+        .ignored, "zero_optimization.mics_shard_size", "weights are shared out in groups (MiCS); the plan shares them out over all replicas")
     }
   }
 

@@ -44,7 +44,9 @@ extension DeepSpeedReading {
     let half = settings.bool("fp16.enabled") ?? false
     let brain = (settings.bool("bf16.enabled") ?? settings.bool("bfloat16.enabled")) ?? false
     if half, brain { settings.add(.illegal, "bf16.enabled", "fp16 is enabled too; choose one of them") }
-    if settings.contains("bf16"), settings.contains("bfloat16") { settings.add(.doubtful, "bfloat16", "is the older name of bf16, which stands here too") }
+    if settings.contains("bf16"), settings.contains("bfloat16") {
+      settings.add(.doubtful, "bfloat16", "is the older name of bf16, which stands here too")
+    }
     let isOpen = settings.isOpen("fp16.enabled") || settings.isOpen("bf16.enabled") || settings.isOpen("bfloat16.enabled")
     if !isOpen || half || brain { launch.precision = brain ? .bf16 : half ? .fp16 : .fp32 }
     if settings.bool("torch_autocast.enabled") == true {
@@ -74,7 +76,8 @@ extension DeepSpeedReading {
     let stated: Precision = name.hasPrefix("b") ? .bf16 : name.contains("32") || name == "float" ? .fp32 : .fp16
     if stated == precision { return }
     if launch.degrees.zero == .none || stated != .fp32 {
-      settings.add(.illegal, path, "gradients in \(name) go with a training in \(precision.rawValue) \(stated == .fp32 ? "from ZeRO stage 1 on" : "nowhere")")
+      settings.add(
+        .illegal, path, "gradients in \(name) go with a training in \(precision.rawValue) \(stated == .fp32 ? "from ZeRO stage 1 on" : "nowhere")")
       return
     }
     let isFreed = settings.bool("bf16.immediate_grad_update") ?? false
@@ -111,10 +114,16 @@ extension DeepSpeedReading {
     let count = settings.int("\(section).number_checkpoints", .within(0, 1 << 20)) ?? 0
     let interval = settings.int("pipeline.activation_checkpoint_interval", .within(0, 1 << 20)) ?? 0
     if partitions || offloads || isContiguous || count > 0 || interval > 0 { launch.degrees.recompute = .full }
-    if partitions { settings.add(.ignored, "\(section).partition_activations", "what is kept of each layer is priced whole on every tensor-parallel device") }
-    if offloads { settings.add(.doubtful, "\(section).cpu_checkpointing", "activations on the host are not priced: the plan keeps them on the devices") }
+    if partitions {
+      settings.add(.ignored, "\(section).partition_activations", "what is kept of each layer is priced whole on every tensor-parallel device")
+    }
+    if offloads {
+      settings.add(.doubtful, "\(section).cpu_checkpointing", "activations on the host are not priced: the plan keeps them on the devices")
+    }
     if isContiguous, count == 0 {
-      settings.add(.doubtful, "\(section).contiguous_memory_optimization", "needs the number of its buffers, number_checkpoints, unless the model's code gives it")
+      settings.add(
+        .doubtful, "\(section).contiguous_memory_optimization",
+        "needs the number of its buffers, number_checkpoints, unless the model's code gives it")
     }
     if interval > 1 {
       settings.add(

@@ -26,7 +26,9 @@ extension DeepSpeedReading {
 
   /// What AutoTP's presets have, and what transformers' plans have, for models of the usual names.
   private static let usual =
-    ["q_proj", "k_proj", "v_proj", "query_key_value", "gate_proj", "up_proj", "dense_h_to_4h", "w1", "w3", "fc1"].map { ModuleStyle("*.\($0)", "colwise") }
+    ["q_proj", "k_proj", "v_proj", "query_key_value", "gate_proj", "up_proj", "dense_h_to_4h", "w1", "w3", "fc1"].map {
+      ModuleStyle("*.\($0)", "colwise")
+    }
     + ["o_proj", "attention.dense", "down_proj", "dense_4h_to_h", "w2", "out_proj", "fc2"].map { ModuleStyle("*.\($0)", "rowwise") }
 
   private mutating func specifications(_ configuration: JSON.Object, _ place: String) -> [ModuleStyle] {
@@ -40,7 +42,9 @@ extension DeepSpeedReading {
       }
       var type = "column"
       if case .string(let stated)? = members["partition_type"] { type = stated.lowercased() }
-      guard let style = ["column": members["gather_output"] == true ? "colwise_gather_output" : "colwise", "row": "rowwise", "skip": "replicate"][type] else {
+      guard
+        let style = ["column": members["gather_output"] == true ? "colwise_gather_output" : "colwise", "row": "rowwise", "skip": "replicate"][type]
+      else {
         settings.add(.illegal, "\(here).partition_type", "found \"\(type)\", expected column, row or skip")
         continue
       }

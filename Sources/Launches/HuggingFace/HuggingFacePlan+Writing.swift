@@ -14,7 +14,8 @@ extension HuggingFacePlan {
     if decision.groups > 1 { throw Inexpressible("stage 1", "has layers of its own; a tensor-parallel plan has no pipeline") }
     if let op = decision.zero.indices.first(where: { decision.zero[$0] != .none }) {
       throw Inexpressible(
-        decision.graph.operators[op].name, "its weights have ZeRO \(decision.zero[op].rawValue); a tensor-parallel plan shares nothing out over replicas")
+        decision.graph.operators[op].name,
+        "its weights have ZeRO \(decision.zero[op].rawValue); a tensor-parallel plan shares nothing out over replicas")
     }
     if let segment = decision.recompute.indices.first(where: { decision.recompute[$0] != .none }) {
       let graph = decision.graph

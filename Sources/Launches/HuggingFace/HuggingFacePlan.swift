@@ -17,7 +17,9 @@ package enum HuggingFacePlan {
   /// - Throws: `DocumentError.syntax`, `LaunchError` for a text without a plan; as `ModelReader.decode` for the model.
   package static func reading(_ source: String, file: String) throws -> Launch {
     let document = try Document(file: file, parsing: source.utf8)
-    guard case .object(var object) = document.value else { throw LaunchError(file: file, "found \(document.value.summary), expected a plan: an object") }
+    guard case .object(var object) = document.value else {
+      throw LaunchError(file: file, "found \(document.value.summary), expected a plan: an object")
+    }
     var launch = Launch(.huggingFace)
     launch.styles = try styles(object, file: file)
     if let size = object["tp_size"], size != .null {
@@ -60,7 +62,8 @@ package enum HuggingFacePlan {
     try object.members.filter { key != nil || !beside.contains($0.key) }.map { member in
       guard case .string(let style) = member.value else {
         throw LaunchError(
-          file: file, place: key.map { "\($0)[\"\(member.key)\"]" } ?? member.key, "found \(member.value.summary), expected a style, such as \"colwise\"")
+          file: file, place: key.map { "\($0)[\"\(member.key)\"]" } ?? member.key,
+          "found \(member.value.summary), expected a style, such as \"colwise\"")
       }
       return ModuleStyle(member.key, style)
     }

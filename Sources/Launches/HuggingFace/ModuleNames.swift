@@ -27,7 +27,9 @@ extension Graph {
   /// Since version 5 all experts of a layer are one module, `mlp.experts`, whose first weight is that of gate and up together; a router is `mlp.gate`.
   private static func newerExperts(_ name: String) -> String? {
     let renamed = name.replacing(".block_sparse_moe.", with: ".mlp.")
-    for (old, new) in [(".w1", "gate_up"), (".w3", "gate_up"), (".gate_proj", "gate_up"), (".up_proj", "gate_up"), (".w2", "down"), (".down_proj", "down")]
+    for (old, new) in [
+      (".w1", "gate_up"), (".w3", "gate_up"), (".gate_proj", "gate_up"), (".up_proj", "gate_up"), (".w2", "down"), (".down_proj", "down"),
+    ]
     where renamed.hasSuffix(".experts.*" + old) {
       return String(renamed.dropLast(2 + old.count)) + ".\(new)_proj"
     }

@@ -49,7 +49,8 @@ struct StyleTable {
     let known = Set(names.joined())
     // Of the alternatives of a regular expression few are names of one model's modules.
     if matching == .globs {
-      return used.isEmpty && !styles.isEmpty ? [Finding(.doubtful, "tensor_parallel", "no pattern means a module of the model; all devices do the same")] : []
+      return used.isEmpty && !styles.isEmpty
+        ? [Finding(.doubtful, "tensor_parallel", "no pattern means a module of the model; all devices do the same")] : []
     }
     return styles.indices.compactMap { index in
       let style = styles[index]
@@ -58,7 +59,8 @@ struct StyleTable {
         return Finding(.illegal, style.pattern, "transformers has no style \"\(style.style)\"\(hint)")
       }
       if used.contains(index) {
-        return read == .other ? Finding(.ignored, style.pattern, "\(style.style) is priced as replicated: expert parallelism is not read from styles") : nil
+        return read == .other
+          ? Finding(.ignored, style.pattern, "\(style.style) is priced as replicated: expert parallelism is not read from styles") : nil
       }
       return Finding(.doubtful, style.pattern, "means no module of the model; \(advice(style.pattern, known))")
     }

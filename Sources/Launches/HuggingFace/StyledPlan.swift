@@ -51,7 +51,8 @@ struct StyledPlan {
         func word(_ axis: Int?) -> String { axis.flatMap { rule.iteration[$0].words.first } ?? "replicate" }
         throw Inexpressible(
           decision.graph.operators[op].name,
-          "is split \(word(decision.assignments[op][tensorAxis])) over tensor-parallel devices; from the styles of the modules around it follows \(word(split.axes[op]))")
+          "is split \(word(decision.assignments[op][tensorAxis])) over tensor-parallel devices; from the styles of the modules around it follows \(word(split.axes[op]))"
+        )
       }
     }
     do {
@@ -84,7 +85,9 @@ struct StyledMesh {
         return decision.assignments[op][axis] != batch
       }
       guard let other else {
-        if tensorAxis != nil { throw Inexpressible("mesh axis \(axis)", "splits samples inside of an axis that splits layers; data parallelism stands outside") }
+        if tensorAxis != nil {
+          throw Inexpressible("mesh axis \(axis)", "splits samples inside of an axis that splits layers; data parallelism stands outside")
+        }
         data *= decision.mesh[axis]
         if decision.mesh[..<axis].contains(where: { $0 > 1 }) {
           throw Inexpressible("mesh axis \(axis)", "is the second one that splits samples; there is one for data parallelism")
@@ -92,7 +95,8 @@ struct StyledMesh {
         continue
       }
       if tensorAxis != nil {
-        throw Inexpressible("mesh axis \(axis)", "splits \(graph.operators[other].name) otherwise than by samples, as another axis does; styles have one tensor axis")
+        throw Inexpressible(
+          "mesh axis \(axis)", "splits \(graph.operators[other].name) otherwise than by samples, as another axis does; styles have one tensor axis")
       }
       (tensor, tensorAxis) = (decision.mesh[axis], axis)
     }

@@ -10,7 +10,7 @@ import Strategies
 struct StyledSplit {
   /// For each operator, the axis of its rule; nil: all devices do the same.
   private(set) var axes: [Int?]
-  private(set) var findings: [Finding] = []
+  var findings: [Finding] = []
 
   let graph: Graph
   let degree: Int
@@ -18,10 +18,10 @@ struct StyledSplit {
   let styleOf: [ParallelStyle?]
   /// For each operator, whether a module around its own adds partial results up.
   private let isAddedUp: [Bool]
-  private let rules: [OperatorRule]
-  private let matching: PatternMatching
+  let rules: [OperatorRule]
+  let matching: PatternMatching
   /// For each tensor, the axis of the graph along which it comes split.
-  private var split: [AxisID?]
+  private(set) var split: [AxisID?]
 
   /// - Parameter degree: of the tensor axis.
   init(_ graph: Graph, _ styles: [ModuleStyle], degree: Int, matching: PatternMatching) {
@@ -51,7 +51,10 @@ struct StyledSplit {
       if styleOf[op] == .positions { placeOnPositions(op) } else { follow(op) }
     case .crossEntropy:
       if let axis = split[graph.operators[op].operands[0]] {
-        refuse(op, "takes whole logits, and \(producer(of: graph.operators[op].operands[0])) leaves its output split along \(graph.axes[axis].name); give that colwise_gather_output")
+        refuse(
+          op,
+          "takes whole logits, and \(producer(of: graph.operators[op].operands[0])) leaves its output split along \(graph.axes[axis].name); give that colwise_gather_output"
+        )
       }
       follow(op)
     default: follow(op)
@@ -87,12 +90,15 @@ struct StyledSplit {
     case .rows(let splitsInput, let addsUp)?:
       checkOrder(op, weight, contracted)
       placeRows(op, x, contracted, splitsInput: splitsInput)
-      if !addsUp, !isAddedUp[op] { refuse(op, "leaves partial sums that no module around it adds up; give one the style gather, or this one rowwise") }
+      if !addsUp, !isAddedUp[op] {
+        refuse(op, "leaves partial sums that no module around it adds up; give one the style gather, or this one rowwise")
+      }
     case .positions?: refuse(op, "is no norm: sequence_parallel splits the positions of norms and dropout")
     default:
       if let axis = split[x], contracted.contains(axis) {
         refuse(
-          op, "takes whole features, and \(producer(of: x)) leaves its output split along \(graph.axes[axis].name); give this module rowwise, or that one "
+          op,
+          "takes whole features, and \(producer(of: x)) leaves its output split along \(graph.axes[axis].name); give this module rowwise, or that one "
             + "colwise_gather_output")
       } else {
         follow(op)
@@ -108,9 +114,11 @@ struct StyledSplit {
       cut(op, axis, result: nil)
     } else {
       refuse(
-        op, splitsInput
+        op,
+        splitsInput
           ? "has no input features that \(counted(degree, "device")) could share out"
-          : "rowwise takes input features that come split, and \(producer(of: x)) gives whole ones; give that colwise, or this one rowwise_split_input (rowwise_rep)")
+          : "rowwise takes input features that come split, and \(producer(of: x)) gives whole ones; give that colwise, or this one rowwise_split_input (rowwise_rep)"
+      )
     }
   }
 
@@ -156,67 +164,9 @@ struct StyledSplit {
     split[graph.operators[op].result] = result
   }
 
-  // MARK: - Checks
-
-  private mutating func checkHeads(_ op: OperatorID, _ axis: AxisID) {
-    let extent = graph.axes[axis].extent
-    if graph.axes[axis].role == .heads, extent % degree != 0 {
-      refuse(op, "has \(counted(extent, "key-value head")), which \(counted(degree, "device")) cannot share out; choose a divisor of \(extent)")
-    } else if extent < degree {
-      refuse(op, "has \(extent) of \(graph.axes[axis].name), fewer than the \(counted(degree, "device")) that share them out")
-    }
-  }
-
-  /// The cut of a weight that is stored with others must be a cut of the whole: transformers cuts what is stored.
-  private mutating func checkStorage(_ op: OperatorID, _ weight: TensorID, _ axis: AxisID, blocks: Int) {
-    // DeepSpeed cuts what is stored together part by part.
-    guard matching == .names, let source = graph.tensors[weight].parameter, let dimension = graph.tensors[weight].dimensions.firstIndex(of: axis) else { return }
-    let span = source.strides[dimension] * graph.axes[axis].extent
-    let all = source.checkpointShape.reduce(1, *)
-    // Experts' gate and up are stored together since version 5 of transformers.
-    if blocks == 2, source.isStacked || span == all { return }
-    if span * blocks != all, span != source.checkpointShape.last {
-      refuse(
-        op, "is stored with others as \(source.checkpointName), which \(blocks == 1 ? "colwise cuts" : "packed_colwise cuts in two blocks") without regard to "
-          + "where one ends; use colwise_gather_output")
-    }
-  }
-
-  /// Styles cut weights of `torch.nn.Linear`, which stand output first.
-  private mutating func checkOrder(_ op: OperatorID, _ weight: TensorID, _ contracted: [AxisID]) {
-    guard matching == .names, let source = graph.tensors[weight].parameter, !source.isStacked, graph.consumers[weight].count == 1,
-      let first = graph.tensors[weight].dimensions.first, contracted.contains(first), source.checkpointShape.count > 1
-    else { return }
-    refuse(op, "is a Conv1D, whose weight stands input first: transformers' styles cut those of torch.nn.Linear")
-  }
-
-  /// What a block hands on must be whole.
-  private mutating func checkBoundaries() {
-    for segment in graph.segments {
-      for exit in segment.exits {
-        if let axis = split[exit], let op = graph.producer[exit] {
-          refuse(op, "leaves the layer's result split along \(graph.axes[axis].name), and the next layer takes it whole")
-        }
-      }
-    }
-  }
-
-  /// A weight that two modules read is stored once.
-  private mutating func checkTies() {
-    for tensor in graph.tensors.indices where graph.tensors[tensor].isParameter && graph.consumers[tensor].count > 1 {
-      let cuts = graph.consumers[tensor].map { site in
-        axes[site.op].flatMap { axis in rules[site.op].operands[site.operand].firstIndex(of: axis) }
-      }
-      if let other = cuts.indices.first(where: { cuts[$0] != cuts[0] }) {
-        let (first, second) = (graph.consumers[tensor][0].op, graph.consumers[tensor][other].op)
-        refuse(second, "has the weight of \(graph.moduleNames(first)[0]), which is cut otherwise there; give both styles that cut it alike")
-      }
-    }
-  }
-
   // MARK: - Words and look-ups
 
-  private mutating func refuse(_ op: OperatorID, _ text: String) {
+  mutating func refuse(_ op: OperatorID, _ text: String) {
     let finding = Finding(.illegal, graph.moduleNames(op)[0], text)
     if !findings.contains(finding) { findings.append(finding) }
   }

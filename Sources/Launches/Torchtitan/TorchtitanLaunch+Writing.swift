@@ -17,7 +17,8 @@ extension TorchtitanLaunch {
     let job = plan.decision.job
     var writer = TorchtitanWriter()
     writer.remark(
-      "\(plan.decision.graph.name) on \(counted(plan.decision.ranks, "device")), for torchtitan up to commit 9810191bb (2026-02-23); later jobs are Python")
+      "\(plan.decision.graph.name) on \(counted(plan.decision.ranks, "device")), for torchtitan up to commit 9810191bb (2026-02-23); later jobs are Python"
+    )
     writer.model(plan.decision.graph)
     writer.section("training")
     writer.batch(job, degrees)
@@ -51,7 +52,9 @@ extension TorchtitanLaunch {
     func refuse(_ place: String, _ reason: String) -> Inexpressible { Inexpressible(place, reason) }
     if job.mode != .train { throw refuse("the job", "is a forward pass; torchtitan trains") }
     if job.optimizer != .adamw { throw refuse("the optimizer", "is \(job.optimizer.rawValue); torchtitan has AdamW and Adam") }
-    if job.precision != .bf16, job.precision != .fp32 { throw refuse("the precision", "is \(job.precision.rawValue); torchtitan has bfloat16 and float32") }
+    if job.precision != .bf16, job.precision != .fp32 {
+      throw refuse("the precision", "is \(job.precision.rawValue); torchtitan has bfloat16 and float32")
+    }
     let graph = decision.graph
     func name(_ matches: (OperatorKind) -> Bool) -> String { graph.operators.first { matches($0.kind) }?.name ?? graph.name }
     if degrees.tensor > 1 {
@@ -70,7 +73,9 @@ extension TorchtitanLaunch {
     }
     if degrees.context > 1 {
       let attention = name { if case .attention = $0 { true } else { false } }
-      if degrees.contextWay == .ulysses { throw refuse(attention, "trades sequence for heads (Ulysses); torchtitan gathers keys and values or passes them on") }
+      if degrees.contextWay == .ulysses {
+        throw refuse(attention, "trades sequence for heads (Ulysses); torchtitan gathers keys and values or passes them on")
+      }
       if !decision.isZigzag { throw refuse(attention, "has sequences in contiguous parts; torchtitan balances them in zig-zag order") }
       if degrees.expert > 1 { throw refuse("the experts", "stand beside context parallelism, whose devices torchtitan would give to them first") }
     }
@@ -118,7 +123,8 @@ struct TorchtitanWriter {
   mutating func data(_ degrees: MegatronDegrees) throws {
     let (place, isShared) = ("the data replicas", degrees.data * degrees.context > 1)
     switch degrees.zero {
-    case .optimizer: throw Inexpressible(place, "share out optimizer state alone (ZeRO 1); torchtitan's FSDP shares out gradients and weights as well")
+    case .optimizer:
+      throw Inexpressible(place, "share out optimizer state alone (ZeRO 1); torchtitan's FSDP shares out gradients and weights as well")
     case .none where isShared:
       guard degrees.tensor * degrees.pipeline * degrees.context == 1 else {
         throw Inexpressible(place, "share nothing out (ZeRO 0); torchtitan has that without other parallelism alone")
@@ -136,7 +142,8 @@ struct TorchtitanWriter {
     value("pipeline_parallel_degree", degrees.pipeline)
     guard degrees.pipeline > 1 else {
       if decision.schedule.kind != .oneForwardOneBackward, decision.job.microBatches > 1 {
-        throw Inexpressible("the schedule", "has all forward passes before the first backward pass; torchtitan accumulates gradients one micro-batch at a time")
+        throw Inexpressible(
+          "the schedule", "has all forward passes before the first backward pass; torchtitan accumulates gradients one micro-batch at a time")
       }
       return
     }
@@ -148,7 +155,9 @@ struct TorchtitanWriter {
     let parts = cut.enumerated().map { index, count in
       let layers = (next..<next + count).map { "\"layers.\($0)\"" }
       next += count
-      return "[" + ((index == 0 ? ["\"tok_embeddings\""] : []) + layers + (index == cut.count - 1 ? ["\"norm\"", "\"output\""] : [])).joined(separator: ", ") + "]"
+      return "["
+        + ((index == 0 ? ["\"tok_embeddings\""] : []) + layers + (index == cut.count - 1 ? ["\"norm\"", "\"output\""] : [])).joined(separator: ", ")
+        + "]"
     }
     raw("module_fqns_per_model_part", "[\n  " + parts.joined(separator: ",\n  ") + "\n]")
   }
@@ -167,7 +176,8 @@ struct TorchtitanWriter {
       let cut = decision.searchedLayers
       guard degrees.chunks == 1, let period = (2...max(2, cut.max() ?? 2)).first(where: { period in cut.allSatisfy { $0 / period == count } }) else {
         throw Inexpressible(
-          "layer 0", "is one of \(count) layers of each stage that are computed again; torchtitan computes each n-th again, which gives other numbers")
+          "layer 0", "is one of \(count) layers of each stage that are computed again; torchtitan computes each n-th again, which gives other numbers"
+        )
       }
       value("mode", "selective")
       value("selective_ac_option", "\(period)")

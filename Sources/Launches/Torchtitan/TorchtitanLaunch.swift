@@ -52,7 +52,11 @@ struct TorchtitanReading {
     readPrecision()
     readRecompute()
     readRest()
-    settings.reportUnknown(TorchtitanKeys.all) { _ in .illegal } consequence: { _ in "(torchtitan refuses it)" }
+    settings.reportUnknown(TorchtitanKeys.all) { _ in
+      .illegal
+    } consequence: { _ in
+      "(torchtitan refuses it)"
+    }
     launch.findings = settings.findings
   }
 
@@ -69,7 +73,11 @@ struct TorchtitanReading {
       settings.add(.ignored, "model", "the sizes of \(model) \(flavor) are not known here; give the model")
     }
     var converters: [String] = []
-    if case .string(let name)? = settings.value("model.converters") { converters = [name] } else { converters = settings.strings("model.converters") ?? [] }
+    if case .string(let name)? = settings.value("model.converters") {
+      converters = [name]
+    } else {
+      converters = settings.strings("model.converters") ?? []
+    }
     if !converters.isEmpty {
       settings.add(.ignored, "model.converters", "products are priced in the precision of the training, not as \(converters.joined(separator: ", "))")
     }
@@ -83,7 +91,9 @@ struct TorchtitanReading {
     launch.degrees.expert = positive("expert_parallel_degree", &settings)
     let replicas = positive("data_parallel_replicate_degree", &settings)
     let shards = settings.int("parallelism.data_parallel_shard_degree", .within(-1, 1 << 20)) ?? -1
-    if shards == 0 { settings.add(.illegal, "parallelism.data_parallel_shard_degree", "found 0, expected -1 (all devices that are left) or at least 1") }
+    if shards == 0 {
+      settings.add(.illegal, "parallelism.data_parallel_shard_degree", "found 0, expected -1 (all devices that are left) or at least 1")
+    }
     launch.leavesDataOpen = shards < 1
     launch.degrees.data = replicas * max(1, shards)
 

@@ -64,11 +64,13 @@ extension TorchtitanReading {
   mutating func readRecompute() {
     let mode = settings.word("activation_checkpoint.mode", of: ["none", "selective", "full", "memory_budget"]) ?? "selective"
     // An early version had a number here.
-    let option = settings.value("activation_checkpoint.selective_ac_option") == nil ? "2" : settings.string("activation_checkpoint.selective_ac_option")
+    let option =
+      settings.value("activation_checkpoint.selective_ac_option") == nil ? "2" : settings.string("activation_checkpoint.selective_ac_option")
     switch mode {
     case "full": launch.degrees.recompute = .full
     case "memory_budget":
-      settings.add(.ignored, "activation_checkpoint.mode", "what torch.compile's memory budget computes again is not known before it runs; nothing is priced")
+      settings.add(
+        .ignored, "activation_checkpoint.mode", "what torch.compile's memory budget computes again is not known before it runs; nothing is priced")
     case "selective": readSelective(option)
     default: break
     }
@@ -105,7 +107,8 @@ extension TorchtitanReading {
 
   mutating func readRest() {
     if settings.bool("training.enable_cpu_offload") == true {
-      settings.add(.doubtful, "training.enable_cpu_offload", "weights and optimizer state on the host are not priced: the plan has them on the devices")
+      settings.add(
+        .doubtful, "training.enable_cpu_offload", "weights and optimizer state on the host are not priced: the plan has them on the devices")
     }
     if settings.bool("optimizer.early_step_in_backward") == true {
       let others = [("pipeline_parallel_degree", launch.degrees.pipeline), ("expert_parallel_degree", launch.degrees.expert)].filter { $0.1 > 1 }

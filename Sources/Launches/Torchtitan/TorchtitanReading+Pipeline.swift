@@ -78,7 +78,11 @@ extension TorchtitanReading {
     let place = "parallelism.pipeline_parallel_split_points"
     guard let value = settings.value(place) else { return nil }
     var names: [String] = []
-    if case .string(let text) = value { names = text.split(separator: ",").map { String($0.filter { $0 != " " }) } } else { names = settings.strings(place) ?? [] }
+    if case .string(let text) = value {
+      names = text.split(separator: ",").map { String($0.filter { $0 != " " }) }
+    } else {
+      names = settings.strings(place) ?? []
+    }
     if names.isEmpty { return nil }
     let points = names.compactMap { $0.hasPrefix("layers.") ? Int($0.dropFirst(7)) : nil }
     guard points.count == names.count, zip([-1] + points, points).allSatisfy({ $0 < $1 }) else {
