@@ -13,11 +13,17 @@ package struct Launch: Sendable {
   package var countsLayersOfChunks = false
   /// Whether data parallelism takes whatever devices the other degrees leave.
   package var leavesDataOpen = true
+  /// Whether tensor parallelism does.
+  package var leavesTensorOpen = false
   /// What modules do on the tensor axis, by name patterns, where the launch says that itself; nil: as Megatron-LM does.
   package var styles: [ModuleStyle]?
   /// All devices that are launched on.
   package var devices: Int?
   package var batch: Int?
+  /// The samples of a step that each data replica has, where the launch says that instead of the batch.
+  package var batchPerReplica: Int?
+  /// The micro-batches of a step, where the launch says that instead of their size.
+  package var accumulationSteps: Int?
   package var sequence: Int?
   package var precision: Precision?
   package var mode: Mode?

@@ -9,6 +9,18 @@ extension LaunchFormat {
   package func completed(_ degrees: MegatronDegrees) -> MegatronDegrees {
     var degrees = degrees
     if degrees.tensor == 1 { degrees.isSequenceParallel = false }
+    switch self {
+    case .megatron, .torch: break
+    case .deepspeed:
+      degrees.isSequenceParallel = false
+      if degrees.pipeline > 1 { degrees.zero = min(degrees.zero, .optimizer) }
+    case .torchtitan:
+      degrees.isSequenceParallel = degrees.tensor > 1
+      // FSDP shares out gradients at least; without it replicas go with no other parallelism.
+      let isAlone = degrees.tensor * degrees.pipeline * degrees.context == 1
+      if degrees.zero == .optimizer || degrees.zero == .none && degrees.data * degrees.context > 1 && !isAlone { degrees.zero = .gradients }
+    case .huggingFace: degrees.isSequenceParallel = false
+    }
     // Megatron-LM's sequence parallelism gathers again in the backward pass what it gathered (Korthikanti et al. 2022, §4.2.2).
     if self == .megatron {
       degrees.recompute =
@@ -60,7 +72,8 @@ extension LaunchFormat {
     // A layout says how many chunks there are.
     if !layout.isEmpty { chunks = Setting(chunks.name, "") }
     return [
-      Setting("--tensor-model-parallel-size", degrees.tensor, " ", usual: 0), Setting("--pipeline-model-parallel-size", degrees.pipeline, " ", usual: 0),
+      Setting("--tensor-model-parallel-size", degrees.tensor, " ", usual: 0),
+      Setting("--pipeline-model-parallel-size", degrees.pipeline, " ", usual: 0),
       Setting("--context-parallel-size", degrees.context, " ", usual: 1), Setting("--expert-model-parallel-size", degrees.expert, " ", usual: 1),
       Setting("--sequence-parallel", degrees.isSequenceParallel ? "--sequence-parallel" : ""),
       chunks, Setting("the uneven cut", layout),
@@ -71,7 +84,8 @@ extension LaunchFormat {
 
   private static func deepspeed(_ degrees: MegatronDegrees) -> [Setting] {
     [
-      Setting("tensor_parallel.autotp_size", degrees.tensor, ": ", usual: 1), Setting("PipelineModule(num_stages)", degrees.pipeline, " = ", usual: 1),
+      Setting("tensor_parallel.autotp_size", degrees.tensor, ": ", usual: 1),
+      Setting("PipelineModule(num_stages)", degrees.pipeline, " = ", usual: 1),
       Setting("zero_optimization.stage", degrees.zero.rawValue, ": ", usual: -1),
       Setting("sequence_parallel_size", degrees.context, ": ", usual: 1), Setting("ep_size", degrees.expert, " = ", usual: 1),
       Setting("activation checkpointing", degrees.recompute == .none ? "" : "activation checkpointing of \(degrees.recompute.rawValue)"),

@@ -19,34 +19,42 @@ package struct LaunchJob: Sendable {
   package let assumptions: [String]
   /// The model's layers, where the launch says its chunks by how many of them each has.
   private let layersOfChunks: Int?
+  /// What is wrong with the styles for this model.
+  package let findings: [Finding]
 
   /// - Parameters:
   ///   - graph: the model, as the launch describes it or as it is named apart.
   ///   - devices: in place of the launch's.
   /// - Throws: `PlannerError.usage` where the parts do not go together; `HardwareError`.
   package init(_ launch: Launch, graph: Graph, on hardware: HardwareFile, devices: Int? = nil, batch: Int? = nil, sequence: Int? = nil) throws {
-    var (degrees, assumptions) = (launch.degrees, [String]())
+    var assumptions: [String] = []
     let count = try Self.devices(launch, hardware, given: devices, &assumptions)
-    if launch.leavesDataOpen { degrees.data = count / (degrees.devices / degrees.data) }
+    let settled = try launch.settled(on: count, batch: batch)
+    var degrees = settled.degrees
     let cluster = try hardware.cluster(devices: count)
     let size = degrees.microBatchSize
-    let sequences = batch ?? launch.batch ?? size.map { $0 * degrees.data } ?? graph.workload.batch ?? count
-    if batch == nil && launch.batch == nil {
-      let why = size != nil ? "one micro-batch for each replica" : graph.workload.batch != nil ? "the model's usual one" : "one sequence for each device"
+    let sequences = settled.batch ?? size.map { $0 * degrees.data } ?? graph.workload.batch ?? count
+    if settled.batch == nil {
+      let why =
+        size != nil ? "one micro-batch for each replica" : graph.workload.batch != nil ? "the model's usual one" : "one sequence for each device"
       assumptions.append("batch \(sequences): \(why) (--batch)")
     }
-    guard 1...1_000_000_000 ~= sequences else { throw PlannerError.usage("a batch of \(sequences): expected a number from 1 to 1000000000 (--batch)") }
+    guard 1...1_000_000_000 ~= sequences else {
+      throw PlannerError.usage("a batch of \(sequences): expected a number from 1 to 1000000000 (--batch)")
+    }
     degrees.microBatchSize = degrees.microBatchSize(batch: sequences, couplesBatch: graph.couplesBatch)
     let precision = launch.precision ?? cluster.kind(of: 0).defaultPrecision
     if launch.precision == nil { assumptions.append("\(precision.rawValue), the devices' usual format") }
     var request = SearchRequest(
-      graph: graph, cluster: cluster, batch: sequences, sequence: try Self.sequence(launch, graph, given: sequence, &assumptions), precision: precision,
+      graph: graph, cluster: cluster, batch: sequences, sequence: try Self.sequence(launch, graph, given: sequence, &assumptions),
+      precision: precision,
       mode: launch.mode ?? .train, optimizer: launch.optimizer ?? .adamw)
     if request.mode == .train, graph.loss == nil { throw PlannerError.usage("the model \(graph.name) has no loss, so it cannot be trained") }
-    request.software = launch.software
+    request.software = settled.software
     request.larger = { try? hardware.cluster(devices: $0) }
     (self.format, self.request, self.styles, self.degrees) = (launch.format, request, launch.styles, launch.format.completed(degrees))
     self.assumptions = assumptions
+    findings = self.degrees.findings(graph, styles, launch.format.matching)
     let layers = graph.segments.indices.reduce(0) { graph.holdsLayers($1) ? $0 + graph.segments[$1].repeats : $0 }
     layersOfChunks = launch.countsLayersOfChunks ? layers : nil
   }
@@ -58,17 +66,19 @@ package struct LaunchJob: Sendable {
 
   private static func devices(_ launch: Launch, _ hardware: HardwareFile, given: Int?, _ assumptions: inout [String]) throws -> Int {
     let own = launch.degrees.devices
-    let least = launch.leavesDataOpen ? own / launch.degrees.data : own
+    let least = launch.leavesDataOpen ? own / launch.degrees.data : launch.leavesTensorOpen ? own / launch.degrees.tensor : own
+    let isOpen = launch.leavesDataOpen || launch.leavesTensorOpen
     var count = given ?? launch.devices
     if count == nil {
-      let all = hardware.deviceCount.flatMap { launch.leavesDataOpen && $0 % least == 0 ? $0 : nil }
+      let all = hardware.deviceCount.flatMap { isOpen && $0 % least == 0 ? $0 : nil }
       count = all ?? own
-      assumptions.append("\(counted(count ?? own, "device")): " + (all == nil ? "as many as the degrees need" : "all of \(hardware.name)") + " (--devices)")
+      assumptions.append(
+        "\(counted(count ?? own, "device")): " + (all == nil ? "as many as the degrees need" : "all of \(hardware.name)") + " (--devices)")
     }
     guard let count else { return own }
-    if count % least != 0 || (!launch.leavesDataOpen && count != own) {
+    if count % least != 0 || (!isOpen && count != own) {
       throw PlannerError.usage(
-        "\(counted(count, "device")) \(launch.leavesDataOpen ? "are no multiple of" : "are not") the \(least) of the degrees; change them or --devices")
+        "\(counted(count, "device")) \(isOpen ? "are no multiple of" : "are not") the \(least) of the degrees; change them or --devices")
     }
     return count
   }
@@ -78,7 +88,9 @@ package struct LaunchJob: Sendable {
     guard let length = given ?? launch.sequence ?? graph.workload.sequence ?? graph.maximumSequence else {
       throw PlannerError.usage("neither the launch nor the model says how long a sequence is; give it with --seq")
     }
-    if let most = graph.maximumSequence, length > most { throw PlannerError.usage("sequences of \(length): the model has \(counted(most, "position"))") }
+    if let most = graph.maximumSequence, length > most {
+      throw PlannerError.usage("sequences of \(length): the model has \(counted(most, "position"))")
+    }
     if given == nil, launch.sequence == nil { assumptions.append("sequences of \(length), the model's usual ones (--seq)") }
     return length
   }
@@ -91,7 +103,7 @@ package struct LaunchJob: Sendable {
   package func fixing(_ degrees: MegatronDegrees, _ software: Software? = nil) throws -> SearchRequest {
     var request = self.request
     if let software { request.software = software }
-    return try degrees.fix(request)
+    return try degrees.fix(request, styles, format.matching)
   }
 
   /// The launch as a plan: one that fits, else what it would be if memory had no end.
@@ -104,6 +116,7 @@ package struct LaunchJob: Sendable {
       if case .planned(let planned) = try Planner.search(fixed) { return planned }
     }
     throw PlannerError.usage(
-      try degrees.obstacle(request) ?? "no split of all operators has these degrees: what neighbours need of one another's results does not go together")
+      try degrees.obstacle(request)
+        ?? "no split of all operators has these degrees: what neighbours need of one another's results does not go together")
   }
 }

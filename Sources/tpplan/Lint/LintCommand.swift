@@ -62,7 +62,7 @@ struct LintCommand: ParsableCommand {
     let seconds = try SearchOptions.seconds(timeLimit)
     let hardware = try HardwareFile(readingFrom: hardware)
     let given = try model.map { try ModelReader.read($0) }
-    var report = LintReport(try read(), hardware: hardware, file: launch)
+    var report = LintReport(try read(given?.graph), hardware: hardware, file: launch)
     if let graph = given?.graph ?? report.launch.graph {
       report.isModelGiven = given != nil
       try report.price(graph, devices: devices, batch: batch, sequence: seq)
@@ -82,13 +82,13 @@ struct LintCommand: ParsableCommand {
     if !report.fits { throw ExitCode(Failure.nothingFits) }
   }
 
-  private func read() throws -> Launch {
+  private func read(_ model: Graph?) throws -> Launch {
     let bytes = try readFile(launch, limit: 1 << 24)
     let name = launch == "-" ? "standard input" : launch
     guard let format = from ?? LaunchFormat(recognising: String(decoding: bytes, as: UTF8.self)) else {
       throw LaunchError(file: name, "is no launch that is known: a command line of Megatron-LM, a DeepSpeed, torchtitan or Hugging Face configuration (--from)")
     }
-    return try format.read(bytes, file: name)
+    return try format.read(bytes, file: name, model: model)
   }
 }
 

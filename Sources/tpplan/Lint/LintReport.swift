@@ -45,6 +45,7 @@ struct LintReport {
     do {
       let job = try LaunchJob(launch, graph: graph, on: hardware, devices: devices, batch: batch, sequence: sequence)
       self.job = job
+      launch.findings += job.findings
       compare(graph)
       planned = try job.planned()
     } catch PlannerError.usage(let text) {
