@@ -40,7 +40,9 @@ extension LaunchJob {
       let text = [words(completed), format.words(software, changedFrom: request.software, zero: completed.zero)].filter { !$0.isEmpty }
         .joined(separator: " ")
       progress(text)
-      guard completed.devices == degrees.devices, format.allows(completed, request), let fixed = try? fixing(completed, software), let planned = Self.plan(fixed) else { continue }
+      guard completed.devices == degrees.devices, format.allows(completed, request), let fixed = try? fixing(completed, software),
+        let planned = Self.plan(fixed)
+      else { continue }
       changes.append(LaunchChange(text: text, degrees: completed, software: software, planned: planned))
     }
     return (changes.sorted(by: Self.precedes), true)
@@ -48,7 +50,8 @@ extension LaunchJob {
 
   /// What fits before what does not, and of that what takes less.
   private static func precedes(_ a: LaunchChange, _ b: LaunchChange) -> Bool {
-    a.fits != b.fits ? a.fits : a.fits ? a.planned.prediction.step < b.planned.prediction.step : a.planned.prediction.memory < b.planned.prediction.memory
+    a.fits != b.fits
+      ? a.fits : a.fits ? a.planned.prediction.step < b.planned.prediction.step : a.planned.prediction.memory < b.planned.prediction.memory
   }
 
   private static func plan(_ fixed: SearchRequest) -> PlanOutcome.Planned? {
@@ -147,10 +150,12 @@ extension LaunchFormat {
     if software.overlap != before.overlap {
       // There are weights to gather where their state is shared out.
       let hidden = "--overlap-grad-reduce" + (zero >= .optimizer ? " --overlap-param-gather" : "")
-      words.append(self == .megatron ? hidden : "--overlap weights")
+      words.append(self == .megatron ? hidden : self == .deepspeed ? "zero_optimization.overlap_comm: true" : "--overlap weights")
     }
     if software.attention != before.attention { words.append(self == .megatron ? "--attention-backend flash" : "--attention fused") }
-    if software.crossEntropy != before.crossEntropy { words.append(self == .megatron ? "--cross-entropy-loss-fusion" : "--cross-entropy fused") }
+    if software.crossEntropy != before.crossEntropy {
+      words.append(self == .megatron ? "--cross-entropy-loss-fusion" : self == .torchtitan ? "compile.enable = true" : "--cross-entropy fused")
+    }
     return words.joined(separator: " ")
   }
 }

@@ -14,8 +14,11 @@ extension LaunchFormat {
     case .deepspeed:
       degrees.isSequenceParallel = false
       if degrees.pipeline > 1 { degrees.zero = min(degrees.zero, .optimizer) }
+      if degrees.recompute != .none { (degrees.recompute, degrees.recomputedLayers) = (.full, nil) }
     case .torchtitan:
       degrees.isSequenceParallel = degrees.tensor > 1
+      // Attention is kept, and the passes around it are computed again (selective_ac_option = "op").
+      if degrees.recompute != .none, degrees.recompute != .full { degrees.recompute = .elementwise }
       // FSDP shares out gradients at least; without it replicas go with no other parallelism.
       let isAlone = degrees.tensor * degrees.pipeline * degrees.context == 1
       if degrees.zero == .optimizer || degrees.zero == .none && degrees.data * degrees.context > 1 && !isAlone { degrees.zero = .gradients }
@@ -103,9 +106,18 @@ extension LaunchFormat {
       Setting("parallelism.data_parallel_shard_degree", shards ? degrees.data : 1, " = ", usual: 0),
       Setting("parallelism.data_parallel_replicate_degree", shards ? 1 : degrees.data, " = ", usual: 0),
       Setting("parallelism.pipeline_parallel_schedule", degrees.chunks > 1 ? "parallelism.pipeline_parallel_schedule = \"Interleaved1F1B\"" : ""),
-      Setting("activation_checkpoint.mode", "activation_checkpoint.mode = \"\(degrees.recompute.keepingGathered.rawValue)\""),
+      Setting("activation_checkpoint.mode", Self.torchtitanRecompute(degrees)),
       Setting("parallelism.pipeline_parallel_microbatch_size", degrees.microBatchSize.map { "sequences of a micro-batch: \($0)" } ?? ""),
     ]
+  }
+
+  private static func torchtitanRecompute(_ degrees: MegatronDegrees) -> String {
+    let mode = "activation_checkpoint.mode = "
+    switch degrees.recompute {
+    case .none: return mode + "\"none\""
+    case .full: return mode + "\"full\"" + (degrees.recomputedLayers.map { " in \(counted($0, "layer")) of each stage" } ?? "")
+    default: return mode + "\"selective\", activation_checkpoint.selective_ac_option = \"op\""
+    }
   }
 
   private static func options(_ degrees: MegatronDegrees) -> [Setting] {

@@ -97,18 +97,13 @@ struct Settings {
   /// Says of each setting that is not known that it is not.
   ///
   /// - Parameters:
-  ///   - known: every path that there is; a section's own name where all of its members are.
+  ///   - known: every path that there is.
+  ///   - apart: sections all of whose members are known.
   ///   - severity: for a path, how bad it is that it is not known.
   ///   - consequence: what the program does with it, for the end of the sentence.
-  mutating func reportUnknown(_ known: Set<String>, severity: (String) -> Finding.Severity, consequence: (String) -> String) {
+  mutating func reportUnknown(_ known: Set<String>, apart: [String], severity: (String) -> Finding.Severity, consequence: (String) -> String) {
     for path in paths where !known.contains(path) {
-      var section = path[...]
-      var isCovered = false
-      while let dot = section.lastIndex(of: "."), !isCovered {
-        section = section[..<dot]
-        isCovered = known.contains(String(section))
-      }
-      if isCovered { continue }
+      if apart.contains(where: { path.hasPrefix($0 + ".") }) { continue }
       let (parent, name) = Self.split(path)
       if known.contains(where: { $0.hasPrefix(path + ".") }) {
         // An empty section says nothing.

@@ -42,7 +42,7 @@ struct DeepSpeedReading {
     readRecompute()
     readPipeline()
     let refuses = { (path: String) in DeepSpeedKeys.strict.contains { path.hasPrefix($0 + ".") } }
-    settings.reportUnknown(DeepSpeedKeys.all) {
+    settings.reportUnknown(DeepSpeedKeys.all, apart: DeepSpeedKeys.apart) {
       refuses($0) ? .illegal : .doubtful
     } consequence: {
       refuses($0) ? "(DeepSpeed refuses it)" : "(DeepSpeed passes over it)"

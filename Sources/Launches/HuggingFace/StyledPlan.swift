@@ -81,7 +81,7 @@ struct StyledMesh {
     for axis in decision.mesh.indices where decision.mesh[axis] > 1 {
       let other = graph.operators.indices.first { op in
         let rule = OperatorRules.rule(for: op, in: graph)
-        guard let batch = rule.iteration.firstIndex(where: { $0.role == .batch && $0.isSplittable && $0.extent > 1 }) else { return false }
+        guard let batch = rule.iteration.firstIndex(where: { $0.role == .batch && $0.isSplittable }) else { return false }
         return decision.assignments[op][axis] != batch
       }
       guard let other else {

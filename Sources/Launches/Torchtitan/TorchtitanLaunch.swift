@@ -9,7 +9,7 @@ import Strategies
 package enum TorchtitanLaunch {
   /// What a job says, with findings where it says it wrongly.
   ///
-  /// - Parameter model: what is trained, where the job names no model that is known here: some settings depend on its number of layers.
+  /// - Parameter model: what is trained, in place of the model that the job names: some settings depend on its number of layers.
   /// - Throws: `DocumentError.tomlSyntax`, `LaunchError` for a text that is no job.
   package static func reading(_ source: String, file: String, model: Graph? = nil) throws -> Launch {
     let document = try Document(file: file, parsingTOML: source.utf8)
@@ -29,14 +29,14 @@ package enum TorchtitanLaunch {
 struct TorchtitanReading {
   var settings: Settings
   var launch = Launch(.torchtitan)
-  /// What is trained, where the job does not say it.
+  /// What is trained, where it is not what the job names.
   private let model: Graph?
 
   init(_ settings: Settings, _ model: Graph?) { (self.settings, self.model) = (settings, model) }
 
   /// How many layers the model has, where that is known.
   var layerCount: Int? {
-    (launch.graph ?? model).map { graph in graph.segments.indices.filter(graph.holdsLayers).reduce(0) { $0 + graph.segments[$1].repeats } }
+    (model ?? launch.graph).map { graph in graph.segments.indices.filter(graph.holdsLayers).reduce(0) { $0 + graph.segments[$1].repeats } }
   }
 
   mutating func read() throws {
@@ -52,7 +52,7 @@ struct TorchtitanReading {
     readPrecision()
     readRecompute()
     readRest()
-    settings.reportUnknown(TorchtitanKeys.all) { _ in
+    settings.reportUnknown(TorchtitanKeys.all, apart: TorchtitanKeys.apart) { _ in
       .illegal
     } consequence: { _ in
       "(torchtitan refuses it)"
@@ -63,6 +63,11 @@ struct TorchtitanReading {
   private mutating func readModel() throws {
     launch.sequence = settings.int("training.seq_len", .within(1, 1 << 30)) ?? 2048
     let model = settings.string("model.name") ?? "llama3"
+    if !settings.contains("model") {
+      // What is not named is registered by the person's own code.
+      if self.model != nil { return }
+      settings.add(.doubtful, "model", "is not named: torchtitan takes llama3 debugmodel then")
+    }
     let flavor = settings.string("model.flavor") ?? "debugmodel"
     if let known = TorchtitanFlavor(model: model, flavor: flavor) {
       launch.graph = try known.graph(positions: launch.sequence!)
@@ -112,7 +117,7 @@ struct TorchtitanReading {
   }
 
   private mutating func checkHeads() {
-    guard launch.degrees.tensor > 1, let heads = (launch.graph ?? model)?.axes.filter({ $0.role == .heads }).map(\.extent).min(),
+    guard launch.degrees.tensor > 1, let heads = (model ?? launch.graph)?.axes.filter({ $0.role == .heads }).map(\.extent).min(),
       heads % launch.degrees.tensor != 0
     else { return }
     settings.add(
