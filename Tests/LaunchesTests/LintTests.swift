@@ -78,6 +78,15 @@ import Testing
     #expect(repairs.count == report.repairs.changes.count)
   }
 
+  @Test("What cannot be priced says why, once")
+  func obstacles() throws {
+    let uneven = try report("--micro-batch-size 8 --global-batch-size 60")
+    #expect(uneven.planned == nil && uneven.isIllegal && uneven.obstacle != nil)
+    #expect(uneven.launch.findings.filter { $0.severity == .illegal }.count == 1)
+    #expect(uneven.lines(.plain).contains { $0.hasPrefix("  step         none: a batch of 60") })
+    #expect(uneven.json(output: nil)["obstacle"] != nil && uneven.json(output: nil)["step_seconds"] == nil)
+  }
+
   @Test("golden: changes in the words that the launch says the same things in")
   func words() throws {
     let launch = try MegatronLaunch.reading(Samples.gpt3, file: "launch")

@@ -13,7 +13,7 @@ extension LintReport {
     var object = JSON.Object([("launch", .string(file)), ("format", .string(launch.format.rawValue)), ("is_legal", .bool(!isIllegal))])
     object["findings"] = .array(
       launch.findings.map { ["severity": .string($0.severity.rawValue), "place": .string($0.place), "text": .string($0.text)] })
-    if let obstacle = launch.graphObstacle, job == nil { object["model_obstacle"] = .string(obstacle) }
+    if let obstacle = obstacle ?? (job == nil ? launch.graphObstacle : nil) { object["obstacle"] = .string(obstacle) }
     guard let job else { return .object(object) }
     object["model"] = .string(job.request.graph.name)
     object["hardware"] = .string(hardware.name)

@@ -23,7 +23,10 @@ extension LintReport {
   // MARK: - The launch
 
   private func summary(_ style: TextStyle) -> [String] {
-    guard let job else { return [style.heading("\(file): \(launch.format.title)")] }
+    guard let job else {
+      let none = obstacle ?? launch.graphObstacle ?? "the launch does not say what model it trains; name it with --model"
+      return [style.heading("\(file): \(launch.format.title)")] + row("step", "none: \(none)", style)
+    }
     let request = job.request
     var lines = [
       style.heading("\(file): \(launch.format.title) on \(counted(request.cluster.deviceCount, "device")) of \(hardware.name)")
@@ -34,7 +37,7 @@ extension LintReport {
     lines += row("job", jobText(job), style)
     lines += row("split", job.degrees.splitText, style)
     for assumption in job.assumptions { lines += row("assumed", assumption, style) }
-    guard let planned else { return lines }
+    guard let planned else { return lines + row("step", "none: \(obstacle ?? "it is no plan")", style) }
     let prediction = planned.prediction
     let bubble = planned.decision.groups > 1 ? "   bubble \(percent(prediction.bubble))" : ""
     lines += row("step", "\(prediction.step)   \(rate(prediction))\(bubble)", style)
@@ -59,7 +62,7 @@ extension LintReport {
 
   private func findings(_ style: TextStyle) -> [String] {
     if launch.findings.isEmpty { return ["Nothing in it is illegal, doubtful or left out of the price."] }
-    var table = TextTable([("", .left), ("where", .left), ("what", .left)])
+    var table = TextTable([("finding", .left), ("where", .left), ("what", .left)])
     table.hasRemarks = true
     for finding in launch.findings {
       let code: TextStyle.Code? = finding.severity == .illegal ? .red : finding.severity == .doubtful ? .yellow : .faint

@@ -19,6 +19,8 @@ struct LintReport {
   private(set) var job: LaunchJob?
   /// The launch as a plan; nil where it is none.
   private(set) var planned: PlanOutcome.Planned?
+  /// Why it is none.
+  private(set) var obstacle: String?
   /// The best plan of the same job on the same devices, as far as it was searched for.
   private(set) var optimum: PlanOutcome.Planned?
   /// Changes of one thing, the best first.
@@ -49,7 +51,9 @@ struct LintReport {
       compare(graph)
       planned = try job.planned()
     } catch PlannerError.usage(let text) {
-      launch.findings.insert(Finding(.illegal, "the degrees", text), at: 0)
+      obstacle = text
+      // What is illegal by itself tells more.
+      if !isIllegal { launch.findings.insert(Finding(.illegal, "the degrees", text), at: 0) }
     }
   }
 
