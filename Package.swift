@@ -59,6 +59,7 @@ let package = Package(
       dependencies: [
         "Quantities", "Documents", "ModelGraph", "Hardware", "Strategies", "Plans", "Lowering", "Planner",
       ]),
+    .target(name: "Launches", dependencies: ["Quantities", "Documents", "ModelGraph", "Hardware", "Strategies", "Plans", "Planner"]),
     .target(
       name: "Validation",
       dependencies: ["Quantities", "Documents", "ModelGraph", "Hardware", "Strategies", "Plans", "Planner"]),
@@ -72,7 +73,7 @@ let package = Package(
       name: "tpplan",
       dependencies: [
         "Quantities", "Documents", "ONNXFormat", "ModelGraph", "Hardware", "Strategies", "CostModel", "Search", "Plans", "Lowering",
-        "Planner", "Report", "Execution", "ShardingProblems", "Validation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Planner", "Report", "Launches", "Execution", "ShardingProblems", "Validation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .executableTarget(name: "KernelBenchmark", dependencies: ["Kernels"], path: "Benchmarks/KernelBenchmark"),
 
@@ -118,6 +119,12 @@ let package = Package(
       dependencies: [
         "Report", "Planner", "Plans", "Lowering", "Strategies", "ModelGraph", "Hardware", "Documents", "Quantities", "Execution", "TestSupport",
         "tpplan",
+      ]),
+    .testTarget(
+      name: "LaunchesTests",
+      dependencies: [
+        "Launches", "Planner", "Plans", "Strategies", "ModelGraph", "Hardware", "Documents", "Quantities", "TestSupport", "tpplan",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .testTarget(
       name: "PlannerTests",

@@ -8,6 +8,8 @@ package enum DocumentError: Error, Hashable, Sendable {
   case tooLarge(file: String, bytes: Int, limit: Int)
   /// The text is not JSON. Lines and columns count from 1; a column is one Unicode scalar.
   case syntax(file: String, line: Int, column: Int, problem: String)
+  /// The text is not TOML.
+  case tomlSyntax(file: String, line: Int, column: Int, problem: String)
   /// The file declares another format or version than the one that is read here.
   case wrongFormat(file: String, found: String, expected: String)
   /// The file is of another kind than the one that is read here.
@@ -36,6 +38,8 @@ extension DocumentError: CustomStringConvertible {
       return "\(file): has \(bytes) bytes, at most \(limit) are read; is it the file you meant?"
     case .syntax(let file, let line, let column, let problem):
       return "\(file):\(line):\(column): not valid JSON: \(problem)"
+    case .tomlSyntax(let file, let line, let column, let problem):
+      return "\(file):\(line):\(column): not valid TOML: \(problem)"
     case .wrongFormat(let file, let found, let expected):
       return "\(file): $.format: found \(found), expected \"\(expected)\"; convert the file or use the version that wrote it"
     case .wrongKind(let file, let found, let expected):

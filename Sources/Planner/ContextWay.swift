@@ -11,7 +11,7 @@ package enum ContextWay: String, Hashable, Sendable, CaseIterable {
   case ulysses
 
   /// Whether an attention operator whose mesh axis goes to this iteration axis goes this way.
-  func isMeant(_ axis: Int?, _ rule: OperatorRule) -> Bool {
+  package func isMeant(_ axis: Int?, _ rule: OperatorRule) -> Bool {
     guard let axis else { return false }
     let iteration = rule.iteration[axis]
     return switch self {

@@ -6,6 +6,8 @@ package struct Repair: Sendable {
   package let change: String
   /// What changes with it besides, in words; nil where nothing does.
   package var remark: String?
+  /// The changed degrees, where degrees were given and are what is changed.
+  package internal(set) var degrees: MegatronDegrees?
   /// Of the best plan that was found.
   package internal(set) var step: Seconds
   /// Whether no plan of the changed request takes less.

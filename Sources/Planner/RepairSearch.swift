@@ -80,9 +80,12 @@ struct RepairSearch {
   }
 
   /// Remembers what a change leads to, which is known.
-  mutating func add(_ change: String, _ request: SearchRequest, _ result: Result, isOtherJob: Bool, remark: String? = nil) {
+  mutating func add(
+    _ change: String, _ request: SearchRequest, _ result: Result, isOtherJob: Bool, remark: String? = nil, degrees: MegatronDegrees? = nil
+  ) {
     var repair = result.planned.map { Repair(change, $0, isProven: result.isComplete, isOtherJob: isOtherJob) }
     repair?.remark = remark
+    repair?.degrees = degrees
     attempts.append(Attempt(change: change, request: request, isOtherJob: isOtherJob, repair: repair, isInVain: repair == nil && result.isComplete))
   }
 

@@ -29,7 +29,9 @@ extension Planner {
       progress(options)
       let result = planned(fixed)
       guard result.planned != nil || !result.isComplete else { return false }
-      search.add(options, fixed, result, isOtherJob: isOtherJob, remark: changed.remark(changedFrom: degrees, batch: request.batch))
+      search.add(
+        options, fixed, result, isOtherJob: isOtherJob, remark: changed.remark(changedFrom: degrees, batch: request.batch),
+        degrees: isOtherJob ? nil : changed)
       return result.planned != nil
     }
     let perReplica = request.batch / degrees.data

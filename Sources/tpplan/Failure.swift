@@ -2,6 +2,7 @@
 import Documents
 import Execution
 import Hardware
+import Launches
 import ModelGraph
 import ONNXFormat
 import Planner
@@ -40,6 +41,7 @@ struct Failure: Error {
     case let error as ONNXError: self.init(code: Self.badInput, error.description)
     case let error as PlanError: self.init(code: Self.badInput, error.description)
     case let error as ExecutionError: self.init(code: Self.code(of: error), error.description)
+    case let error as LaunchError: self.init(code: Self.badInput, error.description)
     case let error as ShardingProblemError: self.init(code: error.exitCode, error.description)
     case let error as SearchError: self.init(code: Self.internal, "internal error: \(error)")
     default: return nil

@@ -86,7 +86,7 @@ enum SafetensorsJSON {
         case .invalid(_, let path, let found, let expected): "\(header), has at \(path) \(found), expected \(expected)"
         case .missingKey(_, let path, let key, let misspelt):
           "\(header), has no \"\(key)\" at \(path), expected dtype, shape and data_offsets" + (misspelt.map { "; is \"\($0)\" meant?" } ?? "")
-        case .unreadable, .tooLarge, .wrongFormat, .wrongKind, .unknownKey, .unwritable: "\(header): \(error)"
+        case .unreadable, .tooLarge, .tomlSyntax, .wrongFormat, .wrongKind, .unknownKey, .unwritable: "\(header): \(error)"
         }
       throw .malformedWeights(file: file, tensor: tensor, problem: problem)
     }

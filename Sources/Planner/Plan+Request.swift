@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Hardware
 import ModelGraph
-import Planner
 import Plans
 
 extension Plan {
@@ -9,7 +8,7 @@ extension Plan {
   /// operators as the plan has it.
   ///
   /// - Throws: `HardwareError`.
-  func request() throws -> SearchRequest {
+  package func request() throws -> SearchRequest {
     var request = SearchRequest(
       graph: decision.graph, cluster: try hardware.cluster(devices: decision.ranks), batch: decision.job.batch, sequence: decision.job.sequence,
       precision: decision.job.precision, mode: decision.job.mode, optimizer: decision.job.optimizer)
@@ -30,7 +29,7 @@ extension Plan {
 
 extension Decision {
   /// How many layers each virtual stage holds; a first and a last segment that occur once are no layers, but go with their neighbours.
-  fileprivate var searchedLayers: [Int] {
+  package var searchedLayers: [Int] {
     var layers = graph.segments.indices
     if layers.count > 1, !graph.holdsLayers(0) { layers = layers.dropFirst() }
     if layers.count > 1, !graph.holdsLayers(layers.upperBound - 1) { layers = layers.dropLast() }

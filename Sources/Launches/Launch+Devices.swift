@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Planner
+import Quantities
+
+extension Launch {
+  /// The launch with the degrees, the batch and the micro-batches that follow from the number of devices.
+  ///
+  /// - Parameter given: a batch in place of the launch's.
+  /// - Throws: `PlannerError.usage` where the batch has no whole number of parts.
+  /// - Precondition: the degrees that are not left open divide the devices.
+  package func settled(on count: Int, batch given: Int? = nil) throws -> Launch {
+    var launch = self
+    launch.devices = count
+    if leavesTensorOpen {
+      launch.degrees.tensor = count / (degrees.devices / degrees.tensor)
+    } else if leavesDataOpen {
+      launch.degrees.data = count / (degrees.devices / degrees.data)
+    }
+    (launch.leavesTensorOpen, launch.leavesDataOpen) = (false, false)
+    let data = launch.degrees.data
+    launch.batch = given ?? batch ?? batchPerReplica.map { $0 * data }
+    if degrees.microBatchSize == nil, let batch = launch.batch, let steps = accumulationSteps {
+      guard batch % (steps * data) == 0 else {
+        throw PlannerError.usage(
+          "a batch of \(batch) is not \(counted(steps, "micro-batch", plural: "micro-batches")) for each of \(counted(data, "replica"))")
+      }
+      launch.degrees.microBatchSize = batch / (steps * data)
+    }
+    // Where no devices hold the same weights for different data there is nothing to share out.
+    if data * degrees.context == 1, format != .megatron {
+      launch.degrees.zero = .none
+      launch.software.overlap = .none
+    }
+    return launch
+  }
+}

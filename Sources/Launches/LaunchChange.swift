@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Planner
+import Quantities
+import Strategies
+
+/// A launch with one thing changed, and what it then takes.
+package struct LaunchChange: Sendable {
+  /// What is written otherwise, in the launch's own words.
+  package let text: String
+  package let degrees: MegatronDegrees
+  package let software: Software
+  package let planned: PlanOutcome.Planned
+
+  package var fits: Bool { planned.prediction.memory <= planned.prediction.memoryLimit }
+}
+
+extension LaunchJob {
+  /// Every single change of the launch that leaves its job and its devices as they are, with what it leads to; the fastest first.
+  ///
+  /// A change is one step of one choice: sequence parallelism, what is computed again (one kind more or less, or half as many layers), micro-batches twice or half
+  /// as large, a ZeRO stage more or less, chunks twice or half as many, a factor of 2 moved from one degree to another, an even cut, or what a program does behind
+  /// its products.
+  ///
+  /// - Parameter isOver: asked before each change; ends the comparison with what is known.
+  /// - Returns: the changes that have a plan, and whether all were priced.
+  package func changes(isOver: () -> Bool = { false }, progress: (String) -> Void = { _ in }) -> (changes: [LaunchChange], isComplete: Bool) {
+    var known: [(MegatronDegrees, Software)] = [(degrees, request.software)]
+    var changes: [LaunchChange] = []
+    for (changed, software) in neighbours {
+      if isOver() { return (changes.sorted(by: Self.precedes), false) }
+      var completed = format.completed(changed)
+      // The cut is the program's where that is even, else it has to be said.
+      if format == .megatron, completed.stageLayers == nil, let layers = (try? fixing(completed, software))?.stageLayers,
+        layers.contains(where: { $0 != layers[0] })
+      {
+        completed.stageLayers = layers
+      }
+      if known.contains(where: { $0 == completed && $1 == software }) { continue }
+      known.append((completed, software))
+      let text = [words(completed), format.words(software, changedFrom: request.software, zero: completed.zero)].filter { !$0.isEmpty }
+        .joined(separator: " ")
+      progress(text)
+      guard completed.devices == degrees.devices, format.allows(completed, request), let fixed = try? fixing(completed, software),
+        let planned = Self.plan(fixed)
+      else { continue }
+      changes.append(LaunchChange(text: text, degrees: completed, software: software, planned: planned))
+    }
+    return (changes.sorted(by: Self.precedes), true)
+  }
+
+  /// What fits before what does not, and of that what takes less.
+  private static func precedes(_ a: LaunchChange, _ b: LaunchChange) -> Bool {
+    a.fits != b.fits
+      ? a.fits : a.fits ? a.planned.prediction.step < b.planned.prediction.step : a.planned.prediction.memory < b.planned.prediction.memory
+  }
+
+  private static func plan(_ fixed: SearchRequest) -> PlanOutcome.Planned? {
+    var fixed = fixed
+    for ignoresMemoryLimit in [false, true] {
+      fixed.ignoresMemoryLimit = ignoresMemoryLimit
+      if case .planned(let planned)? = try? Planner.search(fixed) { return planned }
+    }
+    return nil
+  }
+
+  // MARK: - One step away
+
+  private var neighbours: [(MegatronDegrees, Software)] {
+    var found: [(MegatronDegrees, Software)] = []
+    func add(_ change: (inout MegatronDegrees) -> Void) {
+      var changed = degrees
+      change(&changed)
+      found.append((changed, request.software))
+    }
+    add { $0.isSequenceParallel.toggle() }
+    for recompute in recomputesNearby {
+      add { ($0.recompute, $0.recomputedLayers) = (recompute.kind, recompute.layers) }
+    }
+    if let size = degrees.microBatchSize {
+      add { $0.microBatchSize = size * 2 }
+      if size % 2 == 0 { add { $0.microBatchSize = size / 2 } }
+    }
+    for stage in [degrees.zero.rawValue - 1, degrees.zero.rawValue + 1].compactMap(ZeROStage.init(rawValue:)) { add { $0.zero = stage } }
+    if degrees.pipeline > 1 {
+      add { $0.setChunks($0.chunks * 2) }
+      if degrees.chunks % 2 == 0 { add { $0.setChunks($0.chunks / 2) } }
+      add { $0.stageLayers = nil }
+    }
+    let parts: [WritableKeyPath<MegatronDegrees, Int>] = [\.tensor, \.pipeline, \.data, \.context]
+    for from in parts where degrees[keyPath: from] % 2 == 0 {
+      for to in parts where to != from { add { $0.move(from: from, to: to) } }
+    }
+    add { $0.expert *= 2 }
+    if degrees.expert % 2 == 0 { add { $0.expert /= 2 } }
+    for software in softwareNearby { found.append((degrees, software)) }
+    return found
+  }
+
+  /// A kind more and a kind less, and of those that are of some layers more and fewer of them.
+  private var recomputesNearby: [(kind: Recompute, layers: Int?)] {
+    guard request.mode == .train else { return [] }
+    let kinds: [Recompute] = [.none, .selective, .full]
+    let place = kinds.firstIndex(of: degrees.recompute.keepingGathered) ?? 0
+    var nearby: [(Recompute, Int?)] = kinds.indices.filter { abs($0 - place) == 1 }.map { (kinds[$0], nil) }
+    let layers = (degrees.stageLayers?.max() ?? (try? degrees.fix(request))?.stageLayers?.max()) ?? 1
+    if degrees.recompute == .full {
+      let count = min(degrees.recomputedLayers ?? layers, layers)
+      if count > 1 { nearby.append((.full, count / 2)) }
+      if degrees.recomputedLayers != nil { nearby.append((.full, count * 2 < layers ? count * 2 : nil)) }
+    } else if layers > 1 {
+      nearby.append((.full, layers / 2))
+    }
+    return nearby
+  }
+
+  private var softwareNearby: [Software] {
+    var nearby: [Software] = []
+    func add(_ change: (inout Software) -> Void) {
+      var software = request.software
+      change(&software)
+      if software != request.software { nearby.append(software) }
+    }
+    add { $0.overlap = .weights }
+    add { $0.attention = .fused }
+    add { $0.crossEntropy = .fused }
+    return nearby
+  }
+}
+
+extension MegatronDegrees {
+  fileprivate mutating func setChunks(_ count: Int) {
+    chunks = count
+    schedule = count > 1 ? .interleaved : .oneForwardOneBackward
+    stageLayers = nil
+  }
+
+  /// A factor of 2. Each replica has its micro-batches in the sizes that it had.
+  fileprivate mutating func move(from: WritableKeyPath<MegatronDegrees, Int>, to: WritableKeyPath<MegatronDegrees, Int>) {
+    self[keyPath: from] /= 2
+    self[keyPath: to] *= 2
+    if from == \.pipeline || to == \.pipeline { stageLayers = nil }
+    if pipeline == 1 { setChunks(1) }
+  }
+}
+
+extension LaunchFormat {
+  /// What is written otherwise where a program does its work in another way.
+  package func words(_ software: Software, changedFrom before: Software, zero: ZeROStage) -> String {
+    var words: [String] = []
+    if software.overlap != before.overlap {
+      // There are weights to gather where their state is shared out.
+      let hidden = "--overlap-grad-reduce" + (zero >= .optimizer ? " --overlap-param-gather" : "")
+      words.append(self == .megatron ? hidden : self == .deepspeed ? "zero_optimization.overlap_comm: true" : "--overlap weights")
+    }
+    if software.attention != before.attention { words.append(self == .megatron ? "--attention-backend flash" : "--attention fused") }
+    if software.crossEntropy != before.crossEntropy {
+      words.append(self == .megatron ? "--cross-entropy-loss-fusion" : self == .torchtitan ? "compile.enable = true" : "--cross-entropy fused")
+    }
+    return words.joined(separator: " ")
+  }
+}

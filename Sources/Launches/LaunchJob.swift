@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Hardware
+import ModelGraph
+import Planner
+import Plans
+import Quantities
+import Strategies
+
+/// A launch with everything that it leaves open filled in: what is computed, on which devices, and how it is split.
+package struct LaunchJob: Sendable {
+  package let format: LaunchFormat
+  /// Complete: also the data-parallel degree, and the size of a micro-batch.
+  package let degrees: MegatronDegrees
+  /// The job without any choice made.
+  package let request: SearchRequest
+  /// What modules do on the tensor axis, where the launch says that itself.
+  package let styles: [ModuleStyle]?
+  /// What was filled in, in words.
+  package let assumptions: [String]
+  /// The model's layers, where the launch says its chunks by how many of them each has.
+  private let layersOfChunks: Int?
+  /// What is wrong with the styles for this model.
+  package let findings: [Finding]
+
+  /// - Parameters:
+  ///   - graph: the model, as the launch describes it or as it is named apart.
+  ///   - devices: in place of the launch's.
+  /// - Throws: `PlannerError.usage` where the parts do not go together; `HardwareError`.
+  package init(_ launch: Launch, graph: Graph, on hardware: HardwareFile, devices: Int? = nil, batch: Int? = nil, sequence: Int? = nil) throws {
+    var assumptions: [String] = []
+    let count = try Self.devices(launch, hardware, given: devices, &assumptions)
+    let settled = try launch.settled(on: count, batch: batch)
+    var degrees = settled.degrees
+    let cluster = try hardware.cluster(devices: count)
+    let size = degrees.microBatchSize
+    let sequences = settled.batch ?? size.map { $0 * degrees.data } ?? graph.workload.batch ?? count
+    if settled.batch == nil {
+      let why =
+        size != nil ? "one micro-batch for each replica" : graph.workload.batch != nil ? "the model's usual one" : "one sequence for each device"
+      assumptions.append("batch \(sequences): \(why) (--batch)")
+    }
+    guard 1...1_000_000_000 ~= sequences else {
+      throw PlannerError.usage("a batch of \(sequences): expected a number from 1 to 1000000000 (--batch)")
+    }
+    degrees.microBatchSize = degrees.microBatchSize(batch: sequences, couplesBatch: graph.couplesBatch)
+    let precision = launch.precision ?? cluster.kind(of: 0).defaultPrecision
+    if launch.precision == nil { assumptions.append("\(precision.rawValue), the devices' usual format") }
+    var request = SearchRequest(
+      graph: graph, cluster: cluster, batch: sequences, sequence: try Self.sequence(launch, graph, given: sequence, &assumptions),
+      precision: precision,
+      mode: launch.mode ?? .train, optimizer: launch.optimizer ?? .adamw)
+    if request.mode == .train, graph.loss == nil { throw PlannerError.usage("the model \(graph.name) has no loss, so it cannot be trained") }
+    request.software = settled.software
+    request.larger = { try? hardware.cluster(devices: $0) }
+    (self.format, self.request, self.styles, self.degrees) = (launch.format, request, launch.styles, launch.format.completed(degrees))
+    self.assumptions = assumptions
+    findings = self.degrees.findings(graph, styles, launch.format.matching)
+    let layers = graph.segments.indices.reduce(0) { graph.holdsLayers($1) ? $0 + graph.segments[$1].repeats : $0 }
+    layersOfChunks = launch.countsLayersOfChunks ? layers : nil
+  }
+
+  /// What is written otherwise in the launch where its degrees become others.
+  package func words(_ changed: MegatronDegrees) -> String {
+    format.words(format.completed(changed), changedFrom: degrees, layers: layersOfChunks)
+  }
+
+  private static func devices(_ launch: Launch, _ hardware: HardwareFile, given: Int?, _ assumptions: inout [String]) throws -> Int {
+    let own = launch.degrees.devices
+    let least = launch.leavesDataOpen ? own / launch.degrees.data : launch.leavesTensorOpen ? own / launch.degrees.tensor : own
+    let isOpen = launch.leavesDataOpen || launch.leavesTensorOpen
+    var count = given ?? launch.devices
+    if count == nil {
+      let all = hardware.deviceCount.flatMap { isOpen && $0 % least == 0 ? $0 : nil }
+      count = all ?? own
+      assumptions.append(
+        "\(counted(count ?? own, "device")): " + (all == nil ? "as many as the degrees need" : "all of \(hardware.name)") + " (--devices)")
+    }
+    guard let count else { return own }
+    if count % least != 0 || (!isOpen && count != own) {
+      throw PlannerError.usage(
+        "\(counted(count, "device")) \(isOpen ? "are no multiple of" : "are not") the \(least) of the degrees; change them or --devices")
+    }
+    return count
+  }
+
+  private static func sequence(_ launch: Launch, _ graph: Graph, given: Int?, _ assumptions: inout [String]) throws -> Int? {
+    guard graph.choosesSequence else { return nil }
+    guard let length = given ?? launch.sequence ?? graph.workload.sequence ?? graph.maximumSequence else {
+      throw PlannerError.usage("neither the launch nor the model says how long a sequence is; give it with --seq")
+    }
+    if let most = graph.maximumSequence, length > most {
+      throw PlannerError.usage("sequences of \(length): the model has \(counted(most, "position"))")
+    }
+    if given == nil, launch.sequence == nil { assumptions.append("sequences of \(length), the model's usual ones (--seq)") }
+    return length
+  }
+
+  // MARK: - The plan
+
+  /// The request in which the launch's split is fixed, or another one.
+  ///
+  /// - Throws: `PlannerError.usage` where it does not go with the job.
+  package func fixing(_ degrees: MegatronDegrees, _ software: Software? = nil) throws -> SearchRequest {
+    var request = self.request
+    if let software { request.software = software }
+    return try degrees.fix(request, styles, format.matching)
+  }
+
+  /// The launch as a plan: one that fits, else what it would be if memory had no end.
+  ///
+  /// - Throws: `PlannerError.usage` where no split of all operators is as the launch says.
+  package func planned() throws -> PlanOutcome.Planned {
+    var fixed = try fixing(degrees)
+    for ignoresMemoryLimit in [false, true] {
+      fixed.ignoresMemoryLimit = ignoresMemoryLimit
+      if case .planned(let planned) = try Planner.search(fixed) { return planned }
+    }
+    throw PlannerError.usage(
+      try degrees.obstacle(request)
+        ?? "no split of all operators has these degrees: what neighbours need of one another's results does not go together")
+  }
+}

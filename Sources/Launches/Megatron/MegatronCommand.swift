@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// The command of a script that starts Megatron-LM: its options in order, and what its launcher says of devices.
+struct MegatronCommand {
+  struct Option: Hashable {
+    var name: String
+    var values: [String]
+    var line: Int
+  }
+
+  private(set) var options: [Option] = []
+  /// Nil where nothing says how many there are.
+  private(set) var devices: Int?
+  /// Whether the command is whole: it starts the program, and no arguments of the script (`$@`) or unknown variables add to it. What is missing is then left to
+  /// its defaults.
+  private(set) var isWhole = false
+  /// Whether the text has several lines, so that a line's number says something.
+  let hasLines: Bool
+  let script: ShellScript
+
+  /// - Throws: `LaunchError` where nothing in the text is such a command.
+  init(_ source: String, file: String) throws {
+    script = try ShellScript(source, file: file)
+    hasLines = source.split(whereSeparator: \.isNewline).count > 1
+    let commands = script.commands.map(Self.flattened)
+    let bare = commands.filter { $0.first?.text.hasPrefix("--") ?? false }.flatMap { $0 }
+    let whole = commands.filter { !($0.first?.text.hasPrefix("--") ?? true) }
+    let best = whole.indices.max { (Self.score(whole[$0]), $0) < (Self.score(whole[$1]), $1) }.map { whole[$0] } ?? []
+    let chosen = Self.score(bare) > Self.score(best) ? bare : best
+    guard Self.score(chosen) > 0 else {
+      throw LaunchError(file: file, "no command in it has options of Megatron-LM, such as --tensor-model-parallel-size or --num-layers")
+    }
+    let start = Self.start(chosen)
+    let given = chosen[start...].enumerated().filter { !Self.isOpen($0.element.text, isFirst: $0.offset == 0) }.map(\.element)
+    isWhole = start > 0 && given.count == chosen.count - start
+    options = Self.options(given)
+    devices = countDevices(launcher: Array(chosen[..<start]))
+  }
+
+  /// With commands inside quotes (`bash -c "…"`, `eval "$run"`) taken apart.
+  private static func flattened(_ fields: [ShellScript.Field]) -> [ShellScript.Field] {
+    fields.flatMap { field -> [ShellScript.Field] in
+      guard field.text.contains(where: \.isWhitespace), field.text.hasPrefix("--") || field.text.contains(" --") else { return [field] }
+      return field.text.split(whereSeparator: \.isWhitespace).map { part in
+        ShellScript.Field(text: part.trimmingQuotes, line: field.line)
+      }
+    }
+  }
+
+  private static func name(_ text: String) -> String { String(text.prefix { $0 != "=" }) }
+
+  private static func score(_ fields: [ShellScript.Field]) -> Int { fields.count { MegatronFlags.known.contains(name($0.text)) } }
+
+  /// The first word after the program's name; 0 where there is none.
+  private static func start(_ fields: [ShellScript.Field]) -> Int {
+    if let program = fields.firstIndex(where: { $0.text.hasSuffix(".py") }) { return program + 1 }
+    if fields.first?.text.hasPrefix("--") ?? true { return 0 }
+    return fields.firstIndex { MegatronFlags.known.contains(name($0.text)) } ?? 0
+  }
+
+  /// Whether a word stands for options that the script does not tell.
+  private static func isOpen(_ text: String, isFirst: Bool) -> Bool {
+    text == "$@" || text == "$*" || (text.hasPrefix("$") && (isFirst || text.hasSuffix("[@]}") || text.hasSuffix("[*]}")))
+  }
+
+  private static func options(_ fields: [ShellScript.Field]) -> [Option] {
+    var options: [Option] = []
+    for field in fields {
+      if field.text.hasPrefix("--"), field.text.count > 2 {
+        let name = Self.name(field.text)
+        let values = field.text.count > name.count ? [String(field.text.dropFirst(name.count + 1))] : []
+        options.append(Option(name: name, values: values, line: field.line))
+      } else if let last = options.indices.last {
+        options[last].values.append(field.text)
+      }
+    }
+    return options
+  }
+
+  // MARK: - Devices
+
+  private mutating func countDevices(launcher: [ShellScript.Field]) -> Int? {
+    var words = launcher
+    if launcher.isEmpty {
+      // Options of a launcher among those of the program.
+      let launchers = MegatronFlags.devicesPerNode.union(MegatronFlags.nodes)
+      words = options.filter { launchers.contains($0.name) }.flatMap { option in
+        ([option.name] + option.values).map { ShellScript.Field(text: $0, line: option.line) }
+      }
+      options.removeAll { launchers.contains($0.name) }
+    }
+    let perNode = Self.number(MegatronFlags.devicesPerNode, words) ?? Self.number(MegatronFlags.devicesPerNode, script.directives)
+    let nodes = Self.number(MegatronFlags.nodes, words) ?? Self.number(MegatronFlags.nodes, script.directives)
+    if let perNode { return product(perNode, nodes ?? 1) }
+    if let processes = Self.number(MegatronFlags.processes, words) ?? Self.number(MegatronFlags.processes, script.directives) { return processes }
+    return script.value("WORLD_SIZE").flatMap { Int($0) }.flatMap { $0 > 0 ? $0 : nil }
+  }
+
+  private func product(_ a: Int, _ b: Int) -> Int? {
+    let (product, overflows) = a.multipliedReportingOverflow(by: b)
+    return overflows ? nil : product
+  }
+
+  /// The number that the last of some options has.
+  private static func number(_ names: Set<String>, _ words: [ShellScript.Field]) -> Int? {
+    for (index, word) in words.enumerated().reversed() where names.contains(name(word.text)) {
+      let flag = name(word.text)
+      let value = word.text.count > flag.count ? String(word.text.dropFirst(flag.count + 1)) : index + 1 < words.count ? words[index + 1].text : ""
+      // `a100:8` is eight of a kind.
+      if let number = Int(value.split(separator: ":").last ?? ""), number > 0, !value.contains(":") || Int(value.prefix { $0 != ":" }) == nil {
+        return number
+      }
+    }
+    return nil
+  }
+}
+
+extension StringProtocol {
+  /// Without quotes around it.
+  fileprivate var trimmingQuotes: String {
+    guard count >= 2, let first, "\"'".contains(first), last == first else { return String(self) }
+    return String(dropFirst().dropLast())
+  }
+}

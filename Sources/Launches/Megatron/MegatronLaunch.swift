@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ModelGraph
+import Planner
+import Strategies
+
+/// Megatron-LM's command lines.
+package enum MegatronLaunch {
+  /// What a script, a command or bare options say. What Megatron-LM would refuse is a finding.
+  ///
+  /// - Throws: `LaunchError` where there is no such command in the text.
+  package static func reading(_ source: String, file: String) throws -> Launch {
+    let command = try MegatronCommand(source, file: file)
+    var reader = MegatronReader(command)
+    reader.read()
+    return reader.launch
+  }
+}
+
+/// Reads the options of one command.
+struct MegatronReader {
+  private(set) var launch = Launch(.megatron)
+  private(set) var arguments: MegatronArguments
+  private let command: MegatronCommand
+
+  init(_ command: MegatronCommand) {
+    self.command = command
+    arguments = MegatronArguments(command)
+  }
+
+  mutating func read() {
+    launch.devices = command.devices
+    readDegrees()
+    readJob()
+    readReplicas()
+    readRecompute()
+    readModel()
+    var checks = MegatronChecks(command: command, arguments: arguments, launch: launch)
+    checks.check()
+    launch.findings = command.script.findings + checks.findings.merged
+  }
+
+  // MARK: - The split
+
+  private mutating func readDegrees() {
+    launch.degrees.tensor = arguments.int("--tensor-model-parallel-size", atMost: Self.mostDevices) ?? 1
+    launch.degrees.pipeline = arguments.int("--pipeline-model-parallel-size", atMost: Self.mostDevices) ?? 1
+    launch.degrees.context = arguments.int("--context-parallel-size", atMost: Self.mostDevices) ?? 1
+    launch.degrees.expert = arguments.int("--expert-model-parallel-size", atMost: Self.mostDevices) ?? 1
+    // Without tensor parallelism the program leaves it out.
+    launch.degrees.isSequenceParallel = arguments.has("--sequence-parallel") && launch.degrees.tensor > 1
+    launch.leavesDataOpen = true
+    readContextWay()
+    readStages()
+  }
+
+  private static let mostDevices = 1 << 20
+
+  private mutating func readContextWay() {
+    let types = arguments.values("--cp-comm-type")
+    guard launch.degrees.context > 1 else { return }
+    // The program's default.
+    launch.degrees.contextWay = .ring
+    guard let type = types.first else { return }
+    if Set(types).count > 1 {
+      arguments.find(.ignored, "--cp-comm-type", "differs from layer to layer; all are priced as the first, \(type)")
+    }
+    switch type {
+    case "p2p": break
+    case "all_gather", "allgather": launch.degrees.contextWay = .gather
+    case "a2a": launch.degrees.contextWay = .ulysses
+    case "a2a+p2p": arguments.find(.ignored, "--cp-comm-type", "an all-to-all within rings is not priced; taken for p2p")
+    default: arguments.find(.illegal, "--cp-comm-type", "found \(type), expected p2p, all_gather, a2a or a2a+p2p")
+    }
+  }
+
+  private mutating func readStages() {
+    let (stages, layers) = (launch.degrees.pipeline, arguments.int("--num-layers", atMost: 1 << 14))
+    if let text = arguments.text("--pipeline-model-parallel-layout") {
+      do {
+        let layout = try MegatronLayout(parsing: text)
+        if let layers, layout.layers.reduce(0, +) != layers {
+          arguments.find(.illegal, "--pipeline-model-parallel-layout", "has \(layout.layers.reduce(0, +)) layers, t, and --num-layers is \(layers)")
+        } else if layout.layers.count % stages != 0 {
+          arguments.find(
+            .illegal, "--pipeline-model-parallel-layout", "has \(layout.layers.count) parts, which --pipeline-model-parallel-size \(stages) does not divide")
+        } else {
+          launch.degrees.stageLayers = layout.layers
+          setChunks(layout.layers.count / stages)
+        }
+      } catch {
+        arguments.find(.illegal, "--pipeline-model-parallel-layout", (error as? MegatronLayout.Problem)?.text ?? "\(error)")
+      }
+      return
+    }
+    var chunks = arguments.int("--num-virtual-stages-per-pipeline-rank", atMost: 1 << 14) ?? 1
+    if let perChunk = arguments.int("--num-layers-per-virtual-pipeline-stage", atMost: 1 << 14), let layers {
+      chunks = max(1, (layers + accounted) / stages / perChunk)
+      launch.countsLayersOfChunks = true
+    }
+    setChunks(chunks)
+    if let layers { launch.degrees.stageLayers = layersOfStages(layers, stages, chunks) }
+  }
+
+  /// The embedding and the loss, where they count as a layer each.
+  private var accounted: Int {
+    (arguments.has("--account-for-embedding-in-pipeline-split") ? 1 : 0) + (arguments.has("--account-for-loss-in-pipeline-split") ? 1 : 0)
+  }
+
+  private mutating func setChunks(_ chunks: Int) {
+    guard launch.degrees.pipeline > 1, chunks > 1 else { return }
+    (launch.degrees.chunks, launch.degrees.schedule) = (chunks, .interleaved)
+  }
+
+  /// Layers on each virtual stage (`get_num_layers_to_build`); nil where all have as many, or where the layers cannot be shared out so.
+  private mutating func layersOfStages(_ layers: Int, _ stages: Int, _ chunks: Int) -> [Int]? {
+    guard stages > 1 else { return nil }
+    let first = arguments.int("--decoder-first-pipeline-num-layers", atLeast: 0, atMost: layers)
+    let last = arguments.int("--decoder-last-pipeline-num-layers", atLeast: 0, atMost: layers)
+    let hasEmbedding = arguments.has("--account-for-embedding-in-pipeline-split")
+    let hasLoss = arguments.has("--account-for-loss-in-pipeline-split")
+    guard first != nil || last != nil || hasEmbedding || hasLoss else { return nil }
+    let inner = stages - (first == nil ? 0 : 1) - (last == nil ? 0 : 1)
+    let rest = layers + accounted - (first ?? 0) - (last ?? 0)
+    guard rest >= 0, inner >= 0, inner == 0 ? rest == 0 : rest % inner == 0 else { return nil }
+    var ofRank = [Int](repeating: inner > 0 ? rest / inner : 0, count: stages)
+    if let first { ofRank[0] = first }
+    if let last { ofRank[stages - 1] = last }
+    guard ofRank.allSatisfy({ $0 % chunks == 0 }) else { return nil }
+    var parts = (0..<chunks * stages).map { ofRank[$0 % stages] / chunks }
+    if hasEmbedding { parts[0] -= 1 }
+    if hasLoss { parts[parts.count - 1] -= 1 }
+    return parts.allSatisfy { $0 >= 0 } ? parts : nil
+  }
+
+  // MARK: - The job
+
+  private mutating func readJob() {
+    launch.degrees.microBatchSize = arguments.int("--micro-batch-size", atMost: 1_000_000_000)
+    launch.batch = arguments.int("--global-batch-size", atMost: 1_000_000_000)
+    launch.sequence = arguments.int("--seq-length", atMost: 1 << 30) ?? arguments.int("--encoder-seq-length", atMost: 1 << 30)
+    launch.mode = .train
+    launch.precision = arguments.has("--bf16") ? .bf16 : arguments.has("--fp16") ? .fp16 : .fp32
+    launch.optimizer = .adamw
+    switch arguments.choice("--optimizer", ["adam", "sgd", "muon", "dist_muon", "lion", "soap", "adaptive_muon"]) {
+    case "sgd": launch.optimizer = .sgd
+    case "adam", nil: break
+    case let other?: arguments.find(.ignored, "--optimizer", "the state and work of \(other) are not priced; taken for Adam's")
+    }
+    let backend = arguments.choice("--attention-backend", ["auto", "flash", "fused", "unfused", "local"])
+    let isLocal = arguments.choice("--transformer-impl", ["local", "transformer_engine", "inference_optimized"]) == "local"
+    let isUnfused = ["unfused", "local"].contains(backend) || (isLocal && backend == nil && !arguments.has("--use-flash-attn"))
+    launch.software.attention = isUnfused ? .unfused : .fused
+    guard launch.precision != .fp32 else { return }
+    launch.software.crossEntropy = arguments.has("--cross-entropy-loss-fusion") ? .fused : .unfused
+    // Under bf16 gradients are added up in fp32 unless they are to be summed in bf16, under fp16 where that is asked for.
+    let isWorking = launch.precision == .bf16 ? arguments.has("--grad-reduce-in-bf16") : !arguments.has("--accumulate-allreduce-grads-in-fp32")
+    launch.software.gradients = isWorking ? .working : .accumulated
+  }
+
+  private mutating func readReplicas() {
+    var zero = arguments.has("--use-distributed-optimizer") ? ZeROStage.optimizer : .none
+    let strategy = arguments.choice("--data-parallel-sharding-strategy", ["no_shard", "optim", "optim_grads", "optim_grads_params"])
+    if arguments.has(any: "--use-megatron-fsdp", "--use-custom-fsdp") {
+      switch strategy {
+      case "no_shard": zero = .none
+      case "optim": zero = .optimizer
+      case "optim_grads": zero = .gradients
+      default: zero = .weights
+      }
+    } else if strategy != nil {
+      arguments.find(.doubtful, "--data-parallel-sharding-strategy", "counts with --use-megatron-fsdp alone")
+    }
+    if arguments.has("--use-torch-fsdp2") { zero = arguments.has("--torch-fsdp2-no-reshard-after-forward") ? .gradients : .weights }
+    launch.degrees.zero = zero
+    let isFSDP = zero >= .gradients
+    if arguments.has("--overlap-grad-reduce") {
+      launch.software.overlap = .weights
+      if zero == .optimizer, !arguments.has("--overlap-param-gather") {
+        arguments.find(
+          .doubtful, "--overlap-grad-reduce", "hides the sums of gradients, and without --overlap-param-gather not the gathering of weights; priced as if both were")
+      }
+    } else if isFSDP {
+      // It prefetches by itself.
+      launch.software.overlap = .weights
+    }
+  }
+
+  private mutating func readRecompute() {
+    var granularity = arguments.choice("--recompute-granularity", ["full", "selective"])
+    if arguments.has("--recompute-activations") { granularity = "selective" }
+    let method = arguments.choice("--recompute-method", ["uniform", "block"])
+    let count = arguments.int("--recompute-num-layers", atLeast: 0, atMost: 1 << 14)
+    var recompute = Recompute.none
+    switch granularity {
+    case "full":
+      recompute = .full
+      if method == "block" { launch.degrees.recomputedLayers = count }
+      if method == "uniform", let count, count > 1 {
+        arguments.find(.ignored, "--recompute-num-layers", "units of \(count) layers are priced as units of one, which keep more and take less beside")
+      }
+    case "selective":
+      let modules = Set(arguments.values("--recompute-modules"))
+      if modules.isEmpty || modules.contains("core_attn") {
+        recompute = .selective
+      } else if !modules.isDisjoint(with: ["layernorm", "moe_act", "mlp"]) {
+        recompute = .elementwise
+      }
+      let exact: [Set<String>] = [[], ["core_attn"], ["layernorm", "moe_act"]]
+      if !exact.contains(modules) {
+        arguments.find(.ignored, "--recompute-modules", "\(modules.sorted().joined(separator: " ")): priced as \(recompute.inWords)")
+      }
+    default: break
+    }
+    // What its sequence parallelism gathers it gathers again in the backward pass (Korthikanti et al. 2022, §4.2.2).
+    launch.degrees.recompute = launch.degrees.isSequenceParallel && launch.degrees.recomputedLayers == nil ? recompute.gathering : recompute
+  }
+
+  // MARK: - The model
+
+  private mutating func readModel() {
+    guard MegatronModel.options.contains(where: arguments.has) else { return }
+    do {
+      let model = try MegatronModel(&arguments, tensor: launch.degrees.tensor)
+      launch.graph = try model.graph(workload: Workload(batch: launch.batch, sequence: launch.sequence))
+    } catch let unknown as MegatronModel.Unknown {
+      launch.graphObstacle = unknown.reason
+    } catch {
+      launch.graphObstacle = "\(error)"
+    }
+  }
+}
+
+extension Recompute {
+  fileprivate var inWords: String {
+    switch self {
+    case .none: "if nothing were computed again"
+    case .selective: "if attention alone were computed again"
+    default: "if norms and activation functions were computed again"
+    }
+  }
+}
+
+extension [Finding] {
+  /// Each once, what is illegal first.
+  var merged: [Finding] {
+    var known = Set<Finding>()
+    let unique = filter { known.insert($0).inserted }
+    return Finding.Severity.allCases.flatMap { severity in unique.filter { $0.severity == severity } }
+  }
+}

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// Takes a shell script apart (POSIX.1-2024, Shell Command Language, §2.2, §2.3 and §2.6; arrays as in bash).
+struct ShellLexer {
+  private let text: [Character]
+  private var index = 0
+  private var line = 1
+  /// Delimiters of here-documents that begin after this line.
+  private var documents: [String] = []
+  /// Comments that ask a batch system for devices: `#SBATCH --nodes=4`.
+  private(set) var directives: [(text: String, line: Int)] = []
+  private let file: String
+
+  init(_ source: String, file: String) {
+    text = source.map { $0 == "\r\n" ? "\n" : $0 }
+    self.file = file
+  }
+
+  /// - Throws: `LaunchError` for a quote or bracket that is not closed.
+  mutating func tokens() throws -> [ShellToken] {
+    var tokens: [ShellToken] = []
+    while let character = peek {
+      switch character {
+      case " ", "\t": index += 1
+      case "\\" where ahead(1) == "\n": skipContinuation()
+      case "#": readComment()
+      case "\n":
+        tokens.append(.separator("\n", line: line))
+        index += 1
+        line += 1
+        skipDocuments()
+      case ";", "&", "|", "(", ")": tokens.append(.separator(readOperator(), line: line))
+      case "<", ">": try skipRedirection(&tokens)
+      default:
+        let word = try readWord()
+        if peek == "(", let array = word.assignment, array.value.pieces.allSatisfy({ $0.part == .literal("") }) {
+          tokens.append(.array(name: array.name, appends: array.appends, words: try readArray()))
+        } else {
+          tokens.append(.word(word))
+        }
+      }
+    }
+    return tokens
+  }
+
+  private var peek: Character? { ahead(0) }
+  private func ahead(_ count: Int) -> Character? { index + count < text.count ? text[index + count] : nil }
+
+  private mutating func skipContinuation() {
+    index += 2
+    line += 1
+  }
+
+  private mutating func readComment() {
+    let start = index
+    while let character = peek, character != "\n" { index += 1 }
+    let comment = String(text[start..<index])
+    if comment.hasPrefix("#SBATCH ") { directives.append((String(comment.dropFirst(8)), line)) }
+  }
+
+  private mutating func readOperator() -> String {
+    let first = text[index]
+    index += 1
+    if let second = peek, second == first, ";&|".contains(first) {
+      index += 1
+      return String([first, second])
+    }
+    return String(first)
+  }
+
+  /// Leaves a redirection out with its target, and the number of its stream before it.
+  private mutating func skipRedirection(_ tokens: inout [ShellToken]) throws {
+    if case .word(let word)? = tokens.last, let number = word.plain, !number.isEmpty, number.allSatisfy(\.isNumber), index > 0,
+      text[index - 1].isNumber
+    {
+      tokens.removeLast()
+    }
+    if case .separator("&", _)? = tokens.last, index > 0, text[index - 1] == "&" { tokens.removeLast() }
+    let isDocument = peek == "<" && ahead(1) == "<" && ahead(2) != "<"
+    while let character = peek, "<>&|-".contains(character) { index += 1 }
+    while peek == " " || peek == "\t" { index += 1 }
+    guard let character = peek, !"\n;&|()".contains(character) else { return }
+    let target = try readWord()
+    if isDocument {
+      documents.append(
+        target.pieces.map { piece in if case .literal(let text) = piece.part { text } else { "" } }.joined())
+    }
+  }
+
+  private mutating func skipDocuments() {
+    for delimiter in documents {
+      while index < text.count {
+        let start = index
+        while let character = peek, character != "\n" { index += 1 }
+        let content = String(text[start..<index])
+        if peek == "\n" {
+          index += 1
+          line += 1
+        }
+        if content.drop(while: { $0 == "\t" }) == delimiter { break }
+      }
+    }
+    documents = []
+  }
+
+  private mutating func readArray() throws -> [ShellWord] {
+    let start = line
+    index += 1
+    var words: [ShellWord] = []
+    while let character = peek {
+      switch character {
+      case ")":
+        index += 1
+        return words
+      case " ", "\t": index += 1
+      case "\n":
+        index += 1
+        line += 1
+      case "\\" where ahead(1) == "\n": skipContinuation()
+      case "#": readComment()
+      // No shell has them here; a script with them is one that is being edited.
+      case ";", "&", "|", "<", ">", "(": index += 1
+      default: words.append(try readWord())
+      }
+    }
+    throw unclosed("(", since: start)
+  }
+
+  private func unclosed(_ bracket: String, since start: Int) -> LaunchError {
+    LaunchError(file: file, place: "line \(start)", "\(bracket) is not closed")
+  }
+
+  // MARK: - Words
+
+  private mutating func readWord() throws -> ShellWord {
+    var word = ShellWord(line: line)
+    var literal = ""
+    func flush(_ isQuoted: Bool = false) {
+      if !literal.isEmpty || isQuoted { word.pieces.append(.init(part: .literal(literal), isQuoted: isQuoted)) }
+      literal = ""
+    }
+    let start = line
+    while let character = peek, !" \t\n;&|()<>".contains(character) {
+      switch character {
+      case "\\":
+        if ahead(1) == "\n" {
+          skipContinuation()
+          // What follows on the next line goes on with the word only where nothing stands between.
+          continue
+        }
+        if let next = ahead(1) { literal.append(next) }
+        index += 2
+      case "'":
+        flush()
+        index += 1
+        while let inside = peek, inside != "'" {
+          if inside == "\n" { line += 1 }
+          literal.append(inside)
+          index += 1
+        }
+        guard peek != nil else { throw unclosed("'", since: start) }
+        index += 1
+        flush(true)
+      case "\"":
+        flush()
+        try readQuoted(into: &word)
+      case "$", "`":
+        flush()
+        word.pieces.append(.init(part: try readExpansion(), isQuoted: false))
+      default:
+        literal.append(character)
+        index += 1
+      }
+    }
+    flush()
+    return word
+  }
+
+  private mutating func readQuoted(into word: inout ShellWord) throws {
+    let start = line
+    index += 1
+    var literal = ""
+    var count = 0
+    func flush() {
+      if !literal.isEmpty { word.pieces.append(.init(part: .literal(literal), isQuoted: true)) }
+      count += 1
+      literal = ""
+    }
+    while let character = peek, character != "\"" {
+      switch character {
+      case "\\":
+        if ahead(1) == "\n" {
+          skipContinuation()
+        } else {
+          if let next = ahead(1) { literal += "\"\\$`".contains(next) ? String(next) : "\\\(next)" }
+          index += 2
+        }
+      case "$", "`":
+        flush()
+        word.pieces.append(.init(part: try readExpansion(), isQuoted: true))
+      default:
+        if character == "\n" { line += 1 }
+        literal.append(character)
+        index += 1
+      }
+    }
+    guard peek != nil else { throw unclosed("\"", since: start) }
+    index += 1
+    // "" is a word of its own.
+    if count == 0 || !literal.isEmpty { word.pieces.append(.init(part: .literal(literal), isQuoted: true)) }
+  }
+
+  /// What a `$` or a backquote stands before.
+  private mutating func readExpansion() throws -> ShellWord.Part {
+    let start = index
+    func written() -> String { String(text[start..<min(index, text.count)]) }
+    if peek == "`" {
+      index += 1
+      while let character = peek, character != "`" {
+        if character == "\n" { line += 1 }
+        index += 1
+      }
+      guard peek != nil else { throw unclosed("`", since: line) }
+      index += 1
+      return .unknown(written())
+    }
+    index += 1
+    switch peek {
+    case "(":
+      let isArithmetic = ahead(1) == "("
+      try skipBrackets("(", ")")
+      let whole = written()
+      return isArithmetic && whole.hasSuffix("))") ? .arithmetic(String(whole.dropFirst(3).dropLast(2))) : .unknown(whole)
+    case "{":
+      try skipBrackets("{", "}")
+      return parameter(written())
+    default:
+      if let digit = peek, digit.isNumber || "@*#?$!-".contains(digit) {
+        index += 1
+        return .variable(name: String(digit), isAll: false, fallback: nil, text: written())
+      }
+      while let character = peek, character == "_" || (character.isASCII && (character.isLetter || character.isNumber)) { index += 1 }
+      let name = String(text[start..<index].dropFirst())
+      return name.isEmpty ? .literal("$") : .variable(name: name, isAll: false, fallback: nil, text: written())
+    }
+  }
+
+  private mutating func skipBrackets(_ open: Character, _ close: Character) throws {
+    let start = line
+    var depth = 0
+    while let character = peek {
+      if character == "\n" { line += 1 }
+      if character == open { depth += 1 }
+      if character == close { depth -= 1 }
+      index += 1
+      if depth == 0 { return }
+    }
+    throw unclosed("$\(open)", since: start)
+  }
+
+  /// `${…}` by what stands inside.
+  private func parameter(_ written: String) -> ShellWord.Part {
+    let inside = written.dropFirst(2).dropLast()
+    let name = inside.prefix { $0 == "_" || $0.isLetter || $0.isNumber }
+    var rest = inside.dropFirst(name.count)
+    guard !name.isEmpty else { return .unknown(written) }
+    var isAll = false
+    if rest.hasPrefix("[@]") || rest.hasPrefix("[*]") {
+      isAll = true
+      rest = rest.dropFirst(3)
+    }
+    if rest.isEmpty { return .variable(name: String(name), isAll: isAll, fallback: nil, text: written) }
+    for mark in [":-", "-", ":=", "="] where rest.hasPrefix(mark) {
+      var fallback = rest.dropFirst(mark.count)
+      if fallback.count >= 2, let quote = fallback.first, "\"'".contains(quote), fallback.last == quote { fallback = fallback.dropFirst().dropLast() }
+      return .variable(name: String(name), isAll: isAll, fallback: String(fallback), text: written)
+    }
+    return .unknown(written)
+  }
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
+import Hardware
+import Launches
+import ModelGraph
+import Planner
+import Plans
+import Quantities
+import Search
+
+/// What is found of a launch: what is wrong with it, what it costs, and what would be better.
+struct LintReport {
+  private(set) var launch: Launch
+  let hardware: HardwareFile
+  let file: String
+  /// Whether the model is named apart.
+  var isModelGiven = false
+  /// Nil where the launch cannot be filled in.
+  private(set) var job: LaunchJob?
+  /// The launch as a plan; nil where it is none.
+  private(set) var planned: PlanOutcome.Planned?
+  /// Why it is none.
+  private(set) var obstacle: String?
+  /// The best plan of the same job on the same devices, as far as it was searched for.
+  private(set) var optimum: PlanOutcome.Planned?
+  /// Changes of one thing, the best first.
+  private(set) var changes: [LaunchChange] = []
+  private(set) var hasAllChanges = true
+  /// Where the launch does not fit, what would make it fit.
+  private(set) var repairs = Repairs()
+
+  init(_ launch: Launch, hardware: HardwareFile, file: String) {
+    (self.launch, self.hardware, self.file) = (launch, hardware, file)
+  }
+
+  var isIllegal: Bool { launch.findings.contains { $0.severity == .illegal } }
+  var fits: Bool { planned.map { $0.prediction.memory <= $0.prediction.memoryLimit } ?? false }
+
+  /// Changes that fit and are faster than the launch, or make it fit.
+  var improvements: [LaunchChange] {
+    guard let planned else { return [] }
+    return changes.filter { $0.fits && (!fits || $0.planned.prediction.step < planned.prediction.step) }
+  }
+
+  /// Fills the launch in, and prices it. What does not go together is a finding.
+  mutating func price(_ graph: Graph, devices: Int?, batch: Int?, sequence: Int?) throws {
+    do {
+      let job = try LaunchJob(launch, graph: graph, on: hardware, devices: devices, batch: batch, sequence: sequence)
+      self.job = job
+      launch.findings += job.findings
+      compare(graph)
+      planned = try job.planned()
+    } catch PlannerError.usage(let text) {
+      obstacle = text
+      // What is illegal by itself tells more.
+      if !isIllegal { launch.findings.insert(Finding(.illegal, "the degrees", text), at: 0) }
+    }
+  }
+
+  /// Says where a model that is named apart is not the one that the launch describes.
+  private mutating func compare(_ graph: Graph) {
+    guard isModelGiven, let own = launch.graph, own.parameterCount != graph.parameterCount else { return }
+    let (described, named) = (Double(own.parameterCount) / 1e9, Double(graph.parameterCount) / 1e9)
+    // A padded vocabulary makes that much.
+    guard abs(described / named - 1) > 0.01 else { return }
+    launch.findings.append(
+      Finding(
+        .doubtful, "the model",
+        "is described with \(rounded(described)) billion parameters, and \(graph.name) has \(rounded(named)); priced is \(graph.name)"))
+  }
+
+  /// Looks for the best plan, for the best changes and, where the launch does not fit, for what makes it fit.
+  ///
+  /// - Parameter seconds: for each of them.
+  mutating func improve(seconds: Double) throws {
+    try findOptimum(seconds: seconds)
+    let watch = ProgressWatch()
+    defer { watch.end() }
+    findChanges(seconds: seconds, watch)
+    findRepairs(seconds: seconds, watch)
+  }
+
+  mutating func findOptimum(seconds: Double) throws {
+    guard let job, planned != nil else { return }
+    let watch = SearchWatch(limit: seconds)
+    defer { watch.end() }
+    var request = job.request
+    (request.mayLeaveIdle, request.timeLimit) = (true, seconds)
+    if case .planned(let best) = try Planner.search(request, watch.monitor) { optimum = best }
+  }
+
+  mutating func findChanges(seconds: Double, _ watch: ProgressWatch) {
+    guard let job, planned != nil else { return }
+    let stop = StopCondition(after: .seconds(seconds), within: watch.stop)
+    (changes, hasAllChanges) = job.changes(isOver: { stop.isReached }) { watch.show("pricing changes: \($0) (Ctrl-C: those priced so far)") }
+  }
+
+  mutating func findRepairs(seconds: Double, _ watch: ProgressWatch) {
+    guard let job, planned != nil, !fits, job.styles == nil else { return }
+    repairs = Planner.repairs(job.degrees, job.request, seconds: seconds, stop: watch.stop) {
+      watch.show("looking for changes that make it fit: \($0) (Ctrl-C: those found so far)")
+    }
+  }
+
+  /// - Parameter modelSHA256: of the model's file, where it is named apart.
+  func plan(modelSHA256: String?) -> Plan? {
+    guard let job, let planned else { return nil }
+    return Plan(
+      decision: planned.decision, prediction: planned.prediction, certificate: planned.certificate, hardware: hardware,
+      modelSHA256: modelSHA256 ?? ModelReader.encode(job.request.graph).sha256, hardwareSHA256: hardware.json.sha256, assumptions: job.assumptions)
+  }
+}

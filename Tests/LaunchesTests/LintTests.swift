@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
+import Foundation
+import Hardware
+import Planner
+import Plans
+import Strategies
+import TestSupport
+import Testing
+
+@testable import Launches
+@testable import tpplan
+
+/// What `lint` says of a launch.
+@Suite struct LintTests {
+  private static let model =
+    "--num-layers 4 --hidden-size 192 --num-attention-heads 12 --max-position-embeddings 128 --seq-length 128 --vocab-size 1000 --bf16"
+
+  private func report(_ options: String, devices: Int = 4, seconds: Double = 60) throws -> LintReport {
+    let launch = try MegatronLaunch.reading("\(Self.model) \(options)", file: "launch")
+    var report = LintReport(launch, hardware: try Samples.hardware("dgx-a100"), file: "launch")
+    try report.price(try #require(launch.graph), devices: devices, batch: nil, sequence: nil)
+    try report.improve(seconds: seconds)
+    return report
+  }
+
+  @Test("differential: every change is what its degrees are priced at, and the best of those that fit comes first")
+  func changes() throws {
+    let report = try report("--tensor-model-parallel-size 4 --micro-batch-size 4 --global-batch-size 64")
+    let (job, planned) = (try #require(report.job), try #require(report.planned))
+    #expect(report.hasAllChanges && report.changes.count > 8)
+    for change in report.changes {
+      var fixed = try job.fixing(change.degrees, change.software)
+      fixed.ignoresMemoryLimit = true
+      guard case .planned(let other) = try Planner.search(fixed) else { throw LaunchError(file: change.text, "has no plan") }
+      #expect(other.prediction.step == change.planned.prediction.step, "\(change.text)")
+      #expect(change.degrees.devices == 4)
+    }
+    let steps = report.changes.filter(\.fits).map(\.planned.prediction.step)
+    #expect(steps == steps.sorted())
+    let best = try #require(report.improvements.first { $0.software == job.request.software })
+    #expect(best.planned.prediction.step < planned.prediction.step)
+    // Written into the launch, the change is the changed launch.
+    let changed = try MegatronLaunch.reading(
+      "\(Self.model) --tensor-model-parallel-size 4 --micro-batch-size 4 --global-batch-size 64 \(best.text)", file: "launch")
+    let again = try LaunchJob(changed, graph: job.request.graph, on: report.hardware, devices: 4).planned()
+    #expect(again.prediction.step == best.planned.prediction.step, "\(best.text)")
+    let optimum = try #require(report.optimum)
+    #expect(optimum.prediction.step <= best.planned.prediction.step)
+  }
+
+  @Test("golden: the parts of a report")
+  func text() throws {
+    let lines = try report("--tensor-model-parallel-size 4 --micro-batch-size 8 --global-batch-size 64 --log-intervall 3").lines(.plain)
+    let text = lines.joined(separator: "\n")
+    for part in [
+      "launch: Megatron-LM on 4 devices of dgx-a100", "as the launch describes it", "  split        tensor 4, pipeline 1, data 1", "fits", "Findings",
+      "did you mean --log-interval?", "The optimum of the same job, devices and kernels", "proven to be the fastest", "The smallest change that helps most",
+    ] {
+      #expect(text.contains(part), "\(part)\n\(text)")
+    }
+    let narrow = try report("--micro-batch-size 8 --global-batch-size 64").lines(TextStyle(isEmphatic: false, columns: 80))
+    #expect(narrow.allSatisfy { $0.count <= 80 })
+  }
+
+  @Test("What does not fit says by how much, and which changes in the launch's own words make it fit")
+  func shortfall() throws {
+    let launch = try MegatronLaunch.reading(Samples.gpt3.replacing("--pipeline-model-parallel-size 8", with: "--pipeline-model-parallel-size 2"), file: "launch")
+    var report = LintReport(launch, hardware: try Samples.hardware("dgx-a100"), file: "launch")
+    try report.price(try #require(launch.graph), devices: 16, batch: 64, sequence: nil)
+    report.findRepairs(seconds: 60, ProgressWatch())
+    #expect(report.planned != nil && !report.fits)
+    let text = report.lines(.plain).joined(separator: "\n")
+    #expect(text.contains("does not fit, ") && text.contains("To make it fit"))
+    let repair = try #require(report.repairs.changes.first { ($0.degrees?.pipeline ?? 0) > 2 })
+    #expect(report.words(repair).contains("--pipeline-model-parallel-size") && text.contains(report.words(repair)), "\(text)")
+    guard case .array(let repairs)? = report.json(output: nil)["repairs"] else { throw LaunchError(file: "json", "has no repairs") }
+    #expect(repairs.count == report.repairs.changes.count)
+  }
+
+  @Test("What cannot be priced says why, once")
+  func obstacles() throws {
+    let uneven = try report("--micro-batch-size 8 --global-batch-size 60")
+    #expect(uneven.planned == nil && uneven.isIllegal && uneven.obstacle != nil)
+    #expect(uneven.launch.findings.filter { $0.severity == .illegal }.count == 1)
+    #expect(uneven.lines(.plain).contains { $0.hasPrefix("  step         none: a batch of 60") })
+    #expect(uneven.json(output: nil)["obstacle"] != nil && uneven.json(output: nil)["step_seconds"] == nil)
+  }
+
+  @Test("golden: changes in the words that the launch says the same things in")
+  func words() throws {
+    let launch = try MegatronLaunch.reading(Samples.gpt3, file: "launch")
+    let job = try LaunchJob(launch, graph: try #require(launch.graph), on: try Samples.hardware("dgx-a100"))
+    func words(_ change: (inout MegatronDegrees) -> Void) -> String {
+      var degrees = job.degrees
+      change(&degrees)
+      return job.words(degrees)
+    }
+    #expect(words { ($0.tensor, $0.pipeline) = (4, 16) } == "--tensor-model-parallel-size 4 --pipeline-model-parallel-size 16 --num-layers-per-virtual-pipeline-stage 2")
+    #expect(words { ($0.chunks, $0.schedule) = (1, .oneForwardOneBackward) } == "without --num-layers-per-virtual-pipeline-stage")
+    #expect(words { $0.isSequenceParallel = false } == "without --sequence-parallel")
+    #expect(words { $0.recompute = .none } == "without --recompute-granularity")
+    #expect(words { ($0.recompute, $0.recomputedLayers) = (.full, 2) } == "--recompute-granularity full --recompute-method block --recompute-num-layers 2")
+    #expect(words { ($0.zero, $0.microBatchSize) = (.optimizer, 2) } == "--use-distributed-optimizer --micro-batch-size 2")
+    #expect(words { ($0.data, $0.context) = (2, 2) } == "--context-parallel-size 2 on 256 devices")
+    let uneven = words { ($0.chunks, $0.stageLayers) = (1, [11, 12, 12, 12, 12, 12, 12, 13]) }
+    #expect(uneven == "without --num-layers-per-virtual-pipeline-stage --pipeline-model-parallel-layout \"Et*11|t*12|t*12|t*12|t*12|t*12|t*12|t*13L\"")
+  }
+
+  @Test("golden: formats by what stands in a file")
+  func formats() {
+    for (text, format) in [
+      (Samples.gpt3, LaunchFormat.megatron), ("--num-layers 2", .megatron), ("{\"zero_optimization\": {\"stage\": 2}}", .deepspeed),
+      ("{\"layers.*.q_proj\": \"colwise\"}", .huggingFace), ("# a job\n[training]\nlocal_batch_size = 1", .torchtitan),
+      ("#!/usr/bin/env python3\nimport torch\n", .torch), ("hello", nil), ("", nil),
+    ] {
+      #expect(LaunchFormat(recognising: text) == format, "\(text.prefix(20))")
+    }
+  }
+
+  @Test("The shipped program ends with the code that says what was found")
+  func commands() throws {
+    let folder = try TemporaryFolder()
+    func file(_ name: String, _ text: String) throws -> String {
+      try Data(text.utf8).write(to: URL(filePath: folder.file(name)))
+      return folder.file(name)
+    }
+    func lint(_ arguments: String...) throws -> CommandLineRun { try CommandLineRun(["lint"] + arguments + ["--time-limit", "5s"]) }
+    let (hardware, job) = ("hardware/dgx-a100.json", "--micro-batch-size 8 --global-batch-size 64")
+    let plan = folder.file("plan.json")
+    let good = try lint(try file("good.sh", "\(Self.model) \(job)"), hardware, "--devices", "4", "-o", plan)
+    #expect(good.status == 0 && good.output.contains("The optimum"), "\(good.output)")
+    // The plan is the launch.
+    let inspected = try CommandLineRun(["inspect", plan])
+    #expect(inspected.status == 0 && inspected.output.contains("4 devices"), "\(inspected.output)")
+    let illegal = try lint(try file("illegal.sh", "\(Self.model) \(job) --tensor-model-parallel-size 8"), hardware, "--devices", "8")
+    #expect(illegal.status == 1 && illegal.output.contains("illegal"), "\(illegal.output)")
+    let script = Samples.gpt3.replacing("NUM_NODES=8", with: "NUM_NODES=1").replacing("pipeline-model-parallel-size 8", with: "pipeline-model-parallel-size 1")
+      .replacing("--num-layers-per-virtual-pipeline-stage 4", with: "")
+    let large = try lint(try file("large.sh", script), hardware, "-o", folder.file("none.json"))
+    #expect(large.status == 2 && large.output.contains("does not fit") && large.output.contains("no plan was written"), "\(large.output)")
+    #expect(try lint(try file("none.txt", "nothing"), hardware).status == 65)
+    #expect(try lint(try file("model.sh", "--tensor-model-parallel-size 2"), hardware, "--devices", "2").status == 64)
+    let named = try lint(folder.file("model.sh"), hardware, "--devices", "2", "--model", "models/gpt2.json", "--batch", "8", "--format", "json")
+    #expect(named.status == 0 && named.output.contains("\"format\":\"megatron\""), "\(named.output)")
+    #expect(try CommandLineRun(["lint", "-", hardware], shell: "echo '\(Self.model) \(job)' | \"$@\" --devices 4 --time-limit 1s").status == 0)
+  }
+
+  @Test("differential: lint prices GPT-3 as estimate does, through the shipped program")
+  func besideEstimate() throws {
+    let folder = try TemporaryFolder()
+    try Data(Samples.gpt3.utf8).write(to: URL(filePath: folder.file("gpt3.sh")))
+    let lint = try CommandLineRun(["lint", folder.file("gpt3.sh"), "hardware/dgx-a100.json", "--time-limit", "1s", "--format", "json"])
+    let estimate = try CommandLineRun([
+      "estimate", "models/gpt3-175b.json", "hardware/dgx-a100.json", "--tp", "8", "--pp", "8", "--vpp", "3", "--sp", "--recompute", "selective+gathered",
+      "--micro-batch", "1", "--batch", "64", "--seq", "2048", "--dtype", "fp16", "--attention", "unfused", "--cross-entropy", "unfused", "--gradients",
+      "working", "--format", "json",
+    ])
+    func value(_ run: CommandLineRun, _ key: String) throws -> JSON? { try JSON(parsing: Array(run.output.utf8), file: key)[key] }
+    #expect(lint.status == 0 && estimate.status == 0, "\(lint.output)\(estimate.output)")
+    #expect(try value(lint, "step_seconds") == value(estimate, "objective_seconds"))
+    #expect(try value(lint, "memory_bytes_per_device") == value(estimate, "memory_bytes_per_device"))
+  }
+}
