@@ -2,6 +2,7 @@
 import Documents
 import Execution
 import Hardware
+import Launches
 import ModelGraph
 import ONNXFormat
 import Planner
@@ -45,6 +46,9 @@ struct Failure: Error {
     default: return nil
     }
   }
+
+  /// What an export's target cannot express of a plan.
+  init(_ error: Inexpressible, target: String) { self.init(code: Self.badInput, "\(target) cannot express this plan: \(error)") }
 
   static func code(of error: ExecutionError) -> Int32 {
     switch error {
