@@ -41,7 +41,7 @@ package struct ChakraTrace {
 
   /// As ASTRA-sim's `--comm-group-configuration` has them: by number, the ranks.
   package var groupsJSON: JSON {
-    .object(JSON.Object(groups.all.enumerated().map { ("\($0 + 1)", .array($1.map { .int($0) })) }))
+    .object(JSON.Object(groups.all.enumerated().map { number, ranks in ("\(number + 1)", .array(ranks.map { .int($0) })) }))
   }
 
   /// Writes a file for each rank, and the groups, into a folder that is there whole or not at all.

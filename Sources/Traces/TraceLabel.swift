@@ -36,7 +36,6 @@ extension ProgramReport {
     return zip(program.instructions, instructions).enumerated().map { index, pair in
       let (instruction, line) = pair
       let exchanges = program.exchanges(of: instruction)
-      func bytes(_ exchanges: [Exchange]) -> Int { exchanges.reduce(0) { $0 + $1.elements * bytesPerElement($1, instruction) } }
       let sent = exchanges.filter { !$0.isReceived }
       let kind = kind(of: instruction, communicates: !sent.isEmpty)
       var arguments = JSON.Object([("instruction", .int(index)), ("does", .string(line.subject))])
@@ -55,7 +54,8 @@ extension ProgramReport {
         let counts = Dictionary(grouping: sent, by: \.kindName).mapValues(\.count).sorted { $0.key < $1.key }
         arguments["calls"] = .object(JSON.Object(counts.map { ($0.key, .int($0.value)) }))
       }
-      if !exchanges.isEmpty { arguments["bytes"] = .int(bytes(sent.isEmpty ? exchanges : sent)) }
+      let counted = sent.isEmpty ? exchanges : sent
+      if !counted.isEmpty { arguments["bytes"] = .int(counted.reduce(0) { $0 + $1.elements * bytesPerElement($1, instruction) }) }
       return TraceLabel(
         name: title(of: instruction), categories: "\(parts[index].name),\(kind)", arguments: arguments, isMessage: kind == "message")
     }
