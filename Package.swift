@@ -80,7 +80,8 @@ let package = Package(
       name: "tpplan",
       dependencies: [
         "Quantities", "Documents", "ONNXFormat", "ModelGraph", "Hardware", "Strategies", "CostModel", "Search", "Plans", "Lowering",
-        "Planner", "Report", "Launches", "Traces", "Execution", "ShardingProblems", "Validation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Planner", "Report", "Launches", "Traces", "Execution", "ShardingProblems", "Validation",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .executableTarget(name: "KernelBenchmark", dependencies: ["Kernels"], path: "Benchmarks/KernelBenchmark"),
 
@@ -136,8 +137,8 @@ let package = Package(
     .testTarget(
       name: "TracesTests",
       dependencies: [
-        "Traces", "ChakraFormat", "Launches", "Report", "Planner", "Lowering", "Plans", "Strategies", "ModelGraph", "Hardware", "Documents", "Quantities",
-        "TestSupport", "tpplan", .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+        "Traces", "ChakraFormat", "Launches", "Report", "Planner", "Lowering", "Plans", "Strategies", "ModelGraph", "Hardware", "Documents",
+        "Quantities", "TestSupport", "tpplan", .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ]),
     .testTarget(
       name: "PlannerTests",

@@ -104,7 +104,7 @@ package struct PlanTrace {
   private mutating func addMemory(of program: Program, on track: Trace.Track) {
     let resident = step.prediction.memory(ofGroup: program.stage)
     let state = resident.weights + resident.gradients + resident.optimizerState
-    for sample in step.memory(of: program).samples {
+    for sample in Self.shown(step.memory(of: program).samples) {
       let time = Trace.nanoseconds(sample.time)
       func add(_ name: String, _ values: [(String, Bytes)]) {
         trace.add(
@@ -115,6 +115,21 @@ package struct PlanTrace {
       add("memory, bytes", [("total", state + sample.total)])
       add("memory by part, bytes", [("weights, gradients and optimizer", state)] + MemoryTimeline.Part.allCases.map { ($0.name, sample[$0]) })
     }
+  }
+
+  /// Of samples at one nanosecond the last, and before it the largest, where that is more than what is there before and after.
+  private static func shown(_ samples: [MemoryTimeline.Sample]) -> [MemoryTimeline.Sample] {
+    var shown: [MemoryTimeline.Sample] = []
+    var start = 0
+    while start < samples.count {
+      let time = Trace.nanoseconds(samples[start].time)
+      let end = samples[start...].firstIndex { Trace.nanoseconds($0.time) != time } ?? samples.count
+      let (most, last) = (samples[start..<end].max { $0.total < $1.total } ?? samples[start], samples[end - 1])
+      if most.total > last.total, shown.last.map({ most.total > $0.total }) ?? true { shown.append(most) }
+      shown.append(last)
+      start = end
+    }
+    return shown
   }
 
   // MARK: - Messages

@@ -37,7 +37,9 @@ import Traces
     }
   }
 
-  @Test("Collectives of all ranks have the bytes that the plan predicts, in its number formats; of each rank those of its program", arguments: Split.allCases)
+  @Test(
+    "Collectives of all ranks have the bytes that the plan predicts, in its number formats; of each rank those of its program",
+    arguments: Split.allCases)
   func collectives(split: Split) throws {
     for hardware in ["local", "derecho"] {
       let plan = try split.plan(on: hardware)

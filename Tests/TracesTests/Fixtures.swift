@@ -6,6 +6,7 @@ import ModelGraph
 import Planner
 import Plans
 import Strategies
+import Synchronization
 import TestSupport
 import Testing
 
@@ -24,7 +25,20 @@ enum Split: String, CaseIterable, CustomTestStringConvertible {
 
   var testDescription: String { rawValue }
 
+  /// Searched for once.
   func plan(on hardware: String = "local") throws -> Plan {
+    try Self.plans.withLock { plans in
+      let key = "\(rawValue), \(hardware)"
+      if let known = plans[key] { return known }
+      let plan = try search(on: hardware)
+      plans[key] = plan
+      return plan
+    }
+  }
+
+  private static let plans = Mutex<[String: Plan]>([:])
+
+  private func search(on hardware: String) throws -> Plan {
     let file = try HardwareFile(decoding: Document(readingFrom: "\(CommandLineRun.folder.path)/hardware/\(hardware).json"))
     let degrees = degrees
     let devices = self == .stageMeshes ? 6 : degrees.devices
@@ -40,14 +54,20 @@ enum Split: String, CaseIterable, CustomTestStringConvertible {
     if self == .hidden { request.software.overlap = .weights }
     guard case .planned(let found) = try Planner.search(request) else { throw NoPlan() }
     return Plan(
-      decision: found.decision, prediction: found.prediction, certificate: found.certificate, hardware: file, modelSHA256: "", hardwareSHA256: "",
-      assumptions: [])
+      decision: found.decision, prediction: found.prediction, certificate: found.certificate, hardware: file,
+      modelSHA256: String(repeating: "0", count: 64), hardwareSHA256: file.json.sha256, assumptions: [])
   }
 
   private struct NoPlan: Error {}
 
   private func graph() throws -> Graph {
-    if self == .experts { return try ModelReader.read("\(CommandLineRun.folder.path)/Tests/Fixtures/transformers/mixtral").graph }
+    if self == .experts {
+      var model = LlamaConfiguration()
+      (model.workload, model.layers, model.hidden, model.heads, model.ffn) = (Workload(batch: 8, sequence: 16), 2, 32, 4, 64)
+      (model.vocabulary, model.maximumPositions, model.keyValueHeads, model.headSize) = (64, 16, 4, 8)
+      model.experts = ExpertLayer(naming: .mixtral, count: 4, perToken: 2, ffn: 64, renormalises: true)
+      return try model.graph()
+    }
     var model = GPT2Configuration()
     (model.workload, model.layers, model.hidden, model.heads, model.ffn) = (Workload(batch: 8, sequence: 16), 4, 32, 4, 64)
     (model.vocabulary, model.positions) = (64, 16)

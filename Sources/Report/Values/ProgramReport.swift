@@ -129,7 +129,8 @@ package struct ProgramReport {
       let gradients = call.operandGradients.compactMap { $0 }.map(text).joined(separator: ", ")
       let incoming = call.resultGradient.map(shape) ?? "1"
       return Line(
-        action: action(of: .kernel(call)), microBatch: call.microBatch, subject: "\(name): \(incoming) -> \(gradients.isEmpty ? "nothing" : gradients)",
+        action: action(of: .kernel(call)), microBatch: call.microBatch,
+        subject: "\(name): \(incoming) -> \(gradients.isEmpty ? "nothing" : gradients)",
         ranks: ring.ranks, note: ring.note)
     }
   }

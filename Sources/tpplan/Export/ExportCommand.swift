@@ -63,7 +63,9 @@ struct ExportCommand: ParsableCommand {
     switch format {
     case .text:
       let files = written.files > 1 ? "\(written.files) files, " : ""
-      try printLines(["\(output): \(plan.decision.graph.name) on \(plan.hardware.name) for \(target.rawValue), \(files)\((written.bytes + 1023) / 1024) KiB"])
+      try printLines([
+        "\(output): \(plan.decision.graph.name) on \(plan.hardware.name) for \(target.rawValue), \(files)\((written.bytes + 1023) / 1024) KiB"
+      ])
     case .json:
       try JSON.object(
         JSON.Object([
