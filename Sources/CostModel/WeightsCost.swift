@@ -72,15 +72,13 @@ extension Pricing {
       let sharers = placements[axes].size
       let shard = self.sharers == nil ? (count / Double(sharers)).rounded(.up) : count / Double(sharers)
       func held(_ level: ZeROStage) -> Double { zero >= level ? shard : count }
-      let state = precision.masterBytes + (job.optimizer == .adamw ? 8 : 0)
       cost.weights += Bytes(held(.weights) * Double(precision.elementBytes))
       let resident = Bytes(held(.gradients) * Double(gradientBytesHeld))
       let isPassing = job.updatesInBackward(tensor, of: graph)
       // Then the gradient is there while the operator runs.
       if isPassing { cost.transient += resident } else { cost.gradients += resident }
-      cost.optimizerState += Bytes(held(.optimizer) * Double(state))
-      // The optimizer reads the gradient and its state, and writes state and weight.
-      let update = update(Bytes(held(.optimizer) * Double(precision.gradientBytes + 2 * state + 2 * precision.elementBytes)))
+      cost.optimizerState += Bytes(held(.optimizer) * Double(stateBytes))
+      let update = update(Bytes(held(.optimizer) * Double(bytesPerUpdate)))
       if isPassing { cost.passing.update += update } else { cost.update += update }
       guard axes != 0 else { continue }
       let whole = Bytes(count * Double(precision.elementBytes))
@@ -126,6 +124,12 @@ extension Pricing {
     cost.backward += cost.passing.gradientSync + cost.passing.update
     return cost
   }
+
+  /// What the optimizer keeps of an element of a weight.
+  private var stateBytes: Int { precision.masterBytes + (job.optimizer == .adamw ? 8 : 0) }
+
+  /// For each element of a weight the optimizer reads the gradient and its state, and writes state and weight.
+  package var bytesPerUpdate: Int { precision.gradientBytes + 2 * stateBytes + 2 * precision.elementBytes }
 
   private var gradientBytesHeld: Int {
     switch job.software.gradients {

@@ -80,7 +80,7 @@ package func synchronise(folder: String) {
 }
 
 /// The process's file creation mask, read where that changes nothing.
-private func currentMask() -> mode_t {
+func currentMask() -> mode_t {
   guard let status = try? readFile("/proc/self/status", limit: 1 << 16),
     let line = String(decoding: status, as: UTF8.self).split(separator: "\n").first(where: { $0.hasPrefix("Umask:") }),
     let mask = mode_t(line.dropFirst(6).trimmingCharacters(in: .whitespaces), radix: 8)

@@ -9,7 +9,7 @@ import Strategies
 /// What each instruction of a program is predicted to take: the parts of which `DecisionPricing` adds up a stage's passes.
 ///
 /// Nothing for what the cost model has no price for (loading inputs, clearing and adding gradients) or counts between passes (messages).
-struct InstructionPrices {
+package struct InstructionPrices {
   private let decision: Decision
   private let prices: StagePrices
   private let program: Program
@@ -54,7 +54,7 @@ struct InstructionPrices {
   /// In whole ticks.
   func ticks(_ instruction: Instruction) -> Int64 { prices.pricings[0].ticks(time(instruction)) }
 
-  func time(_ instruction: Instruction) -> Seconds {
+  package func time(_ instruction: Instruction) -> Seconds {
     switch instruction {
     case .kernel(let call):
       let cost = pricing.cost(call.op, program.strategies[call.op])
@@ -76,6 +76,48 @@ struct InstructionPrices {
       return prices.links?.neighbours.time(pricing.bytes(tied.tensor, tied.layout, bytesPerElement: pricing.gradientBytesSent)) ?? .zero
     case .exchangeTied(let parameter, _, _, _): return exchangeTied(program.parameters[parameter])
     case .load, .accumulate, .send, .receive, .sendBoxes, .receiveBoxes, .zero, .free: return .zero
+    }
+  }
+
+  /// Of an instruction's time, what goes by in collectives, and in waiting for blocks that travel around a ring.
+  package func communication(_ instruction: Instruction) -> Seconds {
+    switch instruction {
+    case .kernel(let call):
+      let cost = pricing.cost(call.op, program.strategies[call.op])
+      return call.phase == .backward ? cost.backwardInterior : cost.interior
+    case .reshard(let step, _, _): return step.collective == nil ? .zero : time(instruction)
+    case .gatherParameter, .scatterGradient, .reduceGradient, .reduceTied, .exchangeTied: return time(instruction)
+    case .load, .accumulate, .send, .receive, .sendBoxes, .receiveBoxes, .zero, .update, .free: return .zero
+    }
+  }
+
+  /// What an instruction computes and moves in the device's memory.
+  package func work(_ instruction: Instruction) -> OperatorWork {
+    switch instruction {
+    case .kernel(let call): return pricing.work(call.op, program.strategies[call.op], isBackward: call.phase == .backward)
+    case .reshard(let step, _, let to) where step.collective == nil:
+      let count = Double(program.buffers[to].count)
+      return OperatorWork(operations: FLOPs(count), moved: Bytes(2 * count * Double(pricing.elementBytes(program.buffers[to].tensor))))
+    case .update(let parameter):
+      let count = Double(program.parameters[parameter].part.count)
+      return OperatorWork(operations: FLOPs(count), moved: Bytes(count * Double(pricing.bytesPerUpdate)))
+    default: return OperatorWork()
+    }
+  }
+
+  /// The bytes of an element of what an instruction exchanges, in the plan's number formats.
+  package func bytesPerElement(_ exchange: Exchange, of instruction: Instruction) -> Int {
+    switch instruction {
+    case .kernel(let call):
+      // Statistics of a softmax are fp32; blocks around a ring are as their operands are.
+      if case .collective = exchange { return MemoryLayout<Float>.stride }
+      return pricing.elementBytes(program.graph.operators[call.op].operands[program.rules[call.op].ring?.operands.first ?? 0])
+    case .reshard(_, let buffer, _), .send(let buffer, _, _), .receive(let buffer, _, _), .sendBoxes(let buffer, _, _),
+      .receiveBoxes(let buffer, _, _):
+      return pricing.elementBytes(program.buffers[buffer].tensor)
+    case .gatherParameter(let parameter, _, _): return pricing.elementBytes(program.parameters[parameter].tensor)
+    case .scatterGradient, .reduceGradient, .reduceTied, .exchangeTied: return pricing.gradientBytesSent
+    case .load, .accumulate, .zero, .update, .free: return 0
     }
   }
 

@@ -24,6 +24,8 @@ package struct PredictedStep {
     package let kind: Kind
     package let start: Seconds
     package let end: Seconds
+    /// Of an instruction's time the last part, which goes by in collectives, and in waiting for blocks that travel around a ring.
+    package let communication: Seconds
   }
 
   package let prediction: Prediction
@@ -37,20 +39,24 @@ package struct PredictedStep {
     (prediction, timeline) = (predicted.prediction, predicted.timeline)
   }
 
+  package func instructionPrices(of program: Program) -> InstructionPrices { InstructionPrices(decision, prices, program) }
+
   /// One rank's step, by the times at which spans begin; a whole comes before its parts.
   package func spans(of program: Program) -> [Span] {
-    let instructions = InstructionPrices(decision, prices, program)
+    let instructions = instructionPrices(of: program)
     var spans: [Span] = []
     var now: Int64 = 0
-    func add(_ kind: Span.Kind, _ start: Int64, _ end: Int64) {
-      if end > start { spans.append(Span(kind: kind, start: prices.pricings[0].seconds(start), end: prices.pricings[0].seconds(end))) }
+    func add(_ kind: Span.Kind, _ start: Int64, _ end: Int64, communication: Seconds = .zero) {
+      guard end > start else { return }
+      let (start, end) = (prices.pricings[0].seconds(start), prices.pricings[0].seconds(end))
+      spans.append(Span(kind: kind, start: start, end: end, communication: min(communication, end - start)))
     }
     /// Those that have a price. Each is rounded to a tick, so that a few ticks may be left at the end.
     func addInstructions(_ range: Range<Int>, _ start: Int64, _ end: Int64) {
       var time = start
       for index in range {
         let next = min(end, time + instructions.ticks(program.instructions[index]))
-        add(.instruction(index), time, next)
+        add(.instruction(index), time, next, communication: instructions.communication(program.instructions[index]))
         time = next
       }
       if end - time > Int64(range.count) { add(.host, time, end) }

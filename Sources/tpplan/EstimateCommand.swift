@@ -96,6 +96,7 @@ struct EstimateCommand: ParsableCommand {
     try workload.checkTrains(zero: zero, recompute: recompute)
     if workload.batch == .max { throw UsageError("--batch max is searched for, by `tpplan search`; estimate prices one batch: give its sequences") }
     try files.files(writing: [(output, "--output")]).check()
+    if let output { try checkWritable(output) }
     var (request, context) = try workload.request(files, deviceCount: degrees.devices)
     if degrees.data == 1, let shares = workload.shares, shares != "even" {
       throw UsageError("--shares \(shares): they are the samples of data replicas; add --dp")

@@ -48,6 +48,9 @@ struct Failure: Error {
     }
   }
 
+  /// What an export's target cannot express of a plan.
+  init(_ error: Inexpressible, target: String) { self.init(code: Self.badInput, "\(target) cannot express this plan: \(error)") }
+
   static func code(of error: ExecutionError) -> Int32 {
     switch error {
     case .mpi, .messageTooLong, .outOfMemory, .lossNotFinite: 1

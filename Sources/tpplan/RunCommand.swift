@@ -9,6 +9,7 @@ import Planner
 import Plans
 import Quantities
 import Strategies
+import Traces
 
 /// `tpplan run`: carries a plan out over MPI ranks, one rank for each device.
 ///

@@ -40,6 +40,7 @@ struct SearchCommand: ParsableCommand {
     }
     if space { return try printSpace(request) }
     try options.workload.files.files(writing: [(output, "--output"), (programFile, "--write-lp")]).check()
+    for file in [output, programFile].compactMap({ $0 }) { try checkWritable(file) }
 
     let start = ContinuousClock.now
     let watch = SearchWatch(limit: request.timeLimit)
@@ -57,11 +58,8 @@ struct SearchCommand: ParsableCommand {
     case .planned(let planned):
       if let programFile {
         let (problem, names) = try Planner.program(of: planned, request)
-        do {
-          try problem.writeLP(to: programFile) { names[$0] }
-        } catch {
-          throw Failure(code: Failure.cannotWrite, "--write-lp \(error)")
-        }
+        // GLPK writes to names, of which a descriptor has one.
+        try atomicWrite(to: programFile) { descriptor in (try? problem.writeLP(to: "/dev/fd/\(descriptor)") { names[$0] }) != nil }
       }
       let plan = context.plan(planned)
       try PlanFile.write(plan, to: output)

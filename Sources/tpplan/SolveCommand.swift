@@ -34,6 +34,7 @@ struct SolveCommand: ParsableCommand {
     files.reads(problem, as: "PROBLEM")
     files.writes(output, as: "--output")
     try files.check()
+    try checkWritable(output)
     let watch = SearchWatch(limit: seconds)
     let file = try ProblemFile(readingFrom: problem)
     let read = ContinuousClock.now

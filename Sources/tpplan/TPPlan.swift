@@ -16,7 +16,7 @@ struct TPPlan: ParsableCommand {
     version: "0.1.0",
     subcommands: [
       SearchCommand.self, InspectCommand.self, ReportCommand.self, ExplainCommand.self, DiffCommand.self, CheckCommand.self, LintCommand.self,
-      RunCommand.self, EstimateCommand.self,
+      ExportCommand.self, RunCommand.self, EstimateCommand.self,
       CompareCommand.self, SweepCommand.self, ParetoCommand.self, CalibrateCommand.self, ValidateCommand.self, FitCommand.self,
       SolveCommand.self,
     ])

@@ -3,6 +3,7 @@ import ArgumentParser
 import Documents
 import Hardware
 import ModelGraph
+import ONNXFormat
 import Planner
 import Plans
 import Quantities
@@ -29,9 +30,17 @@ struct ModelAndHardware: ParsableArguments {
   /// Both files. Each that is given in the other's place is recognised.
   func read() throws -> (model: (graph: Graph, sha256: String, defaults: [String]), hardware: HardwareFile) {
     do {
-      return (try ModelReader.read(model), try HardwareFile(readingFrom: hardware))
+      return (try ModelReader.read(model), try readHardware())
     } catch DocumentError.wrongKind(let file, let found, let expected) where found != .plan {
       throw UsageError("\(DocumentError.wrongKind(file: file, found: found, expected: expected)); the order is MODEL HW")
+    }
+  }
+
+  private func readHardware() throws -> HardwareFile {
+    do {
+      return try HardwareFile(readingFrom: hardware)
+    } catch DocumentError.syntax where ONNXFile.isONNX(hardware) {
+      throw DocumentError.wrongKind(file: hardware, found: .model, expected: .hardware)
     }
   }
 }

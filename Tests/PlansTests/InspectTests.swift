@@ -138,7 +138,7 @@ import Testing
         #expect(error.description.hasPrefix("\(wrong): ") && error.description.contains(message))
       }
     }
-    #expect(throws: UsageError.self) { _ = try ProgramReport(plan, rank: 8) }
+    #expect(throws: UsageError.self) { _ = try ProgramReport(plan, option: 8) }
   }
 
   @Test("A rank's program says what travels around which ranks, and the plan in which order the sequence stands")

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import Documents
+import Foundation
 import Planner
 import Quantities
 import Report
 import Strategies
+import TestSupport
 import Testing
 
 @testable import Plans
@@ -63,9 +65,14 @@ import Testing
   @Test("Files in each other's place are recognised")
   func swappedFiles() throws {
     let (model, hardware) = ("\(packageFolder)/models/gpt2.json", "\(packageFolder)/hardware/local.json")
+    let folder = try TemporaryFolder()
+    let onnx = folder.file("model.onnx")
+    // An ONNX model's first field, its version.
+    try Data([0x08, 0x08]).write(to: URL(filePath: onnx))
     let wrong = [
       ([hardware, model], "\(hardware) is a hardware file; expected a model; the order is MODEL HW"),
       ([model, model], "\(model) is a model; expected a hardware file; the order is MODEL HW"),
+      ([model, onnx], "\(onnx) is a model; expected a hardware file; the order is MODEL HW"),
     ]
     for (arguments, message) in wrong {
       do {

@@ -35,41 +35,18 @@ extension Program {
     return traffic
   }
 
-  /// The same of one instruction; an all-to-all of slots is expected to send every slot.
-  package func traffic(of instruction: Instruction) -> Traffic {
-    var traffic = Traffic()
-    add(instruction, to: &traffic)
-    return traffic
-  }
-
+  /// An all-to-all of slots is expected to send every slot.
   private func add(_ instruction: Instruction, to traffic: inout Traffic) {
-    switch instruction {
-    case .reshard(let step, let source, let destination):
-      guard let kind = step.collective, isGroup(step.axes) else { return }
-      switch kind {
-      case .allReduce: traffic.add(.allReduce, bytes: bytes(source))
-      case .allGather: traffic.add(.allGather, bytes: bytes(destination))
-      case .reduceScatter: traffic.add(.reduceScatter, bytes: bytes(source))
-      case .allToAll: traffic.add(.allToAll, bytes: bytes(source))
+    for exchange in exchanges(of: instruction) {
+      let bytes = exchange.elements * MemoryLayout<Float>.stride
+      switch exchange {
+      case .collective(.allReduce, _, _): traffic.add(.allReduce, bytes: bytes)
+      case .collective(.allGather, _, _): traffic.add(.allGather, bytes: bytes)
+      case .collective(.reduceScatter, _, _): traffic.add(.reduceScatter, bytes: bytes)
+      case .collective(.allToAll, _, _): traffic.add(.allToAll, bytes: bytes)
+      case .send: traffic.add(.sendReceive, bytes: bytes)
+      case .receive: break
       }
-    case .kernel(let call):
-      for interior in rules[call.op].interior where isGroup(meshAxes(of: call.op, on: interior.axis)) {
-        let elements = interior.spans.reduce(1) { $0 * iterationRegions[call.op][$1].count }
-        for _ in 0..<(call.phase == .backward ? interior.backwardCount : interior.count) {
-          traffic.add(.allReduce, bytes: elements * MemoryLayout<Float>.stride)
-        }
-      }
-      for bytes in ringMessages(of: call) { traffic.add(.sendReceive, bytes: bytes) }
-    case .send(let buffer, _, _): traffic.add(.sendReceive, bytes: bytes(buffer))
-    case .sendBoxes(_, let boxes, _), .exchangeTied(_, let boxes, _, _):
-      for box in boxes { traffic.add(.sendReceive, bytes: box.region.elementCount * MemoryLayout<Float>.stride) }
-    case .gatherParameter(let parameter, _, _): traffic.add(.allGather, bytes: wholeBytes(parameters[parameter]))
-    case .scatterGradient(let parameter, _, _): traffic.add(.reduceScatter, bytes: wholeBytes(parameters[parameter]))
-    case .reduceGradient(let parameter, let axes) where isGroup(axes):
-      traffic.add(.allReduce, bytes: bytes(parameters[parameter].value))
-    case .reduceTied(let parameter, let ranks):
-      for _ in ranks.dropFirst() { traffic.add(.sendReceive, bytes: bytes(parameters[parameter].value)) }
-    default: break
     }
   }
 
@@ -84,22 +61,5 @@ extension Program {
     }
   }
 
-  /// The bytes of every message that this rank sends around an operator's ring.
-  ///
-  /// Forward it passes on its own block and those of all ranks but the next one, whose block came past before; backward the gradients too, up to
-  /// those of the next one, which go home.
-  private func ringMessages(of call: KernelCall) -> [Int] {
-    guard let rule = rules[call.op].ring, let ring = AttentionRing(for: call, in: self) else { return [] }
-    return rule.operands.flatMap { operand -> [Int] in
-      let isLearned = call.phase == .backward && call.operandGradients[operand] != nil
-      let hops = OperatorRule.Ring.hops(ranks: ring.count, isBackward: call.phase == .backward, isLearned: isLearned)
-      return (0..<hops).map { hop in
-        ring.elements(ofBlock: ring.owner(inStep: hop < ring.count - 1 ? hop : hop - (ring.count - 1))) * MemoryLayout<Float>.stride
-      }
-    }
-  }
-
   private func isGroup(_ axes: [Int]) -> Bool { axes.contains { mesh[$0] > 1 } }
-  private func wholeBytes(_ parameter: LocalParameter) -> Int { parameter.region.elementCount * MemoryLayout<Float>.stride }
-  private func bytes(_ buffer: BufferID) -> Int { buffers[buffer].count * MemoryLayout<Float>.stride }
 }

@@ -4,37 +4,7 @@ import Lowering
 import ModelGraph
 import Strategies
 
-/// The ranks that pass keys and values around, and whose they are: in step s a rank has the block that began s places before it.
-struct AttentionRing {
-  /// The mesh axes over which the ring runs.
-  let axes: [Int]
-  /// For each member the keys that are its own.
-  let blocks: [Range<Int>]
-  /// This rank's place.
-  let own: Int
-  /// Elements of a key block, or of a value block, per position.
-  private let elementsPerKey: Int
-
-  /// Nil where the operator's keys do not travel.
-  init?(for call: KernelCall, in program: Program) {
-    guard let ring = program.rules[call.op].ring else { return nil }
-    axes = program.strategies[call.op].meshAxes(on: ring.axis)
-    let members = program.group(over: axes)
-    if members.count == 1 { return nil }
-    let keys = program.buffers[call.operands[1]]
-    blocks = members.map { program.region(of: keys.tensor, in: keys.layout, at: $0)[1] }
-    own = members.firstIndex(of: program.coordinates) ?? 0
-    elementsPerKey = keys.region[0].count * keys.region[2].count * keys.region[3].count
-  }
-
-  var count: Int { blocks.count }
-  var next: Int { (own + 1) % count }
-  var previous: Int { (own + count - 1) % count }
-
-  /// Whose block is worked on in a step.
-  func owner(inStep step: Int) -> Int { (own + count - step) % count }
-  /// Elements of the keys, and of the values, of a member's block.
-  func elements(ofBlock member: Int) -> Int { blocks[member].count * elementsPerKey }
+extension AttentionRing {
   var largestBlock: Int { blocks.indices.reduce(0) { max($0, elements(ofBlock: $1)) } }
 
   /// Pairs of blocks that arrive: one is worked on while the next comes in.

@@ -52,7 +52,7 @@ struct InspectCommand: ParsableCommand {
       watch.end()
       try emit(text: report.lines(style), json: report.json)
     } else if let rank {
-      let report = try ProgramReport(plan, rank: rank)
+      let report = try ProgramReport(plan, option: rank)
       try emit(text: report.lines(style), json: report.json)
     } else {
       let report = try PlanReport(plan)

@@ -6,7 +6,9 @@ import Lowering
 import Planner
 import Plans
 import Quantities
+import Report
 import Strategies
+import Traces
 
 /// The last step of a run as it was measured, and as it was predicted, rank by rank, as one trace.
 struct RunTrace {
@@ -29,7 +31,8 @@ struct RunTrace {
     for (rank, record) in records.enumerated() {
       let name = "rank \(rank)" + (decision.groups > 1 ? ", stage \(decision.group(ofRank: rank))" : "")
       addMeasured(try ProgramReport(executedPlan, rank: rank), record, on: trace.addTrack(process: Self.measured, named: name))
-      addPredicted(try ProgramReport(pricedPlan, rank: rank), on: trace.addTrack(process: Self.predicted, named: name))
+      let predicted = try ProgramReport(pricedPlan, rank: rank)
+      trace.add(step, of: predicted, predicted.labels(), on: RankTracks(trace.addTrack(process: Self.predicted, named: name)))
     }
     trace.remarks = remarks(report)
   }
@@ -58,7 +61,7 @@ struct RunTrace {
   private mutating func addMeasured(_ report: ProgramReport, _ record: StepRecord, on track: Trace.Track) {
     let program = report.program
     let numbers = program.timedInstructions
-    let labels = report.labels
+    let labels = report.labels()
     precondition(record.instructions.count == numbers.count + 1, "the record is of another program")
     func nanoseconds(_ seconds: Double) -> Int { Int((seconds * 1e9).rounded()) }
     func add(_ label: TraceLabel, from start: Double, to end: Double, communication: Double? = nil) {
@@ -85,28 +88,6 @@ struct RunTrace {
           arguments: JSON.Object([
             ("bytes", .int(transfer.bytes)), ("communication_us", .double(Double(nanoseconds(transfer.communication)) / 1000)),
           ])))
-    }
-  }
-
-  // MARK: - Predicted
-
-  private mutating func addPredicted(_ report: ProgramReport, on track: Trace.Track) {
-    let labels = report.labels
-    func nanoseconds(_ time: Seconds) -> Int { Int((time.value * 1e9).rounded()) }
-    for span in step.spans(of: report.program) {
-      let label: TraceLabel =
-        switch span.kind {
-        case .pass(let number): .pass(report.program.passes[number].pass, decision)
-        case .once: .once
-        case .bubble: .bubble
-        case .host: .host
-        case .instruction(let number): labels[number]
-        }
-      let (start, end) = (nanoseconds(span.start), nanoseconds(span.end))
-      // Times are rounded to ticks one by one, which may leave some.
-      if start == end, case .instruction = span.kind {} else if start == end { continue }
-      trace.add(
-        .init(name: label.name, categories: label.categories, track: track, start: start, end: end, arguments: label.arguments))
     }
   }
 }

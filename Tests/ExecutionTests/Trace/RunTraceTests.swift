@@ -7,6 +7,7 @@ import Planner
 import Plans
 import TestSupport
 import Testing
+import Traces
 
 @testable import Execution
 @testable import tpplan

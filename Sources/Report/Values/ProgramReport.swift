@@ -1,28 +1,24 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-import Documents
 import Hardware
 import Lowering
 import ModelGraph
 import Plans
 import Quantities
-import Report
 import Strategies
 
 /// The program of one rank, for reading.
-struct ProgramReport {
-  let plan: Plan
-  let program: Program
-  let cluster: Cluster
+package struct ProgramReport {
+  package let plan: Plan
+  package let program: Program
+  package let cluster: Cluster
   /// For each buffer, which copy of its segment it belongs to; nil where nothing says so.
   private let copies: [Int?]
   private let messages: Messages
 
-  /// - Throws: `UsageError` where the plan has no such rank.
-  init(_ plan: Plan, rank: Int) throws {
-    let ranks = plan.decision.ranks
-    guard 0..<ranks ~= rank else { throw UsageError("--rank \(rank): the plan has " + (ranks == 1 ? "one rank, 0" : "ranks 0 to \(ranks - 1)")) }
+  /// - Throws: `HardwareError`, which a plan that was read does not give rise to.
+  package init(_ plan: Plan, rank: Int) throws {
     self.plan = plan
-    cluster = try plan.hardware.cluster(devices: ranks)
+    cluster = try plan.hardware.cluster(devices: plan.decision.ranks)
     program = Lowering.program(for: plan.decision, rank: rank)
     messages = Messages(plan.decision, of: program.stage)
     copies = Self.copies(program, plan.decision, messages)
@@ -62,61 +58,62 @@ struct ProgramReport {
   }
 
   /// One instruction in words: what is done, to what, and with whom.
-  struct Line {
-    var action: String
+  package struct Line {
+    package var action: String
     /// Where one is worked on.
-    var microBatch: Int?
-    var subject: String
+    package var microBatch: Int?
+    package var subject: String
     /// The ranks of the group, or the peer.
-    var ranks: [Int] = []
-    var note = ""
+    package var ranks: [Int] = []
+    package var note = ""
   }
 
-  var instructions: [Line] { program.instructions.map(line) }
+  package var instructions: [Line] { program.instructions.map(line) }
 
   private func line(_ instruction: Instruction) -> Line {
-    switch instruction {
-    case .load(let buffer, let microBatch): Line(action: "load", microBatch: microBatch, subject: text(buffer))
+    let action = action(of: instruction)
+    return switch instruction {
+    case .load(let buffer, let microBatch): Line(action: action, microBatch: microBatch, subject: text(buffer))
     case .kernel(let call): line(call)
     case .reshard(let step, let from, let to):
       Line(
-        action: step.kindName, subject: "\(text(from)) -> \(shape(to))", ranks: step.collective == nil ? [] : group(step.axes),
+        action: action, subject: "\(text(from)) -> \(shape(to))", ranks: step.collective == nil ? [] : group(step.axes),
         note: "\(program.buffers[from].layout.notation) -> \(program.buffers[to].layout.notation)")
-    case .accumulate(let from, let to): Line(action: "add", subject: "\(text(to)) += \(text(from))")
+    case .accumulate(let from, let to): Line(action: action, subject: "\(text(to)) += \(text(from))")
     case .send(let buffer, let rank, let tag):
-      Line(action: "send", microBatch: messages.pass(sending: tag, from: program.stage).microBatch, subject: text(buffer), ranks: [rank])
+      Line(action: action, microBatch: messages.pass(sending: tag, from: program.stage).microBatch, subject: text(buffer), ranks: [rank])
     case .receive(let buffer, let rank, let tag):
       Line(
-        action: "receive", microBatch: messages.pass(sending: tag, from: plan.decision.group(ofRank: rank)).microBatch, subject: text(buffer),
+        action: action, microBatch: messages.pass(sending: tag, from: plan.decision.group(ofRank: rank)).microBatch, subject: text(buffer),
         ranks: [rank])
     case .sendBoxes(let buffer, let boxes, let tag):
       Line(
-        action: "send", microBatch: messages.pass(sending: tag, from: program.stage).microBatch, subject: text(buffer), ranks: boxes.map(\.rank),
+        action: action, microBatch: messages.pass(sending: tag, from: program.stage).microBatch, subject: text(buffer), ranks: boxes.map(\.rank),
         note: "boxes " + text(boxes))
     case .receiveBoxes(let buffer, let boxes, let tag):
       Line(
-        action: "receive",
+        action: action,
         microBatch: boxes.first.map { messages.pass(sending: tag, from: plan.decision.group(ofRank: $0.rank)).microBatch }, subject: text(buffer),
         ranks: boxes.map(\.rank), note: "boxes " + text(boxes))
-    case .zero(let buffer): Line(action: "zero", subject: text(buffer))
+    case .zero(let buffer): Line(action: action, subject: text(buffer))
     case .gatherParameter(let parameter, let axes, let whole):
       Line(
-        action: "all-gather", subject: exchange(program.parameters[parameter].value, whole), ranks: group(axes),
+        action: action, subject: exchange(program.parameters[parameter].value, whole), ranks: group(axes),
         note: whole == program.parameters[parameter].value ? "updated in parts, in place" : "held in parts")
     case .scatterGradient(let parameter, let axes, let whole):
       Line(
-        action: "reduce-scatter", subject: exchange(whole, program.parameters[parameter].gradient ?? whole), ranks: group(axes),
+        action: action, subject: exchange(whole, program.parameters[parameter].gradient ?? whole), ranks: group(axes),
         note: whole == program.parameters[parameter].gradient ? "gradient, own part stays at the start" : "gradient, added to own part")
     case .reduceGradient(let parameter, let axes):
-      Line(action: "all-reduce", subject: gradient(parameter), ranks: group(axes), note: "gradient, in place")
+      Line(action: action, subject: gradient(parameter), ranks: group(axes), note: "gradient, in place")
     case .reduceTied(let parameter, let ranks):
-      Line(action: "all-reduce", subject: gradient(parameter), ranks: ranks, note: "tied gradient, in place")
+      Line(action: action, subject: gradient(parameter), ranks: ranks, note: "tied gradient, in place")
     case .exchangeTied(let parameter, let sent, let received, _):
       Line(
-        action: "exchange", subject: gradient(parameter), ranks: Set((sent + received.joined()).map(\.rank)).sorted(),
+        action: action, subject: gradient(parameter), ranks: Set((sent + received.joined()).map(\.rank)).sorted(),
         note: "tied gradient, with stages of other meshes")
-    case .update(let parameter): Line(action: "update", subject: text(program.parameters[parameter].value))
-    case .free(let buffer): Line(action: "free", subject: name(buffer))
+    case .update(let parameter): Line(action: action, subject: text(program.parameters[parameter].value))
+    case .free(let buffer): Line(action: action, subject: name(buffer))
     }
   }
 
@@ -126,15 +123,51 @@ struct ProgramReport {
     switch call.phase {
     case .forward, .recompute:
       return Line(
-        action: call.phase == .forward ? "forward" : "recompute", microBatch: call.microBatch,
+        action: action(of: .kernel(call)), microBatch: call.microBatch,
         subject: "\(name): \(call.operands.map(text).joined(separator: ", ")) -> \(shape(call.result))", ranks: ring.ranks, note: ring.note)
     case .backward:
       let gradients = call.operandGradients.compactMap { $0 }.map(text).joined(separator: ", ")
       let incoming = call.resultGradient.map(shape) ?? "1"
       return Line(
-        action: "backward", microBatch: call.microBatch, subject: "\(name): \(incoming) -> \(gradients.isEmpty ? "nothing" : gradients)",
+        action: action(of: .kernel(call)), microBatch: call.microBatch,
+        subject: "\(name): \(incoming) -> \(gradients.isEmpty ? "nothing" : gradients)",
         ranks: ring.ranks, note: ring.note)
     }
+  }
+
+  /// What is done, in a word.
+  private func action(of instruction: Instruction) -> String {
+    switch instruction {
+    case .load: "load"
+    case .kernel(let call): call.phase == .forward ? "forward" : call.phase == .recompute ? "recompute" : "backward"
+    case .reshard(let step, _, _): step.kindName
+    case .accumulate: "add"
+    case .send, .sendBoxes: "send"
+    case .receive, .receiveBoxes: "receive"
+    case .zero: "zero"
+    case .gatherParameter: CollectiveKind.allGather.rawValue
+    case .scatterGradient: CollectiveKind.reduceScatter.rawValue
+    case .reduceGradient, .reduceTied: CollectiveKind.allReduce.rawValue
+    case .exchangeTied: "exchange"
+    case .update: "update"
+    case .free: "free"
+    }
+  }
+
+  /// What is done to what, without shapes and ranks: `forward transformer.h.3.mlp.c_fc`.
+  package func title(of instruction: Instruction) -> String {
+    let subject =
+      switch instruction {
+      case .kernel(let call): Graph.name(program.graph.operators[call.op].name, copy: call.copy)
+      case .load(let buffer, _), .send(let buffer, _, _), .receive(let buffer, _, _), .sendBoxes(let buffer, _, _),
+        .receiveBoxes(let buffer, _, _), .zero(let buffer), .free(let buffer), .reshard(_, _, let buffer), .accumulate(_, let buffer),
+        .gatherParameter(_, _, let buffer), .scatterGradient(_, _, let buffer):
+        name(buffer)
+      case .reduceGradient(let parameter, _), .reduceTied(let parameter, _), .exchangeTied(let parameter, _, _, _):
+        name(program.parameters[parameter].gradient ?? program.parameters[parameter].value)
+      case .update(let parameter): name(program.parameters[parameter].value)
+      }
+    return "\(action(of: instruction)) \(subject)"
   }
 
   /// The ranks around which blocks of an operator's operands travel, and what these are.
@@ -170,7 +203,7 @@ struct ProgramReport {
     boxes.map { ($0.isAdded ? "+" : "") + "[" + $0.region.map { "\($0.count)" }.joined(separator: ",") + "]" }.joined(separator: " ")
   }
 
-  func name(_ id: BufferID) -> String {
+  package func name(_ id: BufferID) -> String {
     let buffer = program.buffers[id]
     let pattern = program.graph.tensors[buffer.tensor].name
     let name = copies[id].map { Graph.name(pattern, copy: $0) } ?? pattern
@@ -178,67 +211,5 @@ struct ProgramReport {
     case .gradient, .parameterGradient, .wholeGradient: "grad(\(name))"
     case .activation, .parameter, .gatheredParameter, .input: name
     }
-  }
-}
-
-// MARK: - Output
-
-extension ProgramReport {
-  func lines(_ style: TextStyle) -> [String] {
-    let coordinates = program.coordinates.map(String.init).joined(separator: ",")
-    let kind = cluster.kind(of: program.rank)
-    let heading =
-      "Rank \(program.rank): \(kind.name) on node \(cluster.nodeOfDevice[program.rank]), stage \(program.stage), place \(coordinates) on the mesh "
-      + program.mesh.map(String.init).joined(separator: " × ")
-    let instructions = instructions
-    let numberWidth = "\(max(0, instructions.count - 1))".count
-    let actionWidth = instructions.map(\.action.count).max() ?? 0
-    let microBatchWidth = "\(plan.decision.job.microBatches - 1)".count + 1
-    func padded(_ text: String, _ width: Int) -> String { text + String(repeating: " ", count: max(0, width - text.count)) }
-    let hanging = numberWidth + actionWidth + microBatchWidth + 6
-    let body = instructions.enumerated().flatMap { index, line -> [String] in
-      let number = String(repeating: " ", count: numberWidth - "\(index)".count) + "\(index)"
-      let microBatch = padded(line.microBatch.map { "m\($0)" } ?? "", microBatchWidth)
-      let action = line.action
-      var text = "\(number)  \(style.apply(code(of: action), padded(action, actionWidth)))  \(microBatch)  \(line.subject)"
-      if !line.note.isEmpty { text += "  \(line.note)" }
-      if !line.ranks.isEmpty {
-        text +=
-          (action == "send" ? "  to " : action == "receive" ? "  from " : "  ")
-          + (["send", "receive"].contains(action) && line.ranks.count == 1 ? "rank " : "ranks ") + list(line.ranks)
-      }
-      return style.fit(text, hanging: hanging)
-    }
-    return style.fit(style.heading(heading)) + [
-      "\(counted(instructions.count, "instruction")) of one step; m: the micro-batch; [..]: this rank's part"
-    ] + body
-  }
-
-  private func code(of action: String) -> TextStyle.Code? {
-    switch action {
-    case "forward", "recompute": .blue
-    case "backward": .yellow
-    case "update": .green
-    case "send", "receive", "exchange": .magenta
-    case "free", "load", "zero", "add": .faint
-    default: .cyan
-    }
-  }
-
-  private func list(_ ranks: [Int]) -> String { ranks.map(String.init).joined(separator: " ") }
-
-  var json: JSON {
-    [
-      "rank": .int(program.rank), "stage": .int(program.stage), "coordinates": .array(program.coordinates.map { .int($0) }),
-      "node": .int(cluster.nodeOfDevice[program.rank]), "device": .string(cluster.kind(of: program.rank).name),
-      "instructions": .array(
-        instructions.map { line in
-          var object = JSON.Object([("action", .string(line.action)), ("subject", .string(line.subject))])
-          object["micro_batch"] = line.microBatch.map { .int($0) }
-          if !line.ranks.isEmpty { object["ranks"] = .array(line.ranks.map { .int($0) }) }
-          if !line.note.isEmpty { object["note"] = .string(line.note) }
-          return .object(object)
-        }),
-    ]
   }
 }

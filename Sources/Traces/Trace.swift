@@ -18,6 +18,11 @@ package struct Trace: Sendable {
       case complete
       /// May overlap others of its track; the number is the event's own.
       case async(Int)
+      /// An arrow's two ends, which have one number and one name: each from or to the complete event of its track that is there then.
+      case arrowStart(Int)
+      case arrowEnd(Int)
+      /// The arguments are numbers that hold from now on.
+      case counter
     }
 
     package var kind = Kind.complete
@@ -39,13 +44,19 @@ package struct Trace: Sendable {
   }
 
   /// By number, from 1 on.
-  package let processes: [String]
+  package private(set) var processes: [String]
   package private(set) var tracks: [(track: Track, name: String)] = []
   package private(set) var events: [Event] = []
   /// What is said of the trace as a whole.
   package var remarks = JSON.Object()
 
-  package init(processes: [String]) { self.processes = processes }
+  package init(processes: [String] = []) { self.processes = processes }
+
+  /// - Returns: its number.
+  package mutating func addProcess(named name: String) -> Int {
+    processes.append(name)
+    return processes.count
+  }
 
   package mutating func addTrack(process: Int, named name: String) -> Track {
     let track = Track(process: process, number: tracks.count { $0.track.process == process })
@@ -108,6 +119,17 @@ package struct Trace: Sendable {
         let end = record("e", at: event.end)
         object["args"] = .object(event.arguments)
         return [record("b", at: event.start), end]
+      case .arrowStart(let number):
+        object["id"] = .int(number)
+        return [record("s", at: event.start)]
+      case .arrowEnd(let number):
+        object["id"] = .int(number)
+        // To the event that is there, not to the next one that begins.
+        object["bp"] = "e"
+        return [record("f", at: event.start)]
+      case .counter:
+        object["args"] = .object(event.arguments)
+        return [record("C", at: event.start)]
       }
     }.enumerated().sorted { a, b in
       (a.element.time, -a.element.duration, a.offset) < (b.element.time, -b.element.duration, b.offset)

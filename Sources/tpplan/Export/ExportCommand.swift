@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ArgumentParser
+import Documents
+import Launches
+import Plans
+import Traces
+
+/// `tpplan export`: a plan in the words of another program.
+struct ExportCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "export", abstract: "Write a plan as another program reads it: a launch, or a trace of its predicted step.",
+    discussion: """
+      perfetto is a time line for https://ui.perfetto.dev and chrome://tracing. chakra is a folder of MLCommons Chakra execution traces, a file for each \
+      rank, which ASTRA-sim replays. What a target cannot express is refused, by the layer's name.
+
+      Examples: tpplan export plan.json --to perfetto -o step.json
+      tpplan export plan.json --to chakra -o traces
+      """)
+
+  @Argument(help: "A plan that `tpplan search` or `estimate` wrote; - is standard input.")
+  var plan: String
+
+  @Option(name: .customLong("to"), help: "What the plan is written for.")
+  var target: ExportTarget
+
+  @Option(name: [.short, .customLong("output")], help: "Where it goes; - is standard output (default: -; chakra needs a new folder).")
+  var output: String?
+
+  @Option(help: "Of perfetto: all ranks, or the first one of each stage (default: all up to 32 ranks, of more the stages).")
+  var ranks: PlanTrace.Ranks?
+
+  @Option(help: "text or json: how it is said where the output is.")
+  var format: OutputFormat = .text
+
+  func validate() throws {
+    if ranks != nil, target != .perfetto { throw ValidationError("--ranks is for --to perfetto") }
+  }
+
+  func run() throws {
+    let output = try checkedOutput()
+    let plan = try PlanFile.read(plan)
+    do {
+      let written = try write(plan, to: output)
+      if output != "-" { try tell(written, of: plan, in: output) }
+    } catch let error as Inexpressible {
+      throw Failure(error, target: target.rawValue)
+    }
+  }
+
+  private func checkedOutput() throws -> String {
+    guard let output = output ?? (target.isFolder ? nil : "-"), !target.isFolder || output != "-" else {
+      throw UsageError("--to \(target.rawValue) writes a folder of files; name a new one with -o")
+    }
+    var files = CommandFiles()
+    files.reads(plan, as: "PLAN")
+    files.writes(output, as: "--output")
+    try files.check()
+    if target.isFolder { try checkFolderWritable(output) } else { try checkWritable(output) }
+    return output
+  }
+
+  private func tell(_ written: Written, of plan: Plan, in output: String) throws {
+    switch format {
+    case .text:
+      let files = written.files > 1 ? "\(written.files) files, " : ""
+      try printLines([
+        "\(output): \(plan.decision.graph.name) on \(plan.hardware.name) for \(target.rawValue), \(files)\((written.bytes + 1023) / 1024) KiB"
+      ])
+    case .json:
+      try JSON.object(
+        JSON.Object([
+          ("bytes", .int(written.bytes)), ("files", .int(written.files)), ("output", .string(output)), ("target", .string(target.rawValue)),
+        ])
+      ).printLine()
+    }
+  }
+}
+
+/// A program that a plan is written for.
+enum ExportTarget: String, ExpressibleByArgument, CaseIterable {
+  case perfetto
+  case chakra
+
+  var isFolder: Bool { self == .chakra }
+}
+
+extension PlanTrace.Ranks: ExpressibleByArgument {}
+
+// MARK: - What is written
+
+extension ExportCommand {
+  private typealias Written = (files: Int, bytes: Int)
+
+  /// - Throws: `Inexpressible`, `DocumentError`.
+  private func write(_ plan: Plan, to output: String) throws -> Written {
+    switch target {
+    case .perfetto: try writeFile(timeline(of: plan), output)
+    case .chakra: try writeTraces(of: plan, output)
+    }
+  }
+
+  private func writeFile(_ contents: some Sequence<UInt8>, _ output: String) throws -> Written {
+    let bytes = Array(contents)
+    try atomicWrite(bytes, to: output)
+    return (1, bytes.count)
+  }
+
+  private func writeTraces(of plan: Plan, _ output: String) throws -> Written {
+    var trace = try ChakraTrace(plan)
+    return (plan.decision.ranks + 1, try trace.write(to: output))
+  }
+
+  private func timeline(of plan: Plan) throws -> [UInt8] {
+    let trace = try PlanTrace(plan, ranks: ranks ?? .usual(plan.decision))
+    if ranks == nil, trace.ranks.count < plan.decision.ranks {
+      note("tpplan: of \(plan.decision.ranks) ranks the first one of each stage is shown, which the others do as it does; --ranks all shows them all")
+    }
+    return trace.trace.json.canonicalBytes
+  }
+}
