@@ -6,10 +6,10 @@ SWIFT ?= swift
 FLAGS = $(if $(STRICT),-Xswiftc -warnings-as-errors)
 SOURCES := Package.swift Sources Tests Benchmarks
 
-.PHONY: help demo test check build dependencies format lint ranks plans accuracy check-lp test-real differential failures check-report bench-torch bench-solve bench-known bench-search validate-local clean
+.PHONY: help demo test check build dependencies format lint ranks plans accuracy check-lp test-real differential failures check-report command-line static check-static install bench-torch bench-solve bench-known bench-search validate-local clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\): *[a-z ]*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+	@sed -n 's/^\([a-z-]*\): *[a-z -]*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 demo: build  ## install what is missing, build, then calibrate two ranks, and search, inspect and run GPT-2 on them
 	scripts/demo
@@ -19,10 +19,18 @@ test: dependencies  ## all tests
 	scripts/run-tests $(FLAGS)
 
 check: STRICT := 1
-check: lint ranks plans test  ## format lint, plans on 1, 2, 4 and 8 ranks, those in plans/ again, all tests without warnings
+check: lint ranks plans command-line test  ## format lint, plans on 1, 2, 4 and 8 ranks, those in plans/ again, the command line, all tests without warnings
 
 build: dependencies  ## the release build, .build/release/tpplan
 	$(SWIFT) build --configuration release --product tpplan
+
+static:  ## build/static/tpplan: every verb but run and calibrate, in one file that needs no shared library
+	scripts/build-static
+
+# For example `make install PROGRAM=build/static/tpplan PREFIX=~/.local`.
+PROGRAM ?= .build/release/tpplan
+install:  ## put the program that was built under PREFIX=/usr/local, with its completions, manual, models and hardware
+	DESTDIR="$(DESTDIR)" PREFIX="$(or $(PREFIX),/usr/local)" scripts/install "$(PROGRAM)"
 
 dependencies:  ## GLPK, zlib, OpenBLAS, Open MPI and pkg-config, through apt-get where missing
 	@scripts/install-dependencies
@@ -38,6 +46,12 @@ ranks: build  ## search and run small models on 1, 2, 4 and 8 ranks, each verifi
 
 plans: build  ## search the plans in plans/ again and compare byte for byte (TPPLAN_RECORD=1 writes them)
 	scripts/check-plans
+
+command-line: build  ## examples in the help, completions, Documentation/command-line.md and the manual as they should be (TPPLAN_RECORD=1 writes the last two)
+	scripts/check-command-line
+
+check-static: static build  ## the static build in an empty root, beside the usual one
+	scripts/check-static
 
 accuracy: build  ## price all measured steps, with each set left out of the fits in turn, and write Documentation/accuracy.md and its picture
 	scripts/document-accuracy

@@ -87,6 +87,9 @@ let package = Package(
 
     // What tests of several modules share.
     .target(name: "TestSupport", path: "Tests/TestSupport"),
+    .testTarget(
+      name: "CommandLineTests",
+      dependencies: ["Documents", "TestSupport", "tpplan", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
     .testTarget(name: "DocumentsTests", dependencies: ["Documents", "TestSupport"]),
     .testTarget(
       name: "ModelGraphTests",
@@ -160,3 +163,15 @@ let package = Package(
     .testTarget(name: "RealModelTests", dependencies: ["Execution", "tpplan", "TestSupport"]),
   ]
 )
+
+// TPPLAN_PLANS_ONLY=1 leaves out what executes plans and measures machines, and with it OpenBLAS and MPI: what is left can be linked into one file
+// that needs no shared library (scripts/build-static).
+if Context.environment["TPPLAN_PLANS_ONLY"] == "1" {
+  let executing: Set = ["COpenBLAS", "CMPI", "Kernels", "Execution", "KernelBenchmark", "execution-probe"]
+  package.targets.removeAll { $0.type == .test || executing.contains($0.name) }
+  for target in package.targets where target.name == "tpplan" {
+    target.dependencies.removeAll { if case .byNameItem(let name, _) = $0 { executing.contains(name) } else { false } }
+    target.exclude = ["Run"]
+    target.swiftSettings = [.define("PLANS_ONLY")]
+  }
+}

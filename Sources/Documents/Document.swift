@@ -37,7 +37,10 @@ package struct Document: Sendable {
 /// - Throws: `DocumentError.unreadable`, `.tooLarge`.
 package func readFile(_ path: String, limit: Int = 1 << 30) throws(DocumentError) -> [UInt8] {
   let descriptor = path == "-" ? dup(0) : open(path, O_RDONLY | O_CLOEXEC)
-  guard descriptor >= 0 else { throw .unreadable(file: path, reason: systemMessage(errno)) }
+  guard descriptor >= 0 else {
+    let code = errno
+    throw .unreadable(file: path, reason: systemMessage(code) + (code == ENOENT ? suggestion(forMissing: path) : ""))
+  }
   defer { close(descriptor) }
   var status = stat()
   guard fstat(descriptor, &status) == 0 else { throw .unreadable(file: path, reason: systemMessage(errno)) }

@@ -43,7 +43,7 @@ extension DocumentError: CustomStringConvertible {
     case .wrongFormat(let file, let found, let expected):
       return "\(file): $.format: found \(found), expected \"\(expected)\"; convert the file or use the version that wrote it"
     case .wrongKind(let file, let found, let expected):
-      return "\(file) is \(found.phrase); expected \(expected.phrase)"
+      return "\(file) is \(found.phrase); expected \(expected.phrase)" + (expected == .plan ? ", which `tpplan search` makes" : "")
     case .missingKey(let file, let path, let key, let misspelt):
       let hint = misspelt.map { "; the unknown key \"\($0)\" is close: rename it" } ?? ""
       return "\(file): \(path): the key \"\(key)\" is missing\(hint)"

@@ -44,7 +44,7 @@ extension EstimateCommand {
   static var threads: Int { max(1, min(16, ProcessInfo.processInfo.activeProcessorCount)) }
 }
 
-/// Folders of the project, looked for here and where the program was built.
+/// Folders of the project, looked for here, where the program was built, and where it is installed.
 enum ProjectFolder {
   /// - Throws: `UsageError` where there is none.
   static func hardware(_ given: String?) throws -> String {
@@ -62,6 +62,10 @@ enum ProjectFolder {
     }
     if isFolder(name) { return name }
     var folder = Bundle.main.executableURL?.resolvingSymlinksInPath().deletingLastPathComponent()
+    // As `make install` lays it out.
+    if let installed = folder?.deletingLastPathComponent().appendingPathComponent("share/tpplan/\(name)").path, isFolder(installed) {
+      return installed
+    }
     while let here = folder, here.path != "/" {
       let path = here.appendingPathComponent(name).path
       if isFolder(path), FileManager.default.fileExists(atPath: here.appendingPathComponent("Package.swift").path) { return path }

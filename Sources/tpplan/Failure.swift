@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Documents
-import Execution
 import Hardware
 import Launches
 import ModelGraph
@@ -40,10 +39,10 @@ struct Failure: Error {
     case let error as ModelError: self.init(code: Self.badInput, error.description)
     case let error as ONNXError: self.init(code: Self.badInput, error.description)
     case let error as PlanError: self.init(code: Self.badInput, error.description)
-    case let error as ExecutionError: self.init(code: Self.code(of: error), error.description)
     case let error as LaunchError: self.init(code: Self.badInput, error.description)
     case let error as ShardingProblemError: self.init(code: error.exitCode, error.description)
     case let error as SearchError: self.init(code: Self.internal, "internal error: \(error)")
+    case let error as any FailureReason: self.init(code: error.failureCode, error.description)
     default: return nil
     }
   }
@@ -51,21 +50,12 @@ struct Failure: Error {
   /// What an export's target cannot express of a plan.
   init(_ error: Inexpressible, target: String) { self.init(code: Self.badInput, "\(target) cannot express this plan: \(error)") }
 
-  static func code(of error: ExecutionError) -> Int32 {
-    switch error {
-    case .mpi, .messageTooLong, .outOfMemory, .lossNotFinite: 1
-    case .notEnoughMemory: nothingFits
-    case .mpirunNotFound, .cannotStart: Self.internal
-    case .cannotRead, .malformedWeights, .noSuchTensor, .unusableTensor, .unusableInput, .cannotGenerate, .tooLongText, .unusableCheckpoint,
-      .unusableHostfile,
-      .tooFewSlots:
-      Self.badInput
-    case .cannotWrite: Self.cannotWrite
-    case .document(let error): error.exitCode
-    case .wrongRankCount: Self.usage
-    }
-  }
-
   /// Says on standard error what went wrong.
   func report() { note("tpplan: \(message)") }
+}
+
+/// An error of a part that not every build has.
+protocol FailureReason: Error, CustomStringConvertible {
+  /// The exit code that it ends a command with.
+  var failureCode: Int32 { get }
 }

@@ -13,16 +13,18 @@ struct FitCommand: ParsableCommand {
     discussion: """
       FILES are tables of measured steps (or folders of them) and one hardware file, or several of one kind of device, whose constants are then \
       the same and fitted together. Rows are those whose hw is the name of a hardware file. At most 8 constants, each in its physical range, stay \
-      near to what the file says they are without a fit: a factor of 1.5 counts as much as one row of twenty that is 10 % off. Example: \
-      tpplan fit steps.json hardware/dgx-a100.json -o fitted.json
-      """)
+      near to what the file says they are without a fit: a factor of 1.5 counts as much as one row of twenty that is 10 % off.
+      """,
+    examples: ["tpplan fit validation hardware/dgx_a100_80g_hdr200x8.json -o fitted.json"])
 
-  @Argument(help: ArgumentHelp("Tables of measured steps, folders of them, and hardware files.", valueName: "files"))
+  @Argument(help: ArgumentHelp("Tables of measured steps, folders of them, and hardware files.", valueName: "files"), completion: .json)
   var inputs: [String]
 
   @Option(
     name: [.short, .customLong("output")],
-    help: "Where the hardware file with the fitted constants goes, - is standard output; of several, the folder (default: none is written).")
+    help: ArgumentHelp(
+      "Where the hardware file with the fitted constants goes, - is standard output; of several, the folder (default: none is written).",
+      valueName: "path"), completion: .json)
   var output: String?
 
   @Option(
@@ -45,7 +47,7 @@ struct FitCommand: ParsableCommand {
   @Option(help: "A date to be recorded with the fit.")
   var date: String?
 
-  @Option(help: "text or json.")
+  @Option(help: "How results are printed.")
   var format: OutputFormat = .text
 
   func run() throws {

@@ -8,20 +8,21 @@ struct ReportCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "report", abstract: "Write a page that shows what a plan is and where its time and memory go.",
     discussion: """
-      Example: tpplan report plan.json -o report.html
-
       The page stands alone: it has no script and asks for nothing from a network. It shows the cluster with the mesh on it, the stages, each block's \
       operators by how they are split with the collectives between them, memory by part and over time, the pipeline's time line, where the step's \
       time goes, what single choices are worth, and the certificate; each picture is there in words and numbers too. Equal plans give equal bytes.
-      """)
+      """,
+    examples: ["tpplan report plans/gpt2-dgx-a100-8.json -o report.html"])
 
-  @Argument(help: "A plan that `tpplan search` wrote; - is standard input.")
+  @Argument(help: "A plan that `tpplan search` wrote; - is standard input.", completion: .json)
   var plan: String
 
-  @Option(name: [.short, .customLong("output")], help: "Where the page goes; - is standard output.")
+  @Option(
+    name: [.short, .customLong("output")], help: ArgumentHelp("Where the page goes; - is standard output.", valueName: "file"),
+    completion: .file(extensions: ["html"]))
   var output = "report.html"
 
-  @Option(help: "text or json: how it is said where the page is.")
+  @Option(help: "How it is said where the page is.")
   var format: OutputFormat = .text
 
   func run() throws {

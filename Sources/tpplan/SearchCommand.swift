@@ -10,23 +10,36 @@ import Strategies
 struct SearchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "search", abstract: "Choose a split for every layer, with a proof.",
-    discussion: "Example: tpplan search models/llama-3-8b.json hardware/dgx-h100.json --devices 8 --batch 64 -o plan.json")
+    examples: [
+      "tpplan search models/gpt2.json hardware/dgx-a100.json --devices 8",
+      """
+      tpplan search models/llama-3-8b.json hardware/dgx-h100.json --devices 8 \\
+        --batch 64 --pin '*.mlp.up_proj=column' --time-limit 30s -o plan.json
+      """,
+      "tpplan search models/gpt2.json hardware/dgx-a100.json --devices 8 --space",
+    ])
 
   @OptionGroup var options: SearchOptions
 
-  @Option(name: [.short, .customLong("output")], help: "Where the plan goes; - is standard output.")
+  @Option(
+    name: [.short, .customLong("output")], help: ArgumentHelp("Where the plan goes; - is standard output.", valueName: "file"), completion: .json)
   var output = "plan.json"
 
-  @Option(parsing: .unconditional, help: "Also print the next best configurations, so many in all, each with its own best plan.")
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("Also print the next best configurations, so many in all, each with its own best plan.", valueName: "count"))
   var top = 1
 
   @Flag(help: "Print what would be searched, each dimension with its values, and stop.")
   var space = false
 
-  @Option(name: .customLong("write-lp"), help: "Write the plan's integer linear program to this file, in CPLEX LP format.")
+  @Option(
+    name: .customLong("write-lp"),
+    help: ArgumentHelp("Write the plan's integer linear program to this file, in CPLEX LP format.", valueName: "file"),
+    completion: .file(extensions: ["lp"]))
   var programFile: String?
 
-  @Option(help: "text or json.")
+  @Option(help: "How results are printed.")
   var format: OutputFormat = .text
 
   func run() throws {

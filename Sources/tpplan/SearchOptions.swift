@@ -8,101 +8,48 @@ import Strategies
 struct SearchOptions: ParsableArguments {
   @OptionGroup var workload: WorkloadOptions
 
-  @Option(parsing: .unconditional, help: "Sequences per micro-batch and data replica.")
-  var microBatch: Int?
+  @OptionGroup(title: "Choices made beforehand") var choices: ChoiceOptions
+  @OptionGroup(title: "Space and time") var extent: ExtentOptions
 
-  @Option(parsing: .unconditional, help: "Parts that the global batch is cut into.")
-  var microBatches: Int?
-
-  @Option(help: "Sizes of a stage's mesh axes, outermost first, for example 2x4.")
-  var mesh: String?
-
-  @Option(parsing: .unconditional, help: "Search meshes of at most so many axes: 1, 2 or 3.")
-  var meshAxes: Int = SearchRequest.usualMeshAxes
-  @Option(help: "Each stage's mesh, in order, for example 2x4,8: stages may differ in shape and in size.")
-  var stageMeshes: String?
-
-  @Flag(help: "Search also plans whose first stages have one mesh and whose other stages have another.")
-  var subMeshes = false
-
-  @Flag(help: "Search only plans that leave no device idle.")
-  var allDevices = false
-
-  @Option(parsing: .unconditional, help: "Number of pipeline stages.")
-  var pp: Int?
-
-  @Option(
-    help:
-      "Layers on each stage, for example 11,13,8, or 0 for the embedding or the head alone; with several chunks, on each chunk in the model's order.")
-  var stages: String?
-
-  @Option(help: "gpipe, 1f1b or interleaved.")
-  var schedule: Schedule.Kind?
-
-  @Option(parsing: .unconditional, help: "Chunks of the model on each stage (virtual pipeline stages): 1, or more for the interleaved schedule.")
-  var vpp: Int?
-
-  @Option(parsing: .unconditional, help: "ZeRO stage of the weights that several replicas hold: 0, 1, 2 or 3 (FSDP).")
-  var zero: Int?
-
-  @Option(
-    help:
-      "What every layer does again in its backward pass: none, elementwise (norms, activation functions and products of elements), gathered (what was gathered is kept split, as Megatron-LM's sequence parallelism does), selective (attention), selective+gathered or full. Without the option a search chooses among all but elementwise."
-  )
-  var recompute: Recompute?
-
-  @Option(
-    parsing: .unconditional,
-    help: "So many layers of each stage (of several chunks, of each chunk) compute that again, the others nothing (default: all, or as is best).")
-  var recomputeLayers: Int?
-
-  @Flag(help: "Search only plans in which all layers of a block are alike: a smaller space.")
-  var layersAlike = false
-
-  @Option(help: "PATTERN=STRATEGY: the operators must be split so, for example 'transformer.h.*.mlp.c_fc=column'. Repeatable.")
-  var pin: [String] = []
-
-  @Option(help: "PATTERN=STRATEGY: the operators must not be split so. Repeatable.")
-  var forbid: [String] = []
-
-  @Option(parsing: .unconditional, help: "Return the best plan found, with its gap, after this time, for example 30s.")
-  var timeLimit: String?
+  var timeLimit: String? { extent.timeLimit }
 
   /// The request with the choices made, and what a plan needs besides.
   ///
   /// - Throws: `UsageError`, and the errors of reading the two files.
   func request() throws -> (request: SearchRequest, context: PlanContext) {
     var (request, context) = try workload.request()
-    request.pipelineDegree = pp
-    request.mayLeaveIdle = !allDevices
-    request.mesh = try mesh.map { try Self.numbers($0, separator: "x", option: "--mesh", example: "2x4") }
+    request.pipelineDegree = choices.pp
+    request.mayLeaveIdle = !choices.allDevices
+    request.mesh = try choices.mesh.map { try Self.numbers($0, separator: "x", option: "--mesh", example: "2x4") }
     let most = SearchRequest.largestMeshAxes
     if let mesh = request.mesh, mesh.count > most {
       throw UsageError("--mesh \(mesh.map(String.init).joined(separator: "x")): a search takes 1 to \(most) mesh axes, not \(mesh.count)")
     }
+    let meshAxes = extent.meshAxes
     guard 1...most ~= meshAxes else { throw UsageError("--mesh-axes \(meshAxes): expected a number from 1 to \(most)") }
-    if let mesh, let given = request.mesh, meshAxes < min(given.count, SearchRequest.usualMeshAxes) {
+    if let mesh = choices.mesh, let given = request.mesh, meshAxes < min(given.count, SearchRequest.usualMeshAxes) {
       throw UsageError("--mesh \(mesh) has \(given.count) axes, and --mesh-axes \(meshAxes) allows fewer; leave one of them out")
     }
     request.mostMeshAxes = meshAxes
-    request.stageMeshes = try stageMeshes.map(Self.meshes)
+    request.stageMeshes = try choices.stageMeshes.map(Self.meshes)
     if request.stageMeshes?.contains(where: { $0.count > 2 }) ?? false {
       throw UsageError("--stage-meshes: a search takes one or two axes for each mesh")
     }
-    request.mayHaveSubMeshes = subMeshes
-    request.microBatches = microBatches
-    request.microBatchSize = microBatch
-    request.schedule = schedule
-    request.chunks = vpp
-    try workload.job.checkTrains(zero: zero, recompute: recompute)
-    request.recompute = recompute
-    request.recomputedLayers = try Self.recomputedLayers(recomputeLayers, recompute)
-    request.layersMayDiffer = !layersAlike
-    request.zero = try zero.map(Self.zeroStage)
-    request.stageLayers = try stages.map { try Self.numbers($0, separator: ",", option: "--stages", example: "11,13,8", atLeast: 0) }
+    request.mayHaveSubMeshes = extent.subMeshes
+    request.microBatches = choices.microBatches
+    request.microBatchSize = choices.microBatch
+    request.schedule = choices.schedule
+    request.chunks = choices.vpp
+    try workload.job.checkTrains(zero: choices.zero, recompute: choices.recompute)
+    request.recompute = choices.recompute
+    request.recomputedLayers = try Self.recomputedLayers(choices.recomputeLayers, choices.recompute)
+    request.layersMayDiffer = !extent.layersAlike
+    request.zero = try choices.zero.map(Self.zeroStage)
+    request.stageLayers = try choices.stages.map { try Self.numbers($0, separator: ",", option: "--stages", example: "11,13,8", atLeast: 0) }
     request.constraints =
-      try pin.map { try StrategyConstraint(parsing: $0, isForbidden: false) } + forbid.map { try StrategyConstraint(parsing: $0, isForbidden: true) }
-    request.timeLimit = try timeLimit.map(Self.seconds)
+      try choices.pin.map { try StrategyConstraint(parsing: $0, isForbidden: false) }
+      + choices.forbid.map { try StrategyConstraint(parsing: $0, isForbidden: true) }
+    request.timeLimit = try extent.timeLimit.map(Self.seconds)
     return (request, context)
   }
 

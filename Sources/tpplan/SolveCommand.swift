@@ -12,19 +12,22 @@ struct SolveCommand: ParsableCommand {
     commandName: "solve", abstract: "Solve a bare sharding problem, with a proof or a bound.",
     discussion: """
       The file is in the format of the ASPLOS 2025 contest on intra-operator parallelism (github.com/google/iopddl), compressed by \
-      gzip or not. Example: tpplan solve problem.json.gz --time-limit 180s -o solution.json
-      """)
+      gzip or not.
+      """,
+    examples: ["tpplan solve Benchmarks/solve/example.json --time-limit 10s -o solution.json"])
 
-  @Argument(help: "The problem; - is standard input.")
+  @Argument(help: "The problem; - is standard input.", completion: .file(extensions: ["json", "gz"]))
   var problem: String
 
-  @Option(name: [.short, .customLong("output")], help: "Where the solution goes; - is standard output.")
+  @Option(
+    name: [.short, .customLong("output")], help: ArgumentHelp("Where the solution goes; - is standard output.", valueName: "file"),
+    completion: .json)
   var output = "solution.json"
 
   @Option(help: "Return the best solution found, with its gap, after this time, reading included, for example 180s.")
   var timeLimit = "60s"
 
-  @Option(help: "text or json.")
+  @Option(help: "How results are printed.")
   var format: OutputFormat = .text
 
   func run() throws {

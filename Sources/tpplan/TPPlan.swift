@@ -9,22 +9,22 @@ struct TPPlan: ParsableCommand {
     commandName: "tpplan",
     abstract: "Choose how to split a neural network over devices, prove the choice, and run it.",
     discussion: """
-      tpplan search models/gpt2.json hardware/local.json --devices 2 -o plan.json
-      tpplan inspect plan.json
-      tpplan run plan.json --verify
+      Examples:
+        tpplan search models/gpt2.json hardware/local.json --devices 2 \\
+          --batch 2 --seq 256 -o plan.json
+        tpplan inspect plan.json
+        tpplan run plan.json --verify
       """,
-    version: "0.1.0",
-    subcommands: [
-      SearchCommand.self, InspectCommand.self, ReportCommand.self, ExplainCommand.self, DiffCommand.self, CheckCommand.self, LintCommand.self,
-      ExportCommand.self, RunCommand.self, EstimateCommand.self,
-      CompareCommand.self, SweepCommand.self, ParetoCommand.self, CalibrateCommand.self, ValidateCommand.self, FitCommand.self,
-      SolveCommand.self,
-    ])
+    version: Verbs.version,
+    groupedSubcommands: Verbs.groups)
+
+  static var _errorPrefix: String { "tpplan: " }
 
   static func main() {
     StandardStreams.prepare()
     do {
       try refuseEmptyWords(CommandLine.arguments)
+      try Verbs.check(CommandLine.arguments)
       var command = try parseAsRoot()
       try command.run()
     } catch let failure as Failure {
@@ -34,6 +34,10 @@ struct TPPlan: ParsableCommand {
       if let failure = Failure(error) {
         failure.report()
         Foundation.exit(failure.code)
+      }
+      if exitCode(for: error) == .validationFailure, let example = Verbs.example(for: CommandLine.arguments) {
+        note("\(fullMessage(for: error))\n  For example: \(example)")
+        Foundation.exit(Failure.usage)
       }
       exit(withError: error)
     }

@@ -14,13 +14,17 @@ struct ValidateCommand: ParsableCommand {
       Prices every row of every table in a folder as `estimate --rows` does, and says for each table how far predicted steps and memory are \
       from what was measured, how well the splits of one job are ranked, and what is not compared. Beside it stands the naive prediction, \
       operations / (devices x one rate that is fitted to the same rows), and the pipeline's bubble; and where constants of hardware files were \
-      fitted, what their unfitted values predict. Example: tpplan validate --plot accuracy.svg
-      """)
+      fitted, what their unfitted values predict.
+      """,
+    examples: ["tpplan validate", "tpplan validate validation --plot accuracy.svg"])
 
-  @Argument(help: "A folder of tables (default: validation, here or where tpplan was built).")
+  @Argument(help: "A folder of tables (default: validation, here, where tpplan was built, or where it is installed).", completion: .directory)
   var folder: String?
 
-  @Option(help: "The folder of the hardware files that rows name (default: hardware, here or where tpplan was built).")
+  @Option(
+    help: ArgumentHelp(
+      "The folder of the hardware files that rows name (default: hardware, here, where tpplan was built, or where it is installed).",
+      valueName: "folder"), completion: .directory)
   var hardwareFolder: String?
 
   @Flag(help: "For each kind of device and table, fit the constants on the other tables alone and price the table with them (minutes).")
@@ -29,10 +33,12 @@ struct ValidateCommand: ParsableCommand {
   @Option(parsing: .unconditional, help: "With --leave-one-out: fit on so many rows at most, as many of each table (default: 120).")
   var rowsAtMost: Int?
 
-  @Option(help: "Write a picture (SVG) of predicted against measured steps; - is standard output.")
+  @Option(
+    help: ArgumentHelp("Write a picture (SVG) of predicted against measured steps; - is standard output.", valueName: "file"),
+    completion: .file(extensions: ["svg"]))
   var plot: String?
 
-  @Option(help: "text or json.")
+  @Option(help: "How results are printed.")
   var format: OutputFormat = .text
 
   func run() throws {

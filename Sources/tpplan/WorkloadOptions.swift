@@ -11,10 +11,12 @@ import Strategies
 
 /// The two files of a request.
 struct ModelAndHardware: ParsableArguments {
-  @Argument(help: "A model: native model.json, a Hugging Face config.json, an ONNX file, or a folder that holds a config.json or a model.onnx.")
+  @Argument(
+    help: "A model: native model.json, a Hugging Face config.json, an ONNX file, or a folder that holds a config.json or a model.onnx.",
+    completion: .models)
   var model: String
 
-  @Argument(help: "A hardware file, for example hardware/dgx-a100.json.")
+  @Argument(help: "A hardware file, for example hardware/dgx-a100.json.", completion: .json)
   var hardware: String
 
   /// Both, and what is written.
@@ -50,7 +52,7 @@ struct WorkloadOptions: ParsableArguments {
   @OptionGroup var files: ModelAndHardware
   @OptionGroup var job: JobOptions
 
-  var batch: BatchOption? { job.batch }
+  var batch: BatchOption? { job.step.batch }
 
   /// - Throws: as `JobOptions.request`.
   func request(deviceCount: Int? = nil) throws -> (request: SearchRequest, context: PlanContext) {
@@ -58,57 +60,10 @@ struct WorkloadOptions: ParsableArguments {
   }
 }
 
-/// Options that say what a step does; `search` and `estimate` share them.
+/// Options that say what a step does, and how; `search` and `estimate` share them.
 struct JobOptions: ParsableArguments {
-  @Option(parsing: .unconditional, help: "Use at most the first N devices in file order (default: all).")
-  var devices: Int?
-
-  @Option(
-    parsing: .unconditional,
-    help: "Sequences or images in one global batch (default: the model's workload, else one per device); search also takes max.")
-  var batch: BatchOption?
-
-  @Option(parsing: .unconditional, help: "Positions in one sequence (default: the model's workload, else its longest).")
-  var seq: Int?
-
-  @Option(help: "bf16, fp16 or fp32 (default: the device's).")
-  var dtype: String?
-
-  @Option(help: "train or forward.")
-  var mode: Mode = .train
-
-  @Option(help: "adamw or sgd.")
-  var optimizer: OptimizerKind = .adamw
-
-  @Option(help: "fused (in blocks, as FlashAttention) or unfused (the score matrix is written, and kept for backward).")
-  var attention: AttentionKernel = .fused
-
-  @Option(help: "fused (one kernel), or unfused (in 16-bit training a series of kernels on a copy in fp32).")
-  var crossEntropy: CrossEntropyKernel = .fused
-
-  @Option(
-    help:
-      "Weights are updated after the backward pass or, of steps with one micro-batch, in-backward: each as soon as its gradient is complete, whose memory is free then."
-  )
-  var updates: WeightUpdates = .afterBackward
-  @Option(help: "In 16-bit training, gradients are accumulated (in fp32), working (in 16 bits, also when they are summed) or both (in memory).")
-  var gradients: GradientStorage = .accumulated
-
-  @Option(help: "Ranks that hold the same part of a stage's result send it whole, or scattered: a share each, gathered on the next stage.")
-  var boundaries: BoundaryMessages = .whole
-
-  @Option(
-    help: "What travels while devices compute: none, or weights (their gradients' sums and ZeRO's gathering, each behind the weight's own products).")
-  var overlap: Overlap = .none
-
-  @Flag(help: "Split sequences under causal attention into contiguous parts, not zig-zag (chunks r and 2p - 1 - r on rank r of p).")
-  var contiguous = false
-
-  @Option(
-    help:
-      "Samples of a micro-batch for each rank along the outermost mesh axis of several devices, for example 5,5,3,3, or even; for plans of one stage."
-  )
-  var shares: String?
+  @OptionGroup(title: "Job") var step: StepOptions
+  @OptionGroup(title: "Software") var software: SoftwareOptions
 
   /// The request without any choice made, and what a plan needs besides.
   ///
@@ -117,51 +72,51 @@ struct JobOptions: ParsableArguments {
     let ((graph, modelSHA256, leftOut), file) = try files.read()
     // A configuration by hand that leaves out a width has the library's, which is another model's.
     var assumptions = leftOut.isEmpty ? [] : ["\(leftOut.joined(separator: ", ")): the model's file leaves out, and transformers assumes so"]
-    if let devices, devices < 1 { throw UsageError("--devices \(devices): at least one device is needed") }
-    let cluster = try file.cluster(devices: deviceCount ?? devices)
+    if let devices = step.devices, devices < 1 { throw UsageError("--devices \(devices): at least one device is needed") }
+    let cluster = try file.cluster(devices: deviceCount ?? step.devices)
     // The first device's, unless others lack it.
     let kinds = Set(cluster.kindOfDevice).sorted().map { cluster.kinds[$0] }
     let defaults = kinds.map(\.defaultPrecision)
     var precision = defaults.first { usual in kinds.allSatisfy { $0.peaks.contains { $0.precision == usual } } } ?? defaults[0]
-    if let dtype {
+    if let dtype = step.dtype {
       guard let known = Precision(rawValue: dtype), Precision.forPlans.contains(known) else {
         throw UsageError("--dtype \(dtype): known are \(Precision.forPlans.map(\.rawValue).joined(separator: ", "))")
       }
       precision = known
     }
     var given: Int?
-    if case .sequences(let count) = batch { given = count }
+    if case .sequences(let count) = step.batch { given = count }
     let sequences = given ?? graph.workload.batch ?? cluster.deviceCount
-    if batch == nil && graph.workload.batch == nil { assumptions.append("batch \(sequences): one sequence per device (--batch)") }
+    if step.batch == nil && graph.workload.batch == nil { assumptions.append("batch \(sequences): one sequence per device (--batch)") }
     if !(1...1_000_000_000).contains(sequences) { throw UsageError("--batch \(sequences): expected a number from 1 to 1000000000") }
     var length: Int?
     if graph.choosesSequence {
-      guard let chosen = seq ?? graph.workload.sequence ?? graph.maximumSequence else {
+      guard let chosen = step.seq ?? graph.workload.sequence ?? graph.maximumSequence else {
         throw UsageError("the model names no sequence length; give one with --seq")
       }
       if chosen < 1 { throw UsageError("--seq \(chosen): at least one position is needed") }
       if let most = graph.maximumSequence, chosen > most {
         throw UsageError("--seq \(chosen): the model has \(counted(most, "position"))")
       }
-      if seq == nil && graph.workload.sequence == nil { assumptions.append("sequence \(chosen): the model's longest (--seq)") }
+      if step.seq == nil && graph.workload.sequence == nil { assumptions.append("sequence \(chosen): the model's longest (--seq)") }
       length = chosen
-    } else if let seq {
+    } else if let seq = step.seq {
       throw UsageError("--seq \(seq): the model \(graph.name) has a fixed number of positions")
     }
-    if mode == .train && graph.loss == nil {
+    if step.mode == .train && graph.loss == nil {
       throw UsageError("the model \(graph.name) has no loss, so it cannot be trained; plan it with --mode forward")
     }
     var request = SearchRequest(
-      graph: graph, cluster: cluster, batch: sequences, sequence: length, precision: precision, mode: mode, optimizer: optimizer)
+      graph: graph, cluster: cluster, batch: sequences, sequence: length, precision: precision, mode: step.mode, optimizer: step.optimizer)
     try checkEffect(graph, precision)
-    request.isZigzag = !contiguous
-    (request.software.attention, request.software.crossEntropy) = (attention, crossEntropy)
-    request.software.updates = updates
-    (request.software.gradients, request.software.overlap, request.software.boundaries) = (gradients, overlap, boundaries)
-    request.shares = try shares.map {
+    request.isZigzag = !software.contiguous
+    (request.software.attention, request.software.crossEntropy) = (software.attention, software.crossEntropy)
+    request.software.updates = software.updates
+    (request.software.gradients, request.software.overlap, request.software.boundaries) = (software.gradients, software.overlap, software.boundaries)
+    request.shares = try software.shares.map {
       $0 == "even" ? [] : try SearchOptions.numbers($0, separator: ",", option: "--shares", example: "5,5,3,3, or even")
     }
-    if batch == .max, let shares, shares != "even" {
+    if step.batch == .max, let shares = software.shares, shares != "even" {
       throw UsageError("--shares \(shares): they are of one micro-batch; with --batch max leave them out, then give those of the batch")
     }
     if let ranks = file.calibration?.ranks, cluster.deviceCount > ranks {
@@ -180,15 +135,16 @@ extension JobOptions {
   /// - Throws: `UsageError` where an option says of something how it is done that is not done.
   private func checkEffect(_ graph: Graph, _ precision: Precision) throws {
     func refuse(_ option: String, _ why: String) throws { throw UsageError("\(option): \(why); leave it out") }
+    let (mode, updates, gradients) = (step.mode, software.updates, software.gradients)
     if updates != .afterBackward, mode == .forward { try refuse("--updates \(updates.rawValue)", "a forward pass updates nothing") }
     if gradients != .accumulated {
       if mode == .forward { try refuse("--gradients \(gradients.rawValue)", "a forward pass has no gradients") }
       if precision == .fp32 { try refuse("--gradients \(gradients.rawValue)", "training in fp32 has gradients in fp32 alone") }
     }
-    if attention == .unfused, !graph.operators.contains(where: { if case .attention = $0.kind { true } else { false } }) {
+    if software.attention == .unfused, !graph.operators.contains(where: { if case .attention = $0.kind { true } else { false } }) {
       try refuse("--attention unfused", "the model \(graph.name) has no attention")
     }
-    if crossEntropy == .unfused {
+    if software.crossEntropy == .unfused {
       if !graph.operators.contains(where: { if case .crossEntropy = $0.kind { true } else { false } }) {
         try refuse("--cross-entropy unfused", "the model \(graph.name) has no cross-entropy")
       }
@@ -198,7 +154,7 @@ extension JobOptions {
 
   /// - Throws: `UsageError` where an option is of training, and nothing is trained.
   func checkTrains(zero: Int?, recompute: Recompute?) throws {
-    guard mode == .forward else { return }
+    guard step.mode == .forward else { return }
     if let zero, zero > 0 { throw UsageError("--zero \(zero): a forward pass has no gradients or optimizer to share out; leave it out") }
     if let recompute, recompute != .none {
       throw UsageError("--recompute \(recompute.rawValue): a forward pass keeps nothing to be computed again; leave it out")

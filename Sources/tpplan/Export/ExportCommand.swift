@@ -78,6 +78,10 @@ struct ExportCommand: ParsableCommand {
 
 /// A program that a plan is written for.
 enum ExportTarget: String, ExpressibleByArgument, CaseIterable {
+  case megatron
+  case deepspeed
+  case torchtitan
+  case huggingFace = "hf-tp-plan"
   case perfetto
   case chakra
 
@@ -94,6 +98,10 @@ extension ExportCommand {
   /// - Throws: `Inexpressible`, `DocumentError`.
   private func write(_ plan: Plan, to output: String) throws -> Written {
     switch target {
+    case .megatron: try writeFile(MegatronLaunch.exporting(plan).utf8, output)
+    case .deepspeed: try writeFile(DeepSpeedLaunch.exporting(plan).utf8, output)
+    case .torchtitan: try writeFile(TorchtitanLaunch.exporting(plan).utf8, output)
+    case .huggingFace: try writeFile(HuggingFacePlan.exporting(plan).utf8, output)
     case .perfetto: try writeFile(timeline(of: plan), output)
     case .chakra: try writeTraces(of: plan, output)
     }

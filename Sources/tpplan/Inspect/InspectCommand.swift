@@ -12,14 +12,20 @@ struct InspectCommand: ParsableCommand {
       memory per device, and what is proven. --layer shows what the strategies cost that an operator does not have; --rank the program of \
       one rank. On a terminal it is coloured, unless NO_COLOR is set, and as wide as that; elsewhere it is plain and has 80 columns. COLUMNS says \
       otherwise.
+      """,
+    examples: [
+      "tpplan inspect plans/gpt2-dgx-a100-8.json",
+      "tpplan inspect plans/gpt2-dgx-a100-8.json --layer 'transformer.h.{i}.mlp.c_fc'",
+      "tpplan inspect plans/gpt2-dgx-a100-8.json --rank 3",
+    ])
 
-      Example: tpplan inspect plan.json
-      """)
-
-  @Argument(help: "A plan that `tpplan search` wrote; - is standard input.")
+  @Argument(help: "A plan that `tpplan search` wrote; - is standard input.", completion: .json)
   var plan: String
 
-  @Option(help: "Compare every strategy of this operator: its name as printed, or with a copy's index in place of {i}.")
+  @Option(
+    help: ArgumentHelp(
+      "Compare every strategy of this operator: its name as printed, or with a copy's index in place of {i}.", valueName: "operator"),
+    completion: .operators)
   var layer: String?
 
   @Option(parsing: .unconditional, help: "Print the program of this rank.")
@@ -27,10 +33,12 @@ struct InspectCommand: ParsableCommand {
 
   @Option(
     parsing: .unconditional,
-    help: "With --layer: end the comparison after this time, for example 2m, and say which strategies it was too short for (default: 30s).")
+    help: ArgumentHelp(
+      "With --layer: end the comparison after this time, for example 2m, and say which strategies it was too short for (default: 30s).",
+      valueName: "time"))
   var timeLimit: String?
 
-  @Option(help: "text or json.")
+  @Option(help: "How results are printed.")
   var format: OutputFormat = .text
 
   func validate() throws {

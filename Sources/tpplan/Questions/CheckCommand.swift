@@ -11,20 +11,25 @@ struct CheckCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "check", abstract: "Fail where a plan's model, hardware or prices have changed since it was made.",
     discussion: """
-      Example: tpplan check plan.json model.json hw.json
       Exit code 0: the files are those that the plan was made for, and this program prices it as it was priced. 1: something has changed, which is said.
-      """)
+      """,
+    examples: [
+      """
+      tpplan check plans/gpt2-dgx-a100-8.json \\
+        models/gpt2.json hardware/dgx-a100.json
+      """
+    ])
 
-  @Argument(help: "A plan; - is standard input.")
+  @Argument(help: "A plan; - is standard input.", completion: .json)
   var plan: String
 
   @OptionGroup var files: ModelAndHardware
 
-  @Option(help: "text or json.")
+  @Option(help: "How results are printed.")
   var format: OutputFormat = .text
 
   func run() throws {
-    let plan = try PlanFile.read(plan)
+    let plan = try readPlan()
     let (model, hardware) = try files.read()
     var changes: [(what: String, text: String)] = []
     if model.sha256 != plan.modelSHA256 {
@@ -57,6 +62,15 @@ struct CheckCommand: ParsableCommand {
         ] as JSON).printLine()
     }
     if !changes.isEmpty { throw ExitCode(Failure.verificationFailed) }
+  }
+
+  /// The plan; another file in its place is recognised.
+  private func readPlan() throws -> Plan {
+    do {
+      return try PlanFile.read(plan)
+    } catch DocumentError.wrongKind(let file, let found, let expected) {
+      throw UsageError("\(DocumentError.wrongKind(file: file, found: found, expected: expected)); the order is PLAN MODEL HW")
+    }
   }
 
   /// Which numbers differ.

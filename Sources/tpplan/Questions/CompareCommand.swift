@@ -14,9 +14,9 @@ struct CompareCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "compare", abstract: "Compare the best plan with the obvious ones.",
     discussion: """
-      Example: tpplan compare models/gpt2.json hardware/dgx-a100.json --devices 8 --batch 64
       The obvious ones are data parallelism, FSDP, tensor parallelism, a pipeline and Megatron's rule, each with the best of its micro-batches.
-      """)
+      """,
+    examples: ["tpplan compare models/gpt2.json hardware/dgx-a100.json --devices 8 --batch 64"])
 
   @OptionGroup var options: SearchOptions
 
@@ -26,7 +26,7 @@ struct CompareCommand: ParsableCommand {
   @Option(parsing: .unconditional, help: "With --run: steps of each.")
   var steps = 5
 
-  @Option(help: "text or json.")
+  @Option(help: "How results are printed.")
   var format: OutputFormat = .text
 
   func validate() throws {
@@ -34,6 +34,7 @@ struct CompareCommand: ParsableCommand {
   }
 
   func run() throws {
+    if runsAll { try Verbs.requireExecution() }
     if options.workload.batch == .max { throw UsageError("--batch max compares batches; compare takes one") }
     let (request, context) = try options.request()
     let watch = SearchWatch(limit: request.timeLimit)

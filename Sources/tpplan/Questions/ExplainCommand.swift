@@ -8,21 +8,26 @@ struct ExplainCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "explain", abstract: "Show what every other choice would make of the whole step.",
     discussion: """
-      Example: tpplan explain plan.json 'transformer.h.{i}.mlp.c_fc'
       Each alternative is searched with that one choice forced. Of the whole plan: devices, stages, mesh, schedule, micro-batches, ZeRO and recompute, all else \
       free. Of an operator, or each operator of a layer: its strategies, with everything around the operators as in the plan. Of a stage: a layer more or less.
-      """)
+      """,
+    examples: [
+      "tpplan explain plans/mlp-dgx-a100-4.json",
+      "tpplan explain plans/gpt2-dgx-a100-8.json 'transformer.h.{i}.mlp.c_fc'",
+    ])
 
-  @Argument(help: "A plan; - is standard input.")
+  @Argument(help: "A plan; - is standard input.", completion: .json)
   var plan: String
 
-  @Argument(help: "An operator or a layer, with {i} or a copy's index, or \"stage 2\" (default: the whole plan).")
+  @Argument(help: "An operator or a layer, with {i} or a copy's index, or \"stage 2\" (default: the whole plan).", completion: .operators)
   var name: String?
 
-  @Option(parsing: .unconditional, help: "End the comparison after this time, for example 2m, and say which alternatives it was too short for.")
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("End the comparison after this time, for example 2m, and say which alternatives it was too short for.", valueName: "time"))
   var timeLimit = "30s"
 
-  @Option(help: "text or json.")
+  @Option(help: "How results are printed.")
   var format: OutputFormat = .text
 
   func run() throws {

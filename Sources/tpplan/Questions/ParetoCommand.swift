@@ -11,9 +11,9 @@ struct ParetoCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "pareto", abstract: "Show the plans that trade step time, memory and devices best.",
     discussion: """
-      Example: tpplan pareto models/gpt2.json hardware/dgx-a100.json --devices 8 --batch 64
       Each plan is the fastest on its devices in its memory. No plan of the list has as few devices and as little memory as another and is slower.
-      """)
+      """,
+    examples: ["tpplan pareto models/gpt2.json hardware/dgx-a100.json --devices 8 --batch 64"])
 
   @OptionGroup var options: SearchOptions
 
@@ -26,7 +26,7 @@ struct ParetoCommand: ParsableCommand {
   @Option(parsing: .unconditional, help: "Each further plan has at most this part of the memory of the one before.")
   var memoryShare = 0.8
 
-  @Option(help: "text or json.")
+  @Option(help: "How results are printed.")
   var format: OutputFormat = .text
 
   func run() throws {

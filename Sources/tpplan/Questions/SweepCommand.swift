@@ -14,9 +14,18 @@ struct SweepCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "sweep", abstract: "Show how the best plan changes with a number of the hardware or the job.",
     discussion: """
-      Example: tpplan sweep models/gpt2.json hardware/dgx-a100.json --devices 8 --vary nvlink.bandwidth_GBps=50..900
       Of a number of the hardware file the points at which the best plan changes are found to 0.01 %; of the batch, the sequence and the devices each value is searched.
-      """)
+      """,
+    examples: [
+      """
+      tpplan sweep models/gpt2.json hardware/dgx-a100.json --devices 8 \\
+        --vary nvlink.bandwidth_GBps=50..900
+      """,
+      """
+      tpplan sweep models/gpt2.json hardware/dgx-a100.json --devices 8 \\
+        --vary batch=64..512
+      """,
+    ])
 
   @OptionGroup var options: SearchOptions
 
@@ -31,7 +40,7 @@ struct SweepCommand: ParsableCommand {
   @Option(parsing: .unconditional, help: "Points of a range at which is searched whatever is found.")
   var points = 5
 
-  @Option(help: "text or json.")
+  @Option(help: "How results are printed.")
   var format: OutputFormat = .text
 
   func run() throws {
@@ -108,9 +117,9 @@ struct SweepCommand: ParsableCommand {
     for value in variation.values.map({ Int($0.rounded()) }) {
       var options = options
       switch quantity {
-      case .batch: options.workload.job.batch = .sequences(value)
-      case .seq: options.workload.job.seq = value
-      case .devices: options.workload.job.devices = value
+      case .batch: options.workload.job.step.batch = .sequences(value)
+      case .seq: options.workload.job.step.seq = value
+      case .devices: options.workload.job.step.devices = value
       }
       let (request, _) = try options.request()
       unit = request.sequence == nil ? "samples" : "tokens"

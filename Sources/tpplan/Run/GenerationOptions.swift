@@ -8,7 +8,7 @@ import Foundation
 struct GenerationOptions: ParsableArguments {
   @Option(help: "Token ids, separated by commas, that the text goes on from; once for each of several texts.")
   var prompt: [String] = []
-  @Option(help: "A JSON file with an array of token ids for each text.")
+  @Option(help: ArgumentHelp("A JSON file with an array of token ids for each text.", valueName: "file"), completion: .json)
   var prompts: String?
   @Option(help: "Tokens to add to each text, at most (default: 16).")
   var newTokens: Int?

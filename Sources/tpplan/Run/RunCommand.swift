@@ -18,12 +18,15 @@ import Traces
 struct RunCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "run", abstract: "Execute a plan across MPI ranks.",
-    discussion: "Example: tpplan run plan.json --steps 3 --verify", aliases: ["execute"])
+    examples: [
+      "tpplan run plans/mlp-dgx-a100-4.json --steps 3 --verify",
+      "tpplan run plans/mlp-dgx-a100-4.json --steps 20 --checkpoint training --every 10",
+    ], aliases: ["execute"])
 
   /// Set for ranks whose steps somebody watches.
   private static let showsSteps = "TPPLAN_SHOWS_STEPS"
 
-  @Argument(help: "A plan.")
+  @Argument(help: "A plan.", completion: .json)
   var plan: String
 
   @Option(
@@ -37,17 +40,24 @@ struct RunCommand: ParsableCommand {
       discussion: "Each step's time and loss are printed. The measured time, which is compared with the predicted one, is the median of the steps "
         + "that count: all of one or two, and of three or more those after the first two, which warm up."))
   var steps = 1
-  @Option(help: "Folder, safetensors file or index, or the ONNX model, to read weights from (default: generated from the seed).")
+  @Option(
+    help: ArgumentHelp(
+      "Folder, safetensors file or index, or the ONNX model, to read weights from (default: generated from the seed).", valueName: "path"),
+    completion: .file(extensions: ["safetensors", "json", "onnx"]))
   var weights: String?
-  @Option(help: "Inputs as JSON arrays or safetensors: input_ids, attention_mask, token_type_ids, labels, pixel_values (default: generated).")
+  @Option(
+    help: ArgumentHelp(
+      "Inputs as JSON arrays or safetensors: input_ids, attention_mask, token_type_ids, labels, pixel_values (default: generated).",
+      valueName: "file"), completion: .file(extensions: ["json", "safetensors"]))
   var inputs: String?
-  @Option(help: "Write the model's outputs to this safetensors file.")
+  @Option(
+    help: ArgumentHelp("Write the model's outputs to this safetensors file.", valueName: "file"), completion: .file(extensions: ["safetensors"]))
   var outputs: String?
   @Option(
     help: ArgumentHelp(
       "Write a trace of the last step to this file, for Perfetto or chrome://tracing: measured, and as predicted.",
       discussion: "A track for each rank, with its instructions: kernels, collectives, messages, gradient sync and updates. The file is written at "
-        + "the end of a run that succeeds.", valueName: "file"))
+        + "the end of a run that succeeds.", valueName: "file"), completion: .json)
   var trace: String?
   @Option(parsing: .unconditional, help: "Seed of generated weights and inputs.")
   var seed: UInt64 = 1
@@ -57,9 +67,11 @@ struct RunCommand: ParsableCommand {
   var verify = false
   @Option(help: "BLAS threads per rank.")
   var threads = 1
-  @Option(help: "Open MPI's host file: a line \"HOST slots=N\" for each machine, and a slot for each rank.")
+  @Option(
+    help: ArgumentHelp("Open MPI's host file: a line \"HOST slots=N\" for each machine, and a slot for each rank.", valueName: "file"),
+    completion: .file())
   var hostfile: String?
-  @Option(help: "text or json.")
+  @Option(help: "How results are printed.")
   var format: OutputFormat = .text
 
   func run() throws {

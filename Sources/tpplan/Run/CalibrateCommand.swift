@@ -16,16 +16,19 @@ struct CalibrateCommand: ParsableCommand {
     discussion: """
       Times the executor's own kernels and communication, with all ranks busy at once: matrix products of many shapes, attention, kernels that are \
       bound by memory, the optimizer, every collective in groups of every size, and messages. Fits the constants of a hardware file to them, and \
-      records there on what they were measured, and how well they fit. Close everything else first. Example: tpplan calibrate -o build/local.json
-      """)
+      records there on what they were measured, and how well they fit. Close everything else first.
+      """,
+    examples: ["tpplan calibrate --quick -o hardware.json"])
 
   @Option(parsing: .unconditional, help: "Ranks that are busy at once (default: one for each core).")
   var ranks: Int?
   @Flag(help: "Fewer shapes and repetitions: seconds instead of a minute.")
   var quick = false
-  @Option(name: [.short, .customLong("output")], help: "Where to write the hardware file; - is standard output.")
+  @Option(
+    name: [.short, .customLong("output")], help: ArgumentHelp("Where to write the hardware file; - is standard output.", valueName: "file"),
+    completion: .json)
   var output: String
-  @Option(help: "text or json.")
+  @Option(help: "How results are printed.")
   var format: OutputFormat = .text
 
   func run() throws {

@@ -10,11 +10,15 @@ struct TrainingOptions: ParsableArguments {
     help: ArgumentHelp(
       "Train on this file of token ids, little-endian and without a header.",
       discussion: "Each step takes the next sequences of the plan's length; after the last the first comes again. Tokens that follow are the labels. "
-        + "Each step's loss is told while the ranks go on: beside a bar on a terminal, otherwise as a line of JSON on standard error."))
+        + "Each step's loss is told while the ranks go on: beside a bar on a terminal, otherwise as a line of JSON on standard error.",
+      valueName: "file"), completion: .file())
   var tokens: String?
   @Option(help: "uint16 or uint32 (default: uint16 where it can say every token of the model's vocabulary).")
   var tokenType: TokenFile.Element?
-  @Option(help: "Write checkpoints to this folder, which all hosts share: after the last step, and after every --every.")
+  @Option(
+    help: ArgumentHelp(
+      "Write checkpoints to this folder, which all hosts share: after the last step, and after every --every.", valueName: "folder"),
+    completion: .directory)
   var checkpoint: String?
   @Option(help: "Steps from one checkpoint to the next (default: only after the last step).")
   var every: Int?
@@ -23,15 +27,19 @@ struct TrainingOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "Go on from this checkpoint, or the last in this folder.",
-      discussion: "The plan may be another one than that which wrote it, on another number of ranks. --steps counts the steps before it too."))
+      discussion: "The plan may be another one than that which wrote it, on another number of ranks. --steps counts the steps before it too.",
+      valueName: "folder"), completion: .directory)
   var resume: String?
 
-  @Option(help: "Write the parameters after the last step to this safetensors file, as Hugging Face names and shapes them; --weights reads it.")
+  @Option(
+    help: ArgumentHelp(
+      "Write the parameters after the last step to this safetensors file, as Hugging Face names and shapes them; --weights reads it.",
+      valueName: "file"), completion: .file(extensions: ["safetensors"]))
   var saveWeights: String?
 
   @Option(parsing: .unconditional, help: "Learning rate (default: 0.0001).")
   var lr: Double?
-  @Option(help: "How the learning rate falls after the warm-up, to --min-lr at the end: constant, linear or cosine.")
+  @Option(help: "How the learning rate falls after the warm-up, to --min-lr at the end.")
   var schedule: LearningRate.Decay = .constant
   @Option(help: "Steps after which the learning rate has fallen to --min-lr, where the training is longer than this run (default: --steps).")
   var decaySteps: Int?
