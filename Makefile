@@ -6,7 +6,7 @@ SWIFT ?= swift
 FLAGS = $(if $(STRICT),-Xswiftc -warnings-as-errors)
 SOURCES := Package.swift Sources Tests Benchmarks
 
-.PHONY: help demo test check build dependencies format lint ranks plans accuracy check-lp test-real differential failures check-report bench-torch bench-solve bench-known bench-search validate-local clean
+.PHONY: help demo test check build dependencies format lint ranks plans guides accuracy check-lp test-real differential failures check-report bench-torch bench-solve bench-known bench-search validate-local clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\): *[a-z ]*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -19,7 +19,7 @@ test: dependencies  ## all tests
 	scripts/run-tests $(FLAGS)
 
 check: STRICT := 1
-check: lint ranks plans test  ## format lint, plans on 1, 2, 4 and 8 ranks, those in plans/ again, all tests without warnings
+check: lint ranks plans guides test  ## format lint, plans on 1, 2, 4 and 8 ranks, those in plans/ again, the guides' commands, all tests without warnings
 
 build: dependencies  ## the release build, .build/release/tpplan
 	$(SWIFT) build --configuration release --product tpplan
@@ -38,6 +38,9 @@ ranks: build  ## search and run small models on 1, 2, 4 and 8 ranks, each verifi
 
 plans: build  ## search the plans in plans/ again and compare byte for byte (TPPLAN_RECORD=1 writes them)
 	scripts/check-plans
+
+guides: build  ## run the commands of the guides and of the tutorial, and compare what they print (TPPLAN_RECORD=1 writes it)
+	scripts/check-guides
 
 accuracy: build  ## price all measured steps, with each set left out of the fits in turn, and write Documentation/accuracy.md and its picture
 	scripts/document-accuracy
