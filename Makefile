@@ -6,7 +6,7 @@ SWIFT ?= swift
 FLAGS = $(if $(STRICT),-Xswiftc -warnings-as-errors)
 SOURCES := Package.swift Sources Tests Benchmarks
 
-.PHONY: help demo test check build dependencies format lint ranks plans accuracy check-lp test-real differential failures check-report command-line static check-static install bench-torch bench-solve bench-known bench-search validate-local clean
+.PHONY: help demo test check build dependencies format lint ranks plans guides accuracy check-lp test-real differential failures check-report command-line static check-static install bench-torch bench-solve bench-known bench-search validate-local clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\): *[a-z -]*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -19,7 +19,7 @@ test: dependencies  ## all tests
 	scripts/run-tests $(FLAGS)
 
 check: STRICT := 1
-check: lint ranks plans command-line test  ## format lint, plans on 1, 2, 4 and 8 ranks, those in plans/ again, the command line, all tests without warnings
+check: lint ranks plans command-line guides test  ## format lint, plans on 1, 2, 4 and 8 ranks, those in plans/ again, the command line, the guides' commands, all tests without warnings
 
 build: dependencies  ## the release build, .build/release/tpplan
 	$(SWIFT) build --configuration release --product tpplan
@@ -52,6 +52,8 @@ command-line: build  ## examples in the help, completions, Documentation/command
 
 check-static: static build  ## the static build in an empty root, beside the usual one
 	scripts/check-static
+guides: build  ## run the commands of the guides and of the tutorial, and compare what they print (TPPLAN_RECORD=1 writes it)
+	scripts/check-guides
 
 accuracy: build  ## price all measured steps, with each set left out of the fits in turn, and write Documentation/accuracy.md and its picture
 	scripts/document-accuracy
