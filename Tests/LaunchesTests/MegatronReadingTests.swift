@@ -70,6 +70,26 @@ import Testing
     #expect { try read("echo nothing") } throws: { "\($0)".contains("no command in it has options of Megatron-LM") }
   }
 
+  @Test("A command that is run by what is not read, such as a here-document, is found where it is written")
+  func variables() throws {
+    let submitted = try read(
+      "ARGS=(--num-layers 2 --micro-batch-size 4)\nCMD=\"cd x;\npython pretrain_gpt.py ${ARGS[@]}\"\nsbatch <<EOF\nsrun $CMD\nEOF")
+    #expect(submitted.degrees.microBatchSize == 4)
+    let exported = try read("export PARAMS=\" --tensor-model-parallel-size 2 \\\n  --num-layers 2 \"")
+    #expect(exported.degrees.tensor == 2)
+  }
+
+  @Test("Experts that are spread over more devices than there are replicas are priced over the replicas, and said to be so")
+  func experts() throws {
+    let options = " --num-experts 8 --expert-model-parallel-size 4 --expert-tensor-parallel-size 1 --tensor-model-parallel-size 2 --sequence-parallel"
+    let launch = try read(
+      Self.llama.replacing("--num-layers 32", with: "--num-layers 2") + options + " --nproc_per_node 4 --micro-batch-size 1 --bf16")
+    #expect(!launch.findings.contains { $0.severity == .illegal }, "\(launch.findings)")
+    let job = try LaunchJob(launch, graph: try #require(launch.graph), on: try Samples.hardware("dgx-a100"))
+    #expect(job.degrees.expert == 2 && job.degrees.data == 2 && job.assumptions.contains { $0.hasPrefix("experts shared out over 2 data replicas") })
+    #expect(throws: Never.self) { try job.planned() }
+  }
+
   @Test("golden: stages with unequal numbers of layers")
   func stages() throws {
     func layers(_ options: String) throws -> [Int]? {

@@ -37,6 +37,9 @@ struct ShellScript {
     return fields.first?.text ?? ""
   }
 
+  /// The words of each variable, in the order of their names: a command may be run by what is not read here.
+  var values: [[Field]] { variables.sorted { $0.key < $1.key }.map(\.value) }
+
   // MARK: - Commands
 
   /// Whether a branch of an `if` is taken; nil where one before it was.

@@ -79,6 +79,7 @@ extension LintReport {
     var lines = [style.heading("To make it fit")]
     let same = repairs.changes.filter { !$0.isOtherJob }
     guard !repairs.changes.isEmpty else {
+      if !improvements.isEmpty { return [] }
       return lines + style.fit("  No change of one choice was found that makes it fit; try fewer sequences, or devices with more memory.", hanging: 2)
     }
     var table = TextTable([("step", .right), ("devices", .right), ("change", .left)])
