@@ -78,7 +78,8 @@ extension Decision {
         func text(_ assignment: [Int?]) -> String { Strategy(assignment: assignment, rule: rule).words(rule).joined(separator: ",") }
         return Inexpressible(
           site.place,
-          "is split \(text(assignments[site.op])) on \(MegatronDegrees.text(mesh(ofOperator: site.op))); the degrees mean \(text(meant.assignments[wanted.op]))")
+          "is split \(text(assignments[site.op])) on \(MegatronDegrees.text(mesh(ofOperator: site.op))); the degrees mean \(text(meant.assignments[wanted.op]))"
+        )
       }
       if zero[site.op] != meant.zero[wanted.op] {
         return Inexpressible(site.place, "its weights have ZeRO \(zero[site.op].rawValue); the degrees mean \(meant.zero[wanted.op].rawValue)")

@@ -104,6 +104,9 @@ extension LaunchFormat {
       Setting("parallelism.context_parallel_degree", degrees.context, " = ", usual: 1),
       Setting("parallelism.expert_parallel_degree", degrees.expert, " = ", usual: 1),
       Setting("parallelism.data_parallel_shard_degree", shards ? degrees.data : 1, " = ", usual: 0),
+      Setting(
+        "parallelism.fsdp_reshard_after_forward",
+        shards ? "parallelism.fsdp_reshard_after_forward = \"\(degrees.zero == .weights ? "always" : "never")\"" : ""),
       Setting("parallelism.data_parallel_replicate_degree", shards ? 1 : degrees.data, " = ", usual: 0),
       Setting("parallelism.pipeline_parallel_schedule", degrees.chunks > 1 ? "parallelism.pipeline_parallel_schedule = \"Interleaved1F1B\"" : ""),
       Setting("activation_checkpoint.mode", Self.torchtitanRecompute(degrees)),

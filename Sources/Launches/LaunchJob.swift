@@ -42,6 +42,14 @@ package struct LaunchJob: Sendable {
     guard 1...1_000_000_000 ~= sequences else {
       throw PlannerError.usage("a batch of \(sequences): expected a number from 1 to 1000000000 (--batch)")
     }
+    // Megatron-LM spreads experts over the devices of tensor parallelism too, where they are not split by it.
+    let replicas = Self.greatestCommonDivisor(degrees.expert, degrees.data)
+    if launch.format == .megatron, replicas != degrees.expert {
+      assumptions.append(
+        "experts shared out over \(counted(replicas, "data replica")): over more devices than the \(degrees.data) replicas they have no price "
+          + "(--expert-model-parallel-size \(degrees.expert))")
+      degrees.expert = replicas
+    }
     degrees.microBatchSize = degrees.microBatchSize(batch: sequences, couplesBatch: graph.couplesBatch)
     let precision = launch.precision ?? cluster.kind(of: 0).defaultPrecision
     if launch.precision == nil { assumptions.append("\(precision.rawValue), the devices' usual format") }
@@ -63,6 +71,8 @@ package struct LaunchJob: Sendable {
   package func words(_ changed: MegatronDegrees) -> String {
     format.words(format.completed(changed), changedFrom: degrees, layers: layersOfChunks)
   }
+
+  private static func greatestCommonDivisor(_ a: Int, _ b: Int) -> Int { b == 0 ? a : greatestCommonDivisor(b, a % b) }
 
   private static func devices(_ launch: Launch, _ hardware: HardwareFile, given: Int?, _ assumptions: inout [String]) throws -> Int {
     let own = launch.degrees.devices

@@ -166,7 +166,8 @@ extension MegatronDegrees {
           if has == meant { continue }
           let layer = graph.copies(of: unit.segment).lowerBound + copy
           throw Inexpressible(
-            "layer \(layer)", "computes \(has.rawValue) again; where the first \(count) layers of each stage compute \(recompute.rawValue) again, it has "
+            "layer \(layer)",
+            "computes \(has.rawValue) again; where the first \(count) layers of each stage compute \(recompute.rawValue) again, it has "
               + "\(meant.rawValue) (stage \(stage))")
         }
       }

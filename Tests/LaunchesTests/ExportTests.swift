@@ -208,7 +208,9 @@ import Testing
     let second = try op("transformer.h.{i+1}.mlp.c_proj")
     let assignment = plan.decision.assignments[second]
     let split = try refusal(edited { $0.assignments[second] = [assignment[0], nil] })
-    #expect(split.place == "layer 1, transformer.h.1.mlp.c_proj" && split.reason.contains("data,replicate") && split.reason.contains("data,row"), "\(split)")
+    #expect(
+      split.place == "layer 1, transformer.h.1.mlp.c_proj" && split.reason.contains("data,replicate") && split.reason.contains("data,row"), "\(split)"
+    )
     let first = try op("transformer.h.{i}.mlp.c_fc")
     let zero = try refusal(edited { $0.zero[first] = .gradients })
     #expect(zero.reason.contains("ZeRO") && zero.place.contains("transformer."), "\(zero)")
@@ -218,9 +220,10 @@ import Testing
     #expect(head.place == "head", "\(head)")
     let conversion = try refusal(edited { $0.conversions[0].steps = [] })
     #expect(conversion.reason.contains("by other collectives"), "\(conversion)")
-    let outside = try refusal(edited { decision in
-      decision.assignments = decision.assignments.map { [$0[1], $0[0]] }
-    })
+    let outside = try refusal(
+      edited { decision in
+        decision.assignments = decision.assignments.map { [$0[1], $0[0]] }
+      })
     #expect(outside.place == "mesh axis 1" && outside.reason.contains("outside"), "\(outside)")
   }
 
@@ -233,7 +236,8 @@ import Testing
     #expect(forward.place == "the job")
     let updates = try refusal(tensorParallel { degrees, request in (request.software.updates, degrees.microBatchSize) = (.inBackward, 4) })
     #expect(updates.place == "the weights")
-    let kept = try refusal(tensorParallel { degrees, _ in (degrees.isSequenceParallel, degrees.recompute, degrees.recomputedLayers) = (true, .none, nil) })
+    let kept = try refusal(
+      tensorParallel { degrees, _ in (degrees.isSequenceParallel, degrees.recompute, degrees.recomputedLayers) = (true, .none, nil) })
     #expect(kept.place == "layer 0" && kept.reason.contains("gathers it again"), "\(kept)")
     let some = try refusal(tensorParallel { degrees, _ in degrees.recompute = .selective })
     #expect(some.place == "layer 0" && some.reason.contains("selective"), "\(some)")

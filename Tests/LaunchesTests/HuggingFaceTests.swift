@@ -136,6 +136,7 @@ import Testing
     ([.init("embed_tokens", "embedding_colwise")], .illegal, "model.embed_tokens", "the next layer takes it whole"),
     ([.init("layers.*.mlp.up_proj", "sequence_parallel")], .illegal, "model.layers.*.mlp.up_proj", "is no norm"),
     ([.init("layers.*.mlp.up_proj", "columnwise")], .illegal, "layers.*.mlp.up_proj", "no style \"columnwise\"; did you mean \"colwise\"?"),
+    ([.init("layers.*.self_attn.oproj", "rowwise")], .doubtful, "layers.*.self_attn.oproj", "did you mean layers.*.self_attn.o_proj?"),
     ([.init("layers.*.mlp.uproj", "colwise")], .doubtful, "layers.*.mlp.uproj", "did you mean layers.*.mlp.up_proj?"),
     ([.init("model.layers.0.mlp.up_proj", "colwise")], .doubtful, "model.layers.0.mlp.up_proj", "write model.layers.*.mlp.up_proj"),
     ([.init("layers.*.mlp.up_proj", "grouped_gemm")], .ignored, "layers.*.mlp.up_proj", "expert parallelism"),

@@ -45,15 +45,14 @@ enum LaunchFixtures {
     return Samples.plan(planned, on: hardware)
   }
 
-  /// The plan that a text means, on a plan's devices.
-  static func again(_ text: String, _ format: LaunchFormat, _ plan: Plan, batch: Int? = nil, sequence: Int? = nil) throws -> (
-    job: LaunchJob, decision: Decision
-  ) {
-    let launch = try format.read(Array(text.utf8), file: "launch", model: plan.decision.graph)
-    if let finding = (launch.findings).first(where: { $0.severity == .illegal }) { throw LaunchError(file: text, "\(finding)") }
+  /// The plan that a text means for a model, on a plan's devices.
+  static func again(_ text: String, _ format: LaunchFormat, _ graph: Graph, _ plan: Plan, batch: Int? = nil) throws -> Decision {
+    let launch = try format.read(Array(text.utf8), file: "launch", model: graph)
+    if let finding = launch.findings.first(where: { $0.severity == .illegal }) { throw LaunchError(file: "launch", "\(finding)") }
+    // torchtitan's job alone says how long sequences are.
     let job = try LaunchJob(
-      launch, graph: plan.decision.graph, on: plan.hardware, devices: plan.decision.ranks, batch: batch,
-      sequence: sequence ?? plan.decision.job.sequence)
-    return (job, try job.planned().decision)
+      launch, graph: graph, on: plan.hardware, devices: plan.decision.ranks, batch: batch,
+      sequence: format == .torchtitan ? nil : plan.decision.job.sequence)
+    return try job.planned().decision
   }
 }

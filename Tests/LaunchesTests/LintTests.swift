@@ -55,7 +55,8 @@ import Testing
     let text = lines.joined(separator: "\n")
     for part in [
       "launch: Megatron-LM on 4 devices of dgx-a100", "as the launch describes it", "  split        tensor 4, pipeline 1, data 1", "fits", "Findings",
-      "did you mean --log-interval?", "The optimum of the same job, devices and kernels", "proven to be the fastest", "The smallest change that helps most",
+      "did you mean --log-interval?", "The optimum of the same job, devices and kernels", "proven to be the fastest",
+      "The smallest change that helps most",
     ] {
       #expect(text.contains(part), "\(part)\n\(text)")
     }
@@ -65,7 +66,8 @@ import Testing
 
   @Test("What does not fit says by how much, and which changes in the launch's own words make it fit")
   func shortfall() throws {
-    let launch = try MegatronLaunch.reading(Samples.gpt3.replacing("--pipeline-model-parallel-size 8", with: "--pipeline-model-parallel-size 2"), file: "launch")
+    let launch = try MegatronLaunch.reading(
+      Samples.gpt3.replacing("--pipeline-model-parallel-size 8", with: "--pipeline-model-parallel-size 2"), file: "launch")
     var report = LintReport(launch, hardware: try Samples.hardware("dgx-a100"), file: "launch")
     try report.price(try #require(launch.graph), devices: 16, batch: 64, sequence: nil)
     report.findRepairs(seconds: 60, ProgressWatch())
@@ -96,15 +98,19 @@ import Testing
       change(&degrees)
       return job.words(degrees)
     }
-    #expect(words { ($0.tensor, $0.pipeline) = (4, 16) } == "--tensor-model-parallel-size 4 --pipeline-model-parallel-size 16 --num-layers-per-virtual-pipeline-stage 2")
+    #expect(
+      words { ($0.tensor, $0.pipeline) = (4, 16) }
+        == "--tensor-model-parallel-size 4 --pipeline-model-parallel-size 16 --num-layers-per-virtual-pipeline-stage 2")
     #expect(words { ($0.chunks, $0.schedule) = (1, .oneForwardOneBackward) } == "without --num-layers-per-virtual-pipeline-stage")
     #expect(words { $0.isSequenceParallel = false } == "without --sequence-parallel")
     #expect(words { $0.recompute = .none } == "without --recompute-granularity")
-    #expect(words { ($0.recompute, $0.recomputedLayers) = (.full, 2) } == "--recompute-granularity full --recompute-method block --recompute-num-layers 2")
+    #expect(
+      words { ($0.recompute, $0.recomputedLayers) = (.full, 2) } == "--recompute-granularity full --recompute-method block --recompute-num-layers 2")
     #expect(words { ($0.zero, $0.microBatchSize) = (.optimizer, 2) } == "--use-distributed-optimizer --micro-batch-size 2")
     #expect(words { ($0.data, $0.context) = (2, 2) } == "--context-parallel-size 2 on 256 devices")
     let uneven = words { ($0.chunks, $0.stageLayers) = (1, [11, 12, 12, 12, 12, 12, 12, 13]) }
-    #expect(uneven == "without --num-layers-per-virtual-pipeline-stage --pipeline-model-parallel-layout \"Et*11|t*12|t*12|t*12|t*12|t*12|t*12|t*13L\"")
+    #expect(
+      uneven == "without --num-layers-per-virtual-pipeline-stage --pipeline-model-parallel-layout \"Et*11|t*12|t*12|t*12|t*12|t*12|t*12|t*13L\"")
   }
 
   @Test("golden: formats by what stands in a file")
@@ -135,8 +141,10 @@ import Testing
     #expect(inspected.status == 0 && inspected.output.contains("4 devices"), "\(inspected.output)")
     let illegal = try lint(try file("illegal.sh", "\(Self.model) \(job) --tensor-model-parallel-size 8"), hardware, "--devices", "8")
     #expect(illegal.status == 1 && illegal.output.contains("illegal"), "\(illegal.output)")
-    let script = Samples.gpt3.replacing("NUM_NODES=8", with: "NUM_NODES=1").replacing("pipeline-model-parallel-size 8", with: "pipeline-model-parallel-size 1")
-      .replacing("--num-layers-per-virtual-pipeline-stage 4", with: "")
+    let script = Samples.gpt3.replacing("NUM_NODES=8", with: "NUM_NODES=1").replacing(
+      "pipeline-model-parallel-size 8", with: "pipeline-model-parallel-size 1"
+    )
+    .replacing("--num-layers-per-virtual-pipeline-stage 4", with: "")
     let large = try lint(try file("large.sh", script), hardware, "-o", folder.file("none.json"))
     #expect(large.status == 2 && large.output.contains("does not fit") && large.output.contains("no plan was written"), "\(large.output)")
     #expect(try lint(try file("none.txt", "nothing"), hardware).status == 65)
@@ -152,8 +160,10 @@ import Testing
     try Data(Samples.gpt3.utf8).write(to: URL(filePath: folder.file("gpt3.sh")))
     let lint = try CommandLineRun(["lint", folder.file("gpt3.sh"), "hardware/dgx-a100.json", "--time-limit", "1s", "--format", "json"])
     let estimate = try CommandLineRun([
-      "estimate", "models/gpt3-175b.json", "hardware/dgx-a100.json", "--tp", "8", "--pp", "8", "--vpp", "3", "--sp", "--recompute", "selective+gathered",
-      "--micro-batch", "1", "--batch", "64", "--seq", "2048", "--dtype", "fp16", "--attention", "unfused", "--cross-entropy", "unfused", "--gradients",
+      "estimate", "models/gpt3-175b.json", "hardware/dgx-a100.json", "--tp", "8", "--pp", "8", "--vpp", "3", "--sp", "--recompute",
+      "selective+gathered",
+      "--micro-batch", "1", "--batch", "64", "--seq", "2048", "--dtype", "fp16", "--attention", "unfused", "--cross-entropy", "unfused",
+      "--gradients",
       "working", "--format", "json",
     ])
     func value(_ run: CommandLineRun, _ key: String) throws -> JSON? { try JSON(parsing: Array(run.output.utf8), file: key)[key] }

@@ -36,11 +36,15 @@ import Testing
     Case("--tensor-model-parallel-size two", "--tensor-model-parallel-size", "found two"),
     Case("--tensor-model-parallel-size $TP", "--tensor-model-parallel-size", "which the script does not set"),
     Case("--group-query-attention --num-query-groups 3", "--num-query-groups", "3 groups do not divide 8 heads"),
-    Case("--tensor-model-parallel-size 4 --group-query-attention --num-query-groups 6 --num-attention-heads 12 --kv-channels 8", "--num-query-groups", "6 groups are neither"),
+    Case(
+      "--tensor-model-parallel-size 4 --group-query-attention --num-query-groups 6 --num-attention-heads 12 --kv-channels 8", "--num-query-groups",
+      "6 groups are neither"),
     Case("--pipeline-model-parallel-size 3", "--tensor-model-parallel-size", "16 devices are no multiple of 3"),
     Case("--num-layers 9 --pipeline-model-parallel-size 2", "--num-layers", "9 layers are no multiple of --pipeline-model-parallel-size 2"),
     Case("--num-attention-heads 7", "--hidden-size", "64 is no multiple of 7 heads"),
-    Case("--decoder-first-pipeline-num-layers 3 --pipeline-model-parallel-size 4", "--decoder-first-pipeline-num-layers", "5 layers are left for 3 stages"),
+    Case(
+      "--decoder-first-pipeline-num-layers 3 --pipeline-model-parallel-size 4", "--decoder-first-pipeline-num-layers",
+      "5 layers are left for 3 stages"),
     Case(
       "--decoder-first-pipeline-num-layers 2 --pipeline-model-parallel-size 4 --account-for-loss-in-pipeline-split",
       "--decoder-first-pipeline-num-layers", "does not go with --account-for-loss-in-pipeline-split"),
@@ -109,7 +113,9 @@ import Testing
     Case("--use-distributed-optimizer --overlap-grad-reduce", "--overlap-grad-reduce", "without --overlap-param-gather", .doubtful),
     Case("--fp8-format hybrid", "--fp8-format", "not priced", .ignored),
     Case("--optimizer muon", "--optimizer", "taken for Adam's", .ignored),
-    Case("--num-experts 4 --expert-tensor-parallel-size 2 --untie-embeddings-and-output-weights", "--expert-tensor-parallel-size", "as everything else is", .ignored),
+    Case(
+      "--num-experts 4 --expert-tensor-parallel-size 2 --untie-embeddings-and-output-weights", "--expert-tensor-parallel-size",
+      "as everything else is", .ignored),
   ]
 
   @Test("What is wrong is found, with its option", arguments: cases)
@@ -127,7 +133,8 @@ import Testing
       let place = try #require(words.firstIndex(of: name))
       let rest = (words[..<place] + words[(place + 2)...]).joined(separator: " ")
       let launch = try MegatronLaunch.reading(rest, file: "launch")
-      #expect(launch.findings.contains { $0.severity == .illegal && $0.place == name && $0.text.contains("is missing") }, "\(name): \(launch.findings)")
+      #expect(
+        launch.findings.contains { $0.severity == .illegal && $0.place == name && $0.text.contains("is missing") }, "\(name): \(launch.findings)")
     }
     let bare = try MegatronLaunch.reading("--num-layers 8 --tensor-model-parallel-size 2", file: "launch")
     #expect(bare.findings.isEmpty, "\(bare.findings)")

@@ -22,7 +22,9 @@ import Testing
       case 2: text.removeSubrange(place..<min(text.count, place + random.int(1...40)))
       case 3: text.swapAt(place, random.int(0...text.count - 1))
       case 4: text.insert(contentsOf: text[place..<min(text.count, place + random.int(1...30))], at: random.int(0...text.count - 1))
-      default: text.insert(contentsOf: random.pick(["-1", "99999999999999999999", "0", "nan", "$((1/0))", "${A[@]}", "--", "-9223372036854775808"]), at: place)
+      default:
+        text.insert(
+          contentsOf: random.pick(["-1", "99999999999999999999", "0", "nan", "$((1/0))", "${A[@]}", "--", "-9223372036854775808"]), at: place)
       }
     }
     return String(text)
@@ -30,7 +32,9 @@ import Testing
 
   @Test("No script crashes the reader: each is a launch, or is refused with its name")
   func scripts() throws {
-    let written = (0..<20).lazy.map { try? (plan: ExportTests.plan(seed: $0), script: MegatronLaunch.exporting(ExportTests.plan(seed: $0))) }.first { $0 != nil }
+    let written = (0..<20).lazy.map { try? (plan: ExportTests.plan(seed: $0), script: MegatronLaunch.exporting(ExportTests.plan(seed: $0))) }.first {
+      $0 != nil
+    }
     let (plan, script) = try #require(written ?? nil)
     let sources = [Samples.gpt3, script]
     var read = 0

@@ -28,7 +28,9 @@ import Testing
     #expect(graph.parameterCount == (try Samples.model("gpt3-175b")).parameterCount)
   }
 
-  @Test("differential: a launch is priced as its degrees are", arguments: [nil, "--use-distributed-optimizer --overlap-grad-reduce --overlap-param-gather"])
+  @Test(
+    "differential: a launch is priced as its degrees are",
+    arguments: [nil, "--use-distributed-optimizer --overlap-grad-reduce --overlap-param-gather"])
   func price(options: String?) throws {
     let hardware = try Samples.hardware("dgx-a100")
     let launch = try read(Samples.gpt3.replacing("--log-interval", with: "\(options ?? "") --log-interval"))
@@ -68,6 +70,26 @@ import Testing
     #expect { try read("echo nothing") } throws: { "\($0)".contains("no command in it has options of Megatron-LM") }
   }
 
+  @Test("A command that is run by what is not read, such as a here-document, is found where it is written")
+  func variables() throws {
+    let submitted = try read(
+      "ARGS=(--num-layers 2 --micro-batch-size 4)\nCMD=\"cd x;\npython pretrain_gpt.py ${ARGS[@]}\"\nsbatch <<EOF\nsrun $CMD\nEOF")
+    #expect(submitted.degrees.microBatchSize == 4)
+    let exported = try read("export PARAMS=\" --tensor-model-parallel-size 2 \\\n  --num-layers 2 \"")
+    #expect(exported.degrees.tensor == 2)
+  }
+
+  @Test("Experts that are spread over more devices than there are replicas are priced over the replicas, and said to be so")
+  func experts() throws {
+    let options = " --num-experts 8 --expert-model-parallel-size 4 --expert-tensor-parallel-size 1 --tensor-model-parallel-size 2 --sequence-parallel"
+    let launch = try read(
+      Self.llama.replacing("--num-layers 32", with: "--num-layers 2") + options + " --nproc_per_node 4 --micro-batch-size 1 --bf16")
+    #expect(!launch.findings.contains { $0.severity == .illegal }, "\(launch.findings)")
+    let job = try LaunchJob(launch, graph: try #require(launch.graph), on: try Samples.hardware("dgx-a100"))
+    #expect(job.degrees.expert == 2 && job.degrees.data == 2 && job.assumptions.contains { $0.hasPrefix("experts shared out over 2 data replicas") })
+    #expect(throws: Never.self) { try job.planned() }
+  }
+
   @Test("golden: stages with unequal numbers of layers")
   func stages() throws {
     func layers(_ options: String) throws -> [Int]? {
@@ -81,7 +103,8 @@ import Testing
     #expect(try layers("--pipeline-model-parallel-layout 'Et|(tt|)*2,t*7L'") == [1, 2, 2, 7])
     #expect(try layers("--pipeline-model-parallel-layout 'E|t*6|t*6|L'") == [0, 6, 6, 0])
     #expect(try layers("--num-virtual-stages-per-pipeline-rank 3") == nil)
-    let accounted = try read("--num-layers 14 --pipeline-model-parallel-size 4 --account-for-embedding-in-pipeline-split --account-for-loss-in-pipeline-split")
+    let accounted = try read(
+      "--num-layers 14 --pipeline-model-parallel-size 4 --account-for-embedding-in-pipeline-split --account-for-loss-in-pipeline-split")
     #expect(accounted.degrees.stageLayers == [3, 4, 4, 3])
     let interleaved = try read("--num-layers 8 --pipeline-model-parallel-size 2 --pipeline-model-parallel-layout 'Et|tt|tt|tttL'")
     #expect(interleaved.degrees.stageLayers == [1, 2, 2, 3] && interleaved.degrees.chunks == 2 && interleaved.degrees.schedule == .interleaved)
@@ -96,7 +119,8 @@ import Testing
     "A layout that is none is refused with why",
     arguments: [
       ("ttL", "the embedding"), ("Ett", "the loss"), ("Et|x|L", "the letter x"), ("E(t|L", "( is not closed"), ("Et||tL", "stage 1 is empty"),
-      ("Et*99999999999L", "repeats more"), ("(Et|)*99999L", "repeats more"), ("Etm|L", "multi-token"), ("E(tt)L", "expected *"), ("|EtL", "first stage"),
+      ("Et*99999999999L", "repeats more"), ("(Et|)*99999L", "repeats more"), ("Etm|L", "multi-token"), ("E(tt)L", "expected *"),
+      ("|EtL", "first stage"),
     ])
   func badLayouts(text: String, words: String) {
     #expect {
@@ -156,7 +180,8 @@ import Testing
     arguments: [
       ("--multi-latent-attention", "multi-head latent attention"), ("--mtp-num-layers 1", "multi-token prediction"), ("--swiglu", "SwiGLU"),
       ("--normalization RMSNorm", "RMS norms"), ("--position-embedding-type yarn", "yarn"), ("--group-query-attention", "grouped queries"),
-      ("--disable-bias-linear", "without biases"), ("--moe-layer-freq 2 --num-experts 4", "--moe-layer-freq 2"), ("--window-size 5,5", "within a window"),
+      ("--disable-bias-linear", "without biases"), ("--moe-layer-freq 2 --num-experts 4", "--moe-layer-freq 2"),
+      ("--window-size 5,5", "within a window"),
     ])
   func unknownModels(options: String, words: String) throws {
     let launch = try read("--num-layers 2 --hidden-size 64 --num-attention-heads 4 --max-position-embeddings 32 --vocab-size 128 " + options)

@@ -11,32 +11,33 @@ import Testing
 
 /// What is written from a plan in a format, and read again, is that plan.
 @Suite struct RoundTripTests {
-  private static let seeds = 0..<70
+  private static let seeds = 0..<90
 
   /// Writes plans, reads them again, and compares; a plan that is refused says where.
   ///
   /// - Returns: how many plans were the same again.
   private func identities(
-    _ format: LaunchFormat, _ exporting: (Plan) throws -> String, hasJob: Bool, _ plan: (inout SeededGenerator) throws -> Plan?
+    _ format: LaunchFormat, _ exporting: (Plan) throws -> String, hasJob: Bool, _ drawing: (inout SeededGenerator) throws -> (Plan, Graph)
   ) throws -> (count: Int, refusals: [String]) {
-    var (count, drawn, refusals) = (0, 0, [String]())
+    var (count, refusals) = (0, [String]())
     for seed in Self.seeds {
       var random = SeededGenerator(seed: seed)
-      guard let plan = try plan(&random) else { continue }
-      drawn += 1
+      let (plan, graph) = try drawing(&random)
+      var text = ""
       do {
-        let text = try exporting(plan)
+        text = try exporting(plan)
         let own = plan.decision
-        let again = try LaunchFixtures.again(text, format, plan, batch: hasJob ? nil : own.job.batch).decision
+        let again = try LaunchFixtures.again(text, format, graph, plan, batch: hasJob ? nil : own.job.batch)
         #expect(own.difference(from: again) == nil, "seed \(seed): \(own.difference(from: again)!)\n\(text)")
         #expect(again == own, "seed \(seed)\n\(text)")
         count += 1
       } catch let refusal as Inexpressible {
         #expect(!refusal.place.isEmpty && !refusal.reason.isEmpty)
         refusals.append("seed \(seed): \(refusal)")
+      } catch {
+        Issue.record("seed \(seed): \(error)\n\(text)")
       }
     }
-    #expect(drawn >= 50)
     return (count, refusals)
   }
 
@@ -98,9 +99,9 @@ import Testing
         request.software.crossEntropy = random.pick([.fused, .unfused])
         request.software.gradients = isMixed ? random.pick([.accumulated, .working]) : .working
       }
-      return try LaunchFixtures.plan(degrees.fix(request), on: hardware)
+      return (try LaunchFixtures.plan(degrees.fix(request), on: hardware), graph)
     }
-    #expect(count >= 40, "\(count) of \(Self.seeds.count)\n\(refusals.joined(separator: "\n"))")
+    #expect(count >= 50, "\(count) of \(Self.seeds.count)\n\(refusals.joined(separator: "\n"))")
     #expect(!refusals.isEmpty)
   }
 
@@ -132,9 +133,9 @@ import Testing
         ["q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"].map { ModuleStyle("*.\($0)", "colwise") }
         + ["o_proj", "down_proj"].map { ModuleStyle("*.\($0)", "rowwise") }
       let fixed = try degrees.fix(request, degrees.tensor > 1 ? styles : nil, .globs)
-      return try LaunchFixtures.plan(fixed, on: hardware)
+      return (try LaunchFixtures.plan(fixed, on: hardware), graph)
     }
-    #expect(count >= 40, "\(count) of \(Self.seeds.count)\n\(refusals.joined(separator: "\n"))")
+    #expect(count >= 50, "\(count) of \(Self.seeds.count)\n\(refusals.joined(separator: "\n"))")
     #expect(!refusals.isEmpty)
   }
 
@@ -177,9 +178,9 @@ import Testing
       let isTied = graph.tensors.indices.contains { graph.tensors[$0].isParameter && graph.consumers[$0].count > 1 }
       let drawn = styles(isTied: isTied, &random)
       let request = try request(graph, degrees, steps: random.chance(0.1) ? 2 : 1, .bf16, hardware)
-      return try LaunchFixtures.plan(degrees.fix(request, drawn, .names), on: hardware)
+      return (try LaunchFixtures.plan(degrees.fix(request, drawn, .names), on: hardware), graph)
     }
-    #expect(count >= 40, "\(count) of \(Self.seeds.count)\n\(refusals.joined(separator: "\n"))")
+    #expect(count >= 50, "\(count) of \(Self.seeds.count)\n\(refusals.joined(separator: "\n"))")
     #expect(!refusals.isEmpty)
   }
 
@@ -226,7 +227,7 @@ import Testing
     expect(try refusal(deep, graph) { d, _ in (d.pipeline, d.schedule) = (2, .gpipe) }, "the schedule", "1F1B")
     expect(try refusal(deep, graph) { d, _ in (d.context, d.contextWay) = (2, .ring) }, "core", "Ulysses")
     // Megatron-LM splits the vocabulary, AutoTP linear layers alone.
-    expect(try refusal(deep, graph) { d, _ in d.tensor = 2 }, "lm_head", "takes whole logits")
+    expect(try refusal(deep, graph) { d, _ in d.tensor = 2 }, "loss", "takes whole logits")
 
     let styles = HuggingFacePlan.exporting
     expect(try refusal(styles, graph) { d, _ in d.pipeline = 2 }, "stage 1", "no pipeline")

@@ -53,7 +53,8 @@ import Testing
     #expect(script.commands.map { $0.map(\.line) } == [[6, 2, 2, 3, 3, 7]])
   }
 
-  @Test("What is not closed is said to be so, with its line", arguments: ["a\nrun 'b", "a\nrun \"b", "a\nrun $(b", "a\nA=(b", "a\nrun ${b", "a\nrun `b"])
+  @Test(
+    "What is not closed is said to be so, with its line", arguments: ["a\nrun 'b", "a\nrun \"b", "a\nrun $(b", "a\nA=(b", "a\nrun ${b", "a\nrun `b"])
   func unclosed(source: String) {
     #expect {
       try ShellScript(source, file: "script")

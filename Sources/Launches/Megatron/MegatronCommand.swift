@@ -26,7 +26,10 @@ struct MegatronCommand {
     let bare = commands.filter { $0.first?.text.hasPrefix("--") ?? false }.flatMap { $0 }
     let whole = commands.filter { !($0.first?.text.hasPrefix("--") ?? true) }
     let best = whole.indices.max { (Self.score(whole[$0]), $0) < (Self.score(whole[$1]), $1) }.map { whole[$0] } ?? []
-    let chosen = Self.score(bare) > Self.score(best) ? bare : best
+    var chosen = Self.score(bare) > Self.score(best) ? bare : best
+    if Self.score(chosen) == 0 {
+      chosen = script.values.map(Self.flattened).reduce([]) { Self.score($1) > Self.score($0) ? $1 : $0 }
+    }
     guard Self.score(chosen) > 0 else {
       throw LaunchError(file: file, "no command in it has options of Megatron-LM, such as --tensor-model-parallel-size or --num-layers")
     }

@@ -72,7 +72,8 @@ enum MegatronFlags {
   static let beyondModels: [(flag: String, what: String)] = [
     ("--multi-latent-attention", "multi-head latent attention"), ("--mtp-num-layers", "multi-token prediction"),
     ("--hybrid-layer-pattern", "a hybrid of attention and state-space layers"),
-    ("--hybrid-override-pattern", "a hybrid of attention and state-space layers"), ("--is-hybrid-model", "a hybrid of attention and state-space layers"),
+    ("--hybrid-override-pattern", "a hybrid of attention and state-space layers"),
+    ("--is-hybrid-model", "a hybrid of attention and state-space layers"),
     ("--window-size", "attention within a window"), ("--experimental-attention-variant", "another attention"),
     ("--linear-attention-freq", "linear attention"), ("--heterogeneous-layers-config-path", "layers that differ"),
     ("--heterogeneous-layers-config-encoded-json", "layers that differ"), ("--quick-geglu", "a gated GELU"), ("--gated-linear-unit", "a gated GELU"),

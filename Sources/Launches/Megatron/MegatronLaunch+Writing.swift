@@ -114,7 +114,9 @@ extension MegatronLaunch {
     if let model {
       add("MODEL", model.flags)
     } else {
-      lines += ["", "# No options of Megatron-LM describe this model in full: MODEL_ARGUMENTS has them. `tpplan lint --model` takes the model's own file."]
+      lines += [
+        "", "# No options of Megatron-LM describe this model in full: MODEL_ARGUMENTS has them. `tpplan lint --model` takes the model's own file.",
+      ]
     }
     add("PARALLELISM", parallelism(degrees, decision))
     add("JOB", job(degrees, decision))
@@ -134,7 +136,8 @@ extension MegatronLaunch {
   private static func parallelism(_ degrees: MegatronDegrees, _ decision: Decision) -> [String] {
     var options = [
       "--tensor-model-parallel-size \(degrees.tensor)", "--pipeline-model-parallel-size \(degrees.pipeline)",
-      degrees.context > 1 ? "--context-parallel-size \(degrees.context)" : "", degrees.expert > 1 ? "--expert-model-parallel-size \(degrees.expert)" : "",
+      degrees.context > 1 ? "--context-parallel-size \(degrees.context)" : "",
+      degrees.expert > 1 ? "--expert-model-parallel-size \(degrees.expert)" : "",
       degrees.isSequenceParallel ? "--sequence-parallel" : "",
     ]
     if degrees.context > 1 {

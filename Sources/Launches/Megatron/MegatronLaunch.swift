@@ -82,7 +82,8 @@ struct MegatronReader {
           arguments.find(.illegal, "--pipeline-model-parallel-layout", "has \(layout.layers.reduce(0, +)) layers, t, and --num-layers is \(layers)")
         } else if layout.layers.count % stages != 0 {
           arguments.find(
-            .illegal, "--pipeline-model-parallel-layout", "has \(layout.layers.count) parts, which --pipeline-model-parallel-size \(stages) does not divide")
+            .illegal, "--pipeline-model-parallel-layout",
+            "has \(layout.layers.count) parts, which --pipeline-model-parallel-size \(stages) does not divide")
         } else {
           launch.degrees.stageLayers = layout.layers
           setChunks(layout.layers.count / stages)
@@ -177,7 +178,8 @@ struct MegatronReader {
       launch.software.overlap = .weights
       if zero == .optimizer, !arguments.has("--overlap-param-gather") {
         arguments.find(
-          .doubtful, "--overlap-grad-reduce", "hides the sums of gradients, and without --overlap-param-gather not the gathering of weights; priced as if both were")
+          .doubtful, "--overlap-grad-reduce",
+          "hides the sums of gradients, and without --overlap-param-gather not the gathering of weights; priced as if both were")
       }
     } else if isFSDP {
       // It prefetches by itself.
@@ -196,7 +198,8 @@ struct MegatronReader {
       recompute = .full
       if method == "block" { launch.degrees.recomputedLayers = count }
       if method == "uniform", let count, count > 1 {
-        arguments.find(.ignored, "--recompute-num-layers", "units of \(count) layers are priced as units of one, which keep more and take less beside")
+        arguments.find(
+          .ignored, "--recompute-num-layers", "units of \(count) layers are priced as units of one, which keep more and take less beside")
       }
     case "selective":
       let modules = Set(arguments.values("--recompute-modules"))

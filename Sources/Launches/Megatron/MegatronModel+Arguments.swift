@@ -37,7 +37,9 @@ extension MegatronModel {
     readMLP(&arguments)
     readNorms(&arguments)
     if arguments.has("--group-query-attention") { keyValueHeads = arguments.int("--num-query-groups", atMost: Self.mostExtent) ?? 1 }
-    guard heads % keyValueHeads == 0 else { throw Unknown(reason: "--num-query-groups \(keyValueHeads) does not divide --num-attention-heads \(heads)") }
+    guard heads % keyValueHeads == 0 else {
+      throw Unknown(reason: "--num-query-groups \(keyValueHeads) does not divide --num-attention-heads \(heads)")
+    }
     try readPositions(&arguments)
     tiesEmbeddings = !arguments.has("--untie-embeddings-and-output-weights")
     hasBias = !arguments.has("--disable-bias-linear")
@@ -58,7 +60,8 @@ extension MegatronModel {
     if tokenizer == "GPT2BPETokenizer" || (tokenizer == nil && arguments.has("--merge-file")) { usual = vocabularyOfGPT2 }
     if tokenizer == "Llama2Tokenizer" { usual = vocabularyOfLlama2 }
     if let usual, !arguments.has("--vocab-size") {
-      arguments.find(.ignored, "--vocab-size", "is left out; taken for \(usual), the tokens of \(usual == vocabularyOfGPT2 ? "GPT-2's" : "Llama 2's") tokenizer")
+      arguments.find(
+        .ignored, "--vocab-size", "is left out; taken for \(usual), the tokens of \(usual == vocabularyOfGPT2 ? "GPT-2's" : "Llama 2's") tokenizer")
     }
     guard let size = arguments.int("--vocab-size", atMost: mostExtent) ?? usual else {
       throw Unknown(reason: "--vocab-size is missing, and the tokenizer does not tell it; add it, or name a model with --model")

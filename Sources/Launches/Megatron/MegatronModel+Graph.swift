@@ -12,7 +12,8 @@ extension MegatronModel {
       let size = extent("head_dim"), let vocabulary = extent("vocab"), let ffn = extent("ffn"), let positions = graph.maximumSequence
     else { return nil }
     self.init(
-      layers: layers.reduce(0) { $0 + graph.segments[$1].repeats }, hidden: hidden, heads: heads * queries, positions: positions, vocabulary: vocabulary)
+      layers: layers.reduce(0) { $0 + graph.segments[$1].repeats }, hidden: hidden, heads: heads * queries, positions: positions,
+      vocabulary: vocabulary)
     (keyValueHeads, headSize, self.ffn) = (heads, size, ffn)
     readOperators(graph)
     if let count = graph.axes.first(where: { $0.role == .experts })?.extent, let routes = extent("routes") {

@@ -25,7 +25,9 @@ struct ShellScript {
     self.file = file
     var lexer = ShellLexer(source, file: file)
     let tokens = try lexer.tokens()
-    directives = lexer.directives.flatMap { directive in directive.text.split(whereSeparator: \.isWhitespace).map { Field(text: String($0), line: directive.line) } }
+    directives = lexer.directives.flatMap { directive in
+      directive.text.split(whereSeparator: \.isWhitespace).map { Field(text: String($0), line: directive.line) }
+    }
     try run(tokens)
   }
 
@@ -34,6 +36,9 @@ struct ShellScript {
     guard let fields = variables[name], !arrays.contains(name) else { return nil }
     return fields.first?.text ?? ""
   }
+
+  /// The words of each variable, in the order of their names: a command may be run by what is not read here.
+  var values: [[Field]] { variables.sorted { $0.key < $1.key }.map(\.value) }
 
   // MARK: - Commands
 
@@ -135,7 +140,9 @@ struct ShellScript {
     arrays.insert(name)
   }
 
-  private func tooLong(_ name: String, _ line: Int) -> LaunchError { LaunchError(file: file, place: "line \(line)", "\(name) becomes longer than any launch is") }
+  private func tooLong(_ name: String, _ line: Int) -> LaunchError {
+    LaunchError(file: file, place: "line \(line)", "\(name) becomes longer than any launch is")
+  }
 
   // MARK: - Expansion
 
@@ -159,7 +166,9 @@ struct ShellScript {
           continue
         }
         if !isAll { values = Array(values.prefix(1)) }
-        if values.first?.text.isEmpty ?? false, values.count == 1, let fallback, text.contains(":") { values = [Field(text: fallback, line: word.line)] }
+        if values.first?.text.isEmpty ?? false, values.count == 1, let fallback, text.contains(":") {
+          values = [Field(text: fallback, line: word.line)]
+        }
         if asOne || (piece.isQuoted && !isAll) {
           append(values.map(\.text).joined(separator: " "))
           continue

@@ -10,7 +10,8 @@ import Plans
 /// `tpplan lint`: what another program's launch is worth.
 struct LintCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "lint", abstract: "Read a launch of Megatron-LM and others: what is illegal, what it costs, whether it fits, and what would be better.",
+    commandName: "lint",
+    abstract: "Read a launch of Megatron-LM and others: what is illegal, what it costs, whether it fits, and what would be better.",
     discussion: """
       Example: tpplan lint pretrain_gpt.sh hardware/dgx-a100.json
       Ends with exit code 1 where the launch's program would refuse it, and with 2 where it does not fit the devices' memory.
@@ -22,7 +23,9 @@ struct LintCommand: ParsableCommand {
   @Argument(help: "A hardware file, for example hardware/dgx-a100.json.")
   var hardware: String
 
-  @Option(help: "The model, where the launch does not describe it: native model.json, a Hugging Face config.json, an ONNX file, or a folder that holds one.")
+  @Option(
+    help: "The model, where the launch does not describe it: native model.json, a Hugging Face config.json, an ONNX file, or a folder that holds one."
+  )
   var model: String?
 
   @Option(help: "megatron, deepspeed, torchtitan or hf-tp-plan (default: by what stands in the file).")
@@ -86,7 +89,8 @@ struct LintCommand: ParsableCommand {
     let bytes = try readFile(launch, limit: 1 << 24)
     let name = launch == "-" ? "standard input" : launch
     guard let format = from ?? LaunchFormat(recognising: String(decoding: bytes, as: UTF8.self)) else {
-      throw LaunchError(file: name, "is no launch that is known: a command line of Megatron-LM, a DeepSpeed, torchtitan or Hugging Face configuration (--from)")
+      throw LaunchError(
+        file: name, "is no launch that is known: a command line of Megatron-LM, a DeepSpeed, torchtitan or Hugging Face configuration (--from)")
     }
     return try format.read(bytes, file: name, model: model)
   }

@@ -32,7 +32,8 @@ extension LintReport {
       style.heading("\(file): \(launch.format.title) on \(counted(request.cluster.deviceCount, "device")) of \(hardware.name)")
     ]
     lines += row(
-      "model", "\(request.graph.name), \(rounded(Double(request.graph.parameterCount) / 1e9)) billion parameters"
+      "model",
+      "\(request.graph.name), \(rounded(Double(request.graph.parameterCount) / 1e9)) billion parameters"
         + (isModelGiven ? "" : ", as the launch describes it"), style)
     lines += row("job", jobText(job), style)
     lines += row("split", job.degrees.splitText, style)
@@ -78,12 +79,14 @@ extension LintReport {
     var lines = [style.heading("To make it fit")]
     let same = repairs.changes.filter { !$0.isOtherJob }
     guard !repairs.changes.isEmpty else {
+      if !improvements.isEmpty { return [] }
       return lines + style.fit("  No change of one choice was found that makes it fit; try fewer sequences, or devices with more memory.", hanging: 2)
     }
     var table = TextTable([("step", .right), ("devices", .right), ("change", .left)])
     table.hasRemarks = true
     for repair in same + repairs.changes.filter(\.isOtherJob) {
-      table.add("\(repair.step)\(repair.isProven ? "" : " or less")", "\(repair.devices)", words(repair) + (repair.isOtherJob ? " (another job)" : ""))
+      table.add(
+        "\(repair.step)\(repair.isProven ? "" : " or less")", "\(repair.devices)", words(repair) + (repair.isOtherJob ? " (another job)" : ""))
     }
     lines += table.lines(style)
     return lines
@@ -126,7 +129,8 @@ extension LintReport {
         "takes \(percent(distance)) longer, "
           + (within
             ? "which is less than predictions are off (\(percent(error.share)): \(error.source)): it may be as good"
-            : "and predictions are off by \(percent(error.share)) (\(error.source))"), style)
+            : "and predictions are off by \(percent(error.share)) (\(error.source))"),
+        style)
     }
     return lines
   }
@@ -179,7 +183,9 @@ extension MegatronDegrees {
     if context > 1 { parts.append("context \(context)" + (contextWay.map { " by \($0.rawValue)" } ?? "")) }
     if expert > 1 { parts.append("expert \(expert)") }
     if zero != .none { parts.append("ZeRO \(zero.rawValue)") }
-    if recompute != .none { parts.append("recompute \(recompute.rawValue)" + (recomputedLayers.map { " in \(counted($0, "layer")) of each stage" } ?? "")) }
+    if recompute != .none {
+      parts.append("recompute \(recompute.rawValue)" + (recomputedLayers.map { " in \(counted($0, "layer")) of each stage" } ?? ""))
+    }
     if let microBatchSize { parts.append("micro-batches of \(microBatchSize)") }
     return parts.joined(separator: ", ")
   }

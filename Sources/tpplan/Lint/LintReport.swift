@@ -92,7 +92,8 @@ struct LintReport {
   mutating func findChanges(seconds: Double, _ watch: ProgressWatch) {
     guard let job, planned != nil else { return }
     let stop = StopCondition(after: .seconds(seconds), within: watch.stop)
-    (changes, hasAllChanges) = job.changes(isOver: { stop.isReached }) { watch.show("pricing changes: \($0) (Ctrl-C: those priced so far)") }
+    (changes, hasAllChanges) = job.changes(
+      isOver: { stop.isReached }, progress: { watch.show("pricing changes: \($0) (Ctrl-C: those priced so far)") })
   }
 
   mutating func findRepairs(seconds: Double, _ watch: ProgressWatch) {
