@@ -23,6 +23,8 @@ package struct PlanTrace {
   package private(set) var trace = Trace()
   /// Those that are shown.
   package let ranks: [Int]
+  /// So many micro-batches are shown with their kernels and collectives; the passes of the others by themselves.
+  package let microBatches: Int
   private let plan: Plan
   private let step: PredictedStep
   private var messages: [Message: Ends] = [:]
@@ -41,8 +43,12 @@ package struct PlanTrace {
     var reading: (track: Trace.Track, pass: PredictedStep.TimedPass)?
   }
 
+  /// What Perfetto opens without a wait.
+  private static let mostInstructions = 200_000
+
+  /// - Parameter detailed: so many micro-batches are shown with their kernels and collectives; nil for as many as are looked at with ease.
   /// - Throws: `HardwareError`, which a plan that was read does not give rise to.
-  package init(_ plan: Plan, ranks shown: Ranks) throws {
+  package init(_ plan: Plan, ranks shown: Ranks, detailed: Int? = nil) throws {
     let decision = plan.decision
     self.plan = plan
     step = try Planner.predictStep(decision, on: plan.hardware.cluster(devices: decision.ranks))
@@ -50,12 +56,16 @@ package struct PlanTrace {
     case .all: ranks = Array(0..<decision.ranks)
     case .stages: ranks = (0..<decision.groups).flatMap { decision.ranksAlike(decision.ranks(ofGroup: $0)).map(\.lowerBound) }
     }
+    // Stages have about as many instructions as the first one.
+    let instructions = ranks.count * Lowering.program(for: decision, rank: ranks[0]).instructions.count
+    let easy = max(1, decision.job.microBatches * Self.mostInstructions / max(1, instructions))
+    microBatches = min(detailed ?? easy, decision.job.microBatches)
     for rank in ranks { try add(rank, shown) }
     addMessages()
     trace.remarks = JSON.Object([
       ("model", .string(decision.graph.name)), ("hardware", .string(plan.hardware.name)), ("mode", .string(decision.job.mode.rawValue)),
       ("predicted_step_seconds", .double(step.prediction.step.value)), ("rank_count", .int(decision.ranks)),
-      ("ranks", .array(ranks.map { .int($0) })),
+      ("ranks", .array(ranks.map { .int($0) })), ("micro_batches", .int(decision.job.microBatches)), ("detailed_micro_batches", .int(microBatches)),
     ])
   }
 
@@ -68,7 +78,7 @@ package struct PlanTrace {
       passes: trace.addTrack(process: process, named: "passes"), compute: trace.addTrack(process: process, named: "compute"),
       communication: trace.addTrack(process: process, named: "communication"))
     let prices = step.instructionPrices(of: program)
-    trace.add(step, of: report, report.labels(bytesPerElement: prices.bytesPerElement), on: tracks)
+    trace.add(step, of: report, TraceLabels(report, bytesPerElement: prices.bytesPerElement), on: tracks, microBatches: microBatches)
     addMemory(of: program, on: tracks.passes)
     for (pass, timed) in zip(program.passes, step.passes(ofGroup: program.stage)) {
       for index in pass.instructions {
@@ -104,7 +114,7 @@ package struct PlanTrace {
   private mutating func addMemory(of program: Program, on track: Trace.Track) {
     let resident = step.prediction.memory(ofGroup: program.stage)
     let state = resident.weights + resident.gradients + resident.optimizerState
-    for sample in Self.shown(step.memory(of: program).samples) {
+    for sample in samples(of: program) {
       let time = Trace.nanoseconds(sample.time)
       func add(_ name: String, _ values: [(String, Bytes)]) {
         trace.add(
@@ -115,6 +125,25 @@ package struct PlanTrace {
       add("memory, bytes", [("total", state + sample.total)])
       add("memory by part, bytes", [("weights, gradients and optimizer", state)] + MemoryTimeline.Part.allCases.map { ($0.name, sample[$0]) })
     }
+  }
+
+  /// Of a pass without its instructions what is there after it; and the highest in any case.
+  private func samples(of program: Program) -> [MemoryTimeline.Sample] {
+    let memory = step.memory(of: program)
+    if microBatches == plan.decision.job.microBatches { return Self.shown(memory.samples) }
+    var hidden: [(start: Seconds, end: Seconds)] = []
+    var samples = [memory.peak]
+    for ((pass, timed), after) in zip(zip(program.passes, step.passes(ofGroup: program.stage)), memory.afterPasses)
+    where pass.pass.microBatch >= microBatches {
+      hidden.append((timed.start, timed.end))
+      samples.append(after)
+    }
+    var next = 0
+    for sample in memory.samples {
+      while next < hidden.count, hidden[next].end <= sample.time { next += 1 }
+      if next == hidden.count || sample.time < hidden[next].start { samples.append(sample) }
+    }
+    return Self.shown(samples.enumerated().sorted { ($0.element.time, $0.offset) < ($1.element.time, $1.offset) }.map(\.element))
   }
 
   /// Of samples at one nanosecond the last, and before it the largest, where that is more than what is there before and after.

@@ -28,8 +28,13 @@ extension Trace {
   /// Adds a rank's predicted step: passes, what is done once and bubbles on one track, which they fill; kernels on another, and collectives on a third,
   /// those in an operator at the end of its time.
   ///
-  /// - Parameter labels: of the program's instructions.
-  package mutating func add(_ step: PredictedStep, of report: ProgramReport, _ labels: [TraceLabel], on tracks: RankTracks) {
+  /// - Parameters:
+  ///   - labels: of the program's instructions.
+  ///   - microBatches: so many have their instructions in their passes.
+  package mutating func add(
+    _ step: PredictedStep, of report: ProgramReport, _ labels: TraceLabels, on tracks: RankTracks, microBatches: Int = .max
+  ) {
+    var isDetailed = true
     func add(_ label: TraceLabel, on track: Track, _ start: Int, _ end: Int) {
       self.add(Event(name: label.name, categories: label.categories, track: track, start: start, end: end, arguments: label.arguments))
     }
@@ -38,9 +43,15 @@ extension Trace {
       // Times are rounded one by one, which may leave nothing of one.
       if start == end, tracks.areApart || !span.isInstruction { continue }
       switch span.kind {
-      case .pass(let number): add(.pass(report.program.passes[number].pass, report.plan.decision), on: tracks.passes, start, end)
-      case .once: add(.once, on: tracks.passes, start, end)
+      case .pass(let number):
+        let pass = report.program.passes[number].pass
+        isDetailed = pass.microBatch < microBatches
+        add(.pass(pass, report.plan.decision), on: tracks.passes, start, end)
+      case .once:
+        isDetailed = true
+        add(.once, on: tracks.passes, start, end)
       case .bubble: add(.bubble, on: tracks.passes, start, end)
+      case .host where !isDetailed, .instruction where !isDetailed: break
       case .host: add(.host, on: tracks.compute, start, end)
       case .instruction(let number) where tracks.areApart:
         let exchange = Self.nanoseconds(span.end - span.communication)

@@ -130,6 +130,28 @@ import Traces
     }
   }
 
+  @Test("Of micro-batches without their instructions the passes are there, and what is in memory after them")
+  func detail() throws {
+    let plan = try Split.interleaved.plan()
+    let whole = try PlanTrace(plan, ranks: .all)
+    #expect(whole.microBatches == plan.decision.job.microBatches && whole.microBatches > 1)
+    for count in [0, 1] {
+      let part = try PlanTrace(plan, ranks: .all, detailed: count)
+      for process in 1...plan.decision.ranks {
+        #expect(events(part.trace, process, "passes") == events(whole.trace, process, "passes"))
+        let expected = (events(whole.trace, process, "compute") + events(whole.trace, process, "communication")).filter {
+          (number($0, "micro_batch") ?? -1) < count
+        }
+        #expect((events(part.trace, process, "compute") + events(part.trace, process, "communication")) == expected)
+        func totals(_ trace: Trace) -> [Int] {
+          trace.events.filter { $0.kind == .counter && $0.track.process == process }.compactMap { number($0, "total") }
+        }
+        #expect(totals(part.trace).max() == totals(whole.trace).max() && totals(part.trace).count < totals(whole.trace).count)
+        #expect(totals(part.trace).last == totals(whole.trace).last)
+      }
+    }
+  }
+
   @Test("Of many ranks the first of each stage is shown, unless all are asked for")
   func ranks() throws {
     let plan = try Split.interleaved.plan()

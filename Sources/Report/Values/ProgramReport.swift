@@ -70,7 +70,7 @@ package struct ProgramReport {
 
   package var instructions: [Line] { program.instructions.map(line) }
 
-  private func line(_ instruction: Instruction) -> Line {
+  package func line(_ instruction: Instruction) -> Line {
     let action = action(of: instruction)
     return switch instruction {
     case .load(let buffer, let microBatch): Line(action: action, microBatch: microBatch, subject: text(buffer))

@@ -29,11 +29,20 @@ struct ExportCommand: ParsableCommand {
   @Option(help: "Of perfetto: all ranks, or the first one of each stage (default: all up to 32 ranks, of more the stages).")
   var ranks: PlanTrace.Ranks?
 
+  @Option(
+    parsing: .unconditional,
+    help: "Of perfetto: the first so many micro-batches show their kernels and collectives (default: as many as are looked at with ease).")
+  var microBatches: Int?
+
   @Option(help: "text or json: how it is said where the output is.")
   var format: OutputFormat = .text
 
   func validate() throws {
     if ranks != nil, target != .perfetto { throw ValidationError("--ranks is for --to perfetto") }
+    if let microBatches {
+      if target != .perfetto { throw ValidationError("--micro-batches is for --to perfetto") }
+      if microBatches < 0 { throw ValidationError("--micro-batches \(microBatches): expected a number, or 0 for passes alone") }
+    }
   }
 
   func run() throws {
@@ -119,9 +128,15 @@ extension ExportCommand {
   }
 
   private func timeline(of plan: Plan) throws -> [UInt8] {
-    let trace = try PlanTrace(plan, ranks: ranks ?? .usual(plan.decision))
-    if ranks == nil, trace.ranks.count < plan.decision.ranks {
-      note("tpplan: of \(plan.decision.ranks) ranks the first one of each stage is shown, which the others do as it does; --ranks all shows them all")
+    let trace = try PlanTrace(plan, ranks: ranks ?? .usual(plan.decision), detailed: microBatches)
+    let (decision, job) = (plan.decision, plan.decision.job)
+    if ranks == nil, trace.ranks.count < decision.ranks {
+      note("tpplan: of \(decision.ranks) ranks the first one of each stage is shown, which the others do as it does; --ranks all shows them all")
+    }
+    if microBatches == nil, trace.microBatches < job.microBatches {
+      note(
+        "tpplan: of \(job.microBatches) micro-batches the first \(trace.microBatches) show their kernels and collectives; "
+          + "--micro-batches \(job.microBatches) shows all")
     }
     return trace.trace.json.canonicalBytes
   }

@@ -32,7 +32,7 @@ struct RunTrace {
       let name = "rank \(rank)" + (decision.groups > 1 ? ", stage \(decision.group(ofRank: rank))" : "")
       addMeasured(try ProgramReport(executedPlan, rank: rank), record, on: trace.addTrack(process: Self.measured, named: name))
       let predicted = try ProgramReport(pricedPlan, rank: rank)
-      trace.add(step, of: predicted, predicted.labels(), on: RankTracks(trace.addTrack(process: Self.predicted, named: name)))
+      trace.add(step, of: predicted, TraceLabels(predicted), on: RankTracks(trace.addTrack(process: Self.predicted, named: name)))
     }
     trace.remarks = remarks(report)
   }
@@ -61,7 +61,7 @@ struct RunTrace {
   private mutating func addMeasured(_ report: ProgramReport, _ record: StepRecord, on track: Trace.Track) {
     let program = report.program
     let numbers = program.timedInstructions
-    let labels = report.labels()
+    let labels = TraceLabels(report)
     precondition(record.instructions.count == numbers.count + 1, "the record is of another program")
     func nanoseconds(_ seconds: Double) -> Int { Int((seconds * 1e9).rounded()) }
     func add(_ label: TraceLabel, from start: Double, to end: Double, communication: Double? = nil) {
