@@ -169,8 +169,10 @@ let package = Package(
 if Context.environment["TPPLAN_PLANS_ONLY"] == "1" {
   let executing: Set = ["COpenBLAS", "CMPI", "Kernels", "Execution", "KernelBenchmark", "execution-probe"]
   package.targets.removeAll { $0.type == .test || executing.contains($0.name) }
+  package.targets.append(.target(name: "CStandalone"))
   for target in package.targets where target.name == "tpplan" {
     target.dependencies.removeAll { if case .byNameItem(let name, _) = $0 { executing.contains(name) } else { false } }
+    target.dependencies.append("CStandalone")
     target.exclude = ["Run"]
     target.swiftSettings = [.define("PLANS_ONLY")]
   }

@@ -61,15 +61,14 @@ enum ProjectFolder {
       return given
     }
     if isFolder(name) { return name }
-    var folder = Bundle.main.executableURL?.resolvingSymlinksInPath().deletingLastPathComponent()
+    var folder = URL(fileURLWithPath: resolvedPath("/proc/self/exe")).deletingLastPathComponent()
     // As `make install` lays it out.
-    if let installed = folder?.deletingLastPathComponent().appendingPathComponent("share/tpplan/\(name)").path, isFolder(installed) {
-      return installed
-    }
-    while let here = folder, here.path != "/" {
-      let path = here.appendingPathComponent(name).path
-      if isFolder(path), FileManager.default.fileExists(atPath: here.appendingPathComponent("Package.swift").path) { return path }
-      folder = here.deletingLastPathComponent()
+    let installed = folder.deletingLastPathComponent().appendingPathComponent("share/tpplan/\(name)").path
+    if isFolder(installed) { return installed }
+    while folder.path != "/" {
+      let path = folder.appendingPathComponent(name).path
+      if isFolder(path), FileManager.default.fileExists(atPath: folder.appendingPathComponent("Package.swift").path) { return path }
+      folder = folder.deletingLastPathComponent()
     }
     let hint = option.map { "; name it with \($0)" } ?? "; name one"
     throw UsageError("no folder \"\(name)\" is here, which holds \(what)\(hint)")
