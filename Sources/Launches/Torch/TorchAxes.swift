@@ -16,19 +16,18 @@ struct TorchAxes {
   /// - Throws: `Inexpressible` where a second axis splits modules.
   init(_ decision: Decision, _ rules: [OperatorRule]) throws {
     let sizes = decision.mesh
-    let others = sizes.indices.filter { axis in
-      sizes[axis] > 1 && rules.indices.contains { decision.assignments[$0][axis] != Self.batch(of: rules[$0]) }
+    /// Operators that an axis splits otherwise than along the batch.
+    let others = sizes.indices.map { axis in
+      sizes[axis] == 1 ? [] : rules.indices.filter { decision.assignments[$0][axis] != Self.batch(of: rules[$0]) }
     }
-    if others.count > 1 {
-      // The operator that both of them split.
-      let op = rules.indices.first { op in others.allSatisfy { decision.assignments[op][$0] != Self.batch(of: rules[op]) } } ?? 0
+    let tensor = others.indices.filter { !others[$0].isEmpty }.max { (others[$0].count, $1) < (others[$1].count, $0) }
+    if let second = others.indices.first(where: { $0 != tensor && !others[$0].isEmpty }), let op = others[second].first {
       let words = Strategy(assignment: decision.assignments[op], rule: rules[op]).words(rules[op])
       throw Inexpressible(
         decision.graph.operators[op].name,
         "is split \(words.joined(separator: ",")) on a mesh of \(sizes.map(String.init).joined(separator: "x")); "
-          + "PyTorch's styles split modules on one axis, and the batch alone on the others")
+          + "PyTorch's styles split modules on one axis, and on the others all operators share out the batch")
     }
-    let tensor = others.first
     let data = sizes.indices.filter { $0 != tensor }
     names = sizes.indices.map { axis in
       if axis == tensor { return Self.tensorName }

@@ -64,7 +64,7 @@ package struct TorchLaunch: Sendable {
     var request = SearchRequest(
       graph: graph, cluster: cluster, batch: job.batch, sequence: job.sequence, precision: job.precision, mode: job.mode, optimizer: job.optimizer)
     request.software = job.software
-    (request.mesh, request.pipelineDegree, request.microBatches) = (mesh.map(\.size), 1, job.microBatches)
+    (request.mesh, request.pipelineDegree, request.microBatches) = (mesh.map { $0.size }, 1, job.microBatches)
     (request.layersMayDiffer, request.shares) = (false, [])
     request.recomputeOfSegments = parts.map(\.recompute)
     var zero: [ZeROStage] = []
@@ -114,7 +114,8 @@ package struct TorchLaunch: Sendable {
     }
     let found = graph.segments.indices.map { TorchNames(graph, $0).part }
     guard found == parts.map(\.name) else {
-      throw LaunchError(file: file, place: "PARTS", "has \(parts.map(\.name).joined(separator: ", ")); \(model.name) has \(found.joined(separator: ", "))")
+      throw LaunchError(
+        file: file, place: "PARTS", "has \(parts.map(\.name).joined(separator: ", ")); \(model.name) has \(found.joined(separator: ", "))")
     }
     for (index, part) in parts.enumerated() {
       let names = TorchNames(graph, index)
@@ -139,7 +140,8 @@ package struct TorchLaunch: Sendable {
         let text =
           found == nil
           ? "is missing; where layouts are as the other rows say, it is \(expected)"
-          : own != expected ? "has the style \(own); what the operators split takes \(expected)" : "sums over \"\(found?.over ?? "")\", not \"\(row.over)\""
+          : own != expected
+            ? "has the style \(own); what the operators split takes \(expected)" : "sums over \"\(found?.over ?? "")\", not \"\(row.over)\""
         findings.append(Finding(.illegal, place(part, row.name), text))
       }
       for row in part.rows where !other.rows.contains(where: { $0.name == row.name }) {

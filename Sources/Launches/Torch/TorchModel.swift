@@ -58,7 +58,8 @@ struct TorchModel {
   /// Words of Python that no name may be.
   private static let keywords: Set<String> = [
     "False", "None", "True", "and", "as", "assert", "async", "await", "break", "class", "continue", "def", "del", "elif", "else", "except", "finally",
-    "for", "from", "global", "if", "import", "in", "is", "lambda", "nonlocal", "not", "or", "pass", "raise", "return", "try", "while", "with", "yield",
+    "for", "from", "global", "if", "import", "in", "is", "lambda", "nonlocal", "not", "or", "pass", "raise", "return", "try", "while", "with",
+    "yield",
   ]
 
   /// An identifier that is made of an operator's name.
@@ -115,12 +116,14 @@ struct TorchModel {
       case .linear = graph.operators[op].kind, case .embedding = graph.operators[owner.op].kind,
       let source = graph.tensors[tensor].parameter, self.view(owner.op, owner.operand, source) == view
     else {
-      throw Inexpressible(graph.operators[op].name, "reads \(graph.tensors[tensor].name) beside \(graph.operators[owner.op].name) otherwise than as a head tied to it")
+      throw Inexpressible(
+        graph.operators[op].name, "reads \(graph.tensors[tensor].name) beside \(graph.operators[owner.op].name) otherwise than as a head tied to it")
     }
     let (own, other) = (splits.use(.init(op: op, operand: operand)).forward, splits.use(owner).forward)
     guard own == other else {
       throw Inexpressible(
-        graph.operators[op].name, "holds \(graph.tensors[tensor].name) in another layout than \(graph.operators[owner.op].name); in PyTorch they are one parameter")
+        graph.operators[op].name,
+        "holds \(graph.tensors[tensor].name) in another layout than \(graph.operators[owner.op].name); in PyTorch they are one parameter")
     }
     tied.append((graph.operators[op].name, graph.operators[owner.op].name))
   }
@@ -139,7 +142,7 @@ struct TorchModel {
     var body = Body()
     let entries = graph.segments[segment].entries
     for (position, entry) in entries.enumerated() { body.values[entry] = entries.count == 1 ? "x" : "x\(position)" }
-    let parameters = entries.map { body.values[$0]! } + inputs.map(\.name)
+    let parameters = entries.map { body.values[$0]! } + inputs.map { $0.name }
     for input in inputs { body.values[input.tensor] = input.name }
     try add(segment, to: &body, device: parameters.first.map { $0 + ".device" } ?? "None")
     let results = graph.segments[segment].exits.map { body.values[$0]! }
@@ -176,7 +179,7 @@ struct TorchModel {
       let part = splits.names(segment).part
       layers.append("**layers(\"\(part)\", \(kind))")
       let arguments = graph.segments[segment].entries.map { body.values[$0]! }
-      let others = self.inputs(of: segment).map(\.name)
+      let others = self.inputs(of: segment).map { $0.name }
       let results = arguments.joined(separator: ", ")
       body.lines.append("for layer in self.layers(\"\(part)\"):")
       body.lines.append("    \(results) = layer(\((arguments + others).joined(separator: ", ")))")
@@ -230,7 +233,6 @@ struct TorchModel {
       let path = names.relative(graph.operators[op].name)
       let module = try TorchModule(op, in: graph, hasBias: splits.mergedBias(op) != nil, labels: TorchJob.labels(graph))
       if let need = module.needs { needs.formUnion([need] + (need.base.map { [$0] } ?? [])) }
-      body.modules.append("\"\(path)\": \(module.text)")
       var arguments: [String] = []
       for (operand, tensor) in operands.enumerated() where !graph.tensors[tensor].isParameter {
         var value = body.values[tensor]!
@@ -244,6 +246,7 @@ struct TorchModel {
         }
         arguments.append(value)
       }
+      body.modules.append("\"\(path)\": \(module.text)")
       if case .positionEmbedding(let offset) = kind {
         let length = TorchJob.extent(graph.tensors[result].dimensions[0], graph)
         let range = offset == 0 ? length : "\(offset), \(length) + \(offset)"

@@ -181,7 +181,10 @@ extension TorchRuntime {
             seconds.append(time.perf_counter() - start)
         if dist.get_rank() == 0:
             print(json.dumps({"losses": losses, "step_s": seconds, "device": device.type, "torch": torch.__version__}), flush=True)
+        dist.barrier()
         dist.destroy_process_group()
+        # At the interpreter's end threads that gloo has left may abort the process (PyTorch 2.15).
+        os._exit(0)
 
 
     if __name__ == "__main__":

@@ -73,6 +73,8 @@ enum TorchRuntime {
                     if step not in owner._modules:
                         owner.add_module(step, nn.Module())
                     owner = owner._modules[step]
+                for key, child in owner._modules.get(last, nn.Module())._modules.items():
+                    module.add_module(key, child)
                 owner.add_module(last, module)
                 if recompute == "selective" and hasattr(module, "recompute"):   # attention
                     module.recompute = True

@@ -46,7 +46,8 @@ private struct TorchTables {
       guard let number = value[key]?.number, number > 0 else { throw failure("JOB[\"\(key)\"]", "expected a positive number") }
       return number
     }
-    func word<Word: RawRepresentable & CaseIterable>(_ key: String, in value: PythonLiteral, _ type: Word.Type, default usual: Word? = nil) throws -> Word
+    func word<Word: RawRepresentable & CaseIterable>(_ key: String, in value: PythonLiteral, _ type: Word.Type, default usual: Word? = nil) throws
+      -> Word
     where Word.RawValue == String {
       if value[key] == nil, let usual { return usual }
       guard let text = value[key]?.text, let word = Word(rawValue: text) else {
@@ -81,7 +82,7 @@ private struct TorchTables {
       guard let recompute = Recompute(rawValue: value.argument(4, "recompute")?.text ?? "none") else {
         throw failure("PARTS[\(index)]", "expected recompute to be \"none\", \"full\" or \"selective\"")
       }
-      guard case .dictionary(let rows) = plan[name] else { throw failure("PLAN[\"\(name)\"]", "is missing, and PARTS has such a part") }
+      guard case .dictionary(let rows)? = plan[name] else { throw failure("PLAN[\"\(name)\"]", "is missing, and PARTS has such a part") }
       return TorchLaunch.Part(
         name: name, module: value.argument(1, "module")?.text, first: try number(2, "first", default: 0),
         copies: try number(3, "copies", default: 1), recompute: recompute, rows: try rows.map { try row($0, in: name) })

@@ -14,16 +14,20 @@ extension TorchScript {
     }
     if let axis = graph.axes.indices.first(where: { !decision.orders[$0].isNatural }) {
       let op = graph.operators.first { op in if case .attention = op.kind { graph.tensors[op.result].dimensions.contains(axis) } else { false } }
-      throw Inexpressible(op?.name ?? graph.axes[axis].name, "has its sequence in zig-zag order, which takes an attention of its own; plan it without --cp")
+      throw Inexpressible(
+        op?.name ?? graph.axes[axis].name, "has its sequence in zig-zag order, which takes an attention of its own; plan it without --cp")
     }
     if let shares = decision.shares {
       throw Inexpressible(
         "the batch", "is shared out unevenly, \(shares.samples.map(String.init).joined(separator: ",")); plan it with --shares even")
     }
     guard let loss = graph.loss, graph.producer[loss] != nil else {
-      throw Inexpressible(graph.operators.last?.name ?? graph.name, "ends without a loss, which the script prints; choose an architecture with a head")
+      throw Inexpressible(
+        graph.operators.last?.name ?? graph.name, "ends without a loss, which the script prints; choose an architecture with a head")
     }
-    if job.precision == .fp16 { throw Inexpressible("the job", "fp16 needs its losses scaled, which the script does not do; plan it with --dtype bf16") }
+    if job.precision == .fp16 {
+      throw Inexpressible("the job", "fp16 needs its losses scaled, which the script does not do; plan it with --dtype bf16")
+    }
     if job.software.attention == .unfused {
       throw Inexpressible(firstAttention(graph), "is unfused in the plan, and the script's is torch's fused one; plan it with --attention fused")
     }
@@ -42,7 +46,8 @@ extension TorchScript {
       let replicas = try TorchAxes(decision, graph.operators.indices.map { OperatorRules.rule(for: $0, in: graph) }).replicas
       if axis.extent % replicas != 0 {
         throw Inexpressible(
-          "the batch", "has \(counted(axis.extent, "sample")) in a micro-batch for \(counted(replicas, "replica")), and the script's replicas have as many each")
+          "the batch",
+          "has \(counted(axis.extent, "sample")) in a micro-batch for \(counted(replicas, "replica")), and the script's replicas have as many each")
       }
     }
   }

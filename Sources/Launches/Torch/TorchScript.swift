@@ -22,7 +22,7 @@ package enum TorchScript {
     let modules = "# ---------------------------------------------------------------- the model"
     let sections =
       [
-        head(decision), TorchRuntime.imports + "\n", TorchRuntime.tableTypes, try tables(decision, model), TorchRuntime.options,
+        head(decision), TorchRuntime.imports, TorchRuntime.tableTypes, try tables(decision, model), TorchRuntime.options,
         TorchRuntime.values, modules + "\n" + TorchRuntime.graph,
       ] + classes + model.sources + [TorchRuntime.parallel]
     return sections.joined(separator: "\n\n\n") + "\n"

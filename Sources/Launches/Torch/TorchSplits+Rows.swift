@@ -12,7 +12,7 @@ extension TorchSplits {
     let name = names(graph.segmentOfOperator[op]).relative(graph.operators[op].name)
     var row = TorchRow(name: name, split: axes.tensor == nil ? nil : rules[op].word(assigned(op)), zero: decision.zero[op])
     if let word = row.split, rules[op].assignment(word) != .some(assigned(op)) { throw unknown(op) }
-    row.style = axes.tensor == nil ? nil : try style(of: op)
+    row.style = try axes.tensor == nil ? nil : style(of: op)
     row.over = axes.text(axesOfSums(op, row.style))
     return row
   }
@@ -208,7 +208,8 @@ extension TorchSplits {
     }
     switch kind {
     case .attention where iterationRole(op, axis).isPosition || rules[op].iteration[axis].role == .queries:
-      throw Inexpressible(graph.operators[op].name, "splits its \(rules[op].iteration[axis].name), which takes an attention of its own; plan it with heads")
+      throw Inexpressible(
+        graph.operators[op].name, "splits its \(rules[op].iteration[axis].name), which takes an attention of its own; plan it with heads")
     case .rotary where iterationRole(op, axis).isPosition:
       throw Inexpressible(graph.operators[op].name, "splits the sequence; in the script each rank rotates all positions")
     default: break

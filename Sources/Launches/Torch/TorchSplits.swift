@@ -147,9 +147,9 @@ struct TorchSplits {
       let site = Graph.OperandSite(op: op, operand: operand)
       guard let name = shared[site], !(known + rows).contains(where: { $0.name == name }) else { continue }
       let (forward, gradient) = use(site)
-      var style = "PrepareModuleOutput(output_layouts=\(try text(held(tensor), of: tensor, op)), desired_output_layouts=\(try text(forward, of: tensor, op))"
-      if gradient == .partial { style += ", use_local_output=False" }
-      rows.append(TorchRow(name: name, style: style + ")"))
+      let (from, to) = (try text(held(tensor), of: tensor, op), try text(forward, of: tensor, op))
+      let keepsDTensor = gradient == .partial ? ", use_local_output=False" : ""
+      rows.append(TorchRow(name: name, style: "PrepareModuleOutput(output_layouts=\(from), desired_output_layouts=\(to)\(keepsDTensor))"))
     }
     return rows
   }
