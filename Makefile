@@ -6,7 +6,7 @@ SWIFT ?= swift
 FLAGS = $(if $(STRICT),-Xswiftc -warnings-as-errors)
 SOURCES := Package.swift Sources Tests Benchmarks
 
-.PHONY: help demo test check build dependencies format lint ranks plans guides accuracy check-lp test-real differential failures check-report command-line static check-static install bench-torch bench-solve bench-known bench-search validate-local clean
+.PHONY: help demo test check build dependencies format lint ranks plans guides accuracy check-lp test-real differential failures check-report check-export command-line static check-static install bench-torch bench-solve bench-known bench-search validate-local clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\): *[a-z -]*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -76,6 +76,9 @@ failures: build  ## trainings that are killed, interrupted, out of memory, disk 
 
 check-report: build  ## pages that `tpplan report` writes, opened in headless Chromium; pictures of them go to build/report
 	scripts/check-report
+
+check-export: build  ## plans exported as PyTorch scripts, run under torchrun: five training losses beside those of `tpplan run`
+	scripts/check-export
 
 bench-torch: build  ## steps of three models under five splits beside PyTorch's own parallelism (Benchmarks/peers/results.md)
 	scripts/bench-torch

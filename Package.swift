@@ -136,7 +136,8 @@ let package = Package(
       dependencies: [
         "Launches", "Planner", "Plans", "Strategies", "ModelGraph", "Hardware", "Documents", "Quantities", "TestSupport", "tpplan",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
-      ]),
+      ],
+      exclude: ["Golden"]),
     .testTarget(
       name: "TracesTests",
       dependencies: [

@@ -94,7 +94,7 @@ final class KnownStructures {
     /// The mesh axes that split anything: weights can be shared out over these alone.
     let meshAxes: Int
     let ties: Ties
-    let zero: ZeROStage?
+    let zero: GivenZeRO
     let recompute: [Recompute]
     let variants: Range<SegmentID>?
   }

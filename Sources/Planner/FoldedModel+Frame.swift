@@ -7,7 +7,7 @@ import Strategies
 extension FoldedModel {
   /// The folded model of a frame of the space.
   init(
-    pricing: Pricing, strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil, resharder: Resharder? = nil,
+    pricing: Pricing, strategies: [[Strategy]], ties: Ties, zero: GivenZeRO = GivenZeRO(), recompute: [Recompute]? = nil, resharder: Resharder? = nil,
     link: Link?, wrapLink: Link? = nil, prices: OperatorPrices = OperatorPrices()
   ) {
     self.init(
@@ -24,7 +24,7 @@ extension FoldedModel {
   ///   - resharder: with the first kind's prices; nil makes one.
   ///   - prices: for each kind; nil makes them.
   init(
-    pricings: [Pricing], strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil,
+    pricings: [Pricing], strategies: [[Strategy]], ties: Ties, zero: GivenZeRO = GivenZeRO(), recompute: [Recompute]? = nil,
     resharder: Resharder? = nil, link: Link?, wrapLink: Link? = nil, prices: [OperatorPrices]? = nil
   ) {
     func folded(_ kind: Int, _ resharder: Resharder?) -> FoldedModel {

@@ -61,7 +61,7 @@ extension FoldedModel {
 
   /// The folded model of a frame whose stages have several meshes.
   init(
-    runs: RunPrices, strategies: [[Strategy]], ties: Ties, zero: ZeROStage?, recompute: [Recompute]
+    runs: RunPrices, strategies: [[Strategy]], ties: Ties, zero: GivenZeRO, recompute: [Recompute]
   ) {
     self.init(pricing: runs.pricings[0], strategies: strategies, ties: ties, zero: zero, recompute: recompute, runs: runs) { _ in .zero }
   }

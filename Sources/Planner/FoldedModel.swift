@@ -89,8 +89,8 @@ struct FoldedModel {
   let recompute: [Recompute]
   /// Which readers of tied parameters hold a copy of their own.
   let ties: Ties
-  /// The ZeRO stage of all weights that can have it; nil where each has a choice.
-  let zero: ZeROStage?
+  /// The ZeRO stages that are given.
+  let zero: GivenZeRO
   /// What the host takes for a copy of each segment.
   private(set) var host: [PassTimes] = []
   /// Where stages are on devices of several kinds, the same choices at the prices of each; the nodes' and edges' own are then the least of them.
@@ -140,11 +140,11 @@ struct FoldedModel {
   ///   - ties: which readers of tied parameters hold a copy of their own.
   ///   - prices: of models with the same operators, strategies and prices, which differ at most in what is computed again.
   ///   - send: the time to send so many bytes to another stage; zero with one stage.
-  ///   - zero: the ZeRO stage of all weights that can have it; nil leaves it to the search.
+  ///   - zero: the ZeRO stages that are given.
   ///   - recompute: for each segment; nil is none.
   ///   - resharder: with these prices; nil makes one.
   init(
-    pricing: Pricing, strategies: [[Strategy]], ties: Ties, zero: ZeROStage? = nil, recompute: [Recompute]? = nil, resharder: Resharder? = nil,
+    pricing: Pricing, strategies: [[Strategy]], ties: Ties, zero: GivenZeRO = GivenZeRO(), recompute: [Recompute]? = nil, resharder: Resharder? = nil,
     runs: RunPrices? = nil, prices: OperatorPrices = OperatorPrices(), send: (Bytes) -> Seconds
   ) {
     self.pricing = pricing
@@ -244,7 +244,7 @@ struct FoldedModel {
 
   // MARK: - Nodes
 
-  private mutating func addOperator(_ op: OperatorID, ties: Ties, zero: ZeROStage?, _ prices: OperatorPrices, send: (Bytes) -> Seconds) {
+  private mutating func addOperator(_ op: OperatorID, ties: Ties, zero: GivenZeRO, _ prices: OperatorPrices, send: (Bytes) -> Seconds) {
     let segment = graph.segmentOfOperator[op]
     let operands = graph.operators[op].operands
     let leaves = graph.segments[segment].exits.contains(graph.operators[op].result)
@@ -299,7 +299,7 @@ struct FoldedModel {
   }
 
   /// Adds a node for the weights of an operator, or, where they have no choice, their costs to the operator's node.
-  private mutating func addWeights(of op: OperatorID, ties: Ties, zero: ZeROStage?, _ prices: OperatorPrices, send: (Bytes) -> Seconds) {
+  private mutating func addWeights(of op: OperatorID, ties: Ties, zero: GivenZeRO, _ prices: OperatorPrices, send: (Bytes) -> Seconds) {
     let operands = graph.operators[op].operands
     let owns = operands.indices.map { ties.owns(operands[$0], Graph.OperandSite(op: op, operand: $0), graph) }
     let repeats = isRecomputed(op)
@@ -317,8 +317,7 @@ struct FoldedModel {
       return cost
     }
     func stages(_ strategy: Strategy) -> [ZeROStage] {
-      let possible = pricing.zeroStages(op, strategy)
-      return zero.map { zero in [possible.last { $0 <= zero } ?? .none] } ?? possible
+      zero.stages(of: op, amongst: pricing.zeroStages(op, strategy))
     }
     let weights = prices.weights(op, ties) {
       if strategies[op].allSatisfy({ stages($0).count == 1 }) {

@@ -260,7 +260,9 @@ extension Space {
     add("schedules", list(schedules.map(\.rawValue)))
     add("chunks per stage", chunksInWords)
     add("cuts", request.stageLayers.map { "given: " + list($0) } ?? cutsInWords)
-    add("ZeRO stages", request.zero.map { "given: \($0.rawValue)" } ?? "0 1 2 3, each operator's weights by themselves")
+    add(
+      "ZeRO stages",
+      request.zero.map { "given: \($0.rawValue)" } ?? (request.zeroOfOperators == nil ? "0 1 2 3, each operator's weights by themselves" : "given"))
     add("recompute", request.recomputeOfSegments.map { "given: " + list($0.map(\.rawValue)) } ?? list(recomputes.map(\.rawValue)))
     add("layouts of one tensor held at once", "at most \(FoldedModel.mostUses)")
     return dimensions

@@ -39,6 +39,8 @@ package struct SearchRequest: Sendable {
   package var constraints: [StrategyConstraint] = []
   /// The ZeRO stage of all weights that can have it (others have the next lower one that they can); nil leaves it to the search.
   package var zero: ZeROStage?
+  /// The ZeRO stage of each operator's weights, where that is fixed.
+  package var zeroOfOperators: [ZeROStage]?
   /// What every layer computes again in its backward pass; nil leaves it to the search.
   package var recompute: Recompute?
   /// So many of each stage's first layers compute that again, and the others nothing; nil: all layers, or as the search finds best.

@@ -103,7 +103,7 @@ extension Space {
       let strategies = strategies(pricings[0], frame)
       if strategies.contains(where: \.isEmpty) { return nil }
       return FoldedModel(
-        runs: .init(pricings, runOfSegment: runOfSegment(frame), placed), strategies: strategies, ties: ties, zero: request.zero,
+        runs: .init(pricings, runOfSegment: runOfSegment(frame), placed), strategies: strategies, ties: ties, zero: request.givenZeRO,
         recompute: recompute(frame))
     }
     let placed = placed(stages: frame.stages, mesh: frame.mesh)
@@ -111,7 +111,7 @@ extension Space {
     let strategies = strategies(pricings[0], frame)
     if strategies.contains(where: \.isEmpty) { return nil }
     return FoldedModel(
-      pricings: pricings, strategies: strategies, ties: ties, zero: request.zero, recompute: recompute(frame), link: placed.stageLink,
+      pricings: pricings, strategies: strategies, ties: ties, zero: request.givenZeRO, recompute: recompute(frame), link: placed.stageLink,
       wrapLink: placed.wrapLink)
   }
 

@@ -22,7 +22,7 @@ import Testing
     let placed = space.placed(stages: frame.stages, mesh: frame.mesh)
     let pricing = try space.pricing(frame, on: placed)
     let operators = FoldedModel(
-      pricing: pricing, strategies: space.strategies(pricing, frame), ties: space.certainTies(stages: frame.stages), zero: request.zero,
+      pricing: pricing, strategies: space.strategies(pricing, frame), ties: space.certainTies(stages: frame.stages), zero: request.givenZeRO,
       recompute: space.recompute(frame), link: placed.stageLink, wrapLink: placed.wrapLink)
     let configurations = space.schedules(stages: frame.stages, microBatches: frame.microBatches).flatMap { schedule in
       space.cuts(stages: frame.stages, chunks: schedule.chunks).map { Configuration(frame, schedule, $0, space: space) }

@@ -323,7 +323,7 @@ extension PlanSearch {
     let strategies = strategiesLeft(space.strategies(prices.pricings[0], frame, structures), frame)
     if strategies.contains(where: \.isEmpty) { return nil }
     return FoldedModel(
-      pricings: prices.pricings, strategies: strategies, ties: ties, zero: space.request.zero, recompute: space.recompute(frame),
+      pricings: prices.pricings, strategies: strategies, ties: ties, zero: space.request.givenZeRO, recompute: space.recompute(frame),
       resharder: prices.resharder, link: placed.stageLink, wrapLink: placed.wrapLink,
       prices: frame.first == nil && left[frame.recomputing(.none)] != nil ? nil : prices.operators)
   }
@@ -409,11 +409,11 @@ extension PlanSearch {
     }
     if let runs = operators.runs {
       return FoldedModel(
-        runs: runs, strategies: strategies, ties: model.ties, zero: space.request.zero, recompute: operators.recompute)
+        runs: runs, strategies: strategies, ties: model.ties, zero: space.request.givenZeRO, recompute: operators.recompute)
     }
     let placed = placed(stages: model.frame.stages, mesh: model.frame.mesh)
     return FoldedModel(
-      pricings: operators.pricings, strategies: strategies, ties: model.ties, zero: space.request.zero, recompute: operators.recompute,
+      pricings: operators.pricings, strategies: strategies, ties: model.ties, zero: space.request.givenZeRO, recompute: operators.recompute,
       resharder: operators.kinds.isEmpty ? operators.resharder : nil, link: placed.stageLink, wrapLink: placed.wrapLink)
   }
 }

@@ -225,7 +225,7 @@ extension PlanSearch {
     if !strategies.contains(where: \.isEmpty) {
       parts = try RunParts(
         FoldedModel(
-          pricing: pricing, strategies: strategies, ties: space.certainTies(stages: frame.stages), zero: space.request.zero,
+          pricing: pricing, strategies: strategies, ties: space.certainTies(stages: frame.stages), zero: space.request.givenZeRO,
           recompute: space.recompute(single), link: nil), space)
     }
     runParts[key] = .some(parts)

@@ -87,6 +87,7 @@ struct ExportCommand: ParsableCommand {
 
 /// A program that a plan is written for.
 enum ExportTarget: String, ExpressibleByArgument, CaseIterable {
+  case torch
   case megatron
   case deepspeed
   case torchtitan
@@ -107,6 +108,7 @@ extension ExportCommand {
   /// - Throws: `Inexpressible`, `DocumentError`.
   private func write(_ plan: Plan, to output: String) throws -> Written {
     switch target {
+    case .torch: try writeFile(TorchScript.exporting(plan).utf8, output)
     case .megatron: try writeFile(MegatronLaunch.exporting(plan).utf8, output)
     case .deepspeed: try writeFile(DeepSpeedLaunch.exporting(plan).utf8, output)
     case .torchtitan: try writeFile(TorchtitanLaunch.exporting(plan).utf8, output)

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ModelGraph
+import Plans
+import Strategies
+
+/// The model of a script: a class for each kind of layer, and one for the model, which has what stands around the layers.
+struct TorchModel {
+  let splits: TorchSplits
+  /// For each segment of layers its class.
+  private(set) var classes: [SegmentID: String] = [:]
+  /// The source of the classes, in order.
+  private(set) var sources: [String] = []
+  private(set) var needs: Set<TorchClass> = []
+  /// For each segment, the views of parameters that do not stand in the checkpoint as the modules have them.
+  private(set) var views: [[(name: String, view: TorchView)]]
+  /// Modules whose weight is another's.
+  private(set) var tied: [(reader: String, table: String)] = []
+
+  var graph: Graph { splits.graph }
+
+  /// - Throws: `Inexpressible`, with the operator.
+  init(_ splits: TorchSplits) throws {
+    self.splits = splits
+    views = splits.graph.segments.map { _ in [] }
+    for segment in graph.segments.indices {
+      try checkNames(segment)
+      for op in graph.segments[segment].operators { try addParameters(of: op, segment) }
+    }
+    for segment in graph.segments.indices where splits.names(segment).module != nil { try addLayer(segment) }
+    sources.append(try modelSource())
+  }
+
+  // MARK: - Names
+
+  private func checkNames(_ segment: SegmentID) throws {
+    let names = splits.names(segment)
+    for op in graph.segments[segment].operators {
+      let name = graph.operators[op].name
+      if name.contains(where: { "\"\\\n".contains($0) }) { throw Inexpressible(name, "has a name that the script's tables cannot hold") }
+      if let module = names.module, !Graph.withoutFirstCopy(name).hasPrefix(module + ".") {
+        throw Inexpressible(name, "is not named as a part of \(module), the layer that it belongs to")
+      }
+      if names.module == nil, names.copies > 1 { throw Inexpressible(name, "occurs \(names.copies) times and has no number in its name") }
+    }
+  }
+
+  /// The module of an operator, as the class of its segment reaches it.
+  func access(_ path: String) -> String {
+    let parts = path.split(separator: ".", omittingEmptySubsequences: false)
+    return parts.allSatisfy { Self.isIdentifier(String($0)) } ? "self." + path : "self.get_submodule(\"\(path)\")"
+  }
+
+  static func isIdentifier(_ name: String) -> Bool {
+    guard let first = name.first, first.isASCII, first.isLetter || first == "_" else { return false }
+    return name.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_") } && !keywords.contains(name)
+  }
+
+  /// Words of Python that no name may be.
+  private static let keywords: Set<String> = [
+    "False", "None", "True", "and", "as", "assert", "async", "await", "break", "class", "continue", "def", "del", "elif", "else", "except", "finally",
+    "for", "from", "global", "if", "import", "in", "is", "lambda", "nonlocal", "not", "or", "pass", "raise", "return", "try", "while", "with",
+    "yield",
+  ]
+
+  /// An identifier that is made of an operator's name.
+  private static func variable(_ name: String) -> String {
+    let text = String(name.map { $0.isASCII && ($0.isLetter || $0.isNumber) ? $0 : "_" })
+    return isIdentifier(text) && text != "self" ? text : "t_" + text
+  }
+
+  // MARK: - Parameters
+
+  private mutating func addParameters(of op: OperatorID, _ segment: SegmentID) throws {
+    let (kind, names) = (graph.operators[op].kind, splits.names(segment))
+    for (operand, tensor) in graph.operators[op].operands.enumerated() {
+      guard let source = graph.tensors[tensor].parameter else { continue }
+      if source.isFrozen { throw Inexpressible(graph.operators[op].name, "has a frozen weight, which the script would train") }
+      if source.isStacked { throw Inexpressible(graph.operators[op].name, "has a weight for each expert, for which the script has no module") }
+      if names.module != nil, !Graph.isPerCopy(source.checkpointName) {
+        throw Inexpressible(graph.operators[op].name, "reads a weight that all layers share")
+      }
+      let path = modulePath(op, names)
+      let view = view(op, operand, source)
+      if let owner = graph.consumers[tensor].first, owner.op != op {
+        try tie(op, operand, to: owner, view)
+        continue
+      }
+      let key = kind == .bias || (operand == 2 && graph.operators[op].operands.count == 3) ? "bias" : "weight"
+      let full = (names.module.map { $0 + "." } ?? "") + path + "." + key
+      if !view.isPlain(full) { views[segment].append(("\(path).\(key)", view)) }
+    }
+  }
+
+  /// The module that holds an operator's parameters: a bias stands in that of its product.
+  private func modulePath(_ op: OperatorID, _ names: TorchNames) -> String {
+    let path = names.relative(graph.operators[op].name)
+    if case .bias = graph.operators[op].kind, path.hasSuffix(".bias") { return String(path.dropLast(5)) }
+    return path
+  }
+
+  private func view(_ op: OperatorID, _ operand: Int, _ source: ParameterSource) -> TorchView {
+    let axes = graph.tensors[graph.operators[op].operands[operand]].dimensions
+    let form: TorchView.Form =
+      switch graph.operators[op].kind {
+      case .linear: .product(read: graph.tensors[graph.operators[op].operands[0]].dimensions)
+      case .embedding, .positionEmbedding: .table
+      default: .vector
+      }
+    return TorchView(source, dimensions: axes, form, in: graph)
+  }
+
+  private mutating func tie(_ op: OperatorID, _ operand: Int, to owner: Graph.OperandSite, _ view: TorchView) throws {
+    let tensor = graph.operators[op].operands[operand]
+    let ownerNames = splits.names(graph.segmentOfOperator[owner.op])
+    guard splits.names(graph.segmentOfOperator[op]).module == nil, ownerNames.module == nil,
+      case .linear = graph.operators[op].kind, case .embedding = graph.operators[owner.op].kind,
+      let source = graph.tensors[tensor].parameter, self.view(owner.op, owner.operand, source) == view
+    else {
+      throw Inexpressible(
+        graph.operators[op].name, "reads \(graph.tensors[tensor].name) beside \(graph.operators[owner.op].name) otherwise than as a head tied to it")
+    }
+    let (own, other) = (splits.use(.init(op: op, operand: operand)).forward, splits.use(owner).forward)
+    guard own == other else {
+      throw Inexpressible(
+        graph.operators[op].name,
+        "holds \(graph.tensors[tensor].name) in another layout than \(graph.operators[owner.op].name); in PyTorch they are one parameter")
+    }
+    tied.append((graph.operators[op].name, graph.operators[owner.op].name))
+  }
+
+  // MARK: - Classes
+
+  /// Modules, and the lines that call them, of one segment.
+  private struct Body {
+    var modules: [String] = []
+    var lines: [String] = []
+    var values: [TensorID: String] = [:]
+  }
+
+  private mutating func addLayer(_ segment: SegmentID) throws {
+    let inputs = inputs(of: segment)
+    var body = Body()
+    let entries = graph.segments[segment].entries
+    for (position, entry) in entries.enumerated() { body.values[entry] = entries.count == 1 ? "x" : "x\(position)" }
+    let parameters = entries.map { body.values[$0]! } + inputs.map { $0.name }
+    for input in inputs { body.values[input.tensor] = input.name }
+    try add(segment, to: &body, device: parameters.first.map { $0 + ".device" } ?? "None")
+    let results = graph.segments[segment].exits.map { body.values[$0]! }
+    let text =
+      "(Graph):\n    def __init__(self, recompute):\n        super().__init__({\n"
+      + body.modules.map { "            \($0),\n" }.joined() + "        }, recompute)\n\n"
+      + "    def run(\((["self"] + parameters).joined(separator: ", "))):\n"
+      + body.lines.map { "        \($0)\n" }.joined() + "        return \(results.joined(separator: ", "))"
+    if let known = sources.first(where: { $0.hasSuffix(text) }) {
+      classes[segment] = String(known.dropFirst("class ".count).prefix { $0 != "(" })
+      return
+    }
+    let name = "Layer" + (sources.isEmpty ? "" : "\(sources.count + 1)")
+    classes[segment] = name
+    sources.append("class \(name)\(text)")
+  }
+
+  private mutating func modelSource() throws -> String {
+    var body = Body()
+    let inputs = graph.tensors.indices.filter { graph.tensors[$0].isInput && !graph.consumers[$0].isEmpty }
+    var names: [String] = []
+    for tensor in inputs {
+      guard case .input(let kind) = graph.tensors[tensor].kind else { continue }
+      body.values[tensor] = kind.rawValue
+      if !names.contains(kind.rawValue) { names.append(kind.rawValue) }
+    }
+    var layers: [String] = []
+    for segment in graph.segments.indices {
+      connect(segment, &body)
+      guard let kind = classes[segment] else {
+        try add(segment, to: &body, device: "\(names.first ?? "x").device")
+        continue
+      }
+      let part = splits.names(segment).part
+      layers.append("**layers(\"\(part)\", \(kind))")
+      let arguments = graph.segments[segment].entries.map { body.values[$0]! }
+      let others = self.inputs(of: segment).map { $0.name }
+      let results = arguments.joined(separator: ", ")
+      body.lines.append("for layer in self.layers(\"\(part)\"):")
+      body.lines.append("    \(results) = layer(\((arguments + others).joined(separator: ", ")))")
+      for (position, exit) in graph.segments[segment].exits.enumerated() { body.values[exit] = arguments[position] }
+    }
+    return "class Model(Graph):\n    def __init__(self):\n        super().__init__({\n"
+      + (body.modules + layers).map { "            \($0),\n" }.joined() + "        })\n\n"
+      + "    def layers(self, part):\n        part = next(p for p in PARTS if p.name == part)\n"
+      + "        return (module for found, _, module in parts(self) if found is part)\n\n"
+      + "    def forward(\((["self"] + names).joined(separator: ", "))):\n"
+      + body.lines.map { "        \($0)\n" }.joined() + "        return \(body.values[graph.loss!]!)"
+  }
+
+  /// Gives what comes into a segment its values, and names for layers to pass them on under.
+  private func connect(_ segment: SegmentID, _ body: inout Body) {
+    guard segment > 0 else { return }
+    for (position, entry) in graph.segments[segment].entries.enumerated() {
+      let source = body.values[graph.segments[segment - 1].exits[position]]!
+      body.values[entry] = source
+      let call = splits.seams[segment][position].map { "\(access($0))(\(source))" }
+      if let seam = splits.seams[segment][position] { body.modules.append("\"\(seam)\": nn.Identity()") }
+      guard classes[segment] != nil || call != nil else { continue }
+      let name = graph.segments[segment].entries.count == 1 ? "x" : "x\(position)"
+      if call != nil || source != name { body.lines.append("\(name) = \(call ?? source)") }
+      body.values[entry] = name
+    }
+  }
+
+  /// Inputs of the model that a segment reads itself.
+  private func inputs(of segment: SegmentID) -> [(tensor: TensorID, name: String)] {
+    var found: [(tensor: TensorID, name: String)] = []
+    for op in graph.segments[segment].operators {
+      for tensor in graph.operators[op].operands {
+        guard case .input(let kind) = graph.tensors[tensor].kind, !found.contains(where: { $0.tensor == tensor }) else { continue }
+        found.append((tensor, kind.rawValue))
+      }
+    }
+    return found
+  }
+
+  /// Writes a segment's operators down: modules that are made, and called one after the other.
+  private mutating func add(_ segment: SegmentID, to body: inout Body, device: String) throws {
+    let names = splits.names(segment)
+    var sharedValues: [String: String] = [:]
+    for op in graph.segments[segment].operators {
+      let (kind, operands, result) = (graph.operators[op].kind, graph.operators[op].operands, graph.operators[op].result)
+      if case .bias = kind {
+        body.values[result] = body.values[operands[0]]
+        continue
+      }
+      let path = names.relative(graph.operators[op].name)
+      let module = try TorchModule(op, in: graph, hasBias: splits.mergedBias(op) != nil, labels: TorchJob.labels(graph))
+      if let need = module.needs { needs.formUnion([need] + (need.base.map { [$0] } ?? [])) }
+      var arguments: [String] = []
+      for (operand, tensor) in operands.enumerated() where !graph.tensors[tensor].isParameter {
+        var value = body.values[tensor]!
+        if let name = splits.shared[.init(op: op, operand: operand)] {
+          if sharedValues[name] == nil {
+            sharedValues[name] = Self.variable(name)
+            body.modules.append("\"\(name)\": nn.Identity()")
+            body.lines.append("\(Self.variable(name)) = \(access(name))(\(value))")
+          }
+          value = sharedValues[name]!
+        }
+        arguments.append(value)
+      }
+      body.modules.append("\"\(path)\": \(module.text)")
+      if case .positionEmbedding(let offset) = kind {
+        let length = TorchJob.extent(graph.tensors[result].dimensions[0], graph)
+        let range = offset == 0 ? length : "\(offset), \(length) + \(offset)"
+        arguments = ["torch.arange(\(range), device=\(device))"]
+      }
+      var variable = Self.variable(path)
+      if case .input = graph.tensors.first(where: { $0.name == variable })?.kind { variable += "_" }
+      body.values[result] = variable
+      body.lines.append("\(variable) = \(access(path))(\(arguments.joined(separator: ", ")))")
+    }
+  }
+}

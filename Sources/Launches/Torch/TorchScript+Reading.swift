@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Hardware
+import ModelGraph
+import Strategies
+
+extension TorchScript {
+  /// The tables at a script's head.
+  ///
+  /// - Parameter file: what messages call it.
+  /// - Throws: `LaunchError` with the line or the table.
+  package static func reading(_ text: String, file: String = "script") throws -> TorchLaunch {
+    var reader = PythonReader(text, file: file)
+    func table(_ name: String, _ reader: inout PythonReader) throws -> PythonLiteral {
+      guard let value = try reader.value(of: name) else {
+        throw LaunchError(file: file, place: name, "is missing; it is one of the tables of a script that tpplan has exported")
+      }
+      return value
+    }
+    let tables = TorchTables(file: file)
+    let mesh = try tables.mesh(table("MESH", &reader))
+    let (model, job) = try tables.job(table("JOB", &reader))
+    let parts = try tables.parts(table("PARTS", &reader), table("PLAN", &reader))
+    if job.batch % job.microBatches != 0 {
+      throw LaunchError(file: file, place: "JOB", "has a batch of \(job.batch), which \(job.microBatches) micro-batches do not divide")
+    }
+    return TorchLaunch(mesh: mesh, model: model, job: job, parts: parts, file: file)
+  }
+}
+
+/// The values of a script's tables.
+private struct TorchTables {
+  let file: String
+
+  private func failure(_ place: String, _ problem: String) -> LaunchError { LaunchError(file: file, place: place, problem) }
+
+  func mesh(_ value: PythonLiteral) throws -> [(name: String, size: Int)] {
+    guard case .dictionary(let entries) = value, !entries.isEmpty else { throw failure("MESH", "expected axes with their sizes") }
+    return try entries.map { entry in
+      guard let size = entry.value.number, 1...1_048_576 ~= size else { throw failure("MESH[\"\(entry.key)\"]", "expected a number of ranks") }
+      return (entry.key, size)
+    }
+  }
+
+  func job(_ value: PythonLiteral) throws -> (model: String, Job) {
+    func number(_ key: String) throws -> Int {
+      guard let number = value[key]?.number, number > 0 else { throw failure("JOB[\"\(key)\"]", "expected a positive number") }
+      return number
+    }
+    func word<Word: RawRepresentable & CaseIterable>(_ key: String, in value: PythonLiteral, _ type: Word.Type, default usual: Word? = nil) throws
+      -> Word
+    where Word.RawValue == String {
+      if value[key] == nil, let usual { return usual }
+      guard let text = value[key]?.text, let word = Word(rawValue: text) else {
+        throw failure("JOB[\"\(key)\"]", "expected one of \(Word.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ", "))")
+      }
+      return word
+    }
+    var job = Job(
+      batch: try number("batch"), microBatches: try number("micro_batches"), sequence: try value["sequence"].map { _ in try number("sequence") },
+      mode: try word("mode", in: value, Mode.self), optimizer: try word("optimizer", in: value, OptimizerKind.self),
+      precision: try word("dtype", in: value, Precision.self))
+    if let priced = value["priced"] {
+      job.software.crossEntropy = try word("cross_entropy", in: priced, CrossEntropyKernel.self, default: .fused)
+      job.software.gradients = try word("gradients", in: priced, GradientStorage.self, default: .accumulated)
+      job.software.overlap = try word("overlap", in: priced, Overlap.self, default: Overlap.none)
+      job.software.boundaries = try word("boundaries", in: priced, BoundaryMessages.self, default: .whole)
+    }
+    return (value["model"]?.text ?? "", job)
+  }
+
+  func parts(_ value: PythonLiteral, _ plan: PythonLiteral) throws -> [TorchLaunch.Part] {
+    guard case .list(let values) = value else { throw failure("PARTS", "expected a list of Part(…)") }
+    return try values.enumerated().map { index, value in
+      guard case .call("Part", _, _) = value, let name = value.argument(0, "name")?.text else {
+        throw failure("PARTS[\(index)]", "expected Part(name, …)")
+      }
+      func number(_ position: Int, _ key: String, default usual: Int) throws -> Int {
+        guard let argument = value.argument(position, key) else { return usual }
+        guard let number = argument.number, 0...1_048_576 ~= number else { throw failure("PARTS[\(index)]", "expected a number for \(key)") }
+        return number
+      }
+      guard let recompute = Recompute(rawValue: value.argument(4, "recompute")?.text ?? "none") else {
+        throw failure("PARTS[\(index)]", "expected recompute to be \"none\", \"full\" or \"selective\"")
+      }
+      guard case .dictionary(let rows)? = plan[name] else { throw failure("PLAN[\"\(name)\"]", "is missing, and PARTS has such a part") }
+      return TorchLaunch.Part(
+        name: name, module: value.argument(1, "module")?.text, first: try number(2, "first", default: 0),
+        copies: try number(3, "copies", default: 1), recompute: recompute, rows: try rows.map { try row($0, in: name) })
+    }
+  }
+
+  private func row(_ entry: PythonLiteral.Entry, in part: String) throws -> TorchLaunch.Row {
+    let place = "PLAN[\"\(part)\"][\"\(entry.key)\"]"
+    guard case .call("Op", _, _) = entry.value else { throw failure(place, "expected Op(…)") }
+    guard let zero = ZeROStage(rawValue: entry.value.argument(2, "zero").map { $0.number ?? -1 } ?? 0) else {
+      throw failure(place, "expected a ZeRO stage, 0 to 3")
+    }
+    var style = entry.value.argument(1, "style")
+    if style == PythonLiteral.nothing { style = nil }
+    return TorchLaunch.Row(
+      name: entry.key, split: entry.value.argument(0, "split")?.text, style: style, zero: zero,
+      over: entry.value.argument(3, "over")?.text ?? "")
+  }
+}
+
+extension PythonLiteral: CustomStringConvertible {
+  /// As Python writes it.
+  var description: String {
+    func join(_ values: [PythonLiteral], _ entries: [Entry] = []) -> String {
+      (values.map(\.description) + entries.map { "\($0.key)=\($0.value)" }).joined(separator: ", ")
+    }
+    switch self {
+    case .text(let text): return "\"\(text)\""
+    case .number(let number): return "\(number)"
+    case .nothing: return "None"
+    case .bool(let value): return value ? "True" : "False"
+    case .list(let values): return "[\(join(values))]"
+    case .tuple(let values): return "(\(join(values))\(values.count == 1 ? "," : ""))"
+    case .dictionary(let entries): return "{" + entries.map { "\"\($0.key)\": \($0.value)" }.joined(separator: ", ") + "}"
+    case .call(let name, let arguments, let named): return "\(name)(\(join(arguments, named)))"
+    }
+  }
+}

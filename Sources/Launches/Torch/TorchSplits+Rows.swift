@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ModelGraph
+import Plans
+import Strategies
+
+extension TorchSplits {
+  /// The row of an operator.
+  ///
+  /// - Throws: `Inexpressible`.
+  func row(of op: OperatorID) throws -> TorchRow {
+    try checkParts(of: op)
+    let name = names(graph.segmentOfOperator[op]).relative(graph.operators[op].name)
+    var row = TorchRow(name: name, split: axes.tensor == nil ? nil : rules[op].word(assigned(op)), zero: decision.zero[op])
+    if let word = row.split, rules[op].assignment(word) != .some(assigned(op)) { throw unknown(op) }
+    row.style = try axes.tensor == nil ? nil : style(of: op)
+    row.over = axes.text(axesOfSums(op, row.style))
+    return row
+  }
+
+  private func unknown(_ op: OperatorID) -> Inexpressible {
+    let axis = assigned(op).map { rules[op].iteration[$0].name } ?? ""
+    return Inexpressible(graph.operators[op].name, "is split along \(axis), which no style of PyTorch does")
+  }
+
+  /// The axes over which the gradients of an operator's weights, or the parts of the loss, are summed.
+  private func axesOfSums(_ op: OperatorID, _ style: String?) -> [Int] {
+    if graph.operators[op].result == graph.loss {
+      return axes.data + (placement(strategies[op].result) == .partial ? [axes.tensor!] : [])
+    }
+    let learned = graph.operators[op].operands.indices.filter {
+      let tensor = graph.operators[op].operands[$0]
+      return graph.tensors[tensor].isParameter && needsGradient[tensor]
+    }
+    guard !learned.isEmpty else { return [] }
+    guard let tensor = axes.tensor, !hasDistributedWeights(op, style) else { return axes.data }
+    let isPartial = learned.contains { use(.init(op: op, operand: $0)).gradient == .partial } || givesPartialGradient(to: op)
+    return axes.data + (isPartial ? [tensor] : [])
+  }
+
+  /// Whether an operator's weights are DTensors on the axis tp, whose gradients are DTensor's.
+  private func hasDistributedWeights(_ op: OperatorID, _ style: String?) -> Bool {
+    func isDistributed(_ style: String?) -> Bool { style.map { !$0.hasPrefix("PrepareModule") } ?? false }
+    if case .bias = graph.operators[op].kind, let product = graph.producer[graph.operators[op].operands[0]] {
+      return isColumn(product) || isRow(product)
+    }
+    return isDistributed(style)
+  }
+
+  /// Whether rows of a table of positions are added to samples that the axis tp shares out: their gradients are those of this rank's samples.
+  private func givesPartialGradient(to op: OperatorID) -> Bool {
+    guard case .positionEmbedding = graph.operators[op].kind else { return false }
+    return graph.consumers[graph.operators[op].result].contains { use($0).forward == .replicated && use($0).gradient == .partial }
+  }
+
+  // MARK: - Styles
+
+  private func style(of op: OperatorID) throws -> String? {
+    switch graph.operators[op].kind {
+    case .linear: return try styleOfProduct(op)
+    case .embedding: return try styleOfEmbedding(op)
+    case .bias: return try checkBias(op)
+    case .crossEntropy where isLossParallel(op): return try styleOfParallelLoss(op)
+    default: return try styleOfLocal(op)
+    }
+  }
+
+  /// Whether a product sums over what the axis tp splits.
+  func isRow(_ op: OperatorID) -> Bool {
+    guard case .linear = graph.operators[op].kind, let axis = assigned(op) else { return false }
+    return !rules[op].result.contains(axis)
+  }
+
+  private func styleOfProduct(_ op: OperatorID) throws -> String? {
+    let rule = rules[op]
+    guard isColumn(op) || isRow(op) else { return try styleOfLocal(op) }
+    // Heads come first among the features of a head, and are what is cut.
+    let features = isColumn(op) ? rule.result.filter { !rule.operands[0].contains($0) } : rule.operands[0].filter { !rule.result.contains($0) }
+    guard assigned(op) == features.first(where: { rule.iteration[$0].extent > 1 }) else { throw unknown(op) }
+    let input = graph.operators[op].operands[0]
+    let found = try text(found(.init(op: op, operand: 0)), of: input, op)
+    var arguments: [String] = []
+    if isColumn(op) {
+      if found != "Replicate()" { arguments.append("input_layouts=\(found)") }
+      if readsLogits(graph.operators[op].result) { arguments.append("use_local_output=False") }
+      return "ColwiseParallel(\(arguments.joined(separator: ", ")))"
+    }
+    let result = mergedBias(op).map { graph.operators[$0].result } ?? graph.operators[op].result
+    let output = try text(held(result), of: result, op)
+    if found != "Shard(-1)" { arguments.append("input_layouts=\(found)") }
+    if output != "Replicate()" { arguments.append("output_layouts=\(output)") }
+    return "RowwiseParallel(\(arguments.joined(separator: ", ")))"
+  }
+
+  private func styleOfEmbedding(_ op: OperatorID) throws -> String? {
+    guard let axis = assigned(op), !rules[op].operands[0].contains(axis) else { return try styleOfLocal(op) }
+    if isColumn(op) { return "ColwiseParallel()" }
+    let result = graph.operators[op].result
+    let output = try text(held(result), of: result, op)
+    return "RowwiseParallel(input_layouts=Replicate()" + (output == "Replicate()" ? ")" : ", output_layouts=\(output))")
+  }
+
+  /// The operator that adds a bias to a product, in the product's module.
+  func mergedBias(_ op: OperatorID) -> OperatorID? {
+    let readers = graph.consumers[graph.operators[op].result]
+    guard case .linear = graph.operators[op].kind, readers.count == 1, case .bias = graph.operators[readers[0].op].kind else { return nil }
+    return readers[0].op
+  }
+
+  /// - Throws: `Inexpressible` for a bias that is split otherwise than the product, whose module has both.
+  private func checkBias(_ op: OperatorID) throws -> String? {
+    guard let product = graph.producer[graph.operators[op].operands[0]], mergedBias(product) == op else {
+      throw Inexpressible(graph.operators[op].name, "is a bias of what others read too, which no module of PyTorch has")
+    }
+    let (own, products) = (placement(strategies[op].result), placement(strategies[product].result))
+    let weight = use(.init(op: op, operand: 1)).forward
+    guard isRow(product) ? weight == .replicated : own == products else {
+      throw Inexpressible(graph.operators[op].name, "is split otherwise than its product; in PyTorch one module holds both")
+    }
+    return nil
+  }
+
+  // MARK: - The loss
+
+  func isLossParallel(_ op: OperatorID) -> Bool { assigned(op).map { rules[op].iteration[$0].isCompletedInside } ?? false }
+
+  /// Whether a product's result, its bias included, is logits whose vocabulary is split under the loss.
+  private func readsLogits(_ product: TensorID) -> Bool {
+    let result = graph.producer[product].flatMap(mergedBias).map { graph.operators[$0].result } ?? product
+    let readers = graph.consumers[result]
+    guard readers.count == 1, case .crossEntropy = graph.operators[readers[0].op].kind else { return false }
+    return isLossParallel(readers[0].op)
+  }
+
+  private func styleOfParallelLoss(_ op: OperatorID) throws -> String? {
+    let logits = graph.operators[op].operands[0]
+    if let product = product(of: logits), isColumn(product) { return nil }
+    let found = try text(found(.init(op: op, operand: 0)), of: logits, op)
+    return "PrepareModuleInput(input_layouts=(\(found), None), desired_input_layouts=(Shard(-1), None))"
+  }
+
+  /// The product whose module gives a tensor.
+  private func product(of tensor: TensorID) -> OperatorID? {
+    guard let op = graph.producer[tensor] else { return nil }
+    if case .bias = graph.operators[op].kind { return graph.producer[graph.operators[op].operands[0]] }
+    return op
+  }
+
+  // MARK: - Modules that work on local tensors
+
+  private func styleOfLocal(_ op: OperatorID) throws -> String? {
+    let (kind, operands) = (graph.operators[op].kind, graph.operators[op].operands)
+    var (from, to): ([String], [String]) = ([], [])
+    for (position, tensor) in operands.enumerated() {
+      let site = Graph.OperandSite(op: op, operand: position)
+      let (forward, gradient) = use(site)
+      if graph.tensors[tensor].isParameter {
+        guard forward == .replicated || kind.isPositionEmbedding else {
+          throw Inexpressible(graph.operators[op].name, "has its weights split, which no style of PyTorch does for its kind")
+        }
+        continue
+      }
+      if forward == .replicated, gradient == .partial, needsGradient[tensor], needsGradient[graph.operators[op].result] {
+        guard kind == .add, let producer = graph.producer[tensor], graph.operators[producer].kind.isPositionEmbedding else {
+          throw Inexpressible(
+            graph.operators[op].name,
+            "takes \(graph.tensors[tensor].name) whole and gives back sums for it that are still due, for which PyTorch's styles have no layout")
+        }
+      }
+      let found = found(site)
+      from.append(found == forward ? "None" : try text(found, of: tensor, op))
+      to.append(found == forward ? "None" : try text(forward, of: tensor, op))
+    }
+    if kind.isPositionEmbedding {
+      // Its module reads the numbers of positions, and has the rows of these.
+      if case .split(let dimension) = placement(strategies[op].result) {
+        guard dimension == 0 else { throw unknown(op) }
+        (from, to) = (["Replicate()"], ["Shard(0)"])
+      } else {
+        (from, to) = (["None"], ["None"])
+      }
+    }
+    if from.contains(where: { $0 != "None" }) {
+      func tuple(_ texts: [String]) -> String { texts.count == 1 ? texts[0] : "(\(texts.joined(separator: ", ")))" }
+      return "PrepareModuleInput(input_layouts=\(tuple(from)), desired_input_layouts=\(tuple(to)), use_local_output=True)"
+    }
+    let result = graph.operators[op].result
+    if kind.isNorm, decision.zero[op] == .none, placement(strategies[op].result) == .split(1), graph.flattened(result) == nil {
+      return "SequenceParallel(use_local_output=True)"
+    }
+    return nil
+  }
+
+  // MARK: - Parts
+
+  /// - Throws: `Inexpressible` where ranks would have parts of unequal size, which DTensor takes local tensors for.
+  private func checkParts(of op: OperatorID) throws {
+    guard let tensor = axes.tensor, let axis = assigned(op) else { return }
+    let (kind, size) = (graph.operators[op].kind, axes.sizes[tensor])
+    for loop in rules[op].iteration[axis].splits {
+      let iteration = rules[op].iteration[loop]
+      if iteration.role == .vocabulary, kind.isEmbedding || keepsVocabulary(op) { continue }
+      let extent = iteration.role == .batch ? iteration.extent / axes.replicas : iteration.extent
+      guard extent % size == 0 else {
+        throw Inexpressible(
+          graph.operators[op].name,
+          "shares \(extent) of \(iteration.name) out over \(size) ranks; between PyTorch's modules all parts have the same size")
+      }
+    }
+    switch kind {
+    case .attention where iterationRole(op, axis).isPosition || rules[op].iteration[axis].role == .queries:
+      throw Inexpressible(
+        graph.operators[op].name, "splits its \(rules[op].iteration[axis].name), which takes an attention of its own; plan it with heads")
+    case .rotary where iterationRole(op, axis).isPosition:
+      throw Inexpressible(graph.operators[op].name, "splits the sequence; in the script each rank rotates all positions")
+    default: break
+    }
+  }
+
+  private func iterationRole(_ op: OperatorID, _ axis: Int) -> Axis.Role { rules[op].iteration[axis].role }
+
+  /// Whether the vocabulary that an operator splits stays split until the loss, in a DTensor that knows the parts' sizes.
+  private func keepsVocabulary(_ op: OperatorID) -> Bool {
+    switch graph.operators[op].kind {
+    case .crossEntropy: isLossParallel(op)
+    case .linear: readsLogits(graph.operators[op].result)
+    case .bias: graph.producer[graph.operators[op].operands[0]].map { readsLogits(graph.operators[$0].result) } ?? false
+    default: false
+    }
+  }
+}
+
+extension OperatorKind {
+  var isPositionEmbedding: Bool { if case .positionEmbedding = self { true } else { false } }
+  fileprivate var isEmbedding: Bool { if case .embedding = self { true } else { false } }
+  fileprivate var isNorm: Bool {
+    switch self {
+    case .layerNorm, .rmsNorm: true
+    default: false
+    }
+  }
+}

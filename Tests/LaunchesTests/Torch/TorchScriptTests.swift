@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
+import Foundation
+import ModelGraph
+import Planner
+import Plans
+import Strategies
+import TestSupport
+import Testing
+
+@testable import Launches
+
+/// What `export --to torch` writes. That the scripts compute what plans do is tried by `make check-export`, with PyTorch.
+@Suite struct TorchScriptTests {
+  // MARK: - Golden
+
+  @Test("Golden: the script of a plan (TPPLAN_RECORD=1 writes it again)", arguments: ["gpt2", "llama"])
+  func golden(model: String) throws {
+    let plan = try TorchModels.plan(model == "gpt2" ? TorchModels.gpt2 : TorchModels.llama) { ($0.tensor, $0.isSequenceParallel) = (2, true) }
+    let text = try TorchScript.exporting(plan)
+    let path = "\(TorchModels.packageFolder)/Tests/LaunchesTests/Golden/\(model)-tp2-sp.py"
+    if ProcessInfo.processInfo.environment["TPPLAN_RECORD"] == "1" { try Data(text.utf8).write(to: URL(fileURLWithPath: path)) }
+    #expect(try String(contentsOfFile: path, encoding: .utf8) == text)
+  }
+
+  // MARK: - Round trip
+
+  /// The decision that a plan's script gives when it is read and planned again.
+  private func again(_ plan: Plan, _ model: JSON) throws -> Decision {
+    let text = try TorchScript.exporting(plan)
+    let read = try TorchScript.reading(text)
+    let request = try read.request(for: TorchModels.graph(model), on: plan.hardware.cluster(devices: plan.decision.ranks))
+    let found = try TorchModels.plan(request).decision
+    #expect(try read.findings(against: found).isEmpty)
+    #expect(read.launch.devices == plan.decision.ranks && read.launch.batch == plan.decision.job.batch)
+    return found
+  }
+
+  @Test("Plans of given degrees that are exported and read again are the same", arguments: 0..<28)
+  func degrees(seed: Int) throws {
+    var random = SeededGenerator(seed: seed)
+    let model = TorchModels.all[seed % TorchModels.all.count]
+    let plan = try TorchModels.plan(model, batch: 8) {
+      // Of Llama more ranks than key-value heads would be two mesh axes.
+      $0.tensor = random.pick(seed % TorchModels.all.count == 1 ? [1, 2] : [1, 2, 4])
+      $0.data = random.pick([1, 2, 4])
+      // A picture's patches and its class token are no even number.
+      $0.isSequenceParallel = $0.tensor > 1 && seed % TorchModels.all.count < 6 && random.chance(0.5)
+      $0.zero = random.pick(ZeROStage.allCases)
+      $0.recompute = random.pick([.none, .full, .selective])
+      $0.microBatchSize = random.pick([nil, 1])
+    }
+    #expect(try again(plan, model).equalsAlone(plan.decision))
+  }
+
+  @Test("Plans that a search finds are refused with an operator, or are the same when they are exported and read again", arguments: 0..<30)
+  func searched(seed: Int) throws {
+    var random = SeededGenerator(seed: 100 + seed)
+    let model = TorchModels.all[seed % TorchModels.all.count]
+    var request = try TorchModels.request(model, devices: random.pick([2, 4]), batch: 8)
+    (request.pipelineDegree, request.shares, request.recompute) = (1, [], Recompute.none)
+    request.layersMayDiffer = false
+    request.isZigzag = false
+    if random.chance(0.5) {
+      request.mesh = [request.cluster.deviceCount / 2, 2]
+      request.constraints = [try StrategyConstraint(parsing: "*=data,\(random.pick(["vocab", "column", "heads"]))", isForbidden: true)]
+    }
+    let plan = try TorchModels.plan(request)
+    do {
+      #expect(try again(plan, model).equalsAlone(plan.decision))
+    } catch let refusal as Inexpressible {
+      #expect(plan.decision.graph.operators.contains { $0.name == refusal.place }, "\(refusal)")
+    }
+  }
+
+  @Test("Layers of two kinds are two parts, and are read as such")
+  func kinds() throws {
+    let plan = try TorchModels.plan(TorchModels.gpt2) { ($0.tensor, $0.data, $0.recompute, $0.recomputedLayers) = (2, 2, .full, 1) }
+    #expect(plan.decision.graph.segments.count == 4)
+    let text = try TorchScript.exporting(plan)
+    #expect(text.contains(#"Part("block", "transformer.h.{i}", copies=1, recompute="full")"#))
+    #expect(text.contains(#"Part("block+1", "transformer.h.{i}", first=1, copies=2)"#))
+    #expect(text.contains("class Layer(Graph)") && !text.contains("class Layer2(Graph)"))
+    #expect(try again(plan, TorchModels.gpt2).equalsAlone(plan.decision))
+  }
+
+  // MARK: - What the tables say
+
+  @Test("Sequence parallelism is torch's styles: products by columns read what is gathered once for all of them")
+  func styles() throws {
+    let read = try TorchScript.reading(
+      try TorchScript.exporting(TorchModels.plan(TorchModels.llama) { ($0.tensor, $0.isSequenceParallel) = (2, true) }))
+    func style(_ row: String) -> String? { read.parts[1].rows.first { $0.name == row }?.style?.description }
+    #expect(style("input_layernorm") == "SequenceParallel(use_local_output=True)")
+    #expect(
+      style("shared.input_layernorm")
+        == "PrepareModuleOutput(output_layouts=Shard(1), desired_output_layouts=Replicate(), use_local_output=False)")
+    #expect(style("self_attn.q_proj") == "ColwiseParallel()" && style("self_attn.core") == nil)
+    #expect(style("self_attn.o_proj") == "RowwiseParallel(output_layouts=Shard(1))")
+    #expect(read.parts[2].rows.map(\.name) == ["model.norm", "lm_head", "loss"])
+    #expect(
+      read.parts[2].rows[1].style?.description == "ColwiseParallel(input_layouts=Shard(1), use_local_output=False)")
+  }
+
+  @Test("A row that was changed by hand is found")
+  func changedRow() throws {
+    let plan = try TorchModels.plan(TorchModels.llama) { ($0.tensor, $0.data) = (2, 2) }
+    let row = #""mlp.down_proj": Op("row", RowwiseParallel("#
+    let text = try TorchScript.exporting(plan).replacing(row, with: row + "output_layouts=Shard(1)")
+    let read = try TorchScript.reading(text)
+    let findings = try read.findings(against: plan.decision)
+    #expect(findings.count == 1 && findings[0].severity == .illegal)
+    #expect(findings.first?.place == #"PLAN["block"]["mlp.down_proj"]"#)
+  }
+
+  // MARK: - Refusals
+
+  private func refusal(_ plan: Plan) -> Inexpressible? {
+    do {
+      _ = try TorchScript.exporting(plan)
+      return nil
+    } catch { return error as? Inexpressible }
+  }
+
+  @Test("What PyTorch's styles cannot do is refused by name")
+  func refusals() throws {
+    let stages = try #require(refusal(TorchModels.plan(TorchModels.gpt2) { ($0.pipeline, $0.tensor) = (3, 2) }))
+    #expect(stages.place == "stage 1" && stages.reason.contains("layer 1"))
+    let experts = try #require(refusal(TorchModels.plan(TorchModels.mixtral) { $0.data = 2 }))
+    #expect(experts.place == "model.layers.{i}.block_sparse_moe.gate.route" || experts.place.hasPrefix("model.layers.{i}.block_sparse_moe"))
+    let context = try #require(refusal(TorchModels.plan(TorchModels.llama) { ($0.context, $0.contextWay) = (2, .ring) }))
+    #expect(context.place == "model.layers.{i}.self_attn.core")
+    let queries = try #require(refusal(TorchModels.plan(TorchModels.llama) { $0.tensor = 4 }))
+    #expect(queries.place.hasPrefix("model.layers.{i}.") || queries.place.hasPrefix("model.embed_tokens"))
+    let gathered = try #require(
+      refusal(TorchModels.plan(TorchModels.gpt2) { ($0.tensor, $0.isSequenceParallel, $0.recompute) = (2, true, .gathered) }))
+    #expect(gathered.place == "transformer.h.0")
+    let parts = try #require(refusal(TorchModels.plan(TorchModels.vit) { ($0.tensor, $0.isSequenceParallel) = (2, true) }))
+    #expect(parts.place.hasPrefix("vit.") && parts.reason.contains("17 of seq"))
+  }
+
+  @Test("Files that are no such scripts are refused with the line or the table")
+  func unreadable() throws {
+    func problem(_ text: String) -> LaunchError? {
+      do {
+        _ = try TorchScript.reading(text, file: "train.py")
+        return nil
+      } catch { return error as? LaunchError }
+    }
+    #expect(problem("print(1)")?.place == "MESH")
+    #expect(problem("MESH = {\"dp\": 2,\n  tp: 2}")?.place == "line 2")
+    #expect(problem("MESH = {\"dp\": 0}\n")?.place == "MESH[\"dp\"]")
+    let text = try TorchScript.exporting(TorchModels.plan(TorchModels.gpt2) { $0.tensor = 2 })
+    #expect(problem(text) == nil)
+    #expect(problem(text.replacing("\"optimizer\": \"adamw\"", with: "\"optimizer\": \"lion\""))?.place == "JOB[\"optimizer\"]")
+    #expect(problem(text.replacing("\"block\": {", with: "\"blocks\": {"))?.place == "PLAN[\"block\"]")
+    let other = try TorchScript.reading(text)
+    #expect(throws: LaunchError.self) {
+      _ = try other.request(for: TorchModels.graph(TorchModels.llama), on: TorchModels.hardware.get().cluster(devices: 2))
+    }
+  }
+
+  @Test("No edit of one character makes the reader do anything but read or refuse", arguments: 0..<200)
+  func mutations(seed: Int) throws {
+    var random = SeededGenerator(seed: seed)
+    let head = try TorchScript.exporting(TorchModels.plan(TorchModels.gpt2) { $0.tensor = 2 }).components(separatedBy: "\n\noptions = ")[0]
+    var bytes = Array(head.utf8)
+    bytes[random.int(0...bytes.count - 1)] = random.pick(Array("(){}[],\"=: \n#0aN".utf8))
+    do { _ = try TorchScript.reading(String(decoding: bytes, as: UTF8.self)) } catch { #expect(error is LaunchError) }
+  }
+}
+
+extension Decision {
+  /// Whether two decisions are one, where one stage has no schedule.
+  fileprivate func equalsAlone(_ other: Decision) -> Bool {
+    var (own, other) = (self, other)
+    (own.schedule, other.schedule) = (.gpipe, .gpipe)
+    return own == other
+  }
+}
