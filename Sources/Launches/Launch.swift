@@ -17,6 +17,8 @@ package struct Launch: Sendable {
   package var leavesTensorOpen = false
   /// What modules do on the tensor axis, by name patterns, where the launch says that itself; nil: as Megatron-LM does.
   package var styles: [ModuleStyle]?
+  /// What every operator does, where the launch says that itself: a script's tables.
+  package var script: TorchLaunch?
   /// All devices that are launched on.
   package var devices: Int?
   package var batch: Int?

@@ -48,7 +48,7 @@ extension LaunchFormat {
     case .deepspeed: try DeepSpeedLaunch.reading(String(decoding: bytes, as: UTF8.self), file: file)
     case .torchtitan: try TorchtitanLaunch.reading(String(decoding: bytes, as: UTF8.self), file: file, model: model)
     case .huggingFace: try HuggingFacePlan.reading(String(decoding: bytes, as: UTF8.self), file: file)
-    case .torch: throw LaunchError(file: file, "\(title) is written, and not read")
+    case .torch: try TorchScript.reading(String(decoding: bytes, as: UTF8.self), file: file).launch
     }
   }
 }

@@ -15,6 +15,8 @@ package struct LaunchJob: Sendable {
   package let request: SearchRequest
   /// What modules do on the tensor axis, where the launch says that itself.
   package let styles: [ModuleStyle]?
+  /// What every operator does, where the launch says that itself.
+  private let script: TorchLaunch?
   /// What was filled in, in words.
   package let assumptions: [String]
   /// The model's layers, where the launch says its chunks by how many of them each has.
@@ -61,7 +63,7 @@ package struct LaunchJob: Sendable {
     request.software = settled.software
     request.larger = { try? hardware.cluster(devices: $0) }
     (self.format, self.request, self.styles, self.degrees) = (launch.format, request, launch.styles, launch.format.completed(degrees))
-    self.assumptions = assumptions
+    (self.assumptions, script) = (assumptions, launch.script)
     findings = self.degrees.findings(graph, styles, launch.format.matching)
     let layers = graph.segments.indices.reduce(0) { graph.holdsLayers($1) ? $0 + graph.segments[$1].repeats : $0 }
     layersOfChunks = launch.countsLayersOfChunks ? layers : nil
@@ -107,6 +109,15 @@ package struct LaunchJob: Sendable {
 
   // MARK: - The plan
 
+  /// What a launch that says of every operator what it does says otherwise than its plan takes.
+  package func findings(against planned: PlanOutcome.Planned) -> [Finding] {
+    do {
+      return try script?.findings(against: planned.decision) ?? []
+    } catch {
+      return [Finding(.illegal, "PLAN", "is no plan that a script can carry out: \(error)")]
+    }
+  }
+
   /// The request in which the launch's split is fixed, or another one.
   ///
   /// - Throws: `PlannerError.usage` where it does not go with the job.
@@ -118,9 +129,9 @@ package struct LaunchJob: Sendable {
 
   /// The launch as a plan: one that fits, else what it would be if memory had no end.
   ///
-  /// - Throws: `PlannerError.usage` where no split of all operators is as the launch says.
+  /// - Throws: `PlannerError.usage` where no split of all operators is as the launch says; `LaunchError` where its tables are not those of the model.
   package func planned() throws -> PlanOutcome.Planned {
-    var fixed = try fixing(degrees)
+    var fixed = try script?.request(for: request.graph, on: request.cluster) ?? fixing(degrees)
     for ignoresMemoryLimit in [false, true] {
       fixed.ignoresMemoryLimit = ignoresMemoryLimit
       if case .planned(let planned) = try Planner.search(fixed) { return planned }

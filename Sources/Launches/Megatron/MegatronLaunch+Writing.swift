@@ -56,7 +56,7 @@ extension MegatronLaunch {
       throw Inexpressible(
         place,
         degrees.isSequenceParallel
-          ? "keeps what it gathers; Megatron-LM's --sequence-parallel gathers it again in the backward pass"
+          ? "keeps what it gathers; Megatron-LM's --sequence-parallel gathers it again in the backward pass (plan with --recompute gathered)"
           : "gathers again in the backward pass what it keeps split; Megatron-LM does so under --sequence-parallel alone")
     }
     if degrees.zero >= .gradients, decision.job.software.overlap == .none {

@@ -47,6 +47,7 @@ package struct TorchLaunch: Sendable {
     launch.degrees.isSequenceParallel = parts.contains { $0.rows.contains { $0.split == "sequence" } }
     launch.degrees.recompute = parts.map(\.recompute).max() ?? .none
     launch.leavesDataOpen = false
+    launch.script = self
     launch.devices = mesh.reduce(1) { $0 * $1.size }
     (launch.batch, launch.sequence, launch.precision, launch.mode) = (job.batch, job.sequence, job.precision, job.mode)
     (launch.optimizer, launch.software) = (job.optimizer, job.software)

@@ -127,7 +127,7 @@ struct TorchtitanWriter {
       throw Inexpressible(place, "share out optimizer state alone (ZeRO 1); torchtitan's FSDP shares out gradients and weights as well")
     case .none where isShared:
       guard degrees.tensor * degrees.pipeline * degrees.context == 1 else {
-        throw Inexpressible(place, "share nothing out (ZeRO 0); torchtitan has that without other parallelism alone")
+        throw Inexpressible(place, "share nothing out (ZeRO 0); torchtitan has that without other parallelism alone (plan with --zero 2 or 3)")
       }
       value("data_parallel_replicate_degree", degrees.data)
       value("data_parallel_shard_degree", 1)

@@ -11,16 +11,20 @@ struct ExportCommand: ParsableCommand {
     commandName: "export", abstract: "Write a plan as another program reads it: a launch, or a trace of its predicted step.",
     discussion: """
       perfetto is a time line for https://ui.perfetto.dev and chrome://tracing. chakra is a folder of MLCommons Chakra execution traces, a file for each \
-      rank, which ASTRA-sim replays. What a target cannot express is refused, by the layer's name.
-
-      Examples: tpplan export plan.json --to perfetto -o step.json
-      tpplan export plan.json --to chakra -o traces
-      """)
+      rank, which ASTRA-sim replays. The others are launches, which `tpplan lint` reads too. What a target cannot express is refused, by the layer's name.
+      """,
+    examples: [
+      "tpplan estimate models/gpt2.json hardware/dgx-a100.json --tp 2 --dp 4 --sp \\\n  --recompute gathered --batch 32 -o plan.json",
+      "tpplan export plan.json --to torch -o train.py",
+      "tpplan export plan.json --to megatron -o train.sh",
+      "tpplan export plan.json --to perfetto -o step.json",
+      "tpplan export plan.json --to chakra -o traces",
+    ])
 
   @Argument(help: "A plan that `tpplan search` or `estimate` wrote; - is standard input.")
   var plan: String
 
-  @Option(name: .customLong("to"), help: "What the plan is written for.")
+  @Option(name: .customLong("to"), help: "torch, megatron, deepspeed, torchtitan, hf-tp-plan, perfetto or chakra.")
   var target: ExportTarget
 
   @Option(name: [.short, .customLong("output")], help: "Where it goes; - is standard output (default: -; chakra needs a new folder).")

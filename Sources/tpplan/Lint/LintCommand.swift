@@ -12,10 +12,12 @@ struct LintCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "lint",
     abstract: "Read a launch of Megatron-LM and others: what is illegal, what it costs, whether it fits, and what would be better.",
-    discussion: """
-      Example: tpplan lint pretrain_gpt.sh hardware/dgx-a100.json
-      Ends with exit code 1 where the launch's program would refuse it, and with 2 where it does not fit the devices' memory.
-      """)
+    discussion: "Ends with exit code 1 where the launch's program would refuse it, and with 2 where it does not fit the devices' memory.",
+    examples: [
+      "tpplan estimate models/gpt2.json hardware/dgx-a100.json --tp 2 --dp 4 --sp \\\n  --recompute gathered --batch 32 -o plan.json",
+      "tpplan export plan.json --to megatron -o train.sh",
+      "tpplan lint train.sh hardware/dgx-a100.json",
+    ])
 
   @Argument(help: "A shell script, a command line or a configuration; - is standard input.")
   var launch: String
@@ -28,7 +30,7 @@ struct LintCommand: ParsableCommand {
   )
   var model: String?
 
-  @Option(help: "megatron, deepspeed, torchtitan or hf-tp-plan (default: by what stands in the file).")
+  @Option(help: "megatron, deepspeed, torchtitan, hf-tp-plan or torch, a script of `tpplan export` (default: by what stands in the file).")
   var from: LaunchFormat?
 
   @Option(parsing: .unconditional, help: "Devices in all (default: the launch's).")

@@ -49,7 +49,9 @@ struct LintReport {
       self.job = job
       launch.findings += job.findings
       compare(graph)
-      planned = try job.planned()
+      let planned = try job.planned()
+      launch.findings += job.findings(against: planned)
+      self.planned = planned
     } catch PlannerError.usage(let text) {
       obstacle = text
       // What is illegal by itself tells more.
