@@ -112,14 +112,27 @@ extension ExportCommand {
   /// - Throws: `Inexpressible`, `DocumentError`.
   private func write(_ plan: Plan, to output: String) throws -> Written {
     switch target {
-    case .torch: try writeFile(TorchScript.exporting(plan).utf8, output)
-    case .megatron: try writeFile(MegatronLaunch.exporting(plan).utf8, output)
-    case .deepspeed: try writeFile(DeepSpeedLaunch.exporting(plan).utf8, output)
-    case .torchtitan: try writeFile(TorchtitanLaunch.exporting(plan).utf8, output)
-    case .huggingFace: try writeFile(HuggingFacePlan.exporting(plan).utf8, output)
+    case .torch: try writeLaunch(TorchScript.exporting(plan), .torch, plan, output)
+    case .megatron: try writeLaunch(MegatronLaunch.exporting(plan), .megatron, plan, output)
+    case .deepspeed: try writeLaunch(DeepSpeedLaunch.exporting(plan), .deepspeed, plan, output)
+    case .torchtitan: try writeLaunch(TorchtitanLaunch.exporting(plan), .torchtitan, plan, output)
+    case .huggingFace: try writeLaunch(HuggingFacePlan.exporting(plan), .huggingFace, plan, output)
     case .perfetto: try writeFile(timeline(of: plan), output)
     case .chakra: try writeTraces(of: plan, output)
     }
+  }
+
+  private func writeLaunch(_ text: String, _ format: LaunchFormat, _ plan: Plan, _ output: String) throws -> Written {
+    let written = try writeFile(text.utf8, output)
+    let decision = plan.decision
+    let software = try format.read(Array(text.utf8), file: output, model: decision.graph).settled(on: decision.ranks, batch: decision.job.batch).software
+    // The split is the same; what a program does behind its products, or in which format it sums, is its own.
+    let (own, priced) = (software.remarks, decision.job.software.remarks)
+    if own != priced {
+      func list(_ remarks: [String]) -> String { remarks.isEmpty ? "none of that" : remarks.joined(separator: ", ") }
+      note("tpplan: \(format.title) works with \(list(own)); the plan was priced with \(list(priced)), and lint prices what is written")
+    }
+    return written
   }
 
   private func writeFile(_ contents: some Sequence<UInt8>, _ output: String) throws -> Written {
