@@ -203,6 +203,8 @@ def offsets(factors, positions):
 def fill(part, number, module, name):
     """Gives an operator's parameters their values."""
     for key, parameter in module.named_parameters(recurse=False):
+        if key == "weight" and name in TIED:
+            continue
         view = VIEWS.get(part.name, {}).get(f"{name}.{key}")
         if view is None:
             strides = np.cumprod((1, *parameter.shape[:0:-1]))[::-1].tolist()
