@@ -73,7 +73,8 @@ let package = Package(
       name: "tpplan",
       dependencies: [
         "Quantities", "Documents", "ONNXFormat", "ModelGraph", "Hardware", "Strategies", "CostModel", "Search", "Plans", "Lowering",
-        "Planner", "Report", "Launches", "Execution", "ShardingProblems", "Validation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Planner", "Report", "Launches", "Execution", "ShardingProblems", "Validation",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .executableTarget(name: "KernelBenchmark", dependencies: ["Kernels"], path: "Benchmarks/KernelBenchmark"),
 

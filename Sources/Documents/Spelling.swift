@@ -6,7 +6,7 @@ package func nearestSpelling(to word: String, among candidates: some Sequence<St
   var best: (distance: Int, candidate: String)?
   for candidate in candidates {
     let (a, b) = (folded(word), folded(candidate))
-    let isCutShort = min(a.count, b.count) >= 4 && (a.starts(with: b) || b.starts(with: a))
+    let isCutShort = a.count != b.count && min(a.count, b.count) >= 4 && (a.starts(with: b) || b.starts(with: a))
     let distance = isCutShort ? 1 : editDistance(a, b)
     guard distance <= max(1, word.count / 3), distance < best?.distance ?? .max else { continue }
     best = (distance, candidate)
