@@ -10,7 +10,7 @@ struct EstimateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "estimate", abstract: "Price your own tensor, pipeline, data, context and expert parallel degrees.",
     examples: [
-      "tpplan estimate models/gpt2.json hardware/dgx-a100.json --tp 4 --dp 2 --zero 1",
+      "tpplan estimate models/gpt2.json hardware/dgx-a100.json --tp 4 --dp 2",
       """
       tpplan estimate models/gpt3-175b.json hardware/dgx-a100.json \\
         --tp 8 --pp 16 --dp 8 --micro-batch 1 --sp --recompute selective

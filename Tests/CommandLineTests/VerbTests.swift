@@ -10,7 +10,7 @@ import Testing
 /// What the help says of verbs.
 @Suite struct VerbTests {
   /// Their names; a test's arguments are told apart by them.
-  static let names = Verbs.all.map(\._commandName)
+  static let names = Verbs.all.map { $0._commandName }
 
   private func verb(_ name: String) throws -> any ParsableCommand.Type { try #require(Verbs.all.first { $0._commandName == name }) }
 

@@ -15,7 +15,10 @@ struct InspectCommand: ParsableCommand {
       """,
     examples: [
       "tpplan inspect plans/gpt2-dgx-a100-8.json",
-      "tpplan inspect plans/gpt2-dgx-a100-8.json --layer 'transformer.h.{i}.mlp.c_fc'",
+      """
+      tpplan inspect plans/gpt2-dgx-a100-8.json \\
+        --layer 'transformer.h.{i}.mlp.c_fc'
+      """,
       "tpplan inspect plans/gpt2-dgx-a100-8.json --rank 3",
     ])
 

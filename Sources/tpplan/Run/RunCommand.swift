@@ -20,7 +20,10 @@ struct RunCommand: ParsableCommand {
     commandName: "run", abstract: "Execute a plan across MPI ranks.",
     examples: [
       "tpplan run plans/mlp-dgx-a100-4.json --steps 3 --verify",
-      "tpplan run plans/mlp-dgx-a100-4.json --steps 20 --checkpoint training --every 10",
+      """
+      tpplan run plans/mlp-dgx-a100-4.json --steps 20 \\
+        --checkpoint training --every 10
+      """,
     ], aliases: ["execute"])
 
   /// Set for ranks whose steps somebody watches.
