@@ -14,7 +14,7 @@ struct ExportCommand: ParsableCommand {
       rank, which ASTRA-sim replays. The others are launches, which `tpplan lint` reads too. What a target cannot express is refused, by the layer's name.
       """,
     examples: [
-      "tpplan estimate models/gpt2.json hardware/dgx-a100.json --tp 2 --dp 4 --sp \\\n  --recompute gathered --batch 32 -o plan.json",
+      "tpplan estimate models/gpt2.json hardware/dgx-a100.json --tp 2 --dp 4 \\\n  --batch 32 -o plan.json",
       "tpplan export plan.json --to torch -o train.py",
       "tpplan export plan.json --to megatron -o train.sh",
       "tpplan export plan.json --to perfetto -o step.json",
