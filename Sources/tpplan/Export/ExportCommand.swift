@@ -125,7 +125,8 @@ extension ExportCommand {
   private func writeLaunch(_ text: String, _ format: LaunchFormat, _ plan: Plan, _ output: String) throws -> Written {
     let written = try writeFile(text.utf8, output)
     let decision = plan.decision
-    let software = try format.read(Array(text.utf8), file: output, model: decision.graph).settled(on: decision.ranks, batch: decision.job.batch).software
+    let launch = try format.read(Array(text.utf8), file: output, model: decision.graph)
+    let software = try launch.settled(on: decision.ranks, batch: decision.job.batch).software
     // The split is the same; what a program does behind its products, or in which format it sums, is its own.
     let (own, priced) = (software.remarks, decision.job.software.remarks)
     if own != priced {
