@@ -41,7 +41,7 @@ extension LaunchJob {
         .joined(separator: " ")
       progress(text)
       guard completed.devices == degrees.devices, format.allows(completed, request), let fixed = try? fixing(completed, software),
-        let planned = Self.plan(fixed)
+        let planned = try? Planner.price(fixed)
       else { continue }
       changes.append(LaunchChange(text: text, degrees: completed, software: software, planned: planned))
     }
@@ -52,15 +52,6 @@ extension LaunchJob {
   private static func precedes(_ a: LaunchChange, _ b: LaunchChange) -> Bool {
     a.fits != b.fits
       ? a.fits : a.fits ? a.planned.prediction.step < b.planned.prediction.step : a.planned.prediction.memory < b.planned.prediction.memory
-  }
-
-  private static func plan(_ fixed: SearchRequest) -> PlanOutcome.Planned? {
-    var fixed = fixed
-    for ignoresMemoryLimit in [false, true] {
-      fixed.ignoresMemoryLimit = ignoresMemoryLimit
-      if case .planned(let planned)? = try? Planner.search(fixed) { return planned }
-    }
-    return nil
   }
 
   // MARK: - One step away

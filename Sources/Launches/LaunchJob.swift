@@ -131,13 +131,8 @@ package struct LaunchJob: Sendable {
   ///
   /// - Throws: `PlannerError.usage` where no split of all operators is as the launch says; `LaunchError` where its tables are not those of the model.
   package func planned() throws -> PlanOutcome.Planned {
-    var fixed = try script?.request(for: request.graph, on: request.cluster) ?? fixing(degrees)
-    for ignoresMemoryLimit in [false, true] {
-      fixed.ignoresMemoryLimit = ignoresMemoryLimit
-      if case .planned(let planned) = try Planner.search(fixed) { return planned }
-    }
-    throw PlannerError.usage(
-      try degrees.obstacle(request)
-        ?? "no split of all operators has these degrees: what neighbours need of one another's results does not go together")
+    let fixed = try script?.request(for: request.graph, on: request.cluster) ?? fixing(degrees)
+    guard let planned = try Planner.price(fixed) else { throw try degrees.refusal(request) }
+    return planned
   }
 }

@@ -49,6 +49,14 @@ extension MegatronDegrees {
     return "\(given): \(lack.name) has \(axis.inWords) to share out\(beside); \(advice)"
   }
 
+  /// Why there is no plan with the degrees, as an error.
+  ///
+  /// - Throws: as `fix`.
+  package func refusal(_ request: SearchRequest) throws -> PlannerError {
+    .usage(
+      try obstacle(request) ?? "no split of all operators has these degrees: what neighbours need of one another's results does not go together")
+  }
+
   /// The first operator without a split.
   private struct Lack {
     let name: String

@@ -49,6 +49,18 @@ package enum Planner {
     return try outcome(explore(request, monitor))
   }
 
+  /// The plan of a request whose choices are made: one that fits, else what it would be if memory had no end; nil where no split of all operators is so.
+  ///
+  /// - Throws: as `search`.
+  package static func price(_ fixed: SearchRequest) throws -> PlanOutcome.Planned? {
+    var fixed = fixed
+    for ignoresMemoryLimit in [false, true] {
+      fixed.ignoresMemoryLimit = ignoresMemoryLimit
+      if case .planned(let planned) = try search(fixed) { return planned }
+    }
+    return nil
+  }
+
   /// Runs a search.
   ///
   /// - Parameter below: plans that take this long or longer are of no interest.

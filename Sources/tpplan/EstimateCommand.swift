@@ -119,13 +119,7 @@ struct EstimateCommand: ParsableCommand {
 
   /// The configuration as it fits, else as if memory had no end.
   private func price(_ degrees: MegatronDegrees, _ request: SearchRequest) throws -> PlanOutcome.Planned {
-    var fixed = try degrees.fix(request)
-    for ignoresMemoryLimit in [false, true] {
-      fixed.ignoresMemoryLimit = ignoresMemoryLimit
-      if case .planned(let planned) = try Planner.search(fixed) { return planned }
-    }
-    throw UsageError(
-      try degrees.obstacle(request)
-        ?? "no split of all operators has these degrees: what neighbours need of one another's results does not go together")
+    guard let planned = try Planner.price(degrees.fix(request)) else { throw try degrees.refusal(request) }
+    return planned
   }
 }

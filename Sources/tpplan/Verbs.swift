@@ -61,6 +61,8 @@ enum Verbs {
   /// An example of the verb that a command has.
   static func example(for arguments: [String]) -> String? {
     guard let word = arguments.dropFirst().first, let verb = all.first(where: { names(of: $0).contains(word) }) else { return nil }
-    return verb.configuration.examples.first
+    // Those before it make what it reads.
+    let examples = verb.configuration.examples
+    return examples.first { $0.hasPrefix("tpplan \(verb._commandName) ") } ?? examples.first
   }
 }

@@ -33,6 +33,8 @@ package struct TorchLaunch: Sendable {
   package var job: Job
   package var parts: [Part]
   let file: String
+  /// The whole script.
+  let text: String
 
   var tensorAxis: Int? { mesh.firstIndex { $0.name == TorchAxes.tensorName } }
 
@@ -133,6 +135,7 @@ package struct TorchLaunch: Sendable {
   /// - Throws: `Inexpressible` where the plan cannot be exported at all.
   package func findings(against decision: Decision) throws -> [Finding] {
     let meant = try TorchScript.reading(TorchScript.exporting(decision), file: file)
+    let other = changedLine(from: meant.text)
     var findings: [Finding] = []
     for (part, other) in zip(parts, meant.parts) {
       for row in other.rows where !part.rows.contains(row) {
@@ -149,6 +152,22 @@ package struct TorchLaunch: Sendable {
         findings.append(Finding(.illegal, place(part, row.name), "is there without need: no reader of it takes another layout"))
       }
     }
+    if let other {
+      findings.append(
+        Finding(.doubtful, "line \(other)", "below the tables is not as it was exported; the tables alone were read, and priced is what they say"))
+    }
     return findings
+  }
+
+  /// The first line below the tables that is not another script's.
+  private func changedLine(from other: String) -> Int? {
+    func lines(_ text: String) -> [Substring] { text.split(separator: "\n", omittingEmptySubsequences: false) }
+    let (own, written) = (lines(text), lines(other))
+    guard let first = TorchRuntime.options.split(separator: "\n").first, let start = written.firstIndex(of: first) else { return nil }
+    guard let place = own.firstIndex(of: first) else { return own.count }
+    let (rest, expected) = (own[place...], written[start...])
+    if rest.elementsEqual(expected) { return nil }
+    let alike = zip(rest, expected).prefix { $0 == $1 }.count
+    return place + min(alike, rest.count - 1) + 1
   }
 }

@@ -23,7 +23,7 @@ extension TorchScript {
     if job.batch % job.microBatches != 0 {
       throw LaunchError(file: file, place: "JOB", "has a batch of \(job.batch), which \(job.microBatches) micro-batches do not divide")
     }
-    return TorchLaunch(mesh: mesh, model: model, job: job, parts: parts, file: file)
+    return TorchLaunch(mesh: mesh, model: model, job: job, parts: parts, file: file, text: text)
   }
 }
 

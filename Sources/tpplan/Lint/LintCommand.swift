@@ -64,8 +64,9 @@ struct LintCommand: ParsableCommand {
     files.reads(model.flatMap { try? ModelReader.file(of: $0) }, as: "--model")
     files.writes(output, as: "--output")
     try files.check()
+    if let output { try checkWritable(output) }
     let seconds = try SearchOptions.seconds(timeLimit)
-    let hardware = try HardwareFile(readingFrom: hardware)
+    let hardware = try readHardware()
     let given = try model.map { try ModelReader.read($0) }
     var report = LintReport(try read(given?.graph), hardware: hardware, file: launch)
     if let graph = given?.graph ?? report.launch.graph {
@@ -87,12 +88,28 @@ struct LintCommand: ParsableCommand {
     if !report.fits { throw ExitCode(Failure.nothingFits) }
   }
 
+  /// - Throws: `UsageError` where the two files stand in each other's place.
+  private func readHardware() throws -> HardwareFile {
+    do {
+      return try HardwareFile(readingFrom: hardware)
+    } catch let error as DocumentError {
+      if launch != "-", (try? HardwareFile(readingFrom: launch)) != nil { throw UsageError("\(launch) is a hardware file; the order is LAUNCH HW") }
+      throw error
+    }
+  }
+
   private func read(_ model: Graph?) throws -> Launch {
     let bytes = try readFile(launch, limit: 1 << 24)
     let name = launch == "-" ? "standard input" : launch
+    if let value = try? Document(file: name, parsing: bytes).root.value, let kind = DocumentKind(of: value), kind != .model {
+      let advice = kind == .plan ? "; `tpplan export` writes one from it" : ""
+      throw LaunchError(file: name, "is \(kind.phrase), and no launch of another program\(advice)")
+    }
     guard let format = from ?? LaunchFormat(recognising: String(decoding: bytes, as: UTF8.self)) else {
       throw LaunchError(
-        file: name, "is no launch that is known: a command line of Megatron-LM, a DeepSpeed, torchtitan or Hugging Face configuration (--from)")
+        file: name,
+        "is no launch that is known: a command line of Megatron-LM, a DeepSpeed, torchtitan or Hugging Face configuration, a script of `tpplan export`"
+          + " (--from)")
     }
     return try format.read(bytes, file: name, model: model)
   }

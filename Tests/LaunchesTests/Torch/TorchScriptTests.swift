@@ -149,6 +149,21 @@ import Testing
     #expect(findings.first?.place == #"PLAN["block"]["mlp.down_proj"]"#)
   }
 
+  @Test("What is changed or missing below the tables is named by its line")
+  func changedBelow() throws {
+    let plan = try TorchModels.plan(TorchModels.llama) { $0.tensor = 2 }
+    let lines = try TorchScript.exporting(plan).split(separator: "\n", omittingEmptySubsequences: false)
+    func finding(_ lines: some Sequence<Substring>) throws -> [Finding] {
+      try TorchScript.reading(lines.joined(separator: "\n")).findings(against: plan.decision)
+    }
+    var changed = lines
+    let place = lines.count - 20
+    changed[place] += "  # mine"
+    #expect(try finding(changed).map(\.place) == ["line \(place + 1)"])
+    let cut = try finding(lines.dropLast(30))
+    #expect(cut.map(\.severity) == [.doubtful] && cut.first?.place == "line \(lines.count - 30)")
+  }
+
   // MARK: - Refusals
 
   private func refusal(_ plan: Plan) -> Inexpressible? {
