@@ -25,6 +25,12 @@ extension Plan {
     request.shares = decision.shares?.samples ?? []
     return request
   }
+
+  /// The same search with layers as it had them: alike, or the first ones of each stage alike and the rest, instead of each stage's by themselves.
+  ///
+  /// - Parameter kinds: the plan's; nil: its layers are written as it searches them.
+  /// - Throws: `HardwareError`.
+  package func request(_ kinds: LayerKinds?) throws -> SearchRequest { try kinds.map { $0.fix(try request()) } ?? request() }
 }
 
 extension Decision {

@@ -106,7 +106,8 @@ package enum Planner {
   /// What a search came to.
   static func outcome(_ search: PlanSearch, _ space: Space) throws -> PlanOutcome {
     let request = space.request
-    guard let best = search.best else {
+    let found = search.found.map { $0.joiningEqualKinds(space) }
+    guard let best = found.first else {
       if !search.isComplete { return .timeLimit(lowerBound: space.tick * Double(search.lowerBound)) }
       if case .memory(let least, let limit) = search.shortfall {
         return .infeasible(.init(memory: (Bytes(Double(least)), Bytes(Double(limit)))))
@@ -123,7 +124,7 @@ package enum Planner {
     return .planned(
       .init(
         decision: decision, prediction: prediction, certificate: certificate,
-        others: try search.found.dropFirst().map { candidate in
+        others: try found.dropFirst().map { candidate in
           let (decision, prediction) = try priced(candidate, space)
           return .init(decision: decision, prediction: prediction)
         }, candidate: best))

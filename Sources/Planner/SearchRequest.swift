@@ -43,8 +43,10 @@ package struct SearchRequest: Sendable {
   package var zeroOfOperators: [ZeROStage]?
   /// What every layer computes again in its backward pass; nil leaves it to the search.
   package var recompute: Recompute?
-  /// So many of each stage's first layers compute that again, and the others nothing; nil: all layers, or as the search finds best.
+  /// So many of each stage's first layers compute that again, and the others `recomputeOfRest`: layers of two kinds. Nil: all layers, or as the search finds
+  /// best.
   package var recomputedLayers: Int?
+  package var recomputeOfRest = Recompute.none
   /// What each segment computes again, where that is fixed.
   package var recomputeOfSegments: [Recompute]?
   /// Whether the layers of a stage may be of two kinds, each with its own splits, ZeRO stages and recompute.
@@ -104,6 +106,8 @@ package struct StrategyConstraint: Hashable, Sendable {
   package var words: [String]
   /// The one assignment that is meant, where words would also fit others; nil where the words decide.
   package var assignment: [Int?]?
+  /// Where layers are of two kinds in given numbers, the kind that is meant, 0 or 1; nil: both.
+  package var kind: Int?
   package var isForbidden: Bool
 
   package init(pattern: String, words: [String], isForbidden: Bool) {
@@ -112,10 +116,11 @@ package struct StrategyConstraint: Hashable, Sendable {
     self.isForbidden = isForbidden
   }
 
-  /// Pins one operator to one strategy.
-  package init(operator name: String, strategy: Strategy, rule: OperatorRule) {
+  /// Pins one operator to one strategy, of two kinds of layers in one.
+  package init(operator name: String, strategy: Strategy, rule: OperatorRule, kind: Int? = nil) {
     self.init(pattern: name, words: strategy.words(rule), isForbidden: false)
     assignment = strategy.assignment
+    self.kind = kind
   }
 
   /// Every word that names a split.

@@ -138,7 +138,7 @@ package struct Space: Sendable {
     if request.mode == .forward || request.recomputeOfSegments != nil {
       recomputes = [.none]
     } else if let recompute = request.recompute {
-      recomputes = request.recomputedLayers != nil && recompute != .none ? [.none, recompute] : [recompute]
+      recomputes = request.recomputedLayers == nil ? [recompute] : Set([recompute, request.recomputeOfRest]).sorted()
     } else {
       recomputes = Recompute.searched
     }
@@ -293,7 +293,7 @@ package struct Space: Sendable {
   /// The kinds of layers that a stage may hold together, the one that comes first, first: what computes more again.
   var mixes: [(first: Recompute, rest: Recompute)] {
     if variants == nil { return [] }
-    if request.recomputedLayers != nil { return recomputes.dropFirst().map { ($0, .none) } }
+    if request.recomputedLayers != nil { return [(request.recompute ?? .none, request.recomputeOfRest)] }
     return recomputes.reversed().flatMap { first in recomputes.filter { $0 <= first }.map { (first, $0) } }
   }
 
@@ -302,10 +302,10 @@ package struct Space: Sendable {
     Self.isFine(frame.mesh) && request.recomputedLayers == nil ? [] : mixes
   }
 
-  /// Whether all layers may compute the same again: a number of layers that is given allows it where it is none of them, or all.
+  /// Whether all layers may be alike and compute this again: a number of layers that is given allows it where it is none of them, or all.
   func allowsAlike(_ recompute: Recompute, cut: [Int]) -> Bool {
     guard let fixed = request.recomputedLayers else { return true }
-    return recompute == .none ? fixed == 0 : fixed >= cut.max()!
+    return fixed == 0 && recompute == request.recomputeOfRest || fixed >= cut.max()! && recompute == request.recompute
   }
 
   /// The model, or where layers differ the model with two kinds of layers.
@@ -527,7 +527,11 @@ package struct Space: Sendable {
     let isWrittenOnce = frame.first == nil && (frame.runs.isEmpty || !runOfDividedSegment.isEmpty)
     return pricing.rules.enumerated().map { op, rule in
       let name = pricing.graph.operators[op].name
-      let constraints = request.constraints.filter { $0.matches(isWrittenOnce ? name : Graph.withoutFirstCopy(name)) }
+      // What is alike, in frames that bound both kinds, has the choices of either.
+      let kind = frame.first == nil ? nil : variants.map { pricing.graph.segmentOfOperator[op] - $0.segments.lowerBound }
+      let constraints = request.constraints.filter {
+        $0.matches(isWrittenOnce ? name : Graph.withoutFirstCopy(name)) && ($0.kind == nil || $0.kind == kind)
+      }
       let mesh = runs.isEmpty ? frame.mesh : frame.runs[runs[pricing.graph.segmentOfOperator[op]]].mesh
       let allowed = Strategy.all(for: rule, mesh: mesh).filter { strategy in
         if let degree, !rule.worksOnSlots, let batch = rule.iteration.firstIndex(where: { $0.role == .batch }) {

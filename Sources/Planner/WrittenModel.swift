@@ -70,3 +70,17 @@ struct WrittenModel {
     }
   }
 }
+
+extension PlanSearch.Candidate {
+  /// The same plan with layers alike, where both kinds of layers came out as one.
+  func joiningEqualKinds(_ space: Space) -> PlanSearch.Candidate {
+    guard frame.first == frame.recompute, let variants = space.variants else { return self }
+    let operators = variants.segments.map { variants.graph.segments[$0].operators }
+    let areEqual = zip(operators[0], operators[1]).allSatisfy { strategies[$0] == strategies[$1] && zero[$0] == zero[$1] }
+    if !areEqual { return self }
+    let kept = variants.graph.operators.indices.filter { !operators[1].contains($0) }
+    return PlanSearch.Candidate(
+      frame: frame.recomputing(frame.recompute), schedule: schedule, cut: cut, first: 0, strategies: kept.map { strategies[$0] },
+      zero: kept.map { zero[$0] }, objective: objective)
+  }
+}

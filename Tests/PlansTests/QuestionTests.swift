@@ -102,6 +102,31 @@ import Testing
     #expect(ExplainCommand.stage("stage 2") == 2 && ExplainCommand.stage("stage:0") == 0 && ExplainCommand.stage("stages.0") == nil)
   }
 
+  @Test("Of layers of two kinds each kind is asked by itself, on all stages, and no alternative is faster than a proven plan")
+  func layersOfTwoKinds() throws {
+    let plan = try plan(deepGPT2(layers: 6), hardware: "derecho", devices: 2, batch: 8, sequence: 32) {
+      ($0.pipelineDegree, $0.microBatches, $0.schedule, $0.stageLayers) = (1, 4, .oneForwardOneBackward, [6])
+      ($0.mesh, $0.recompute, $0.recomputedLayers) = ([2], .full, 4)
+    }
+    #expect(plan.decision.graph.segments.count == 4)
+    var steps: [Seconds] = []
+    for (name, copies) in [("transformer.h.{i}.mlp.c_fc", 4), ("transformer.h.5.mlp.c_fc", 2)] {
+      let report = try LayerReport(plan, layer: name, seconds: 600)
+      #expect(report.copies == copies && report.alternatives.count > 2)
+      for item in report.alternatives {
+        guard case .step(let time, let isProven) = item.result else { continue }
+        #expect(isProven && time >= plan.prediction.step * (1 - 1e-6), "\(name): \(item.choice.assignment)")
+        steps.append(time)
+      }
+    }
+    // What four layers lose is not what two do.
+    #expect(Set(steps).count > steps.count / 2 + 1)
+    let block = try #require(try BlockReport(plan, name: "transformer.h.{i}.mlp", seconds: 600, stop: StopCondition()) { _, _ in })
+    #expect(block.operators.count == 12)
+    let free = try plan.freeRequest(devices: 2)
+    #expect(free.graph.segments.count == 3 && free.layersMayDiffer)
+  }
+
   private func deep() throws -> Plan {
     try plan(deepGPT2(layers: 4), hardware: "derecho", devices: 2, batch: 8, sequence: 32) {
       ($0.pipelineDegree, $0.mesh, $0.microBatches, $0.schedule, $0.stageLayers) = (2, [1], 4, .oneForwardOneBackward, [2, 2])

@@ -41,11 +41,13 @@ extension PlanSearch {
         if bound >= cutoff { continue }
         price = found
       }
-      // Which of two kinds that compute the same again comes first is all one where every stage holds as many.
-      var counts = 1...(first == rest && cut.allSatisfy { $0 == most + 1 } ? (most + 1) / 2 : most)
+      var counts = 1...most
       if let fixed = space.request.recomputedLayers {
         guard counts.contains(fixed) else { continue }
         counts = fixed...fixed
+      } else if first == rest, cut.allSatisfy({ $0 == most + 1 }) {
+        // Which of two kinds that compute the same again comes first is all one where every stage holds as many.
+        counts = 1...(most + 1) / 2
       }
       let frame = frame.recomputing(rest, first: first)
       // What a chain weighs is linear in the number from one stage's layers to the next larger stage's.

@@ -12,7 +12,6 @@ extension LayerReport {
   func lines(_ style: TextStyle) -> [String] {
     let graph = plan.decision.graph
     let part = plan.prediction.operators[op]
-    let copies = graph.segments[graph.segmentOfOperator[op]].repeats
     var lines = [
       style.heading(graph.operators[op].name) + (copies > 1 ? ", \(copies) copies" : ""),
       "  strategy  \(chosen.words(rule).joined(separator: ",")), which splits \(split(chosen))",

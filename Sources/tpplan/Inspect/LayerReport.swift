@@ -19,6 +19,8 @@ struct LayerReport {
   let op: OperatorID
   let rule: OperatorRule
   let chosen: Strategy
+  /// The copies of the operator that have its strategy: where each stage has layers of two kinds, those of its kind on all stages.
+  let copies: Int
   /// The fastest first; the impossible last. Where the plan is not proven best, its own strategy is among them: others may do better around it.
   let alternatives: [Alternative<Strategy>]
 
@@ -42,13 +44,9 @@ struct LayerReport {
     self.chosen = chosen
     let isProven = plan.certificate.status == .optimal
     let others = Strategy.all(for: rule, mesh: decision.mesh(ofOperator: op)).filter { !isProven || $0.assignment != chosen.assignment }
-    let name = graph.operators[op].name
-    let request = try plan.request()
-    let choices = others.map { strategy in
-      var request = request
-      request.constraints = [StrategyConstraint(operator: name, strategy: strategy, rule: rule)]
-      return (choice: strategy, request: request)
-    }
+    let space = try OperatorSpace(plan)
+    copies = space.copies(of: op)
+    let choices = others.map { [op] in (choice: $0, request: space.request(pinning: op, to: $0, rule)) }
     alternatives = Alternative.sortedByResult(try Alternative.compare(choices, seconds: seconds, stop: stop, progress: progress))
   }
 

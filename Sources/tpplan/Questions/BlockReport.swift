@@ -30,22 +30,22 @@ struct BlockReport {
     let graph = plan.decision.graph
     let (pattern, copy) = Graph.blockPattern(of: name + ".")
     let prefix = copy == nil ? name + "." : pattern
-    operators = graph.operators.indices.filter { op in
+    let space = try OperatorSpace(plan)
+    let named = graph.operators.indices.filter { op in
       let own = graph.operators[op].name
       let isMeant = own.hasPrefix(prefix) || Graph.withoutFirstCopy(own).hasPrefix(prefix)
       return isMeant && (copy.map { graph.copies(of: graph.segmentOfOperator[op]).contains($0) } ?? true)
     }
+    // Of operators that are alike on several stages the first.
+    operators = named.reduce(into: []) { found, op in if !found.contains(where: { space.areOne($0, op) }) { found.append(op) } }
     if operators.isEmpty { return nil }
     (self.plan, self.name) = (plan, name)
     let rules = graph.operators.indices.map { OperatorRules.rule(for: $0, in: graph) }
     self.rules = rules
-    let request = try plan.request()
     let choices = operators.flatMap { op in
       let chosen = plan.decision.assignments[op]
       return Strategy.all(for: rules[op], mesh: plan.decision.mesh(ofOperator: op)).filter { $0.assignment != chosen }.map { strategy in
-        var request = request
-        request.constraints = [StrategyConstraint(operator: graph.operators[op].name, strategy: strategy, rule: rules[op])]
-        return (choice: Choice(op: op, strategy: strategy), request: request)
+        (choice: Choice(op: op, strategy: strategy), request: space.request(pinning: op, to: strategy, rules[op]))
       }
     }
     alternatives = try Alternative.compare(choices, seconds: seconds, stop: stop, progress: progress)

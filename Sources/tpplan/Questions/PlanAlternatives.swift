@@ -111,12 +111,10 @@ extension Plan {
   func freeRequest(devices: Int) throws -> SearchRequest {
     let job = decision.job
     var request = SearchRequest(
-      graph: decision.graph, cluster: try hardware.cluster(devices: devices), batch: job.batch, sequence: job.sequence, precision: job.precision,
-      mode: job.mode,
-      optimizer: job.optimizer)
+      graph: decision.graph.joiningParts()?.graph ?? decision.graph, cluster: try hardware.cluster(devices: devices), batch: job.batch,
+      sequence: job.sequence, precision: job.precision, mode: job.mode, optimizer: job.optimizer)
     request.software = job.software
     request.mayLeaveIdle = true
-    request.layersMayDiffer = !decision.layersDiffer
     return request
   }
 }

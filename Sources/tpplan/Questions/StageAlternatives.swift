@@ -26,7 +26,7 @@ struct StageAlternatives {
       throw UsageError("stage \(stage): the plan has \(counted(decision.stages.count, "stage")), numbered from 0")
     }
     (self.plan, self.stage) = (plan, stage)
-    let request = try plan.request()
+    let request = try plan.request(LayerKinds(decision))
     let layers = request.stageLayers ?? []
     var moves: [(choice: Move, request: SearchRequest)] = []
     for other in [stage - 1, stage + 1] where layers.indices.contains(other) {
