@@ -101,7 +101,7 @@ package struct LaunchJob: Sendable {
       throw PlannerError.usage("neither the launch nor the model says how long a sequence is; give it with --seq")
     }
     if let most = graph.maximumSequence, length > most {
-      throw PlannerError.usage("sequences of \(length): the model has \(counted(most, "position"))")
+      throw PlannerError.usage("sequences of \(length): the model has \(counted(most, "position")), or attention with a window of so many")
     }
     if given == nil, launch.sequence == nil { assumptions.append("sequences of \(length), the model's usual ones (--seq)") }
     return length

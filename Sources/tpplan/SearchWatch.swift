@@ -28,6 +28,9 @@ final class SearchWatch: Sendable {
 
   var monitor: SearchMonitor { SearchMonitor(stop: stop) { [self] in show($0) } }
 
+  /// For one search of several, which ends after this time or with the others.
+  func monitor(for time: Duration) -> SearchMonitor { SearchMonitor(stop: StopCondition(after: time, within: stop)) { [self] in show($0) } }
+
   /// Whether Ctrl-C ended the search.
   var wasInterrupted: Bool { interrupts.load(ordering: .relaxed) > 0 }
 

@@ -96,7 +96,7 @@ struct JobOptions: ParsableArguments {
       }
       if chosen < 1 { throw UsageError("--seq \(chosen): at least one position is needed") }
       if let most = graph.maximumSequence, chosen > most {
-        throw UsageError("--seq \(chosen): the model has \(counted(most, "position"))")
+        throw UsageError("--seq \(chosen): the model has \(counted(most, "position")), or attention with a window of so many")
       }
       if step.seq == nil && graph.workload.sequence == nil { assumptions.append("sequence \(chosen): the model's longest (--seq)") }
       length = chosen

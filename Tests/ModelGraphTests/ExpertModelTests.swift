@@ -118,7 +118,6 @@ extension Tiny {
     (Tiny.mixtral, "output_router_logits", true, "$.output_router_logits: true is not supported"),
     (Tiny.mixtral, "router_jitter_noise", 0.1, "$.router_jitter_noise"),
     (Tiny.mixtral, "num_experts_per_tok", 7, "$.num_experts_per_tok: found 7, expected at most num_local_experts, 6"),
-    (Tiny.mixtral, "sliding_window", 8, "$.sliding_window: 8 is not supported"),
     (Tiny.qwen2MoE, "decoder_sparse_step", 2, "$.decoder_sparse_step"),
     (Tiny.qwen2MoE, "mlp_only_layers", [0], "$.mlp_only_layers"),
     (Tiny.qwen2MoE, "num_experts_per_tok", 7, "$.num_experts_per_tok"),

@@ -33,7 +33,6 @@ import Testing
     (Tiny.llama, "head_dim", 3, "$.head_dim"),
     (Tiny.llama, "hidden_act", "gelu_10", "$.hidden_act"),
     (Tiny.llama, "sliding_window", 4, "$.sliding_window"),
-    (Tiny.mistral, "sliding_window", 8, "$.sliding_window: 8 is not supported"),
     (Tiny.qwen2, "use_sliding_window", true, "$.use_sliding_window"),
     (Tiny.qwen2, "layer_types", ["full_attention", "sliding_attention"], "$.layer_types[1]"),
     (Tiny.qwen3, "use_sliding_window", true, "$.use_sliding_window"),
@@ -44,7 +43,6 @@ import Testing
     (Tiny.gemma, "use_bidirectional_attention", true, "$.use_bidirectional_attention"),
     (Tiny.gemma, "head_dim", .null, "$.head_dim"),
     (Tiny.phi3, "rope_scaling", ["type": "longrope", "short_factor": [1.0], "long_factor": [2.0]], "$.rope_scaling.type"),
-    (Tiny.phi3, "sliding_window", 15, "$.sliding_window: 15 is not supported"),
     (Tiny.phi3, "partial_rotary_factor", 0.75, "$.partial_rotary_factor: found 0.75, expected a share that leaves an even number"),
     (Tiny.phi3, "rope_parameters", ["rope_type": "default", "partial_rotary_factor": 1.0], "$.rope_parameters.partial_rotary_factor: found 1.0"),
     (Tiny.gptNeoX, "rotary_pct", 1.5, "$.rotary_pct: found 1.5"),
@@ -80,15 +78,18 @@ import Testing
     #expect(text.hasPrefix("config.json: ") && text.contains(message), "\(text)")
   }
 
-  @Test("Mistral's window is in use unless the file says null or as much as its positions")
+  @Test("A model with a window of attention has as many positions as no sequence feels it with; Mistral's is 4096 where the file says nothing")
   func slidingWindow() throws {
     let absent = try setting("sliding_window", nil, in: Tiny.mistral)
-    // Left out, it is 4096 by the library's default, more than the 16 positions here.
     #expect(try ModelReader.decode(absent).maximumSequence == 16)
     let long = Tiny.mistral.replacing("\"max_position_embeddings\": 16", with: "\"max_position_embeddings\": 8192")
-    let error = #expect(throws: ModelError.self) { try ModelReader.decode(setting("sliding_window", nil, in: long)) }
-    #expect("\(try #require(error))".contains("$.sliding_window: 4096 (the default)"))
-    #expect(try ModelReader.decode(setting("sliding_window", 8192, in: long)).maximumSequence == 8192)
+    #expect(try ModelReader.decode(setting("sliding_window", nil, in: long)).maximumSequence == 4096)
+    for (window, positions) in [(8192, 8192), (100, 100), (9000, 8192)] {
+      #expect(try ModelReader.decode(setting("sliding_window", .int(window), in: long)).maximumSequence == positions)
+    }
+    for config in [Tiny.phi3, Tiny.mixtral] { #expect(try ModelReader.decode(setting("sliding_window", 5, in: config)).maximumSequence == 5) }
+    let workload = try setting("workload", ["sequence": 32], in: Tiny.mistral)
+    #expect(throws: (any Error).self) { try ModelReader.decode(workload) }
   }
 
   @Test("A file that is neither format is refused with what is expected", arguments: ["{}", "{\"name\": \"x\"}", "[1]", "{\"format\": \"onnx\"}"])

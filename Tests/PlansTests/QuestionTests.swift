@@ -87,6 +87,10 @@ import Testing
     let ofLayer = plan.decision.graph.operators.count { $0.name.hasPrefix("transformer.h.{i}.") }
     #expect(
       try BlockReport(plan, name: "transformer.h.1", seconds: 600, stop: StopCondition()) { _, _ in }?.operators.count == ofLayer && ofLayer > 10)
+    let counts = plan.decision.graph.segments.map(\.operators.count)
+    for (name, count) in [("embedding", counts[0]), ("layer 1", ofLayer), ("block", ofLayer), ("head", counts[2]), ("layer 2", nil as Int?)] {
+      #expect(try BlockReport(plan, name: name, seconds: 600, stop: StopCondition()) { _, _ in }?.operators.count == count, "\(name)")
+    }
     #expect(try BlockReport(plan, name: "transformer.h.2", seconds: 600, stop: StopCondition()) { _, _ in } == nil)
 
     let deep = try self.deep()
@@ -98,8 +102,18 @@ import Testing
       guard case .planned(let planned) = try Planner.search(request) else { throw NoPlan() }
       #expect(item.result == .step(planned.prediction.step, isProven: true))
     }
+    let chunked = try self.chunked()
+    let second = try StageAlternatives(chunked, stage: 1, seconds: 600, stop: StopCondition()) { _, _ in }
+    let moves = [(0, 1), (1, 0), (1, 2), (2, 1), (2, 3), (3, 2)].map { StageAlternatives.Move(from: $0.0, to: $0.1) }
+    #expect(Set(second.alternatives.map(\.choice)) == Set(moves))
+    #expect(second.lines(.plain)[0] == "Stage 1 of 2, 4 layers in 2 chunks")
+    #expect(second.lines(.plain)[3].contains("\(chunked.prediction.memory(ofGroup: 1).total): "))
+    #expect(second.lines(.plain).contains { $0.contains("one from chunk 1.0 to 0.1") })
+    #expect(throws: UsageError.self) { try StageAlternatives(chunked, stage: 2, seconds: 1, stop: StopCondition()) { _, _ in } }
     #expect(throws: UsageError.self) { try StageAlternatives(deep, stage: 2, seconds: 1, stop: StopCondition()) { _, _ in } }
-    #expect(ExplainCommand.stage("stage 2") == 2 && ExplainCommand.stage("stage:0") == 0 && ExplainCommand.stage("stages.0") == nil)
+    #expect(
+      ExplainCommand.number(of: "stage", in: "stage 2") == 2 && ExplainCommand.number(of: "stage", in: "stage:0") == 0
+        && ExplainCommand.number(of: "stage", in: "stages.0") == nil)
   }
 
   @Test("Of layers of two kinds each kind is asked by itself, on all stages, and no alternative is faster than a proven plan")
@@ -127,6 +141,13 @@ import Testing
     #expect(free.graph.segments.count == 3 && free.layersMayDiffer)
   }
 
+  private func chunked() throws -> Plan {
+    try plan(deepGPT2(layers: 8), hardware: "derecho", devices: 2, batch: 8, sequence: 32) {
+      ($0.pipelineDegree, $0.mesh, $0.microBatches, $0.schedule) = (2, [1], 4, .interleaved)
+      ($0.chunks, $0.stageLayers) = (2, [2, 2, 2, 2])
+    }
+  }
+
   private func deep() throws -> Plan {
     try plan(deepGPT2(layers: 4), hardware: "derecho", devices: 2, batch: 8, sequence: 32) {
       ($0.pipelineDegree, $0.mesh, $0.microBatches, $0.schedule, $0.stageLayers) = (2, [1], 4, .oneForwardOneBackward, [2, 2])
@@ -151,6 +172,12 @@ import Testing
         $0.choice == .init(dimension: .zero, value: value) && $0.result == .step(planned.prediction.step, isProven: true)
       })
     #expect(report.lines(.plain).contains { $0.hasPrefix("  takes     ") })
+    // A plan that one search found is one that every other choice of it leaves.
+    for item in report.chosen where ![.zero, .recompute].contains(item.dimension) { #expect(item.isMade(by: plan.decision), "\(item)") }
+    for item in report.alternatives {
+      #expect(item.decision.map(item.choice.isMade(by:)) != false || [.zero, .recompute].contains(item.choice.dimension))
+    }
+    #expect(report.alternatives.allSatisfy { !$0.choice.isMade(by: plan.decision) })
   }
 
   @Test("oracle: what a checkpoint's move sends is what ranks' programs hold after it and not before", arguments: [0, 1, 2, 3])

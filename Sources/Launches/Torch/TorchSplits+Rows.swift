@@ -150,6 +150,7 @@ extension TorchSplits {
   private func styleOfLocal(_ op: OperatorID) throws -> String? {
     let (kind, operands) = (graph.operators[op].kind, graph.operators[op].operands)
     var (from, to): ([String], [String]) = ([], [])
+    var leavesSums = false
     for (position, tensor) in operands.enumerated() {
       let site = Graph.OperandSite(op: op, operand: position)
       let (forward, gradient) = use(site)
@@ -165,6 +166,8 @@ extension TorchSplits {
             graph.operators[op].name,
             "takes \(graph.tensors[tensor].name) whole and gives back sums for it that are still due, for which PyTorch's styles have no layout")
         }
+        // Whole rows of positions add their gradients up over tp by themselves.
+        leavesSums = leavesSums || found(site) != .replicated
       }
       let found = found(site)
       from.append(found == forward ? "None" : try text(found, of: tensor, op))
@@ -179,6 +182,7 @@ extension TorchSplits {
         (from, to) = (["None"], ["None"])
       }
     }
+    if leavesSums { return try styleOfSum(op) }
     if from.contains(where: { $0 != "None" }) {
       func tuple(_ texts: [String]) -> String { texts.count == 1 ? texts[0] : "(\(texts.joined(separator: ", ")))" }
       return "PrepareModuleInput(input_layouts=\(tuple(from)), desired_input_layouts=\(tuple(to)), use_local_output=True)"
@@ -188,6 +192,18 @@ extension TorchSplits {
       return "SequenceParallel(use_local_output=True)"
     }
     return nil
+  }
+
+  /// An addition of rows of positions that are gathered for it: on DTensors, since the gradient of what was gathered is a sum that is still due.
+  private func styleOfSum(_ op: OperatorID) throws -> String {
+    let operands = graph.operators[op].operands
+    let sites = operands.indices.map { Graph.OperandSite(op: op, operand: $0) }
+    let from = try sites.map { try text(found($0), of: operands[$0.operand], op) }
+    let to = try sites.map { try text(use($0).forward, of: operands[$0.operand], op) }
+    let result = graph.operators[op].result
+    let made = try text(placement(strategies[op].result), of: result, op)
+    return "PrepareModuleInputOutput(input_layouts=(\(from.joined(separator: ", "))), desired_input_layouts=(\(to.joined(separator: ", "))), "
+      + "output_layouts=\(made), desired_output_layouts=\(made))"
   }
 
   // MARK: - Parts

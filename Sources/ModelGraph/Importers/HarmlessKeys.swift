@@ -12,7 +12,9 @@ extension ConfigurationReader {
     // Which implementation runs, and what it returns beside the result.
     "_attn_implementation", "_attn_implementation_autoset", "_attn_implementation_internal", "attn_implementation", "gradient_checkpointing",
     "chunk_size_feed_forward", "output_attentions", "output_hidden_states", "output_scores", "return_dict", "return_dict_in_generate",
-    "torchscript", "use_bfloat16", "use_cache", "tf_legacy_loss",
+    "torchscript", "use_bfloat16", "use_cache", "output_past", "tf_legacy_loss",
+    // How transformers splits it, which `lint` reads.
+    "base_model_tp_plan", "base_model_pp_plan",
     // Initial weights: those of a checkpoint or of the generator are used.
     "initializer_range", "initializer_factor",
     // Labels of a classifier, whose number is read where there is one.

@@ -99,8 +99,8 @@ extension LlamaConfiguration {
     }
   }
 
-  /// Refuses a window that some sequence of the model would feel: attention here sees all positions before.
-  private func readSlidingWindow(_ file: inout ConfigurationReader, _ family: Family) throws {
+  /// Attention here sees all positions before: a model with a window has as many positions as no sequence feels it with.
+  private mutating func readSlidingWindow(_ file: inout ConfigurationReader, _ family: Family) throws {
     switch family {
     case .llama:
       if let node = file.optional("sliding_window") { throw file.unsupported(node, supported: "null") }
@@ -108,12 +108,7 @@ extension LlamaConfiguration {
       // Mistral alone has a window where the file says nothing.
       let stated = try file.optionalExtent("sliding_window")
       let window = family != .mistral || file.contains("sliding_window") ? stated : 4096
-      if let window, window < maximumPositions {
-        throw file.unsupported(
-          "sliding_window", found: "\(window)",
-          supported: "null, or at least max_position_embeddings (\(maximumPositions)); sequences of up to \(window) positions are not affected, so "
-            + "with them it is safe to set max_position_embeddings to \(window)")
-      }
+      maximumPositions = min(maximumPositions, window ?? maximumPositions)
     case .gemma: try file.require("use_bidirectional_attention", false)
     case .qwen2, .qwen3, .qwen2MoE, .qwen3MoE:
       try file.require("use_sliding_window", false)

@@ -49,6 +49,9 @@ extension Decision {
 }
 
 extension Decision {
+  /// `3`, or with several chunks on each stage `3.1`: the stage and the number of its chunk.
+  package func name(ofStage stage: Int) -> String { schedule.chunks == 1 ? "\(stage)" : "\(group(ofStage: stage)).\(stage / groups)" }
+
   /// Of each virtual stage how many of the repeated layers it holds.
   package var layersOfStages: [Int] { stages.map { stage in stage.units.reduce(0) { graph.holdsLayers($1.segment) ? $0 + $1.copies.count : $0 } } }
 

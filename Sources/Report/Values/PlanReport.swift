@@ -62,10 +62,8 @@ package struct PlanReport {
     return cluster.placement(ofAxis: axis, in: mesh).steps.map { (cluster.levels[$0.level].name, $0.factor) }
   }
 
-  /// `3`, or with several chunks on each stage `3.1`: the stage and the number of its chunk.
-  package func name(ofStage stage: Int) -> String {
-    decision.schedule.chunks == 1 ? "\(stage)" : "\(decision.group(ofStage: stage)).\(stage / decision.groups)"
-  }
+  /// As `Decision.name(ofStage:)`.
+  package func name(ofStage stage: Int) -> String { decision.name(ofStage: stage) }
 
   /// What a stage holds: `embeddings, transformer.h 0–5`.
   package func contents(ofStage stage: Int) -> String {

@@ -22,7 +22,8 @@ struct BlockReport {
   private let alternatives: [Alternative<Choice>]
 
   /// - Parameters:
-  ///   - name: the beginning of operators' names, up to a dot; a copy's index may stand in place of `{i}`.
+  ///   - name: the beginning of operators' names, up to a dot; a copy's index may stand in place of `{i}`. Or `layer 3`, or what `inspect` heads a part of
+  ///     the model with: `embedding`, `block`, `head`.
   ///   - seconds: wall-clock time for all alternatives.
   /// - Throws: what a search throws.
   /// - Returns: nil where no operator's name begins so.
@@ -31,8 +32,11 @@ struct BlockReport {
     let (pattern, copy) = Graph.blockPattern(of: name + ".")
     let prefix = copy == nil ? name + "." : pattern
     let space = try OperatorSpace(plan)
+    let layer = ExplainCommand.number(of: "layer", in: name)
     let named = graph.operators.indices.filter { op in
-      let own = graph.operators[op].name
+      let (own, segment) = (graph.operators[op].name, graph.segmentOfOperator[op])
+      if graph.nameOfLayers(segment) == name { return true }
+      if let layer { return graph.holdsLayers(segment) && graph.copies(of: segment).contains(layer) }
       let isMeant = own.hasPrefix(prefix) || Graph.withoutFirstCopy(own).hasPrefix(prefix)
       return isMeant && (copy.map { graph.copies(of: graph.segmentOfOperator[op]).contains($0) } ?? true)
     }

@@ -64,7 +64,7 @@ struct CompareCommand: ParsableCommand {
   }
 
   /// The median step of each plan, run one after the other.
-  private func measure(_ plans: [PlanOutcome.Planned], _ context: PlanContext) throws -> [Seconds] {
+  private func measure(_ plans: [PlanOutcome.Planned], _ context: PlanContext) throws -> [Comparison.Measured] {
     let folder = FileManager.default.temporaryDirectory.appending(path: "tpplan-compare-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: folder) }
@@ -86,7 +86,12 @@ struct CompareCommand: ParsableCommand {
       guard case .object(let members) = object.value, case .double(let seconds)? = members["median_step_seconds"] else {
         throw Failure(code: Failure.internal, "a run printed no median_step_seconds")
       }
-      return Seconds(seconds)
+      var shares: [Double] = []
+      if case .array(let values)? = members["step_core_share"] {
+        // The first two steps warm up.
+        shares = values.dropFirst(2).compactMap { if case .double(let share) = $0 { share } else { nil } }
+      }
+      return Comparison.Measured(step: Seconds(seconds), coreShare: shares.sorted().dropFirst(shares.count / 2).first)
     }
   }
 }

@@ -20,13 +20,21 @@ struct PredictionError {
 
 /// The optimum beside known plans.
 struct Comparison {
+  /// What a plan took on this machine.
+  struct Measured {
+    /// The median.
+    let step: Seconds
+    /// For what part of it the rank that waited most for a core had one; nil where that is not known.
+    let coreShare: Double?
+  }
+
   let best: PlanOutcome.Planned
   let known: [KnownPlan]
   let error: PredictionError
   /// Of the best, then of the known plans that there are; empty where nothing was run.
-  var measured: [Seconds] = []
+  var measured: [Measured] = []
 
-  private typealias Row = (name: String, planned: PlanOutcome.Planned?, obstacle: String, measured: Seconds?)
+  private typealias Row = (name: String, planned: PlanOutcome.Planned?, obstacle: String, measured: Measured?)
 
   private var rows: [Row] {
     var rest = measured[...]
@@ -51,7 +59,7 @@ struct Comparison {
       }
       table.add(
         row.name, "\(planned.prediction.step)", "\(rounded(planned.prediction.step / best.prediction.step))", "\(planned.prediction.memory)",
-        row.measured.map { "\($0)" } ?? "", row.measured.flatMap { own in measured.first.map { "\(rounded(own / $0))" } } ?? "",
+        row.measured.map { "\($0.step)" } ?? "", row.measured.flatMap { own in measured.first.map { "\(rounded(own.step / $0.step))" } } ?? "",
         planned.decision.splitText)
     }
     var lines = table.lines(style)
@@ -65,6 +73,23 @@ struct Comparison {
     } else {
       lines.append("  None of the others fits.")
     }
+    return lines + measuredLines
+  }
+
+  /// Which plan was the fastest where all were run, and whether other work was in the way.
+  private var measuredLines: [String] {
+    guard let own = measured.first?.step else { return [] }
+    var lines: [String] = []
+    let run = rows.compactMap { row in row.measured.map { (name: row.name, step: $0.step) } }
+    if let fastest = run.min(by: { $0.step < $1.step }), fastest.step < own {
+      lines.append("  As measured here, \(fastest.name) is \(percent((own - fastest.step) / own)) faster than the best.")
+    }
+    let disturbed = measured.compactMap(\.coreShare).filter { $0 < 0.9 }
+    if let least = disturbed.min() {
+      lines.append(
+        "  Disturbed: in \(disturbed.count) of \(counted(measured.count, "run")) a rank had its core for only a part of the time (\(percent(least)) in one): other processes, or "
+          + "more ranks than cores, make measured times longer, and their order no answer.")
+    }
     return lines
   }
 
@@ -75,7 +100,8 @@ struct Comparison {
         object["step_seconds"] = .double(planned.prediction.step.value)
         object["memory_bytes_per_device"] = .double(planned.prediction.memory.value)
         object["plan"] = .string(planned.decision.splitText)
-        object["measured_step_seconds"] = row.measured.map { .double($0.value) }
+        object["measured_step_seconds"] = row.measured.map { .double($0.step.value) }
+        object["measured_core_share"] = row.measured?.coreShare.map { .double($0) }
       } else {
         object["obstacle"] = .string(row.obstacle)
       }

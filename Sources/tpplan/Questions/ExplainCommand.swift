@@ -19,7 +19,9 @@ struct ExplainCommand: ParsableCommand {
   @Argument(help: "A plan; - is standard input.", completion: .json)
   var plan: String
 
-  @Argument(help: "An operator or a layer, with {i} or a copy's index, or \"stage 2\" (default: the whole plan).", completion: .operators)
+  @Argument(
+    help: "An operator, or the beginning of names with {i} or a copy's index; \"layer 3\", \"head\", \"stage 2\" (default: the whole plan).",
+    completion: .operators)
   var name: String?
 
   @Option(
@@ -52,7 +54,7 @@ struct ExplainCommand: ParsableCommand {
       let report = try PlanAlternatives(plan, seconds: seconds, stop: watch.stop, progress: progress)
       return try show(report.lines(style), report.json)
     }
-    if let stage = Self.stage(name) {
+    if let stage = Self.number(of: "stage", in: name) {
       let report = try StageAlternatives(plan, stage: stage, seconds: seconds, stop: watch.stop, progress: progress)
       return try show(report.lines(style), report.json)
     }
@@ -65,9 +67,9 @@ struct ExplainCommand: ParsableCommand {
     try show(report.lines(style), report.json)
   }
 
-  /// `stage 2` or `stage:2`.
-  static func stage(_ name: String) -> Int? {
-    guard name.hasPrefix("stage"), let mark = name.dropFirst(5).first, " :".contains(mark) else { return nil }
-    return Int(name.dropFirst(6))
+  /// The number in `stage 2` or `stage:2`.
+  static func number(of part: String, in name: String) -> Int? {
+    guard name.hasPrefix(part), let mark = name.dropFirst(part.count).first, " :".contains(mark) else { return nil }
+    return Int(name.dropFirst(part.count + 1))
   }
 }

@@ -24,6 +24,26 @@ struct PlanAlternatives {
 
     let dimension: Dimension
     let value: String
+
+    /// Whether a plan is one of those that the choice leaves. What is shared out and computed again must be one for all weights and layers to be told so.
+    func isMade(by decision: Decision) -> Bool {
+      switch dimension {
+      case .devices: return value == "\(decision.ranks)"
+      case .stages: return value == "\(decision.groups)"
+      case .mesh:
+        let axes = decision.mesh.filter { $0 > 1 }
+        return decision.stageMeshes.isEmpty && value == PlanAlternatives.text(axes.isEmpty ? [1] : axes)
+      case .schedule: return value == decision.schedule.kind.rawValue
+      case .microBatches: return value == "\(decision.job.microBatches)"
+      case .zero:
+        let graph = decision.graph
+        let weights = graph.operators.indices.filter { op in graph.operators[op].operands.contains { graph.tensors[$0].isParameter } }
+        return weights.allSatisfy { value == "\(decision.zero[$0].rawValue)" }
+      case .recompute:
+        let layers = decision.graph.segments.indices.filter { decision.graph.holdsLayers($0) }
+        return layers.allSatisfy { value == decision.recompute[$0].rawValue }
+      }
+    }
   }
 
   let plan: Plan
@@ -39,7 +59,20 @@ struct PlanAlternatives {
     self.plan = plan
     let choices = try Self.choices(plan)
     chosen = choices.chosen
-    alternatives = try Alternative.compare(choices.others, seconds: seconds, stop: stop, progress: progress)
+    let found = try Alternative.compare(choices.others, seconds: seconds, stop: stop, progress: progress)
+    alternatives = found.map { Self.bounded($0, by: found) }
+  }
+
+  /// An alternative that was not searched to the end, with the fastest of the others' plans that make its choice too.
+  private static func bounded(_ item: Alternative<Choice>, by all: [Alternative<Choice>]) -> Alternative<Choice> {
+    if item.result.isFinal { return item }
+    var best = item
+    for other in all {
+      guard case .step(let time, _) = other.result, let decision = other.decision, item.choice.isMade(by: decision) else { continue }
+      if case .step(let known, _) = best.result, known <= time { continue }
+      best = Alternative(choice: item.choice, result: .step(time, isProven: false), decision: decision)
+    }
+    return best
   }
 
   /// The plan's own choices, and a request for each other one.
@@ -101,7 +134,7 @@ struct PlanAlternatives {
     return (chosen, others)
   }
 
-  private static func text(_ mesh: [Int]) -> String { mesh.map(String.init).joined(separator: "x") }
+  fileprivate static func text(_ mesh: [Int]) -> String { mesh.map(String.init).joined(separator: "x") }
 }
 
 extension Plan {

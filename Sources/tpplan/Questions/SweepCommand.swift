@@ -112,9 +112,12 @@ struct SweepCommand: ParsableCommand {
   private func sweepJob(_ quantity: Variation.Quantity, _ variation: Variation) throws {
     let watch = SearchWatch(limit: try options.timeLimit.map(SearchOptions.seconds))
     defer { watch.end() }
+    let seconds = try options.timeLimit.map(SearchOptions.seconds)
+    let deadline = seconds.map { ContinuousClock.now + .seconds($0) }
+    let values = variation.values.map { Int($0.rounded()) }
     var rows: [(value: Int, outcome: PlanOutcome, count: Double)] = []
     var unit = ""
-    for value in variation.values.map({ Int($0.rounded()) }) {
+    for (number, value) in values.enumerated() where !watch.stop.isReached {
       var options = options
       switch quantity {
       case .batch: options.workload.job.step.batch = .sequences(value)
@@ -123,10 +126,13 @@ struct SweepCommand: ParsableCommand {
       }
       let (request, _) = try options.request()
       unit = request.sequence == nil ? "samples" : "tokens"
-      rows.append((value, try Planner.search(request, watch.monitor), Double(request.batch * (request.sequence ?? 1))))
-      if watch.stop.isReached { break }
+      // What is left of the time is shared out evenly, so that every value has some.
+      let share = deadline.map { max(.zero, $0 - .now) / (values.count - number) }
+      let monitor = share.map { watch.monitor(for: $0) } ?? watch.monitor
+      rows.append((value, try Planner.search(request, monitor), Double(request.batch * (request.sequence ?? 1))))
     }
     watch.end()
+    let isComplete = rows.count == values.count && rows.allSatisfy { $0.outcome.isProven }
     switch format {
     case .text:
       var table = TextTable([
@@ -147,7 +153,11 @@ struct SweepCommand: ParsableCommand {
           "\(row.value)", "\(planned.prediction.step)", abbreviated(row.count / planned.prediction.step.value), "\(planned.prediction.memory)", mark,
           planned.decision.splitText + (planned.certificate.status == .optimal ? "" : " (not proven)"))
       }
-      try printLines(table.lines(indent: 0, TextStyle.ofStandardOutput))
+      var lines = table.lines(indent: 0, TextStyle.ofStandardOutput)
+      let missing = values.dropFirst(rows.count).map(String.init)
+      if !missing.isEmpty { lines.append("  not searched: \(missing.joined(separator: ", ")) (the time ended)") }
+      if !isComplete { lines.append("  cut short: plans that are not proven may not be the best (--time-limit)") }
+      try printLines(lines)
     case .json:
       let all = rows.map { row -> JSON in
         var object = JSON.Object([("value", .int(row.value))])
@@ -162,7 +172,7 @@ struct SweepCommand: ParsableCommand {
         }
         return .object(object)
       }
-      try (["vary": .string(quantity.rawValue), "rows": .array(all)] as JSON).printLine()
+      try (["vary": .string(quantity.rawValue), "rows": .array(all), "is_complete": .bool(isComplete)] as JSON).printLine()
     }
   }
 
@@ -170,6 +180,17 @@ struct SweepCommand: ParsableCommand {
     switch outcome {
     case .infeasible(let infeasible): infeasible.memory.map { "nothing fits: at least \($0.least) of \($0.limit)" } ?? "no plan"
     case .timeLimit, .planned: "no plan in time"
+    }
+  }
+}
+
+extension PlanOutcome {
+  /// Whether more time would tell no more.
+  fileprivate var isProven: Bool {
+    switch self {
+    case .planned(let planned): planned.certificate.status == .optimal
+    case .infeasible: true
+    case .timeLimit: false
     }
   }
 }
