@@ -84,7 +84,10 @@ extension TorchRuntime {
                 fill(part, number, owner, name)
             if part.module and trains:
                 share_out(model, module, rows, mesh, shards)
-        tie(model)
+        modules = dict(model.named_modules())
+        for reader, table in TIED.items():
+            if reader in modules and table in modules:   # else two stages have one each
+                modules[reader].weight = modules[table].weight
         for part, number, module, rows in parts(model):
             if not part.module and trains:
                 share_out(model, module, rows, mesh, shards)
@@ -120,7 +123,10 @@ extension TorchRuntime {
         if device.type == "cuda":
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        return device, init_device_mesh(device.type, tuple(MESH.values()), mesh_dim_names=tuple(MESH))
+        mesh = init_device_mesh(device.type, tuple(MESH.values()), mesh_dim_names=tuple(MESH))
+        for axes in sorted({row.over for rows in PLAN.values() for row in rows.values() if row.over}):
+            joined(mesh, axes)   # All ranks make groups in one order.
+        return device, mesh
 
 
     def samples(mesh, device):

@@ -21,10 +21,6 @@ extension TorchRuntime {
 
   /// What trains a model in a pipeline of stages.
   static let stages = #"""
-    def tie(model):
-        """Weights of TIED are on two stages, which have one each."""
-
-
     class Stage(nn.Module):
         """A stage as torch's schedules call it: of what the stage before hands on, and a micro-batch's inputs, it makes what it hands on, or the loss."""
 

@@ -3,11 +3,6 @@
 extension TorchRuntime {
   /// What trains a model that each replica's ranks have whole.
   static let whole = #"""
-    def tie(model):
-        for reader, table in TIED.items():
-            model.get_submodule(reader).weight = model.get_submodule(table).weight
-
-
     # Data parallelism alone, without ZeRO, is DistributedDataParallel's.
     IS_PLAIN = "tp" not in MESH and not any(row.zero for rows in PLAN.values() for row in rows.values())
 

@@ -23,7 +23,9 @@ extension TorchScript {
     let parts = try tables.parts(table("PARTS", &reader), table("PLAN", &reader))
     var pipeline: TorchLaunch.Pipeline?
     if let axis = mesh.firstIndex(where: { $0.name == TorchStages.axis }) {
-      if axis > 0 { throw LaunchError(file: file, place: "MESH", "has \"\(TorchStages.axis)\" inside of another axis; a plan's stages are outermost") }
+      if axis > 0 {
+        throw LaunchError(file: file, place: "MESH", "has \"\(TorchStages.axis)\" inside of another axis; a plan's stages are outermost")
+      }
       let groups = mesh.remove(at: axis).size
       pipeline = try tables.pipeline(table("STAGES", &reader), groups, schedule: tables.schedule(jobTable), parts)
     }
@@ -49,7 +51,8 @@ struct TorchTables {
   }
 
   /// A value of `JOB` that is one of some words.
-  func word<Word: RawRepresentable & CaseIterable>(_ key: String, in value: PythonLiteral, _ type: Word.Type, default usual: Word? = nil) throws -> Word
+  func word<Word: RawRepresentable & CaseIterable>(_ key: String, in value: PythonLiteral, _ type: Word.Type, default usual: Word? = nil) throws
+    -> Word
   where Word.RawValue == String {
     if value[key] == nil, let usual { return usual }
     guard let text = value[key]?.text, let word = Word(rawValue: text) else {

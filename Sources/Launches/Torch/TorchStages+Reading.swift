@@ -39,7 +39,8 @@ extension TorchTables {
     guard rows.count == chunks * groups, schedule == .interleaved ? chunks > 1 : chunks == 1 else {
       let wanted = schedule == .interleaved ? "a multiple of that, at least two for each" : "as many"
       throw failure(
-        "STAGES", "has \(counted(rows.count, "stage")) for \(counted(groups, "rank")) of the axis pp; the schedule \(schedule.rawValue) needs \(wanted)")
+        "STAGES",
+        "has \(counted(rows.count, "stage")) for \(counted(groups, "rank")) of the axis pp; the schedule \(schedule.rawValue) needs \(wanted)")
     }
     try checkCover(stages, parts)
     let order: Schedule =

@@ -45,7 +45,7 @@ enum TorchStages {
           position + 2 < rank || rank == dimensions.count
             ? TorchJob.extent(axis, graph) : "\(dimensions[(position + 1)...].reduce(1) { $0 * graph.axes[$1].extent })"
         }
-        return "((\(extents.map { $0 + "," }.joined(separator: " "))), \(try splits.text(splits.held(exit), of: exit, op)))"
+        return "((\(extents.joined(separator: ", "))\(extents.count == 1 ? "," : "")), \(try splits.text(splits.held(exit), of: exit, op)))"
       }
       lines.append("    \"\(splits.names(segment).part)\": [\(tensors.joined(separator: ", "))],")
     }

@@ -165,7 +165,7 @@ import Testing
   @Test("What PyTorch's styles cannot do is refused by name")
   func refusals() throws {
     let meshes = try #require(
-      refusal(TorchModels.plan(TorchModels.gpt2) { ($0.pipeline, $0.tensor, $0.stageMeshes) = (2, 2, [[1, 2], [2, 1]]) }))
+      refusal(TorchModels.plan(TorchModels.gpt2) { ($0.pipeline, $0.tensor, $0.stageMeshes, $0.microBatchSize) = (2, 2, [[1, 2], [2, 1]], 2) }))
     #expect(meshes.place == "stage 1" && meshes.reason.contains("a mesh of 2x1"))
     let experts = try #require(refusal(TorchModels.plan(TorchModels.mixtral) { $0.data = 2 }))
     #expect(experts.place == "model.layers.{i}.block_sparse_moe.gate.route" || experts.place.hasPrefix("model.layers.{i}.block_sparse_moe"))

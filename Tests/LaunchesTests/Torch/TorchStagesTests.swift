@@ -60,20 +60,25 @@ import Testing
     #expect(try TorchModels.again(plan, model).equalsAlone(plan.decision))
   }
 
-  @Test("Pipelines that a search finds are refused with an operator, or are the same when they are exported and read again", arguments: 0..<8)
-  func searched(seed: Int) throws {
-    let model = Self.deep(TorchModels.all[seed % 4], layers: 4)
-    var request = try TorchModels.request(model, devices: 4, batch: 8)
-    (request.pipelineDegree, request.mesh, request.shares, request.isZigzag) = (2, [2], [], false)
-    request.layersMayDiffer = seed < 4
-    request.recompute = seed < 4 ? nil : Recompute.none
-    request.constraints = [try StrategyConstraint(parsing: "*=replicate", isForbidden: true)].filter { _ in seed % 2 == 0 }
-    let plan = try TorchModels.plan(request)
-    do {
-      #expect(try TorchModels.again(plan, model).equalsAlone(plan.decision))
-    } catch let refusal as Inexpressible {
-      #expect(plan.decision.graph.operators.contains { $0.name == refusal.place }, "\(refusal)")
+  @Test("Pipelines that a search finds are refused with an operator, or are the same when they are exported and read again")
+  func searched() throws {
+    var same = 0
+    for seed in 0..<8 {
+      let model = Self.deep(TorchModels.all[seed % 4], layers: 4)
+      var request = try TorchModels.request(model, devices: 4, batch: 8)
+      (request.pipelineDegree, request.mesh, request.shares, request.isZigzag) = (2, [2], [], false)
+      request.layersMayDiffer = seed < 4
+      request.recompute = seed < 4 ? nil : Recompute.none
+      request.constraints = [try StrategyConstraint(parsing: "*=replicate", isForbidden: true)].filter { _ in seed % 2 == 0 }
+      let plan = try TorchModels.plan(request)
+      do {
+        #expect(try TorchModels.again(plan, model).equalsAlone(plan.decision))
+        same += 1
+      } catch let refusal as Inexpressible {
+        #expect(plan.decision.graph.operators.contains { $0.name == refusal.place }, "\(refusal)")
+      }
     }
+    #expect(same >= 4)
   }
 
   // MARK: - What the tables say
@@ -87,7 +92,7 @@ import Testing
     #expect(text.contains(#"MESH = {"pp": 2, "tp": 2}"#))
     #expect(text.contains(#"    {"embedding": range(0, 1), "block": range(0, 1)},"#))
     #expect(text.contains(#"    {"block": range(1, 4), "head": range(0, 1)},"#))
-    #expect(text.contains(#"    "block": [((JOB["sequence"], 32,), Shard(1))],"#))
+    #expect(text.contains(#"    "block": [((JOB["sequence"], 32), Shard(1))],"#))
     #expect(text.contains(#"        "lm_head.weight": View("transformer.wte.weight", 0, [[(51, 32)], [(32, 1)]]),"#))
     let launch = try TorchScript.reading(text).launch
     #expect(launch.degrees.pipeline == 2 && launch.degrees.stageLayers == [1, 3] && launch.degrees.schedule == .oneForwardOneBackward)
@@ -97,7 +102,10 @@ import Testing
     "Stages that are not all of the model once and in order are named",
     arguments: [
       (#""block": range(0, 2)"#, #""block": range(0, 3)"#, #"STAGES[1]["block"]"#, "layer 2 of block, which the stages before have too"),
-      (#""block": range(2, 4)"#, #""block": range(3, 4)"#, #"STAGES[1]["block"]"#, "begins with layer 3 of block; the stages before end before layer 2"),
+      (
+        #""block": range(2, 4)"#, #""block": range(3, 4)"#, #"STAGES[1]["block"]"#,
+        "begins with layer 3 of block; the stages before end before layer 2"
+      ),
       (#", "head": range(0, 1)"#, "", "STAGES", "has no stage with head"),
       (#""embedding": range(0, 1), "#, "", #"STAGES[0]["block"]"#, "begins with layer 0 of block; the stages before end before embedding"),
       (#""block": range(2, 4)"#, #""block": range(2, 5)"#, #"STAGES[1]["block"]"#, "PARTS has range(0, 4)"),
