@@ -98,6 +98,37 @@ import Testing
     #expect(launch.degrees.pipeline == 2 && launch.degrees.stageLayers == [1, 3] && launch.degrees.schedule == .oneForwardOneBackward)
   }
 
+  @Test("Between layers that split a tensor otherwise, the stage of the second converts it")
+  func seams() throws {
+    let model = Self.deep(TorchModels.gpt2, layers: 8)
+    let plan = try TorchModels.plan(model, batch: 8) {
+      ($0.pipeline, $0.tensor, $0.isSequenceParallel, $0.recompute, $0.recomputedLayers) = (2, 2, true, .selective, 2)
+    }
+    // Of each stage the last layers have their sequences whole.
+    var part = ""
+    let lines = try TorchScript.exporting(plan).components(separatedBy: "\n").map { line in
+      if line.hasPrefix("    \"block") { part = line }
+      return ["    \"block+2\": {", "    \"block+6\": {"].contains(part) ? line.replacing("\"sequence\"", with: "\"replicate\"") : line
+    }
+    let request = try TorchScript.reading(lines.joined(separator: "\n"))
+      .request(for: TorchModels.graph(model), on: plan.hardware.cluster(devices: 4))
+    let mixed = try TorchModels.plan(request)
+    let text = try TorchScript.exporting(mixed)
+    #expect(
+      text.contains(
+        ##"""
+                if 2 in stage.get("block+2", ()):
+                    operators["shared.block+2.from0"] = nn.Identity()
+        """##))
+    #expect(
+      text.contains(
+        ##"""
+                if 4 in self.stage.get("block+4", ()):
+                    x = self.get_submodule("shared.block+4.from0")(x)
+        """##))
+    #expect(try TorchModels.again(mixed, model).equalsAlone(mixed.decision))
+  }
+
   @Test(
     "Stages that are not all of the model once and in order are named",
     arguments: [
