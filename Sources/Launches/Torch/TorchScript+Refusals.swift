@@ -15,6 +15,13 @@ extension TorchScript {
         "\(firstLayer(of: decision.stages[stage], graph))has a mesh of \(text(decision.stageMeshes[stage])), and stage 0 one of \(text(decision.mesh)); "
           + "the script has one mesh for all; plan it with --mesh")
     }
+    let handedOn = graph.segments.dropLast().map(\.exits.count)
+    if decision.groups > 1, let segment = handedOn.indices.first(where: { handedOn[$0] != handedOn[0] }) {
+      throw Inexpressible(
+        graph.segments[segment].name,
+        "hands on \(counted(handedOn[segment], "tensor")) and \(graph.segments[0].name) \(handedOn[0]), and the script's stages as many each; "
+          + "plan it with --pp 1")
+    }
     if let axis = graph.axes.indices.first(where: { !decision.orders[$0].isNatural }) {
       let op = graph.operators.first { op in if case .attention = op.kind { graph.tensors[op.result].dimensions.contains(axis) } else { false } }
       throw Inexpressible(

@@ -18,12 +18,10 @@ extension TorchLaunch {
     /// In the model's order; of p groups, group g has the stages g, g + p, ….
     let stages: [[Unit]]
 
-    /// How many layers each stage has.
-    ///
-    /// - Parameter parts: of the script. A first and a last one that are no layers go with their neighbours.
+    /// How many layers each stage has, as `Decision.searchedLayers` counts them.
     func layers(_ parts: [Part]) -> [Int] {
-      let known = Set(parts.filter { $0.module != nil }.map(\.name))
-      return stages.map { $0.reduce(0) { $0 + (known.contains($1.part) ? $1.layers.count : 0) } }
+      let around = [parts.first, parts.last].compactMap { $0 }.filter { $0.module == nil }.map(\.name)
+      return stages.map { $0.reduce(0) { $0 + (around.contains($1.part) ? 0 : $1.layers.count) } }
     }
   }
 }

@@ -28,23 +28,16 @@ enum TorchStages {
   static func carried(_ splits: TorchSplits) throws -> [String] {
     let graph = splits.graph
     var lines = ["# What passes between stages after a part: a sample's shape of each tensor, and how the axis tp has it.", "CARRIED = {"]
-    for (segment, next) in zip(graph.segments.indices, graph.segments.indices.dropFirst()) {
-      guard graph.segments[segment].exits.count == graph.segments[next].entries.count,
-        graph.segments[segment].exits.count == graph.segments[0].exits.count
-      else {
-        throw Inexpressible(
-          graph.segments[segment].name, "hands on another number of tensors than \(graph.segments[0].name); plan it with --pp 1")
-      }
+    for segment in graph.segments.indices.dropLast() {
       let tensors = try graph.segments[segment].exits.map { exit in
         let dimensions = graph.tensors[exit].dimensions
         guard let op = graph.producer[exit], dimensions.first.map({ graph.axes[$0].role == .batch }) ?? false else {
           throw Inexpressible(graph.tensors[exit].name, "has no samples, by which the pipeline cuts what stages hand on; plan it with --pp 1")
         }
-        let rank = graph.torchRank(exit)
-        let extents = dimensions[1..<rank].enumerated().map { position, axis in
-          position + 2 < rank || rank == dimensions.count
-            ? TorchJob.extent(axis, graph) : "\(dimensions[(position + 1)...].reduce(1) { $0 * graph.axes[$1].extent })"
-        }
+        let heads = dimensions[(graph.flattened(exit) ?? dimensions.count)...]
+        let extents =
+          dimensions.dropFirst().dropLast(heads.count).map { TorchJob.extent($0, graph) }
+          + (heads.isEmpty ? [] : ["\(heads.reduce(1) { $0 * graph.axes[$1].extent })"])
         return "((\(extents.joined(separator: ", "))\(extents.count == 1 ? "," : "")), \(try splits.text(splits.held(exit), of: exit, op)))"
       }
       lines.append("    \"\(splits.names(segment).part)\": [\(tensors.joined(separator: ", "))],")

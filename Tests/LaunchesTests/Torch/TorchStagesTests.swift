@@ -168,4 +168,12 @@ import Testing
     let alone = try TorchScript.reading(misplaced)
     #expect(try alone.findings(against: found).map(\.place) == ["STAGES[0]", "STAGES[1]"])
   }
+
+  @Test("Parts that hand on one tensor and two are refused by the part")
+  func handedOn() throws {
+    let model = try Document(readingFrom: "\(TorchModels.packageFolder)/Tests/Fixtures/flamingo-tiny.json").value
+    let plan = try TorchModels.plan(model) { $0.pipeline = 2 }
+    let refusal = #expect(throws: Inexpressible.self) { _ = try TorchScript.exporting(plan) }
+    #expect(refusal?.place == "resampler_embedding")
+  }
 }
