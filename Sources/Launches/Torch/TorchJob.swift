@@ -20,12 +20,15 @@ enum TorchJob {
   static func name(_ graph: Graph) -> String { graph.name.filter { !"\"\\\n\r".contains($0) } }
 
   /// `JOB`, the keys in order.
-  static func table(_ job: Job, _ graph: Graph) -> String {
+  ///
+  /// - Parameter schedule: a pipeline's.
+  static func table(_ job: Job, _ schedule: Schedule.Kind?, _ graph: Graph) -> String {
     var entries = [
       ("model", "\"\(name(graph))\""), ("mode", "\"\(job.mode.rawValue)\""), ("batch", "\(job.batch)"), ("micro_batches", "\(job.microBatches)"),
     ]
     if let sequence = job.sequence { entries.append(("sequence", "\(sequence)")) }
     entries += [("dtype", "\"\(job.precision.rawValue)\""), ("optimizer", "\"\(job.optimizer.rawValue)\"")]
+    if let schedule { entries.append(("schedule", "\"\(schedule.rawValue)\"")) }
     let software = software(job.software)
     if !software.isEmpty { entries.append(("priced", "{" + software.map { "\"\($0)\": \"\($1)\"" }.joined(separator: ", ") + "}")) }
     return "JOB = {" + entries.map { "\"\($0)\": \($1)" }.joined(separator: ", ") + "}"

@@ -27,8 +27,10 @@ package struct TorchLaunch: Sendable {
     var over: String
   }
 
-  /// Axis names and sizes, outermost first.
+  /// Names and sizes of a stage's axes, outermost first.
   package var mesh: [(name: String, size: Int)]
+  /// Nil where all ranks have all layers.
+  package var pipeline: Pipeline?
   package var model: String
   package var job: Job
   package var parts: [Part]
@@ -44,13 +46,17 @@ package struct TorchLaunch: Sendable {
     let tensor = tensorAxis.map { mesh[$0].size } ?? 1
     launch.degrees.tensor = tensor
     launch.degrees.data = mesh.reduce(1) { $0 * $1.size } / tensor
+    if let pipeline {
+      (launch.degrees.pipeline, launch.degrees.chunks) = (pipeline.groups, pipeline.schedule.chunks)
+      (launch.degrees.schedule, launch.degrees.stageLayers) = (pipeline.schedule.kind, pipeline.layers(parts))
+    }
     launch.degrees.microBatchSize = job.batch / (job.microBatches * launch.degrees.data)
     launch.degrees.zero = parts.flatMap(\.rows).map(\.zero).max() ?? .none
     launch.degrees.isSequenceParallel = parts.contains { $0.rows.contains { $0.split == "sequence" } }
     launch.degrees.recompute = parts.map(\.recompute).max() ?? .none
     launch.leavesDataOpen = false
     launch.script = self
-    launch.devices = mesh.reduce(1) { $0 * $1.size }
+    launch.devices = mesh.reduce(pipeline?.groups ?? 1) { $0 * $1.size }
     (launch.batch, launch.sequence, launch.precision, launch.mode) = (job.batch, job.sequence, job.precision, job.mode)
     (launch.optimizer, launch.software) = (job.optimizer, job.software)
     return launch
@@ -67,7 +73,10 @@ package struct TorchLaunch: Sendable {
     var request = SearchRequest(
       graph: graph, cluster: cluster, batch: job.batch, sequence: job.sequence, precision: job.precision, mode: job.mode, optimizer: job.optimizer)
     request.software = job.software
-    (request.mesh, request.pipelineDegree, request.microBatches) = (mesh.map { $0.size }, 1, job.microBatches)
+    (request.mesh, request.pipelineDegree, request.microBatches) = (mesh.map { $0.size }, pipeline?.groups ?? 1, job.microBatches)
+    if let pipeline {
+      (request.schedule, request.chunks, request.stageLayers) = (pipeline.schedule.kind, pipeline.schedule.chunks, pipeline.layers(parts))
+    }
     (request.layersMayDiffer, request.shares) = (false, [])
     request.recomputeOfSegments = parts.map(\.recompute)
     var zero: [ZeROStage] = []
@@ -136,7 +145,7 @@ package struct TorchLaunch: Sendable {
   package func findings(against decision: Decision) throws -> [Finding] {
     let meant = try TorchScript.reading(TorchScript.exporting(decision), file: file)
     let other = changedLine(from: meant.text)
-    var findings: [Finding] = []
+    var findings = pipelineFindings(meant)
     for (part, other) in zip(parts, meant.parts) {
       for row in other.rows where !part.rows.contains(row) {
         let found = part.rows.first { $0.name == row.name }
@@ -157,6 +166,17 @@ package struct TorchLaunch: Sendable {
         Finding(.doubtful, "line \(other)", "below the tables is not as it was exported; the tables alone were read, and priced is what they say"))
     }
     return findings
+  }
+
+  /// Stages that are not those which the cut of the layers gives.
+  private func pipelineFindings(_ meant: TorchLaunch) -> [Finding] {
+    let (own, expected) = (pipeline?.stages ?? [], meant.pipeline?.stages ?? [])
+    func text(_ units: [Pipeline.Unit]) -> String {
+      "{" + units.map { "\"\($0.part)\": range(\($0.layers.lowerBound), \($0.layers.upperBound))" }.joined(separator: ", ") + "}"
+    }
+    return zip(own, expected).enumerated().filter { $0.element.0 != $0.element.1 }.map {
+      Finding(.illegal, "STAGES[\($0.offset)]", "is \(text($0.element.0)); a plan with so many layers on each stage has \(text($0.element.1))")
+    }
   }
 
   /// The first line below the tables that is not another script's.

@@ -27,7 +27,7 @@ struct TorchModel {
       for op in graph.segments[segment].operators { try addParameters(of: op, segment) }
     }
     for segment in graph.segments.indices where splits.names(segment).module != nil { try addLayer(segment) }
-    sources.append(try modelSource())
+    sources.append(try splits.decision.groups > 1 ? stageSource() : modelSource())
   }
 
   // MARK: - Names
@@ -63,7 +63,7 @@ struct TorchModel {
   ]
 
   /// An identifier that is made of an operator's name.
-  private static func variable(_ name: String) -> String {
+  static func variable(_ name: String) -> String {
     let text = String(name.map { $0.isASCII && ($0.isLetter || $0.isNumber) ? $0 : "_" })
     return isIdentifier(text) && text != "self" ? text : "t_" + text
   }
@@ -83,6 +83,8 @@ struct TorchModel {
       let view = view(op, operand, source)
       if let owner = graph.consumers[tensor].first, owner.op != op {
         try tie(op, operand, to: owner, view)
+        // On another stage it is a parameter of its own, with the same values.
+        if splits.decision.groups > 1 { views[segment].append(("\(path).weight", view)) }
         continue
       }
       let key = kind == .bias || (operand == 2 && graph.operators[op].operands.count == 3) ? "bias" : "weight"
@@ -131,7 +133,7 @@ struct TorchModel {
   // MARK: - Classes
 
   /// Modules, and the lines that call them, of one segment.
-  private struct Body {
+  struct Body {
     var modules: [String] = []
     var lines: [String] = []
     var values: [TensorID: String] = [:]
@@ -160,56 +162,8 @@ struct TorchModel {
     sources.append("class \(name)\(text)")
   }
 
-  private mutating func modelSource() throws -> String {
-    var body = Body()
-    let inputs = graph.tensors.indices.filter { graph.tensors[$0].isInput && !graph.consumers[$0].isEmpty }
-    var names: [String] = []
-    for tensor in inputs {
-      guard case .input(let kind) = graph.tensors[tensor].kind else { continue }
-      body.values[tensor] = kind.rawValue
-      if !names.contains(kind.rawValue) { names.append(kind.rawValue) }
-    }
-    var layers: [String] = []
-    for segment in graph.segments.indices {
-      connect(segment, &body)
-      guard let kind = classes[segment] else {
-        try add(segment, to: &body, device: "\(names.first ?? "x").device")
-        continue
-      }
-      let part = splits.names(segment).part
-      layers.append("**layers(\"\(part)\", \(kind))")
-      let arguments = graph.segments[segment].entries.map { body.values[$0]! }
-      let others = self.inputs(of: segment).map { $0.name }
-      let results = arguments.joined(separator: ", ")
-      body.lines.append("for layer in self.layers(\"\(part)\"):")
-      body.lines.append("    \(results) = layer(\((arguments + others).joined(separator: ", ")))")
-      for (position, exit) in graph.segments[segment].exits.enumerated() { body.values[exit] = arguments[position] }
-    }
-    return "class Model(Graph):\n    def __init__(self):\n        super().__init__({\n"
-      + (body.modules + layers).map { "            \($0),\n" }.joined() + "        })\n\n"
-      + "    def layers(self, part):\n        part = next(p for p in PARTS if p.name == part)\n"
-      + "        return (module for found, _, module in parts(self) if found is part)\n\n"
-      + "    def forward(\((["self"] + names).joined(separator: ", "))):\n"
-      + body.lines.map { "        \($0)\n" }.joined() + "        return \(body.values[graph.loss!]!)"
-  }
-
-  /// Gives what comes into a segment its values, and names for layers to pass them on under.
-  private func connect(_ segment: SegmentID, _ body: inout Body) {
-    guard segment > 0 else { return }
-    for (position, entry) in graph.segments[segment].entries.enumerated() {
-      let source = body.values[graph.segments[segment - 1].exits[position]]!
-      body.values[entry] = source
-      let call = splits.seams[segment][position].map { "\(access($0))(\(source))" }
-      if let seam = splits.seams[segment][position] { body.modules.append("\"\(seam)\": nn.Identity()") }
-      guard classes[segment] != nil || call != nil else { continue }
-      let name = graph.segments[segment].entries.count == 1 ? "x" : "x\(position)"
-      if call != nil || source != name { body.lines.append("\(name) = \(call ?? source)") }
-      body.values[entry] = name
-    }
-  }
-
   /// Inputs of the model that a segment reads itself.
-  private func inputs(of segment: SegmentID) -> [(tensor: TensorID, name: String)] {
+  func inputs(of segment: SegmentID) -> [(tensor: TensorID, name: String)] {
     var found: [(tensor: TensorID, name: String)] = []
     for op in graph.segments[segment].operators {
       for tensor in graph.operators[op].operands {
@@ -221,7 +175,7 @@ struct TorchModel {
   }
 
   /// Writes a segment's operators down: modules that are made, and called one after the other.
-  private mutating func add(_ segment: SegmentID, to body: inout Body, device: String) throws {
+  mutating func add(_ segment: SegmentID, to body: inout Body, device: String) throws {
     let names = splits.names(segment)
     var sharedValues: [String: String] = [:]
     for op in graph.segments[segment].operators {

@@ -2,7 +2,15 @@
 
 /// The parts of a script that are the same for every plan: what its tables are made of, and what carries them out.
 enum TorchRuntime {
-  static let imports = #"""
+  /// - Parameter isPipelined: whether the plan has several pipeline stages.
+  static func imports(isPipelined: Bool) -> String {
+    let pipelining = "from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe, ScheduleInterleaved1F1B\n"
+    let replicas = "from torch.nn.parallel import DistributedDataParallel\n"
+    let anchor = "from torch.distributed.tensor import DTensor"
+    return isPipelined ? imports.replacing(replicas, with: "").replacing(anchor, with: pipelining + anchor) : imports
+  }
+
+  private static let imports = #"""
     import argparse, contextlib, functools, json, os, pathlib, time
     from dataclasses import dataclass
 
@@ -85,10 +93,20 @@ enum TorchRuntime {
                 return checkpoint(self.run, *tensors, use_reentrant=False)
             return self.run(*tensors)
 
+    """#
 
+  /// What makes and finds the layers of a model that one rank has whole.
+  static let wholeLayers = #"""
     def layers(part, kind):
         """A part's layers, by the names of their modules."""
         part = next(p for p in PARTS if p.name == part)
         return {part.module.replace("{i}", str(i)): kind(part.recompute) for i in range(part.first, part.first + part.copies)}
+
+
+    def parts(model):
+        """Each layer, and what stands around layers: its row of PARTS, its number, its module and its rows of PLAN."""
+        for part in PARTS:
+            for number in range(part.first, part.first + part.copies):
+                yield part, number, model.get_submodule(part.module.replace("{i}", str(number))), PLAN[part.name]
     """#
 }

@@ -80,9 +80,9 @@ extension TorchRuntime {
     def fill(part, number, module, name):
         """Gives an operator's parameters their values."""
         for key, parameter in module.named_parameters(recurse=False):
-            if key == "weight" and name in TIED:
-                continue
             view = VIEWS.get(part.name, {}).get(f"{name}.{key}")
+            if view is None and key == "weight" and name in TIED:
+                continue
             if view is None:
                 strides = np.cumprod((1, *parameter.shape[:0:-1]))[::-1].tolist()
                 view = View(f"{part.module}.{name}.{key}".lstrip("."), 0, [[pair] for pair in zip(parameter.shape, strides)])

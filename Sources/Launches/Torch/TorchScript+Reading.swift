@@ -17,21 +17,30 @@ extension TorchScript {
       return value
     }
     let tables = TorchTables(file: file)
-    let mesh = try tables.mesh(table("MESH", &reader))
-    let (model, job) = try tables.job(table("JOB", &reader))
+    var mesh = try tables.mesh(table("MESH", &reader))
+    let jobTable = try table("JOB", &reader)
+    let (model, job) = try tables.job(jobTable)
     let parts = try tables.parts(table("PARTS", &reader), table("PLAN", &reader))
+    var pipeline: TorchLaunch.Pipeline?
+    if let axis = mesh.firstIndex(where: { $0.name == TorchStages.axis }) {
+      if axis > 0 {
+        throw LaunchError(file: file, place: "MESH", "has \"\(TorchStages.axis)\" inside of another axis; a plan's stages are outermost")
+      }
+      let groups = mesh.remove(at: axis).size
+      pipeline = try tables.pipeline(table("STAGES", &reader), groups, schedule: tables.schedule(jobTable), parts)
+    }
     if job.batch % job.microBatches != 0 {
       throw LaunchError(file: file, place: "JOB", "has a batch of \(job.batch), which \(job.microBatches) micro-batches do not divide")
     }
-    return TorchLaunch(mesh: mesh, model: model, job: job, parts: parts, file: file, text: text)
+    return TorchLaunch(mesh: mesh, pipeline: pipeline, model: model, job: job, parts: parts, file: file, text: text)
   }
 }
 
 /// The values of a script's tables.
-private struct TorchTables {
+struct TorchTables {
   let file: String
 
-  private func failure(_ place: String, _ problem: String) -> LaunchError { LaunchError(file: file, place: place, problem) }
+  func failure(_ place: String, _ problem: String) -> LaunchError { LaunchError(file: file, place: place, problem) }
 
   func mesh(_ value: PythonLiteral) throws -> [(name: String, size: Int)] {
     guard case .dictionary(let entries) = value, !entries.isEmpty else { throw failure("MESH", "expected axes with their sizes") }
@@ -41,19 +50,21 @@ private struct TorchTables {
     }
   }
 
+  /// A value of `JOB` that is one of some words.
+  func word<Word: RawRepresentable & CaseIterable>(_ key: String, in value: PythonLiteral, _ type: Word.Type, default usual: Word? = nil) throws
+    -> Word
+  where Word.RawValue == String {
+    if value[key] == nil, let usual { return usual }
+    guard let text = value[key]?.text, let word = Word(rawValue: text) else {
+      throw failure("JOB[\"\(key)\"]", "expected one of \(Word.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ", "))")
+    }
+    return word
+  }
+
   func job(_ value: PythonLiteral) throws -> (model: String, Job) {
     func number(_ key: String) throws -> Int {
       guard let number = value[key]?.number, number > 0 else { throw failure("JOB[\"\(key)\"]", "expected a positive number") }
       return number
-    }
-    func word<Word: RawRepresentable & CaseIterable>(_ key: String, in value: PythonLiteral, _ type: Word.Type, default usual: Word? = nil) throws
-      -> Word
-    where Word.RawValue == String {
-      if value[key] == nil, let usual { return usual }
-      guard let text = value[key]?.text, let word = Word(rawValue: text) else {
-        throw failure("JOB[\"\(key)\"]", "expected one of \(Word.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ", "))")
-      }
-      return word
     }
     var job = Job(
       batch: try number("batch"), microBatches: try number("micro_batches"), sequence: try value["sequence"].map { _ in try number("sequence") },

@@ -8,9 +8,19 @@ extension TorchScript {
   /// - Throws: `Inexpressible` for what stands around a plan's operators and has no counterpart in the script.
   static func refuseOthers(_ decision: Decision) throws {
     let (graph, job) = (decision.graph, decision.job)
-    if decision.groups > 1 {
-      let layers = decision.stages.count > 1 ? decision.stages[1].units.first.map { firstLayer($0, graph) } ?? "" : ""
-      throw Inexpressible("stage 1", "\(layers)the script is that of one stage; plan it with --pp 1")
+    if let stage = decision.stageMeshes.firstIndex(where: { $0 != decision.mesh }) {
+      func text(_ mesh: [Int]) -> String { mesh.map(String.init).joined(separator: "x") }
+      throw Inexpressible(
+        "stage \(stage)",
+        "\(firstLayer(of: decision.stages[stage], graph))has a mesh of \(text(decision.stageMeshes[stage])), and stage 0 one of \(text(decision.mesh)); "
+          + "the script has one mesh for all; plan it with --mesh")
+    }
+    let handedOn = graph.segments.dropLast().map(\.exits.count)
+    if decision.groups > 1, let segment = handedOn.indices.first(where: { handedOn[$0] != handedOn[0] }) {
+      throw Inexpressible(
+        graph.segments[segment].name,
+        "hands on \(counted(handedOn[segment], "tensor")) and \(graph.segments[0].name) \(handedOn[0]), and the script's stages as many each; "
+          + "plan it with --pp 1")
     }
     if let axis = graph.axes.indices.first(where: { !decision.orders[$0].isNatural }) {
       let op = graph.operators.first { op in if case .attention = op.kind { graph.tensors[op.result].dimensions.contains(axis) } else { false } }
@@ -52,9 +62,9 @@ extension TorchScript {
     }
   }
 
-  private static func firstLayer(_ unit: UnitRange, _ graph: Graph) -> String {
-    guard graph.holdsLayers(unit.segment) else { return "" }
-    return "begins with layer \(graph.copies(of: unit.segment).lowerBound + unit.copies.lowerBound), and "
+  private static func firstLayer(of stage: Stage, _ graph: Graph) -> String {
+    guard let unit = stage.units.first, graph.holdsLayers(unit.segment) else { return "" }
+    return "begins with layer \(graph.copies(of: unit.segment).lowerBound + unit.copies.lowerBound), "
   }
 
   /// A segment's first layer, as it is called.

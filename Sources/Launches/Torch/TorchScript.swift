@@ -20,11 +20,12 @@ package enum TorchScript {
     // Among them what the modules that are used extend.
     let classes = TorchClass.allCases.filter(model.needs.contains).map(\.source)
     let modules = "# ---------------------------------------------------------------- the model"
+    let isPipelined = decision.groups > 1
     let sections =
       [
-        head(decision), TorchRuntime.imports, TorchRuntime.tableTypes, try tables(decision, model), TorchRuntime.options,
-        TorchRuntime.values, modules + "\n" + TorchRuntime.graph,
-      ] + classes + model.sources + [TorchRuntime.parallel]
+        head(decision), TorchRuntime.imports(isPipelined: isPipelined), TorchRuntime.tableTypes, try tables(decision, model), TorchRuntime.options,
+        TorchRuntime.values, modules + "\n" + TorchRuntime.graph, isPipelined ? TorchRuntime.stageLayers : TorchRuntime.wholeLayers,
+      ] + classes + model.sources + [TorchRuntime.parallel, isPipelined ? TorchRuntime.stages : TorchRuntime.whole]
     return sections.joined(separator: "\n\n\n") + "\n"
   }
 
@@ -36,7 +37,7 @@ package enum TorchScript {
 
         torchrun --nproc-per-node \#(ranks) THIS_FILE --steps 5
 
-      MESH, JOB, PARTS and PLAN are the plan, and what drives the rest. Weights, tokens and labels are those of `tpplan run`, and so are the losses;
+      \#(decision.groups > 1 ? "MESH, JOB, PARTS, STAGES and PLAN" : "MESH, JOB, PARTS and PLAN") are the plan, and what drives the rest. Weights, tokens and labels are those of `tpplan run`, and so are the losses;
       --weights takes a checkpoint's. The last line of standard output is a JSON object with the losses, each before its step's update.
       """
       """#
@@ -45,11 +46,14 @@ package enum TorchScript {
   /// The tables of a plan.
   static func tables(_ decision: Decision, _ model: TorchModel) throws -> String {
     let (splits, graph) = (model.splits, decision.graph)
-    let mesh = zip(splits.axes.names, decision.mesh).map { "\"\($0)\": \($1)" }
+    let axes = zip(splits.axes.names, decision.mesh)
+    let mesh = ((decision.groups > 1 ? [(TorchStages.axis, decision.groups)] : []) + axes).map { "\"\($0.0)\": \($0.1)" }
     var lines = ["# ---------------------------------------------------------------- the plan"]
-    lines.append("# Axes, outermost first: neighbours on the last one are neighbouring ranks. The axes dp share out the batch.")
+    lines.append(
+      "# Axes, outermost first: neighbours on the last one are neighbouring ranks. The axes dp share out the batch"
+        + (decision.groups > 1 ? ", pp has the pipeline." : "."))
     lines.append("MESH = {\(mesh.joined(separator: ", "))}")
-    lines.append(TorchJob.table(decision.job, graph))
+    lines.append(TorchJob.table(decision.job, decision.groups > 1 ? decision.schedule.kind : nil, graph))
     lines.append(TorchJob.inputs(graph))
     lines.append("PARTS = [")
     for segment in graph.segments.indices {
@@ -63,7 +67,9 @@ package enum TorchScript {
       }
       lines.append("    Part(\(arguments.joined(separator: ", "))),")
     }
-    lines += ["]", "PLAN = {"]
+    lines.append("]")
+    if decision.groups > 1 { lines += TorchStages.table(decision) + (try TorchStages.carried(splits)) }
+    lines.append("PLAN = {")
     for segment in graph.segments.indices {
       lines.append("    \"\(splits.names(segment).part)\": {")
       lines += splits.rows[segment].map { "        \($0.text)," }
@@ -75,7 +81,9 @@ package enum TorchScript {
       lines.append("LOSS = PLAN[\"\(names.part)\"][\"\(names.relative(graph.operators[op].name))\"]")
     }
     let tied = model.tied.map { "\"\($0.reader)\": \"\($0.table)\"" }
-    lines.append("# Modules that have another's weight.")
+    lines.append(
+      decision.groups > 1
+        ? "# Modules that have another's weight; on another stage, one that is equal." : "# Modules that have another's weight.")
     lines.append("TIED = {\(tied.joined(separator: ", "))}")
     lines.append("# Parameters that stand in a checkpoint otherwise than here.")
     lines.append("VIEWS = {")

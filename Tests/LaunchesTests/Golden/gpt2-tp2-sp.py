@@ -203,9 +203,9 @@ def offsets(factors, positions):
 def fill(part, number, module, name):
     """Gives an operator's parameters their values."""
     for key, parameter in module.named_parameters(recurse=False):
-        if key == "weight" and name in TIED:
-            continue
         view = VIEWS.get(part.name, {}).get(f"{name}.{key}")
+        if view is None and key == "weight" and name in TIED:
+            continue
         if view is None:
             strides = np.cumprod((1, *parameter.shape[:0:-1]))[::-1].tolist()
             view = View(f"{part.module}.{name}.{key}".lstrip("."), 0, [[pair] for pair in zip(parameter.shape, strides)])
@@ -262,10 +262,18 @@ class Graph(nn.Module):
         return self.run(*tensors)
 
 
+
 def layers(part, kind):
     """A part's layers, by the names of their modules."""
     part = next(p for p in PARTS if p.name == part)
     return {part.module.replace("{i}", str(i)): kind(part.recompute) for i in range(part.first, part.first + part.copies)}
+
+
+def parts(model):
+    """Each layer, and what stands around layers: its row of PARTS, its number, its module and its rows of PLAN."""
+    for part in PARTS:
+        for number in range(part.first, part.first + part.copies):
+            yield part, number, model.get_submodule(part.module.replace("{i}", str(number))), PLAN[part.name]
 
 
 class Attention(nn.Module):
@@ -362,7 +370,7 @@ class Model(Graph):
 
     def layers(self, part):
         part = next(p for p in PARTS if p.name == part)
-        return (module for found, _, module in parts(self) if found is part)
+        return (module for found, _, module, _ in parts(self) if found is part)
 
     def forward(self, input_ids, labels):
         transformer_wte = self.transformer.wte(input_ids)
@@ -390,13 +398,6 @@ def joined(mesh, axes):
     return mesh[names[0]] if len(names) == 1 else mesh[tuple(names)]._flatten()
 
 
-def parts(model):
-    """Each layer, and what stands around layers: its row of PARTS, its number and its module."""
-    for part in PARTS:
-        for number in range(part.first, part.first + part.copies):
-            yield part, number, model.get_submodule(part.module.replace("{i}", str(number)))
-
-
 def operators(rows):
     """The rows of operators whose modules are theirs alone: a bias stands in the module of its product."""
     return [name for name in rows if not (name.endswith(".bias") and name[:-5] in rows)]
@@ -415,14 +416,15 @@ class Sums:
     """Sums gradients over ranks that hold a weight whole and see other data, each as soon as it is complete."""
 
     def __init__(self):
-        self.is_last, self.pending, self.known = True, [], set()
+        self.pending, self.passes = [], {}
 
     def add(self, parameter, group):
         def send(parameter):
-            if self.is_last:
+            self.passes[parameter] += 1
+            if self.passes[parameter] % JOB["micro_batches"] == 0:
                 self.pending.append(dist.all_reduce(local(parameter.grad), group=group, async_op=True))
-        if parameter not in self.known:
-            self.known.add(parameter)
+        if parameter not in self.passes:
+            self.passes[parameter] = 0
             parameter.register_post_accumulate_grad_hook(send)
 
     def finish(self, parameters):
@@ -452,11 +454,10 @@ def share_out(model, module, rows, mesh, shards):
         shards.append((units[0], zero))
 
 
-def parallelize(model, mesh, device):
+def parallelize(model, mesh, device, sums):
     """Carries out PARTS and PLAN. Layer by layer, so that no rank holds more than one layer's weights before they are shared out."""
-    sums, shards, trains = Sums(), [], JOB["mode"] == "train"
-    for part, number, module in parts(model):
-        rows = PLAN[part.name]
+    shards, trains = [], JOB["mode"] == "train"
+    for part, number, module, rows in parts(model):
         styles = {name: row.style for name, row in rows.items() if row.style is not None}
         if styles:
             parallelize_module(module, mesh["tp"], styles, src_data_rank=None)
@@ -466,20 +467,82 @@ def parallelize(model, mesh, device):
             fill(part, number, owner, name)
         if part.module and trains:
             share_out(model, module, rows, mesh, shards)
+    modules = dict(model.named_modules())
     for reader, table in TIED.items():
-        model.get_submodule(reader).weight = model.get_submodule(table).weight
-    for part, number, module in parts(model):
-        rows = PLAN[part.name]
+        if reader in modules and table in modules:   # else two stages have one each
+            modules[reader].weight = modules[table].weight
+    for part, number, module, rows in parts(model):
         if not part.module and trains:
             share_out(model, module, rows, mesh, shards)
         for name, row in rows.items():
-            if trains and row.over and not row.zero and not IS_PLAIN:
+            if trains and sums and row.over and not row.zero:
                 for parameter in weights(module, name, rows)[1]:
                     sums.add(parameter, joined(mesh, row.over).get_group())
     if shards:
         shared = {p for unit, _ in shards for p in unit.parameters()}
-        fully_shard(model, mesh=mesh[next(iter(MESH))], ignored_params=set(model.parameters()) - shared)
-    return sums, shards
+        fully_shard(model, mesh=mesh[next(name for name in MESH if name != "pp")], ignored_params=set(model.parameters()) - shared)
+    return shards
+
+
+def precision(device):
+    """A plan for bf16 trains weights in fp32 under autocast on GPUs, and in fp32 on CPUs."""
+    is_mixed = device.type == "cuda" and JOB["dtype"] != "fp32"
+    return torch.autocast("cuda", torch.bfloat16) if is_mixed else contextlib.nullcontext()
+
+
+def optimizer(parameters):
+    groups = {}
+    for parameter in parameters:   # One pass over several tensors takes tensors of one mesh.
+        groups.setdefault(getattr(parameter, "device_mesh", None), []).append(parameter)
+    kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[JOB["optimizer"]]
+    return kind([{"params": group} for group in groups.values()], lr=OPTIONS.lr)
+
+
+def set_up():
+    """This rank's device, and the mesh."""
+    for name, value in dict(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="localhost", MASTER_PORT="0").items():
+        os.environ.setdefault(name, value)
+    device = torch.device("cpu" if OPTIONS.device == "cpu" else f"cuda:{os.environ['LOCAL_RANK']}")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    mesh = init_device_mesh(device.type, tuple(MESH.values()), mesh_dim_names=tuple(MESH))
+    for axes in sorted({row.over for rows in PLAN.values() for row in rows.values() if row.over}):
+        joined(mesh, axes)   # All ranks make groups in one order.
+    return device, mesh
+
+
+def samples(mesh, device):
+    """What this replica takes of a global batch: the samples that follow those of the replica before."""
+    replica, replicas = 0, 1
+    for name, size in MESH.items():
+        if name not in ("pp", "tp"):
+            replica, replicas = replica * size + mesh.get_local_rank(name), replicas * size
+    size = JOB["batch"] // replicas
+    return {name: tensor.to(device) for name, tensor in inputs(replica * size, size).items()}
+
+
+def train(step, parameters, axes, mesh, device):
+    """Steps, and what they print. `step` gives back this rank's part of the loss, and the axes have all parts."""
+    update = optimizer(parameters) if JOB["mode"] == "train" else None
+    losses, seconds = [], []
+    for _ in range(OPTIONS.steps):
+        start = time.perf_counter()
+        with loss_parallel() if "tp" in MESH else contextlib.nullcontext(), torch.set_grad_enabled(update is not None):
+            loss = step()
+        if update:
+            update.step()
+            update.zero_grad()
+        if axes:
+            dist.all_reduce(loss, group=joined(mesh, axes).get_group())
+        losses.append(loss.item())
+        seconds.append(time.perf_counter() - start)
+    if dist.get_rank() == 0:
+        print(json.dumps({"losses": losses, "step_s": seconds, "device": device.type, "torch": torch.__version__}), flush=True)
+    dist.barrier()
+    dist.destroy_process_group()
+    # At the interpreter's end threads that gloo has left may abort the process (PyTorch 2.15).
+    os._exit(0)
 
 
 # Data parallelism alone, without ZeRO, is DistributedDataParallel's.
@@ -495,71 +558,36 @@ def replicated(model, group):
     return model
 
 
-def optimizer(parameters):
-    groups = {}
-    for parameter in parameters:   # One pass over several tensors takes tensors of one mesh.
-        groups.setdefault(getattr(parameter, "device_mesh", None), []).append(parameter)
-    kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[JOB["optimizer"]]
-    return kind([{"params": group} for group in groups.values()], lr=OPTIONS.lr)
-
-
 def main():
-    for name, value in dict(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="localhost", MASTER_PORT="0").items():
-        os.environ.setdefault(name, value)
-    device = torch.device("cpu" if OPTIONS.device == "cpu" else f"cuda:{os.environ['LOCAL_RANK']}")
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    mesh = init_device_mesh(device.type, tuple(MESH.values()), mesh_dim_names=tuple(MESH))
+    device, mesh = set_up()
     with torch.device("meta"):
         model = Model()
-    sums, shards = parallelize(model, mesh, device)
+    sums = None if IS_PLAIN else Sums()
+    shards = parallelize(model, mesh, device, sums)
     parameters, trains = list(model.parameters()), JOB["mode"] == "train"
-    update = optimizer(parameters) if trains else None
-
-    # Each replica takes the samples that follow those of the replica before.
-    replica, replicas = 0, 1
-    for name, size in MESH.items():
-        if name != "tp":
-            replica, replicas = replica * size + mesh.get_local_rank(name), replicas * size
-    size = JOB["batch"] // replicas // JOB["micro_batches"]
-    batches = [inputs((replica * JOB["micro_batches"] + k) * size, size) for k in range(JOB["micro_batches"])]
-    batches = [{name: tensor.to(device) for name, tensor in batch.items()} for batch in batches]
-    if trains and IS_PLAIN and replicas > 1:
+    batch, count = samples(mesh, device), JOB["micro_batches"]
+    batches = [{name: tensor.chunk(count)[k] for name, tensor in batch.items()} for k in range(count)]
+    if trains and IS_PLAIN and dist.get_world_size() > 1:
         model = replicated(model, joined(mesh, " ".join(MESH)).get_group())
 
-    losses, seconds = [], []
-    for step in range(OPTIONS.steps):
-        start, loss = time.perf_counter(), torch.zeros((), device=device)
+    def step():
+        loss = torch.zeros((), device=device)
         for k, batch in enumerate(batches):
-            sums.is_last = k == len(batches) - 1
+            is_last = k == count - 1
             for unit, zero in shards:
-                unit.set_requires_gradient_sync(sums.is_last or zero > 1, recurse=False)
-            waits = isinstance(model, DistributedDataParallel) and not sums.is_last
-            with contextlib.ExitStack() as stack:
-                stack.enter_context(loss_parallel() if "tp" in MESH else contextlib.nullcontext())
-                stack.enter_context(model.no_sync() if waits else contextlib.nullcontext())
-                stack.enter_context(torch.set_grad_enabled(trains))
-                if device.type == "cuda" and JOB["dtype"] != "fp32":
-                    stack.enter_context(torch.autocast("cuda", torch.bfloat16))
-                part = model(**batch)
+                unit.set_requires_gradient_sync(is_last or zero > 1, recurse=False)
+            waits = isinstance(model, DistributedDataParallel) and not is_last
+            with model.no_sync() if waits else contextlib.nullcontext():
+                with precision(device):
+                    part = model(**batch)
                 if trains:
                     part.backward()
             loss += local(part.detach())
-        if trains:
+        if trains and sums:
             sums.finish(parameters)
-            update.step()
-            update.zero_grad()
-        if LOSS.over:
-            dist.all_reduce(loss, group=joined(mesh, LOSS.over).get_group())
-        losses.append(loss.item())
-        seconds.append(time.perf_counter() - start)
-    if dist.get_rank() == 0:
-        print(json.dumps({"losses": losses, "step_s": seconds, "device": device.type, "torch": torch.__version__}), flush=True)
-    dist.barrier()
-    dist.destroy_process_group()
-    # At the interpreter's end threads that gloo has left may abort the process (PyTorch 2.15).
-    os._exit(0)
+        return loss
+
+    train(step, parameters, LOSS.over, mesh, device)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ import ModelGraph
 import Planner
 import Plans
 import Strategies
+import Testing
+
+@testable import Launches
 
 /// Small models of the kinds that the script has modules for, and their plans.
 enum TorchModels {
@@ -71,5 +74,26 @@ enum TorchModels {
     var degrees = MegatronDegrees()
     change(&degrees)
     return try plan(degrees.fix(request(model, devices: degrees.devices, batch: batch)))
+  }
+
+  /// The decision that a plan's script gives when it is read and planned again.
+  static func again(_ plan: Plan, _ model: JSON) throws -> Decision {
+    let text = try TorchScript.exporting(plan)
+    let read = try TorchScript.reading(text)
+    let request = try read.request(for: graph(model), on: plan.hardware.cluster(devices: plan.decision.ranks))
+    let found = try self.plan(request).decision
+    #expect(try read.findings(against: found).isEmpty)
+    #expect(read.launch.devices == plan.decision.ranks && read.launch.batch == plan.decision.job.batch)
+    return found
+  }
+}
+
+extension Decision {
+  /// Whether two decisions are one, where one stage has no schedule.
+  func equalsAlone(_ other: Decision) -> Bool {
+    var (own, other) = (self, other)
+    if groups > 1 || other.groups > 1 { return own == other }
+    (own.schedule, other.schedule) = (.gpipe, .gpipe)
+    return own == other
   }
 }

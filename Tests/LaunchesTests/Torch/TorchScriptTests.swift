@@ -25,17 +25,6 @@ import Testing
 
   // MARK: - Round trip
 
-  /// The decision that a plan's script gives when it is read and planned again.
-  private func again(_ plan: Plan, _ model: JSON) throws -> Decision {
-    let text = try TorchScript.exporting(plan)
-    let read = try TorchScript.reading(text)
-    let request = try read.request(for: TorchModels.graph(model), on: plan.hardware.cluster(devices: plan.decision.ranks))
-    let found = try TorchModels.plan(request).decision
-    #expect(try read.findings(against: found).isEmpty)
-    #expect(read.launch.devices == plan.decision.ranks && read.launch.batch == plan.decision.job.batch)
-    return found
-  }
-
   @Test("Plans of given degrees that are exported and read again are the same", arguments: 0..<28)
   func degrees(seed: Int) throws {
     var random = SeededGenerator(seed: seed)
@@ -50,7 +39,7 @@ import Testing
       $0.recompute = random.pick([.none, .full, .selective])
       $0.microBatchSize = random.pick([nil, 1])
     }
-    #expect(try again(plan, model).equalsAlone(plan.decision))
+    #expect(try TorchModels.again(plan, model).equalsAlone(plan.decision))
   }
 
   @Test(
@@ -64,7 +53,7 @@ import Testing
     request.constraints = [try StrategyConstraint(parsing: "*=replicate", isForbidden: true)].filter { _ in seed % 2 == 0 }
     let plan = try TorchModels.plan(request)
     do {
-      #expect(try again(plan, model).equalsAlone(plan.decision))
+      #expect(try TorchModels.again(plan, model).equalsAlone(plan.decision))
     } catch let refusal as Inexpressible {
       #expect(plan.decision.graph.operators.contains { $0.name == refusal.place }, "\(refusal)")
     }
@@ -100,7 +89,7 @@ import Testing
       guard case .planned = try Planner.search(request) else { continue }
       let plan = try TorchModels.plan(request)
       do {
-        #expect(try again(plan, model).equalsAlone(plan.decision))
+        #expect(try TorchModels.again(plan, model).equalsAlone(plan.decision))
         same += 1
       } catch let refusal as Inexpressible {
         #expect(graph.operators.contains { $0.name == refusal.place }, "\(refusal)")
@@ -117,7 +106,7 @@ import Testing
     #expect(text.contains(#"Part("block", "transformer.h.{i}", copies=1, recompute="full")"#))
     #expect(text.contains(#"Part("block+1", "transformer.h.{i}", first=1, copies=2)"#))
     #expect(text.contains("class Layer(Graph)") && !text.contains("class Layer2(Graph)"))
-    #expect(try again(plan, TorchModels.gpt2).equalsAlone(plan.decision))
+    #expect(try TorchModels.again(plan, TorchModels.gpt2).equalsAlone(plan.decision))
   }
 
   // MARK: - What the tables say
@@ -175,8 +164,9 @@ import Testing
 
   @Test("What PyTorch's styles cannot do is refused by name")
   func refusals() throws {
-    let stages = try #require(refusal(TorchModels.plan(TorchModels.gpt2) { ($0.pipeline, $0.tensor) = (3, 2) }))
-    #expect(stages.place == "stage 1" && stages.reason.contains("layer 1"))
+    let meshes = try #require(
+      refusal(TorchModels.plan(TorchModels.gpt2) { ($0.pipeline, $0.tensor, $0.stageMeshes, $0.microBatchSize) = (2, 2, [[1, 2], [2, 1]], 2) }))
+    #expect(meshes.place == "stage 1" && meshes.reason.contains("a mesh of 2x1"))
     let experts = try #require(refusal(TorchModels.plan(TorchModels.mixtral) { $0.data = 2 }))
     #expect(experts.place == "model.layers.{i}.block_sparse_moe.gate.route" || experts.place.hasPrefix("model.layers.{i}.block_sparse_moe"))
     let context = try #require(refusal(TorchModels.plan(TorchModels.llama) { ($0.context, $0.contextWay) = (2, .ring) }))
@@ -218,14 +208,5 @@ import Testing
     var bytes = Array(head.utf8)
     bytes[random.int(0...bytes.count - 1)] = random.pick(Array("(){}[],\"=: \n#0aN".utf8))
     do { _ = try TorchScript.reading(String(decoding: bytes, as: UTF8.self)) } catch { #expect(error is LaunchError) }
-  }
-}
-
-extension Decision {
-  /// Whether two decisions are one, where one stage has no schedule.
-  fileprivate func equalsAlone(_ other: Decision) -> Bool {
-    var (own, other) = (self, other)
-    (own.schedule, other.schedule) = (.gpipe, .gpipe)
-    return own == other
   }
 }
