@@ -36,6 +36,8 @@ package struct Launch: Sendable {
   /// Where it describes one that cannot be built, or not all of one, why.
   package var graphObstacle: String?
   package var findings: [Finding] = []
+  /// What it was read from; nil where nothing of it can be written otherwise by itself.
+  package var source: LaunchSource?
 
   package init(_ format: LaunchFormat) { self.format = format }
 }

@@ -14,6 +14,17 @@ extension LaunchFormat {
     }
   }
 
+  /// What a launch of it is called in a sentence.
+  package var phrase: String {
+    switch self {
+    case .megatron: "a command line of Megatron-LM"
+    case .deepspeed: "a DeepSpeed configuration"
+    case .torchtitan: "a torchtitan job"
+    case .huggingFace: "a tp_plan"
+    case .torch: "a script's tables"
+    }
+  }
+
   /// The format of a launch, by what stands in it; nil where it is none that is known.
   package init?(recognising text: String) {
     let lines = text.split(whereSeparator: \.isNewline).map { $0.trimmingCharacters(in: .whitespaces) }

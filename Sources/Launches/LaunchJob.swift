@@ -19,16 +19,21 @@ package struct LaunchJob: Sendable {
   private let script: TorchLaunch?
   /// What was filled in, in words.
   package let assumptions: [String]
-  /// The model's layers, where the launch says its chunks by how many of them each has.
-  private let layersOfChunks: Int?
   /// What is wrong with the styles for this model.
   package let findings: [Finding]
+  /// As it was read.
+  let launch: Launch
+  private let hardware: HardwareFile
+  private let given: (batch: Int?, sequence: Int?, hasModel: Bool)
 
   /// - Parameters:
   ///   - graph: the model, as the launch describes it or as it is named apart.
-  ///   - devices: in place of the launch's.
+  ///   - devices: in place of the launch's, as the batch and the sequence are.
+  ///   - isModelGiven: whether the model is named apart, and stays what it is whatever the launch says.
   /// - Throws: `PlannerError.usage` where the parts do not go together; `HardwareError`.
-  package init(_ launch: Launch, graph: Graph, on hardware: HardwareFile, devices: Int? = nil, batch: Int? = nil, sequence: Int? = nil) throws {
+  package init(
+    _ launch: Launch, graph: Graph, on hardware: HardwareFile, devices: Int? = nil, batch: Int? = nil, sequence: Int? = nil, isModelGiven: Bool = false
+  ) throws {
     var assumptions: [String] = []
     let count = try Self.devices(launch, hardware, given: devices, &assumptions)
     let settled = try launch.settled(on: count, batch: batch)
@@ -65,13 +70,33 @@ package struct LaunchJob: Sendable {
     (self.format, self.request, self.styles, self.degrees) = (launch.format, request, launch.styles, launch.format.completed(degrees))
     (self.assumptions, script) = (assumptions, launch.script)
     findings = self.degrees.findings(graph, styles, launch.format.matching)
-    let layers = graph.segments.indices.reduce(0) { graph.holdsLayers($1) ? $0 + graph.segments[$1].repeats : $0 }
-    layersOfChunks = launch.countsLayersOfChunks ? layers : nil
+    (self.launch, self.hardware, given) = (launch, hardware, (batch, sequence, isModelGiven || launch.graph == nil))
+  }
+
+  /// The degrees as they are written: what ZeRO shares out where there are no replicas is still said.
+  var stated: MegatronDegrees {
+    var stated = degrees
+    stated.zero = launch.degrees.zero
+    return stated
   }
 
   /// What is written otherwise in the launch where its degrees become others.
-  package func words(_ changed: MegatronDegrees) -> String {
-    format.words(format.completed(changed), changedFrom: degrees, layers: layersOfChunks)
+  package func words(_ changed: MegatronDegrees) -> String { edits(to: format.completed(changed)).text }
+
+  func edits(to changed: MegatronDegrees, _ software: Software? = nil) -> LaunchEdits {
+    let graph = request.graph
+    let layers = graph.segments.indices.reduce(0) { graph.holdsLayers($1) ? $0 + graph.segments[$1].repeats : $0 }
+    let facts = LaunchEdits.Job(
+      batch: request.batch, statesBatch: given.batch != nil || launch.batch != nil, layers: layers, countsLayersOfChunks: launch.countsLayersOfChunks)
+    return LaunchEdits(
+      format, from: stated, to: changed, software: (request.software, software ?? request.software), job: facts, source: launch.source)
+  }
+
+  /// Another launch for the same job.
+  func again(_ launch: Launch, devices: Int) throws -> LaunchJob {
+    let graph = given.hasModel ? request.graph : launch.graph ?? request.graph
+    return try LaunchJob(
+      launch, graph: graph, on: hardware, devices: devices, batch: given.batch, sequence: given.sequence, isModelGiven: given.hasModel)
   }
 
   private static func greatestCommonDivisor(_ a: Int, _ b: Int) -> Int { b == 0 ? a : greatestCommonDivisor(b, a % b) }

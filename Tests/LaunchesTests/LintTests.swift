@@ -55,7 +55,7 @@ import Testing
     let text = lines.joined(separator: "\n")
     for part in [
       "launch: Megatron-LM on 4 devices of dgx-a100", "as the launch describes it", "  split        tensor 4, pipeline 1, data 1", "fits", "Findings",
-      "did you mean --log-interval?", "The optimum of the same job, devices and kernels", "proven to be the fastest",
+      "did you mean --log-interval?", "The optimum of the same job and devices", "fused attention, unfused cross-entropy", "proven to be the fastest",
       "The smallest change that helps most",
     ] {
       #expect(text.contains(part), "\(part)\n\(text)")
@@ -74,10 +74,12 @@ import Testing
     #expect(report.planned != nil && !report.fits)
     let text = report.lines(.plain).joined(separator: "\n")
     #expect(text.contains("does not fit, ") && text.contains("To make it fit"))
-    let repair = try #require(report.repairs.changes.first { ($0.degrees?.pipeline ?? 0) > 2 })
-    #expect(report.words(repair).contains("--pipeline-model-parallel-size") && text.contains(report.words(repair)), "\(text)")
+    let repair = try #require(report.repairs.first { $0.degrees.pipeline > 2 })
+    #expect(repair.text.contains("--pipeline-model-parallel-size") && text.contains(repair.text), "\(text)")
+    // What is another job is said in the launch's words too.
+    #expect(report.otherJobs.contains { report.words($0) == "--attention-backend fused" }, "\(report.otherJobs.map(\.change))")
     guard case .array(let repairs)? = report.json(output: nil)["repairs"] else { throw LaunchError(file: "json", "has no repairs") }
-    #expect(repairs.count == report.repairs.changes.count)
+    #expect(repairs.count == report.repairs.count + report.otherJobs.count)
   }
 
   @Test("What cannot be priced says why, once")
@@ -85,7 +87,8 @@ import Testing
     let uneven = try report("--micro-batch-size 8 --global-batch-size 60")
     #expect(uneven.planned == nil && uneven.isIllegal && uneven.obstacle != nil)
     #expect(uneven.launch.findings.filter { $0.severity == .illegal }.count == 1)
-    #expect(uneven.lines(.plain).contains { $0.hasPrefix("  step         none: a batch of 60") })
+    let lines = uneven.lines(.plain)
+    #expect(lines.contains { $0.hasPrefix("  step         none: a batch of 60") && $0.hasSuffix("change --global-batch-size or --micro-batch-size") })
     #expect(uneven.json(output: nil)["obstacle"] != nil && uneven.json(output: nil)["step_seconds"] == nil)
   }
 
@@ -103,9 +106,10 @@ import Testing
         == "--tensor-model-parallel-size 4 --pipeline-model-parallel-size 16 --num-layers-per-virtual-pipeline-stage 2")
     #expect(words { ($0.chunks, $0.schedule) = (1, .oneForwardOneBackward) } == "without --num-layers-per-virtual-pipeline-stage")
     #expect(words { $0.isSequenceParallel = false } == "without --sequence-parallel")
-    #expect(words { $0.recompute = .none } == "without --recompute-granularity")
+    #expect(words { $0.recompute = .none } == "without --recompute-activations")
     #expect(
-      words { ($0.recompute, $0.recomputedLayers) = (.full, 2) } == "--recompute-granularity full --recompute-method block --recompute-num-layers 2")
+      words { ($0.recompute, $0.recomputedLayers) = (.full, 2) }
+        == "--recompute-granularity full --recompute-method block --recompute-num-layers 2 without --recompute-activations")
     #expect(words { ($0.zero, $0.microBatchSize) = (.optimizer, 2) } == "--use-distributed-optimizer --micro-batch-size 2")
     #expect(words { ($0.data, $0.context) = (2, 2) } == "--context-parallel-size 2 on 256 devices")
     let uneven = words { ($0.chunks, $0.stageLayers) = (1, [11, 12, 12, 12, 12, 12, 12, 13]) }

@@ -15,12 +15,19 @@ package enum DeepSpeedLaunch {
     guard case .object(let object) = document.value else {
       throw LaunchError(file: file, "found \(document.value.summary), expected a DeepSpeed configuration: an object")
     }
-    var reading = DeepSpeedReading(Settings(object, closed: Set(DeepSpeedKeys.apart), open: "auto"))
-    guard reading.settings.paths.contains(where: { DeepSpeedKeys.all.contains($0) }) else {
+    let settings = Settings(object, closed: Set(DeepSpeedKeys.apart), open: "auto")
+    guard settings.paths.contains(where: { DeepSpeedKeys.all.contains($0) }) else {
       throw LaunchError(file: file, "has none of DeepSpeed's settings, such as train_batch_size or zero_optimization")
     }
+    return reading(settings)
+  }
+
+  private static func reading(_ settings: Settings) -> Launch {
+    var reading = DeepSpeedReading(settings)
     reading.read()
-    return reading.launch
+    var launch = reading.launch
+    launch.source = LaunchSource(contains: settings.contains, edited: { edits, _ in Self.reading(settings.edited(edits)) })
+    return launch
   }
 }
 

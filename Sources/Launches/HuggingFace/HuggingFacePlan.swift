@@ -36,7 +36,20 @@ package enum HuggingFacePlan {
       launch.graph = try ModelReader.decode(Document(file: file, value: .object(object)).root)
       launch.precision = precision(object)
     }
-    return launch
+    return withSource(launch)
+  }
+
+  /// A size is all that is written otherwise.
+  private static func withSource(_ launch: Launch) -> Launch {
+    var result = launch
+    result.source = LaunchSource(contains: { $0 == "tp_size" && !launch.leavesTensorOpen }) { edits, _ in
+      var edited = launch
+      for case .int(let size)? in edits.filter({ $0.setting == "tp_size" }).map(\.value) {
+        (edited.degrees.tensor, edited.leavesTensorOpen, edited.leavesDataOpen) = (size, false, true)
+      }
+      return withSource(edited)
+    }
+    return result
   }
 
   private static func styles(_ object: JSON.Object, file: String) throws -> [ModuleStyle] {

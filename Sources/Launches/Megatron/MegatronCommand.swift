@@ -80,6 +80,18 @@ struct MegatronCommand {
     return options
   }
 
+  /// The command with some options written otherwise, on as many devices.
+  func edited(_ edits: [LaunchEdit], devices: Int) -> MegatronCommand {
+    var command = self
+    for edit in edits {
+      let line = options.first { $0.name == edit.setting }?.line ?? options.last?.line ?? 1
+      command.options.removeAll { $0.name == edit.setting }
+      if edit.value != nil { command.options.append(Option(name: edit.setting, values: edit.arguments, line: line)) }
+    }
+    if command.devices != nil { command.devices = devices }
+    return command
+  }
+
   // MARK: - Devices
 
   private mutating func countDevices(launcher: [ShellScript.Field]) -> Int? {

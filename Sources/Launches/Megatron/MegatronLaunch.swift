@@ -9,10 +9,16 @@ package enum MegatronLaunch {
   ///
   /// - Throws: `LaunchError` where there is no such command in the text.
   package static func reading(_ source: String, file: String) throws -> Launch {
-    let command = try MegatronCommand(source, file: file)
+    reading(try MegatronCommand(source, file: file))
+  }
+
+  private static func reading(_ command: MegatronCommand) -> Launch {
     var reader = MegatronReader(command)
     reader.read()
-    return reader.launch
+    var launch = reader.launch
+    launch.source = LaunchSource(
+      contains: { name in command.options.contains { $0.name == name } }, edited: { edits, devices in reading(command.edited(edits, devices: devices)) })
+    return launch
   }
 }
 

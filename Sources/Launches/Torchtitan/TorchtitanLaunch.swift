@@ -19,9 +19,15 @@ package enum TorchtitanLaunch {
     guard ["model", "training", "parallelism"].contains(where: settings.contains) else {
       throw LaunchError(file: file, "has none of the sections [model], [training] and [parallelism] of a torchtitan job")
     }
+    return try reading(settings, model)
+  }
+
+  private static func reading(_ settings: Settings, _ model: Graph?) throws -> Launch {
     var reading = TorchtitanReading(settings, model)
     try reading.read()
-    return reading.launch
+    var launch = reading.launch
+    launch.source = LaunchSource(contains: settings.contains, edited: { edits, _ in try Self.reading(settings.edited(edits), model) })
+    return launch
   }
 }
 
