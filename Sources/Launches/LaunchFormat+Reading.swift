@@ -51,11 +51,13 @@ extension LaunchFormat {
 
   /// Reads a launch.
   ///
-  /// - Parameter model: what is trained, where the launch does not say it: what some settings mean depends on it.
+  /// - Parameters:
+  ///   - model: what is trained, where the launch does not say it: what some settings mean depends on it.
+  ///   - values: of a shell script's variables, in place of those that it gives them.
   /// - Throws: `LaunchError` for a text that is no launch of this format, `DocumentError` where it is no JSON or TOML at all.
-  package func read(_ bytes: [UInt8], file: String, model: Graph? = nil) throws -> Launch {
+  package func read(_ bytes: [UInt8], file: String, model: Graph? = nil, values: [String: String] = [:]) throws -> Launch {
     switch self {
-    case .megatron: try MegatronLaunch.reading(String(decoding: bytes, as: UTF8.self), file: file)
+    case .megatron: try MegatronLaunch.reading(String(decoding: bytes, as: UTF8.self), file: file, values: values)
     case .deepspeed: try DeepSpeedLaunch.reading(String(decoding: bytes, as: UTF8.self), file: file)
     case .torchtitan: try TorchtitanLaunch.reading(String(decoding: bytes, as: UTF8.self), file: file, model: model)
     case .huggingFace: try HuggingFacePlan.reading(String(decoding: bytes, as: UTF8.self), file: file)

@@ -107,10 +107,9 @@ package struct LaunchJob: Sendable {
     let isOpen = launch.leavesDataOpen || launch.leavesTensorOpen
     var count = given ?? launch.devices
     if count == nil {
-      let all = hardware.deviceCount.flatMap { isOpen && $0 % least == 0 ? $0 : nil }
-      count = all ?? own
-      assumptions.append(
-        "\(counted(count ?? own, "device")): " + (all == nil ? "as many as the degrees need" : "all of \(hardware.name)") + " (--devices)")
+      let (usual, why) = usualDevices(hardware, of: least, isOpen: isOpen, expert: launch.degrees.expert)
+      count = usual
+      assumptions.append("\(counted(usual, "device")): \(why) (--devices)")
     }
     guard let count else { return own }
     if count % least != 0 || (!isOpen && count != own) {
@@ -118,6 +117,17 @@ package struct LaunchJob: Sendable {
         "\(counted(count, "device")) \(isOpen ? "are no multiple of" : "are not") the \(least) of the degrees; change them or --devices")
     }
     return count
+  }
+
+  /// All devices that there are, else at least a node, where the degrees are of so many or can be.
+  private static func usualDevices(_ hardware: HardwareFile, of least: Int, isOpen: Bool, expert: Int) -> (Int, String) {
+    if isOpen, let all = hardware.deviceCount, all % least == 0 { return (all, "all of \(hardware.name)") }
+    guard isOpen, hardware.deviceCount == nil, let node = hardware.groups.first?.devicesPerNode else { return (least, "as many as the degrees need") }
+    // Experts are shared out over replicas.
+    let (step, overflows) = least.multipliedReportingOverflow(by: max(1, expert))
+    if overflows { return (least, "as many as the degrees need") }
+    guard step < node, node % step == 0 else { return (step, "as many as the degrees need") }
+    return (node, "a node of \(hardware.name)")
   }
 
   private static func sequence(_ launch: Launch, _ graph: Graph, given: Int?, _ assumptions: inout [String]) throws -> Int? {

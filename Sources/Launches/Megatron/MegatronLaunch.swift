@@ -7,9 +7,10 @@ import Strategies
 package enum MegatronLaunch {
   /// What a script, a command or bare options say. What Megatron-LM would refuse is a finding.
   ///
+  /// - Parameter values: of a script's variables, in place of those that it gives them.
   /// - Throws: `LaunchError` where there is no such command in the text.
-  package static func reading(_ source: String, file: String) throws -> Launch {
-    reading(try MegatronCommand(source, file: file))
+  package static func reading(_ source: String, file: String, values: [String: String] = [:]) throws -> Launch {
+    reading(try MegatronCommand(source, file: file, values: values))
   }
 
   private static func reading(_ command: MegatronCommand) -> Launch {
@@ -41,8 +42,21 @@ struct MegatronReader {
     readRecompute()
     readModel()
     var checks = MegatronChecks(command: command, arguments: arguments, launch: launch)
-    checks.check()
-    launch.findings = command.script.findings + checks.findings.merged
+    // Of what is open nothing can be checked.
+    if arguments.findings.allSatisfy({ $0.severity != .open }) { checks.check() }
+    launch.openVariables = arguments.openVariables
+    launch.findings = (command.script.findings + openFindings + checks.findings).merged
+  }
+
+  /// What the script takes from elsewhere.
+  private var openFindings: [Finding] {
+    let words = command.openWords.map { word in
+      let advice = command.script.variable(of: word.text).map { " (--set \($0)='--option …')" } ?? ""
+      return Finding(.ignored, "line \(word.line)", "\(word.text), which the script does not set, may hold further options\(advice)")
+    }
+    guard !arguments.openVariables.isEmpty else { return words }
+    return words
+      + command.script.sources.map { Finding(.ignored, "line \($0.line)", "\($0.text) is not read; give what it sets with --set NAME=VALUE") }
   }
 
   // MARK: - The split
@@ -228,6 +242,10 @@ struct MegatronReader {
 
   private mutating func readModel() {
     guard MegatronModel.options.contains(where: arguments.has) else { return }
+    if let program = command.program, let model = MegatronProgram.model(program) {
+      launch.graphObstacle = "\(program) trains \(model), which is not built from options here; name the model with --model"
+      return
+    }
     do {
       let model = try MegatronModel(&arguments, tensor: launch.degrees.tensor)
       launch.graph = try model.graph(workload: Workload(batch: launch.batch, sequence: launch.sequence))

@@ -135,12 +135,13 @@ struct ShellLexer {
   private mutating func readWord() throws -> ShellWord {
     var word = ShellWord(line: line)
     var literal = ""
-    func flush(_ isQuoted: Bool = false) {
-      if !literal.isEmpty || isQuoted { word.pieces.append(.init(part: .literal(literal), isQuoted: isQuoted)) }
+    var since = line
+    func flush() {
+      if !literal.isEmpty { word.pieces.append(.init(part: .literal(literal), isQuoted: false, line: since)) }
       literal = ""
     }
-    let start = line
     while let character = peek, !" \t\n;&|()<>".contains(character) {
+      if literal.isEmpty { since = line }
       switch character {
       case "\\":
         if ahead(1) == "\n" {
@@ -152,21 +153,13 @@ struct ShellLexer {
         index += 2
       case "'":
         flush()
-        index += 1
-        while let inside = peek, inside != "'" {
-          if inside == "\n" { line += 1 }
-          literal.append(inside)
-          index += 1
-        }
-        guard peek != nil else { throw unclosed("'", since: start) }
-        index += 1
-        flush(true)
+        try readApostrophes(into: &word)
       case "\"":
         flush()
         try readQuoted(into: &word)
       case "$", "`":
         flush()
-        word.pieces.append(.init(part: try readExpansion(), isQuoted: false))
+        word.pieces.append(.init(part: try readExpansion(), isQuoted: false, line: since))
       default:
         literal.append(character)
         index += 1
@@ -176,30 +169,52 @@ struct ShellLexer {
     return word
   }
 
+  /// A piece for each line, as each stands on its own.
+  private mutating func readApostrophes(into word: inout ShellWord) throws {
+    let start = line
+    index += 1
+    var (literal, since) = ("", line)
+    while let inside = peek, inside != "'" {
+      literal.append(inside)
+      index += 1
+      guard inside == "\n" else { continue }
+      line += 1
+      word.pieces.append(.init(part: .literal(literal), isQuoted: true, line: since))
+      (literal, since) = ("", line)
+    }
+    guard peek != nil else { throw unclosed("'", since: start) }
+    index += 1
+    word.pieces.append(.init(part: .literal(literal), isQuoted: true, line: since))
+  }
+
   private mutating func readQuoted(into word: inout ShellWord) throws {
     let start = line
     index += 1
-    var literal = ""
-    var count = 0
+    var (literal, since, count) = ("", line, 0)
     func flush() {
-      if !literal.isEmpty { word.pieces.append(.init(part: .literal(literal), isQuoted: true)) }
+      if !literal.isEmpty { word.pieces.append(.init(part: .literal(literal), isQuoted: true, line: since)) }
       count += 1
-      literal = ""
+      (literal, since) = ("", line)
     }
     while let character = peek, character != "\"" {
       switch character {
       case "\\":
         if ahead(1) == "\n" {
           skipContinuation()
+          flush()
         } else {
           if let next = ahead(1) { literal += "\"\\$`".contains(next) ? String(next) : "\\\(next)" }
           index += 2
         }
       case "$", "`":
         flush()
-        word.pieces.append(.init(part: try readExpansion(), isQuoted: true))
+        word.pieces.append(.init(part: try readExpansion(), isQuoted: true, line: since))
+      case "\n":
+        literal.append(character)
+        index += 1
+        line += 1
+        flush()
       default:
-        if character == "\n" { line += 1 }
         literal.append(character)
         index += 1
       }
@@ -207,7 +222,7 @@ struct ShellLexer {
     guard peek != nil else { throw unclosed("\"", since: start) }
     index += 1
     // "" is a word of its own.
-    if count == 0 || !literal.isEmpty { word.pieces.append(.init(part: .literal(literal), isQuoted: true)) }
+    if count == 0 || !literal.isEmpty { word.pieces.append(.init(part: .literal(literal), isQuoted: true, line: since)) }
   }
 
   /// What a `$` or a backquote stands before.
@@ -270,6 +285,9 @@ struct ShellLexer {
       rest = rest.dropFirst(3)
     }
     if rest.isEmpty { return .variable(name: String(name), isAll: isAll, fallback: nil, text: written) }
+    for mark in [":+", "+"] where rest.hasPrefix(mark) && !isAll {
+      return .alternative(name: String(name), word: String(rest.dropFirst(mark.count)))
+    }
     for mark in [":-", "-", ":=", "="] where rest.hasPrefix(mark) {
       var fallback = rest.dropFirst(mark.count)
       if fallback.count >= 2, let quote = fallback.first, "\"'".contains(quote), fallback.last == quote { fallback = fallback.dropFirst().dropLast() }

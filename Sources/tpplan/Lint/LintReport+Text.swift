@@ -66,7 +66,7 @@ extension LintReport {
     var table = TextTable([("finding", .left), ("where", .left), ("what", .left)])
     table.hasRemarks = true
     for finding in launch.findings {
-      let code: TextStyle.Code? = finding.severity == .illegal ? .red : finding.severity == .doubtful ? .yellow : .faint
+      let code: TextStyle.Code? = [.illegal: .red, .open: .red, .doubtful: .yellow][finding.severity] ?? .faint
       table.add(cells: [.init(finding.severity.rawValue, code), .init(finding.place), .init(finding.text)])
     }
     return [style.heading("Findings")] + table.lines(style)
@@ -112,7 +112,7 @@ extension LintReport {
     var lines = [title] + row("step", "\(optimum.prediction.step)   \(rate(optimum.prediction))   \(proof)", style)
     lines += row("memory", "\(optimum.prediction.memory) of \(optimum.prediction.memoryLimit)", style)
     lines += row("plan", optimum.decision.splitText, style)
-    lines += row("as it is", "\(kernelText(optimum.decision.job.software)): as in the launch", style)
+    lines += row("kept", "\(kernelText(optimum.decision.job.software)): as the launch has them", style)
     guard let distance else { return lines }
     let error = PredictionError(hardware)
     if !fits {

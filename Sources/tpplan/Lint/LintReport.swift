@@ -49,6 +49,15 @@ struct LintReport {
   /// Those that it cannot.
   var improvementsElsewhere: [LaunchChange] { better.filter { !$0.isSayable } }
 
+  /// What the launch leaves to its caller, and what to do about it; nil where it leaves nothing.
+  var open: String? {
+    guard launch.findings.contains(where: { $0.severity == .open }) else { return nil }
+    let settings = launch.openVariables.map { "--set \($0)=…" }.joined(separator: " ")
+    return "the script leaves open what it starts" + (settings.isEmpty ? "" : "; say \(settings)")
+  }
+
+  mutating func leaveOpen(_ reason: String) { obstacle = reason }
+
   /// Fills the launch in, and prices it. What does not go together is a finding.
   mutating func price(_ graph: Graph, devices: Int?, batch: Int?, sequence: Int?) throws {
     do {
