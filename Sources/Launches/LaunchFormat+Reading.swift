@@ -35,6 +35,8 @@ extension LaunchFormat {
         text.contains($0)
       }
       self = !isDeepSpeed && ["tp_plan", "colwise", "rowwise", "model_type"].contains { text.contains($0) } ? .huggingFace : .deepspeed
+    } else if content.contains(where: { $0.hasPrefix("base_model_tp_plan = {") || $0.hasPrefix("tp_plan = {") }) {
+      self = .huggingFace
     } else if content.contains(where: { line in Self.sections.contains { line.hasPrefix("[\($0)") } && !line.hasPrefix("[[") }) {
       self = .torchtitan
     } else if content.contains(where: { $0.hasPrefix("import torch") || $0.hasPrefix("from torch") }) {

@@ -90,6 +90,46 @@ import Testing
     #expect(uneven.json(output: nil)["obstacle"] != nil && uneven.json(output: nil)["step_seconds"] == nil)
   }
 
+  @Test("golden: what the planner says of degrees, in the settings of each format")
+  func ownWords() {
+    let text = "--ep 8 does not divide 1 data replica; change --ep or --dp, --micro-batch or --batch"
+    for (format, words) in [
+      (LaunchFormat.megatron, "--expert-model-parallel-size 8 does not divide 1 data replica; change --expert-model-parallel-size or the number of devices, --micro-batch-size or --global-batch-size"),
+      (.deepspeed, "expert_parallel.autoep_size 8 does not divide 1 data replica; change expert_parallel.autoep_size or the number of devices, train_micro_batch_size_per_gpu or train_batch_size"),
+      (.torchtitan, "parallelism.expert_parallel_degree 8 does not divide 1 data replica; change parallelism.expert_parallel_degree or parallelism.data_parallel_shard_degree, training.local_batch_size or training.global_batch_size"),
+    ] {
+      #expect(format.inOwnWords(text) == words)
+      #expect(format.subject(of: words).map(words.hasPrefix) ?? false)
+    }
+    #expect(LaunchFormat.huggingFace.inOwnWords("--tp 2 -- and --devices") == "tp_size 2 -- and --devices")
+    #expect(LaunchFormat.megatron.subject(of: "nothing of it") == nil)
+  }
+
+  @Test("What a format has no setting for stands apart")
+  func beyond() throws {
+    let text = try LaunchFixtures.text("tp-plan-llama.json")
+    let launch = try HuggingFacePlan.reading("{\"tp_plan\": \(text), \"tp_size\": 4}", file: "plan.json")
+    var report = LintReport(launch, hardware: try Samples.hardware("dgx-a100"), file: "plan.json")
+    try report.price(LaunchFixtures.llama(layers: 4, heads: 8, keyValueHeads: 8), devices: 8, batch: 64, sequence: 64)
+    report.findChanges(seconds: 60, ProgressWatch())
+    #expect(!report.improvementsElsewhere.isEmpty && report.improvements.allSatisfy { $0.text.hasPrefix("tp_size: ") })
+    let lines = report.lines(.plain)
+    let heading = try #require(lines.firstIndex { $0.contains("Beyond what a tp_plan says") })
+    #expect(lines[..<heading].allSatisfy { !$0.contains("--pp") && !$0.contains("--zero") }, "\(lines)")
+  }
+
+  @Test("Without a number of devices a launch is for a node")
+  func node() throws {
+    let hardware = try Samples.hardware("dgx-a100")
+    func devices(_ text: String) throws -> (Int, String) {
+      let graph = try LaunchFixtures.llama(layers: 8, heads: 8, keyValueHeads: 8)
+      let job = try LaunchJob(TorchtitanLaunch.reading(text, file: "job", model: graph), graph: graph, on: hardware)
+      return (job.request.cluster.deviceCount, job.assumptions.first ?? "")
+    }
+    #expect(try devices("[training]\nseq_len = 64") == (8, "8 devices: a node of dgx-a100 (--devices)"))
+    #expect(try devices("[training]\nseq_len = 64\n[parallelism]\ntensor_parallel_degree = 2\npipeline_parallel_degree = 8").0 == 16)
+  }
+
   @Test("golden: changes in the words that the launch says the same things in")
   func words() throws {
     let launch = try MegatronLaunch.reading(Samples.gpt3, file: "launch")

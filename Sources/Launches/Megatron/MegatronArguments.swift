@@ -46,6 +46,7 @@ struct MegatronArguments {
     }
     if let unpriced = MegatronFlags.unpriced.first(where: { $0.flag == name }) { return find(.ignored, name, unpriced.why) }
     if MegatronFlags.former.contains(name) { return find(.illegal, name, "was an option of earlier versions; Megatron-LM of today refuses it") }
+    if MegatronFlags.isOff(name) { return }
     guard MegatronFlags.known.contains(name) else {
       let nearest = nearestSpelling(to: name, among: MegatronFlags.known.sorted())
       let text = "is no option of Megatron-LM that is known" + (nearest.map { "; did you mean \($0)?" } ?? "")

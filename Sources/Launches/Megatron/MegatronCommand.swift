@@ -25,7 +25,7 @@ struct MegatronCommand {
   /// - Parameter values: of the script's variables, in place of those that it gives them.
   /// - Throws: `LaunchError` where nothing in the text is such a command.
   init(_ source: String, file: String, values: [String: String] = [:]) throws {
-    script = try ShellScript(source, file: file, values: values)
+    script = try ShellScript(MegatronYAML.script(source) ?? source, file: file, values: values)
     hasLines = source.split(whereSeparator: \.isNewline).count > 1
     let commands = script.commands.flatMap(Self.unfolded)
     let bare = commands.filter { $0.first?.text.hasPrefix("--") ?? false }.flatMap { $0 }
@@ -39,7 +39,7 @@ struct MegatronCommand {
       throw LaunchError(file: file, "no command in it has options of Megatron-LM, such as --tensor-model-parallel-size or --num-layers")
     }
     let start = Self.start(chosen)
-    program = start > 0 && chosen[start - 1].text.hasSuffix(".py") ? chosen[start - 1].text.split(separator: "/").last.map(String.init) : nil
+    program = start > 0 ? Self.program(chosen[start - 1].text) : nil
     if let program, MegatronProgram.trainsNothing(program) {
       throw LaunchError(
         file: file, place: hasLines ? "line \(chosen[start - 1].line)" : nil,
@@ -89,8 +89,16 @@ struct MegatronCommand {
   /// The first word after the program's name; 0 where there is none.
   private static func start(_ fields: [ShellScript.Field]) -> Int {
     if let program = fields.firstIndex(where: { $0.text.hasSuffix(".py") }) { return program + 1 }
+    for (index, field) in fields.enumerated().dropLast() where field.text == "-m" && !fields[index + 1].text.hasPrefix("torch.") { return index + 2 }
     if fields.first?.text.hasPrefix("--") ?? true { return 0 }
     return fields.firstIndex { MegatronFlags.known.contains(name($0.text)) } ?? 0
+  }
+
+  /// The name of a Python file or module; nil for another word.
+  private static func program(_ word: String) -> String? {
+    if word.hasSuffix(".py") { return word.split(separator: "/").last.map(String.init) }
+    let isModule = !word.isEmpty && word.allSatisfy { $0 == "." || $0 == "_" || $0.isLetter || $0.isNumber }
+    return isModule ? word.split(separator: ".").last.map { "\($0).py" } : nil
   }
 
   /// Whether a word stands for options that the script does not tell.

@@ -115,6 +115,11 @@ enum MegatronFlags {
   /// Every option that is known.
   static let known: Set<String> = Set(read.map(\.flag) + unpriced.map(\.flag) + beyondModels.map(\.flag) + removed.map(\.flag)).union(harmless)
 
+  /// Whether an option switches another off (`argparse.BooleanOptionalAction`); none of those has a part in the step.
+  static func isOff(_ name: String) -> Bool {
+    ["--no-rl-", "--no-inference-"].contains { name.hasPrefix($0) } && harmless.contains("--" + name.dropFirst(5))
+  }
+
   /// Options of launchers: `torchrun`, `python -m torch.distributed.launch`, `deepspeed`, `srun`.
   static let devicesPerNode: Set<String> = [
     "--nproc_per_node", "--nproc-per-node", "--num_gpus", "--gpus-per-node", "--ntasks-per-node", "--npernode",

@@ -48,9 +48,13 @@ struct MegatronReader {
     launch.findings = (command.script.findings + openFindings + checks.findings).merged
   }
 
-  /// What the script takes from elsewhere.
+  /// What the script takes from elsewhere, and what a program has that is not Megatron-LM's own.
   private var openFindings: [Finding] {
-    let words = command.openWords.map { word in
+    var words: [Finding] = []
+    if let program = command.program, !program.hasPrefix("pretrain_"), launch.graph != nil {
+      words.append(Finding(.ignored, program, "is none of Megatron-LM's own programs; priced is a language model as the options describe it"))
+    }
+    words += command.openWords.map { word in
       let advice = command.script.variable(of: word.text).map { " (--set \($0)='--option …')" } ?? ""
       return Finding(.ignored, "line \(word.line)", "\(word.text), which the script does not set, may hold further options\(advice)")
     }

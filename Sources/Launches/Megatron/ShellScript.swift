@@ -164,7 +164,8 @@ struct ShellScript {
     guard parts.reduce(0, { $0 + $1.text.utf8.count }) <= Self.longestValue, parts.count <= Self.mostFields else { throw tooLong(name, value.line) }
     variables[name] = parts
     arrays.remove(name)
-    if value.pieces.count == 1, case .unknown(let text) = value.pieces[0].part { origins[text] = origins[text] ?? name }
+    let written = value.pieces.filter { $0.part != .literal("") }
+    if written.count == 1, case .unknown(let text) = written[0].part { origins[text] = origins[text] ?? name }
   }
 
   private mutating func assign(_ name: String, appends: Bool, _ elements: [ShellWord]) throws {
