@@ -57,7 +57,8 @@ extension LaunchJob {
       guard wanted.devices == degrees.devices, let fixed = try? fixing(wanted, software), let planned = try? Planner.price(fixed) else { return nil }
       return LaunchChange(text: edits.text, isSayable: false, degrees: wanted, software: software, planned: planned)
     }
-    guard let launch = try? source.edited(edits.edits, wanted.devices), let job = try? again(launch, devices: wanted.devices), job.isLegal(beside: self),
+    guard let launch = try? source.edited(edits.edits, wanted.devices), let job = try? again(launch, devices: wanted.devices),
+      job.isLegal(beside: self),
       job.request.batch == request.batch, let planned = try? Planner.price(job.fixing(job.degrees))
     else { return nil }
     return LaunchChange(text: edits.text, isSayable: true, degrees: job.degrees, software: job.request.software, planned: planned)

@@ -32,7 +32,8 @@ package struct LaunchJob: Sendable {
   ///   - isModelGiven: whether the model is named apart, and stays what it is whatever the launch says.
   /// - Throws: `PlannerError.usage` where the parts do not go together; `HardwareError`.
   package init(
-    _ launch: Launch, graph: Graph, on hardware: HardwareFile, devices: Int? = nil, batch: Int? = nil, sequence: Int? = nil, isModelGiven: Bool = false
+    _ launch: Launch, graph: Graph, on hardware: HardwareFile, devices: Int? = nil, batch: Int? = nil, sequence: Int? = nil,
+    isModelGiven: Bool = false
   ) throws {
     var assumptions: [String] = []
     let count = try Self.devices(launch, hardware, given: devices, &assumptions)

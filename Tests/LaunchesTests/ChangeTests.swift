@@ -107,7 +107,8 @@ import Testing
     for repair in report.repairs {
       let changed = try MegatronLaunch.reading(Self.apply(repair.text, to: before).joined(separator: " "), file: "launch")
       let planned = try LaunchJob(changed, graph: try #require(changed.graph), on: report.hardware, devices: repair.degrees.devices).planned()
-      #expect(planned.prediction.step == repair.planned.prediction.step && planned.prediction.memory <= planned.prediction.memoryLimit, "\(repair.text)")
+      #expect(
+        planned.prediction.step == repair.planned.prediction.step && planned.prediction.memory <= planned.prediction.memoryLimit, "\(repair.text)")
     }
   }
 

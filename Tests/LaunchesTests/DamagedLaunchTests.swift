@@ -12,15 +12,34 @@ import Testing
   /// Of each launch.
   private static let seeds = 0..<40
 
-  private static let sources: [(name: String, text: () throws -> String)] =
-    [
-      "deepspeed-gpt2-offload.json", "deepspeed-gpt2-zero2.json", "deepspeed-zero3.json", "transformers-zero3.json", "torchtitan-llama3_70b.toml",
-      "torchtitan-llama3_70b-2024.toml", "tp-plan-mixtral.json", "tp-plan-gpt_neox.json",
-    ].map { name in (name, { try LaunchFixtures.text(name) }) } + [
-      ("script.sh", { Samples.gpt3 }),
-      ("options.yaml", { "MODEL_ARGS:\n  --num-layers: 4\n  --hidden-size: 64\n  --bf16: true\n  --cp-comm-type: [p2p, a2a]\n  --lr: 1e-4 # rate\n" }),
-      ("plan.py", { "class C:\n    base_model_tp_plan = {\n        \"layers.*.q_proj\": \"colwise\",  # heads\n        'layers.*.o_proj': 'rowwise',\n    }\n" }),
-    ]
+  private static let names = [
+    "deepspeed-gpt2-offload.json", "deepspeed-gpt2-zero2.json", "deepspeed-zero3.json", "transformers-zero3.json", "torchtitan-llama3_70b.toml",
+    "torchtitan-llama3_70b-2024.toml", "tp-plan-mixtral.json", "tp-plan-gpt_neox.json", "script.sh", "options.yaml", "plan.py",
+  ]
+
+  private func text(_ name: String) throws -> String {
+    switch name {
+    case "script.sh": return Samples.gpt3
+    case "options.yaml":
+      return """
+        MODEL_ARGS:
+          --num-layers: 4
+          --hidden-size: 64
+          --bf16: true
+          --cp-comm-type: [p2p, a2a]
+          --lr: 1e-4 # rate
+        """
+    case "plan.py":
+      return """
+        class C:
+            base_model_tp_plan = {
+                "layers.*.q_proj": "colwise",  # heads
+                'layers.*.o_proj': 'rowwise',
+            }
+        """
+    default: return try LaunchFixtures.text(name)
+    }
+  }
 
   private func damaged(_ text: String, _ random: inout SeededGenerator) -> [UInt8] {
     var bytes = Array(text.utf8)
@@ -41,9 +60,9 @@ import Testing
     return bytes
   }
 
-  @Test("mutation: damaged launches of all formats", arguments: sources.indices)
-  func damaged(source: Int) throws {
-    let (name, text) = (Self.sources[source].name, try Self.sources[source].text())
+  @Test("mutation: damaged launches of all formats", arguments: names)
+  func damaged(name: String) throws {
+    let text = try text(name)
     let format = try #require(LaunchFormat(recognising: text))
     let graph = try LaunchFixtures.llama(layers: 2, heads: 4, keyValueHeads: 4)
     var (readings, refusals) = (0, 0)

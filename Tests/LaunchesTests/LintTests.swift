@@ -94,9 +94,18 @@ import Testing
   func ownWords() {
     let text = "--ep 8 does not divide 1 data replica; change --ep or --dp, --micro-batch or --batch"
     for (format, words) in [
-      (LaunchFormat.megatron, "--expert-model-parallel-size 8 does not divide 1 data replica; change --expert-model-parallel-size or the number of devices, --micro-batch-size or --global-batch-size"),
-      (.deepspeed, "expert_parallel.autoep_size 8 does not divide 1 data replica; change expert_parallel.autoep_size or the number of devices, train_micro_batch_size_per_gpu or train_batch_size"),
-      (.torchtitan, "parallelism.expert_parallel_degree 8 does not divide 1 data replica; change parallelism.expert_parallel_degree or parallelism.data_parallel_shard_degree, training.local_batch_size or training.global_batch_size"),
+      (
+        LaunchFormat.megatron,
+        "--expert-model-parallel-size 8 does not divide 1 data replica; change --expert-model-parallel-size or the number of devices, --micro-batch-size or --global-batch-size"
+      ),
+      (
+        .deepspeed,
+        "expert_parallel.autoep_size 8 does not divide 1 data replica; change expert_parallel.autoep_size or the number of devices, train_micro_batch_size_per_gpu or train_batch_size"
+      ),
+      (
+        .torchtitan,
+        "parallelism.expert_parallel_degree 8 does not divide 1 data replica; change parallelism.expert_parallel_degree or parallelism.data_parallel_shard_degree, training.local_batch_size or training.global_batch_size"
+      ),
     ] {
       #expect(format.inOwnWords(text) == words)
       #expect(format.subject(of: words).map(words.hasPrefix) ?? false)

@@ -17,7 +17,8 @@ import Testing
     LaunchFixtures.has(launch.findings, severity, place, words)
   }
 
-  private static let model = "--num-layers 8 --hidden-size 256 --num-attention-heads 8 --max-position-embeddings 128 --seq-length 128 --vocab-size 1000"
+  private static let model =
+    "--num-layers 8 --hidden-size 256 --num-attention-heads 8 --max-position-embeddings 128 --seq-length 128 --vocab-size 1000"
 
   private static let open = """
     #!/bin/bash
@@ -137,11 +138,13 @@ import Testing
 
   @Test("Tokenizers whose vocabulary is known by their name, and positions that are scaled")
   func vocabularies() throws {
-    let llama = Self.model.replacing(" --vocab-size 1000", with: "")
+    let llama =
+      Self.model.replacing(" --vocab-size 1000", with: "")
       + " --bf16 --swiglu --normalization RMSNorm --position-embedding-type rope --disable-bias-linear --make-vocab-size-divisible-by 1 --use-rope-scaling"
     let launch = try read("\(llama) --tokenizer-type HuggingFaceTokenizer --tokenizer-model meta-llama/Llama-3.1-8B")
     #expect(launch.graph?.axes.first { $0.name == "vocab" }?.extent == 128256)
     #expect(has(launch, .ignored, "--vocab-size", "Llama 3's tokenizer"))
-    #expect(try read("\(llama) --tokenizer-type HuggingFaceTokenizer --tokenizer-model $MODEL").graphObstacle?.contains("--vocab-size is missing") ?? false)
+    #expect(
+      try read("\(llama) --tokenizer-type HuggingFaceTokenizer --tokenizer-model $MODEL").graphObstacle?.contains("--vocab-size is missing") ?? false)
   }
 }

@@ -189,9 +189,12 @@ import Testing
     #expect { try read("[training]\nseq_len = ") } throws: { "\($0)".hasPrefix("job.toml:2:11: not valid TOML") }
   }
 
-  @Test("oracle: Llama 2 and Qwen 3 have the parameters of their papers", arguments: [
-    ("llama2", "7B", 6.74), ("llama2", "13B", 13.02), ("llama2", "70B", 68.98), ("qwen3", "0.6B", 0.596), ("qwen3", "8B", 8.19), ("qwen3", "32B", 32.76),
-  ])
+  @Test(
+    "oracle: Llama 2 and Qwen 3 have the parameters of their papers",
+    arguments: [
+      ("llama2", "7B", 6.74), ("llama2", "13B", 13.02), ("llama2", "70B", 68.98), ("qwen3", "0.6B", 0.596), ("qwen3", "8B", 8.19),
+      ("qwen3", "32B", 32.76),
+    ])
   func flavors(model: String, flavor: String, billions: Double) throws {
     let graph = try #require(TorchtitanFlavor(model: model, flavor: flavor)).graph(positions: 2048)
     #expect(abs(Double(graph.parameterCount) / 1e9 / billions - 1) < 0.005, "\(graph.parameterCount)")
@@ -214,7 +217,8 @@ import Testing
     let launch = try read(
       "[model]\nname = \"llama2\"\nflavor = \"7B\"\n[training]\nbatch_size = 8\nfp8_linear = \"\"\npipeline_parallel_degree = 2\ntensor_parallel_degree = 2"
     )
-    #expect(launch.degrees.pipeline == 2 && launch.degrees.tensor == 2 && launch.findings.allSatisfy { $0.severity == .ignored }, "\(launch.findings)")
+    #expect(
+      launch.degrees.pipeline == 2 && launch.degrees.tensor == 2 && launch.findings.allSatisfy { $0.severity == .ignored }, "\(launch.findings)")
     let eight = try read("[model]\nname = \"llama2\"\nflavor = \"7B\"\n[training]\nfp8_linear = \"dynamic\"")
     #expect(LaunchFixtures.has(eight.findings, .ignored, "training.fp8_linear", "8 bits"))
   }

@@ -40,13 +40,15 @@ package enum HuggingFacePlan {
   /// A size is all that is written otherwise.
   private static func withSource(_ launch: Launch) -> Launch {
     var result = launch
-    result.source = LaunchSource(contains: { $0 == "tp_size" && !launch.leavesTensorOpen }) { edits, _ in
-      var edited = launch
-      for case .int(let size)? in edits.filter({ $0.setting == "tp_size" }).map(\.value) {
-        (edited.degrees.tensor, edited.leavesTensorOpen, edited.leavesDataOpen) = (size, false, true)
-      }
-      return withSource(edited)
-    }
+    result.source = LaunchSource(
+      contains: { $0 == "tp_size" && !launch.leavesTensorOpen },
+      edited: { edits, _ in
+        var edited = launch
+        for case .int(let size)? in edits.filter({ $0.setting == "tp_size" }).map(\.value) {
+          (edited.degrees.tensor, edited.leavesTensorOpen, edited.leavesDataOpen) = (size, false, true)
+        }
+        return withSource(edited)
+      })
     return result
   }
 

@@ -83,7 +83,7 @@ struct MegatronArguments {
   private mutating func isOpen(_ name: String, _ text: String) -> Bool {
     guard text.hasPrefix("$") || text.hasPrefix("`") else { return false }
     let variable = script.variable(of: text)
-    let isRun = text.hasPrefix("$(") || text.hasPrefix("`")
+    let isRun = variable.map(script.isResult) ?? true
     let advice = variable.map { "give it with --set \($0)=…" } ?? "write its value"
     find(.open, name, "is \(text), which \(isRun ? "only running the script tells" : "the script does not set"); \(advice)")
     if let variable, !openVariables.contains(variable) { openVariables.append(variable) }

@@ -65,16 +65,18 @@ struct MegatronCommand {
         commands[commands.count - 1] += field.text.split(whereSeparator: \.isWhitespace).map { .init(text: String($0), line: field.line) }
         continue
       }
+      // Who starts the first of them starts them all.
+      let launcher = commands[commands.count - 1]
       var ends = false
       for token in tokens {
         switch token {
         // A line that goes on with options is meant to go on.
         case .word(let word):
-          if ends, !word.text.hasPrefix("-") { commands.append([]) }
+          if ends, !word.text.hasPrefix("-") { commands.append(launcher) }
           ends = false
           commands[commands.count - 1].append(.init(text: word.text, line: field.line + word.line - 1))
         case .separator("\n", _): ends = true
-        case .separator: if commands.last?.isEmpty == false { commands.append([]) }
+        case .separator: commands.append(launcher)
         case .array: break
         }
       }

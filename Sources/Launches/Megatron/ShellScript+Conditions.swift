@@ -63,7 +63,7 @@ extension ShellScript {
         switch piece.part {
         case .unknown: return nil
         case .variable(let name, _, let fallback, _) where self.values(of: name) == nil && fallback == nil:
-          if !unsetIsEmpty { return nil }
+          if !unsetIsEmpty || isResult(name) { return nil }
         default:
           guard let parts = try? parts(ShellWord(pieces: [piece], line: word.line)) else { return nil }
           text += parts.map(\.text).joined()

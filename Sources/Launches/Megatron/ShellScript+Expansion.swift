@@ -83,6 +83,7 @@ extension ShellScript {
     case .literal(let text): return [Field(text: text, line: piece.line)]
     case .unknown: return nil
     case .arithmetic(let text): return Arithmetic.value(text) { value($0) }.map { [Field(text: "\($0)", line: piece.line)] }
+    case .alternative(let name, _) where isResult(name), .variable(let name, _, _, _) where isResult(name): return nil
     case .alternative(let name, let word):
       return value(name)?.isEmpty ?? !isArray(name) ? [Field(text: "", line: piece.line)] : try expanded(word, piece.line)
     case .variable(let name, let isAll, let fallback, let text):

@@ -17,8 +17,8 @@ struct ShellScript {
   /// Of an array its words; of another variable its text in parts, each on its line.
   private var variables: [String: [Field]] = [:]
   private var arrays: Set<String> = []
-  /// What only running something tells, by the variable that was set to it.
-  private var origins: [String: String] = [:]
+  /// Variables that are set to what only running something tells (`N=$(nproc)`): they stay as they are written.
+  private var results: Set<String> = []
   /// Variables whose values are given from outside, and stay.
   private let given: Set<String>
   let file: String
@@ -56,12 +56,14 @@ struct ShellScript {
     variables.sorted { $0.key < $1.key }.map { name, fields in arrays.contains(name) ? fields : Self.split(fields) }
   }
 
-  /// The variable that a text, as it is written, stands for: `TP` for `${TP}`, and for a `$(…)` that `TP` was set to; nil where there is none.
+  /// The variable that a text, as it is written, stands for: `TP` for `${TP}`; nil where there is none.
   func variable(of text: String) -> String? {
-    if let origin = origins[text] { return origin }
     let name = text.drop { "${".contains($0) }.prefix { $0 == "_" || $0.isLetter || $0.isNumber }
     return text.hasPrefix("$") && !text.hasPrefix("$(") && !name.isEmpty ? String(name) : nil
   }
+
+  /// Whether only running something tells a variable.
+  func isResult(_ name: String) -> Bool { results.contains(name) }
 
   // MARK: - Commands
 
@@ -128,7 +130,7 @@ struct ShellScript {
       let why =
         names.isEmpty
         ? "whether the condition holds, only running the script tells"
-        : "whether the condition holds depends on \(names.joined(separator: " and ")), which the script does not set"
+        : "whether the condition holds depends on \(names.joined(separator: " and ")), which the script does not tell"
       let advice = names.isEmpty ? "" : " (\(names.map { "--set \($0)=…" }.joined(separator: " ")))"
       findings.append(Finding(.ignored, "line \(line)", "\(why); read as if it did not\(advice)"))
     }
@@ -162,10 +164,15 @@ struct ShellScript {
     // What is assigned is one word, however many it holds.
     let parts = (appends ? variables[name] ?? [] : []) + (try parts(value))
     guard parts.reduce(0, { $0 + $1.text.utf8.count }) <= Self.longestValue, parts.count <= Self.mostFields else { throw tooLong(name, value.line) }
-    variables[name] = parts
     arrays.remove(name)
     let written = value.pieces.filter { $0.part != .literal("") }
-    if written.count == 1, case .unknown(let text) = written[0].part { origins[text] = origins[text] ?? name }
+    if written.count == 1, case .unknown = written[0].part, !appends {
+      variables[name] = nil
+      results.insert(name)
+    } else {
+      variables[name] = parts
+      results.remove(name)
+    }
   }
 
   private mutating func assign(_ name: String, appends: Bool, _ elements: [ShellWord]) throws {
@@ -174,6 +181,7 @@ struct ShellScript {
     guard fields.count <= Self.mostFields else { throw tooLong(name, elements.first?.line ?? 1) }
     variables[name] = fields
     arrays.insert(name)
+    results.remove(name)
   }
 
   private func tooLong(_ name: String, _ line: Int) -> LaunchError {

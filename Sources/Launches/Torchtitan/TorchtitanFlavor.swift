@@ -29,17 +29,18 @@ struct TorchtitanFlavor: Hashable, Sendable {
     TorchtitanFlavor(name: "405B", hidden: 16384, layers: 126, heads: 128, keyValueHeads: 8, widening: 1.2, multiple: 4096),
   ]
 
-  static let llama2 = [
-    (name: "271M", hidden: 1024, layers: 16, heads: 8), ("1B", 2048, 18, 16), ("7B", 4096, 32, 32), ("13B", 5120, 40, 40), ("26B", 5120, 80, 40),
-  ].map { sizes in
-    var flavor = TorchtitanFlavor(
-      name: sizes.name, hidden: sizes.hidden, layers: sizes.layers, heads: sizes.heads, keyValueHeads: sizes.heads, vocabulary: 32000)
-    flavor.family = "llama2"
-    return flavor
-  } + [
-    TorchtitanFlavor(
-      family: "llama2", name: "70B", hidden: 8192, layers: 80, heads: 64, keyValueHeads: 8, widening: 1.3, multiple: 4096, vocabulary: 32000)
-  ]
+  static let llama2 =
+    [
+      (name: "271M", hidden: 1024, layers: 16, heads: 8), ("1B", 2048, 18, 16), ("7B", 4096, 32, 32), ("13B", 5120, 40, 40), ("26B", 5120, 80, 40),
+    ].map { sizes in
+      var flavor = TorchtitanFlavor(
+        name: sizes.name, hidden: sizes.hidden, layers: sizes.layers, heads: sizes.heads, keyValueHeads: sizes.heads, vocabulary: 32000)
+      flavor.family = "llama2"
+      return flavor
+    } + [
+      TorchtitanFlavor(
+        family: "llama2", name: "70B", hidden: 8192, layers: 80, heads: 64, keyValueHeads: 8, widening: 1.3, multiple: 4096, vocabulary: 32000)
+    ]
 
   /// Those without experts.
   static let qwen3 = [
@@ -64,7 +65,8 @@ struct TorchtitanFlavor: Hashable, Sendable {
   }
 
   private init(
-    family: String = "llama3", name: String, hidden: Int, layers: Int, heads: Int, keyValueHeads: Int, widening: Double = 1, multiple: Int = 256, vocabulary: Int = 128256
+    family: String = "llama3", name: String, hidden: Int, layers: Int, heads: Int, keyValueHeads: Int, widening: Double = 1, multiple: Int = 256,
+    vocabulary: Int = 128256
   ) {
     self.family = family
     (self.name, self.hidden, self.layers, self.heads, self.keyValueHeads) = (name, hidden, layers, heads, keyValueHeads)

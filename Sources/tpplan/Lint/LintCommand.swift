@@ -103,7 +103,9 @@ struct LintCommand: ParsableCommand {
     }
     if output != nil, written == nil { note("no plan was written") }
     if report.isIllegal { throw ExitCode(Failure.verificationFailed) }
-    if report.job == nil { throw UsageError(report.obstacle ?? report.launch.graphObstacle ?? "the launch does not say what model it trains; name it with --model") }
+    if report.job == nil {
+      throw UsageError(report.obstacle ?? report.launch.graphObstacle ?? "the launch does not say what model it trains; name it with --model")
+    }
     if !report.fits { throw ExitCode(Failure.nothingFits) }
   }
 

@@ -44,7 +44,8 @@ extension LintReport {
       (improvements + improvementsElsewhere).map { change in
         .object(
           JSON.Object(
-            [("change", .string(change.text)), ("is_sayable", .bool(change.isSayable)), ("degrees", Self.json(change.degrees))] + Self.members(change.planned)
+            [("change", .string(change.text)), ("is_sayable", .bool(change.isSayable)), ("degrees", Self.json(change.degrees))]
+              + Self.members(change.planned)
               + [("gain", .double(1 - change.planned.prediction.step / planned.prediction.step))]))
       })
     object["has_all_changes"] = .bool(hasAllChanges)

@@ -135,7 +135,8 @@ extension LintReport {
   /// What the search leaves as the launch has it: other kernels are among the changes.
   private func kernelText(_ software: Software) -> String {
     let overlap = software.overlap == .weights ? "weights' messages behind products" : "no messages behind products"
-    return "\(software.attention.rawValue) attention, \(software.crossEntropy.rawValue) cross-entropy, gradients \(software.gradients.rawValue), \(overlap)"
+    return
+      "\(software.attention.rawValue) attention, \(software.crossEntropy.rawValue) cross-entropy, gradients \(software.gradients.rawValue), \(overlap)"
   }
 
   private func changeLines(_ style: TextStyle) -> [String] {
