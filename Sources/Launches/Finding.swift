@@ -5,6 +5,8 @@ package struct Finding: Hashable, Sendable {
   package enum Severity: String, Hashable, Sendable, CaseIterable {
     /// The program would refuse it, or compute something else than is meant.
     case illegal
+    /// Its value is left to who starts the launch, and has to be given.
+    case open
     /// It works and is hardly meant.
     case doubtful
     /// It is legal, and has no part in the plan or its price.

@@ -36,6 +36,10 @@ package struct Launch: Sendable {
   /// Where it describes one that cannot be built, or not all of one, why.
   package var graphObstacle: String?
   package var findings: [Finding] = []
+  /// Variables of a script that have to be given before it says what is trained, and how.
+  package var openVariables: [String] = []
+  /// What it was read from; nil where nothing of it can be written otherwise by itself.
+  package var source: LaunchSource?
 
   package init(_ format: LaunchFormat) { self.format = format }
 }

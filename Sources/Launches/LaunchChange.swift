@@ -7,6 +7,8 @@ import Strategies
 package struct LaunchChange: Sendable {
   /// What is written otherwise, in the launch's own words.
   package let text: String
+  /// Whether the launch's format can say it: what was priced is then the launch, read again with the change in it.
+  package let isSayable: Bool
   package let degrees: MegatronDegrees
   package let software: Software
   package let planned: PlanOutcome.Planned
@@ -28,24 +30,44 @@ extension LaunchJob {
     var changes: [LaunchChange] = []
     for (changed, software) in neighbours {
       if isOver() { return (changes.sorted(by: Self.precedes), false) }
-      var completed = format.completed(changed)
-      // The cut is the program's where that is even, else it has to be said.
-      if format == .megatron, completed.stageLayers == nil, let layers = (try? fixing(completed, software))?.stageLayers,
-        layers.contains(where: { $0 != layers[0] })
-      {
-        completed.stageLayers = layers
-      }
-      if known.contains(where: { $0 == completed && $1 == software }) { continue }
-      known.append((completed, software))
-      let text = [words(completed), format.words(software, changedFrom: request.software, zero: completed.zero)].filter { !$0.isEmpty }
-        .joined(separator: " ")
-      progress(text)
-      guard completed.devices == degrees.devices, format.allows(completed, request), let fixed = try? fixing(completed, software),
-        let planned = try? Planner.price(fixed)
+      guard let change = change(to: changed, software, progress: progress), change.degrees.devices == degrees.devices,
+        !known.contains(where: { $0 == change.degrees && $1 == change.software })
       else { continue }
-      changes.append(LaunchChange(text: text, degrees: completed, software: software, planned: planned))
+      known.append((change.degrees, change.software))
+      changes.append(change)
     }
     return (changes.sorted(by: Self.precedes), true)
+  }
+
+  /// The launch with other degrees and kernels, in its own words; nil where those have none, where it would not start or is no plan, or where another job
+  /// comes of it.
+  package func change(to changed: MegatronDegrees, _ software: Software? = nil, progress: (String) -> Void = { _ in }) -> LaunchChange? {
+    let software = software ?? request.software
+    var wanted = format.completed(changed)
+    // The cut is the program's where that is even, else it has to be said.
+    if format == .megatron, wanted.stageLayers == nil, let layers = (try? fixing(wanted, software))?.stageLayers,
+      layers.contains(where: { $0 != layers[0] })
+    {
+      wanted.stageLayers = layers
+    }
+    let edits = edits(to: wanted, software)
+    guard !edits.edits.isEmpty, format.allows(wanted, request) else { return nil }
+    progress(edits.text)
+    guard let source = launch.source, !edits.edits.contains(where: \.isBeyond) else {
+      guard wanted.devices == degrees.devices, let fixed = try? fixing(wanted, software), let planned = try? Planner.price(fixed) else { return nil }
+      return LaunchChange(text: edits.text, isSayable: false, degrees: wanted, software: software, planned: planned)
+    }
+    guard let launch = try? source.edited(edits.edits, wanted.devices), let job = try? again(launch, devices: wanted.devices),
+      job.isLegal(beside: self),
+      job.request.batch == request.batch, let planned = try? Planner.price(job.fixing(job.degrees))
+    else { return nil }
+    return LaunchChange(text: edits.text, isSayable: true, degrees: job.degrees, software: job.request.software, planned: planned)
+  }
+
+  /// Whether nothing is illegal that was not so in the launch before.
+  private func isLegal(beside other: LaunchJob) -> Bool {
+    func illegal(_ job: LaunchJob) -> [Finding] { (job.launch.findings + job.findings).filter { $0.severity == .illegal } }
+    return Set(illegal(self)).isSubset(of: illegal(other))
   }
 
   /// What fits before what does not, and of that what takes less.
@@ -58,6 +80,7 @@ extension LaunchJob {
 
   private var neighbours: [(MegatronDegrees, Software)] {
     var found: [(MegatronDegrees, Software)] = []
+    let degrees = stated
     func add(_ change: (inout MegatronDegrees) -> Void) {
       var changed = degrees
       change(&changed)
@@ -131,22 +154,5 @@ extension MegatronDegrees {
     self[keyPath: to] *= 2
     if from == \.pipeline || to == \.pipeline { stageLayers = nil }
     if pipeline == 1 { setChunks(1) }
-  }
-}
-
-extension LaunchFormat {
-  /// What is written otherwise where a program does its work in another way.
-  package func words(_ software: Software, changedFrom before: Software, zero: ZeROStage) -> String {
-    var words: [String] = []
-    if software.overlap != before.overlap {
-      // There are weights to gather where their state is shared out.
-      let hidden = "--overlap-grad-reduce" + (zero >= .optimizer ? " --overlap-param-gather" : "")
-      words.append(self == .megatron ? hidden : self == .deepspeed ? "zero_optimization.overlap_comm: true" : "--overlap weights")
-    }
-    if software.attention != before.attention { words.append(self == .megatron ? "--attention-backend flash" : "--attention fused") }
-    if software.crossEntropy != before.crossEntropy {
-      words.append(self == .megatron ? "--cross-entropy-loss-fusion" : self == .torchtitan ? "compile.enable = true" : "--cross-entropy fused")
-    }
-    return words.joined(separator: " ")
   }
 }

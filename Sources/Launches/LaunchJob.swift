@@ -19,16 +19,22 @@ package struct LaunchJob: Sendable {
   private let script: TorchLaunch?
   /// What was filled in, in words.
   package let assumptions: [String]
-  /// The model's layers, where the launch says its chunks by how many of them each has.
-  private let layersOfChunks: Int?
   /// What is wrong with the styles for this model.
   package let findings: [Finding]
+  /// As it was read.
+  let launch: Launch
+  private let hardware: HardwareFile
+  private let given: (batch: Int?, sequence: Int?, hasModel: Bool)
 
   /// - Parameters:
   ///   - graph: the model, as the launch describes it or as it is named apart.
-  ///   - devices: in place of the launch's.
+  ///   - devices: in place of the launch's, as the batch and the sequence are.
+  ///   - isModelGiven: whether the model is named apart, and stays what it is whatever the launch says.
   /// - Throws: `PlannerError.usage` where the parts do not go together; `HardwareError`.
-  package init(_ launch: Launch, graph: Graph, on hardware: HardwareFile, devices: Int? = nil, batch: Int? = nil, sequence: Int? = nil) throws {
+  package init(
+    _ launch: Launch, graph: Graph, on hardware: HardwareFile, devices: Int? = nil, batch: Int? = nil, sequence: Int? = nil,
+    isModelGiven: Bool = false
+  ) throws {
     var assumptions: [String] = []
     let count = try Self.devices(launch, hardware, given: devices, &assumptions)
     let settled = try launch.settled(on: count, batch: batch)
@@ -65,13 +71,33 @@ package struct LaunchJob: Sendable {
     (self.format, self.request, self.styles, self.degrees) = (launch.format, request, launch.styles, launch.format.completed(degrees))
     (self.assumptions, script) = (assumptions, launch.script)
     findings = self.degrees.findings(graph, styles, launch.format.matching)
-    let layers = graph.segments.indices.reduce(0) { graph.holdsLayers($1) ? $0 + graph.segments[$1].repeats : $0 }
-    layersOfChunks = launch.countsLayersOfChunks ? layers : nil
+    (self.launch, self.hardware, given) = (launch, hardware, (batch, sequence, isModelGiven || launch.graph == nil))
+  }
+
+  /// The degrees as they are written: what ZeRO shares out where there are no replicas is still said.
+  var stated: MegatronDegrees {
+    var stated = degrees
+    stated.zero = launch.degrees.zero
+    return stated
   }
 
   /// What is written otherwise in the launch where its degrees become others.
-  package func words(_ changed: MegatronDegrees) -> String {
-    format.words(format.completed(changed), changedFrom: degrees, layers: layersOfChunks)
+  package func words(_ changed: MegatronDegrees) -> String { edits(to: format.completed(changed)).text }
+
+  func edits(to changed: MegatronDegrees, _ software: Software? = nil) -> LaunchEdits {
+    let graph = request.graph
+    let layers = graph.segments.indices.reduce(0) { graph.holdsLayers($1) ? $0 + graph.segments[$1].repeats : $0 }
+    let facts = LaunchEdits.Job(
+      batch: request.batch, statesBatch: given.batch != nil || launch.batch != nil, layers: layers, countsLayersOfChunks: launch.countsLayersOfChunks)
+    return LaunchEdits(
+      format, from: stated, to: changed, software: (request.software, software ?? request.software), job: facts, source: launch.source)
+  }
+
+  /// Another launch for the same job.
+  func again(_ launch: Launch, devices: Int) throws -> LaunchJob {
+    let graph = given.hasModel ? request.graph : launch.graph ?? request.graph
+    return try LaunchJob(
+      launch, graph: graph, on: hardware, devices: devices, batch: given.batch, sequence: given.sequence, isModelGiven: given.hasModel)
   }
 
   private static func greatestCommonDivisor(_ a: Int, _ b: Int) -> Int { b == 0 ? a : greatestCommonDivisor(b, a % b) }
@@ -82,10 +108,9 @@ package struct LaunchJob: Sendable {
     let isOpen = launch.leavesDataOpen || launch.leavesTensorOpen
     var count = given ?? launch.devices
     if count == nil {
-      let all = hardware.deviceCount.flatMap { isOpen && $0 % least == 0 ? $0 : nil }
-      count = all ?? own
-      assumptions.append(
-        "\(counted(count ?? own, "device")): " + (all == nil ? "as many as the degrees need" : "all of \(hardware.name)") + " (--devices)")
+      let (usual, why) = usualDevices(hardware, of: least, isOpen: isOpen, expert: launch.degrees.expert)
+      count = usual
+      assumptions.append("\(counted(usual, "device")): \(why) (--devices)")
     }
     guard let count else { return own }
     if count % least != 0 || (!isOpen && count != own) {
@@ -93,6 +118,17 @@ package struct LaunchJob: Sendable {
         "\(counted(count, "device")) \(isOpen ? "are no multiple of" : "are not") the \(least) of the degrees; change them or --devices")
     }
     return count
+  }
+
+  /// All devices that there are, else at least a node, where the degrees are of so many or can be.
+  private static func usualDevices(_ hardware: HardwareFile, of least: Int, isOpen: Bool, expert: Int) -> (Int, String) {
+    if isOpen, let all = hardware.deviceCount, all % least == 0 { return (all, "all of \(hardware.name)") }
+    guard isOpen, hardware.deviceCount == nil, let node = hardware.groups.first?.devicesPerNode else { return (least, "as many as the degrees need") }
+    // Experts are shared out over replicas.
+    let (step, overflows) = least.multipliedReportingOverflow(by: max(1, expert))
+    if overflows { return (least, "as many as the degrees need") }
+    guard step < node, node % step == 0 else { return (step, "as many as the degrees need") }
+    return (node, "a node of \(hardware.name)")
   }
 
   private static func sequence(_ launch: Launch, _ graph: Graph, given: Int?, _ assumptions: inout [String]) throws -> Int? {

@@ -51,6 +51,24 @@ struct Settings {
     }
   }
 
+  /// With some settings written otherwise.
+  func edited(_ edits: [LaunchEdit]) -> Settings {
+    var settings = self
+    for edit in edits {
+      settings.remove(edit.setting)
+      guard let value = edit.value else { continue }
+      settings.values[edit.setting] = value
+      settings.paths.append(edit.setting)
+    }
+    return settings
+  }
+
+  /// Leaves out a setting, or all of a section.
+  private mutating func remove(_ path: String) {
+    for setting in paths where setting == path || setting.hasPrefix(path + ".") { values[setting] = nil }
+    paths.removeAll { $0 == path || $0.hasPrefix(path + ".") }
+  }
+
   // MARK: typed values
 
   mutating func int(_ path: String, _ bound: Bound<Int> = .any) -> Int? {

@@ -27,6 +27,36 @@ import Testing
     words.filter { $0.key.contains(path) }.sorted { $0.key < $1.key }.map(\.value)
   }
 
+  @Test("A plan as Python has it: a dictionary, or a configuration's class")
+  func python() throws {
+    let styles = [ModuleStyle("layers.*.self_attn.q_proj", "colwise"), ModuleStyle("layers.*.self_attn.o_proj", "rowwise")]
+    let plan = "{\n  'layers.*.self_attn.q_proj': 'colwise',  # heads\n  \"layers.*.self_attn.o_proj\": \"rowwise\",\n}"
+    let file = """
+      # a configuration
+      from transformers import PretrainedConfig
+
+
+      class MyConfig(PretrainedConfig):
+          model_type = "mine"
+          base_model_tp_plan = \(plan)
+          base_model_pp_plan = {"norm": (["x"], ["y"])}
+
+          def __init__(self, size=3):
+              self.size = size
+      """
+    let named = "{'tp_size': 4, 'tp_plan': \(plan)}"
+    for text in [plan, file, named] {
+      #expect(LaunchFormat(recognising: text) == .huggingFace)
+      #expect(try read(text).styles == styles)
+    }
+    #expect(try read(named).degrees.tensor == 4 && (try read(plan).leavesTensorOpen))
+    // What is neither is refused with its place.
+    #expect { try read("{'a': 'colwise'") } throws: { "\($0)".hasPrefix("plan.json:") }
+    #expect { try read("class A:\n    base_model_tp_plan = {\"a\": 1 +}") } throws: { "\($0)".hasPrefix("plan.json: line 2: ") }
+    #expect { try read("class A:\n    tp_plan = dict(a=1)") } throws: { "\($0)".hasPrefix("plan.json: tp_plan: ") }
+    #expect { try read("import this") } throws: { "\($0)".contains("has no tensor-parallel plan") }
+  }
+
   // MARK: - Published plans
 
   @Test("Llama: attention by heads, the MLP by columns and rows, all else whole")

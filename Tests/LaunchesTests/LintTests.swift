@@ -55,7 +55,7 @@ import Testing
     let text = lines.joined(separator: "\n")
     for part in [
       "launch: Megatron-LM on 4 devices of dgx-a100", "as the launch describes it", "  split        tensor 4, pipeline 1, data 1", "fits", "Findings",
-      "did you mean --log-interval?", "The optimum of the same job, devices and kernels", "proven to be the fastest",
+      "did you mean --log-interval?", "The optimum of the same job and devices", "fused attention, unfused cross-entropy", "proven to be the fastest",
       "The smallest change that helps most",
     ] {
       #expect(text.contains(part), "\(part)\n\(text)")
@@ -74,10 +74,10 @@ import Testing
     #expect(report.planned != nil && !report.fits)
     let text = report.lines(.plain).joined(separator: "\n")
     #expect(text.contains("does not fit, ") && text.contains("To make it fit"))
-    let repair = try #require(report.repairs.changes.first { ($0.degrees?.pipeline ?? 0) > 2 })
-    #expect(report.words(repair).contains("--pipeline-model-parallel-size") && text.contains(report.words(repair)), "\(text)")
+    let repair = try #require(report.repairs.first { $0.degrees.pipeline > 2 })
+    #expect(repair.text.contains("--pipeline-model-parallel-size") && text.contains(repair.text), "\(text)")
     guard case .array(let repairs)? = report.json(output: nil)["repairs"] else { throw LaunchError(file: "json", "has no repairs") }
-    #expect(repairs.count == report.repairs.changes.count)
+    #expect(repairs.count == report.repairs.count + report.otherJobs.count)
   }
 
   @Test("What cannot be priced says why, once")
@@ -85,8 +85,58 @@ import Testing
     let uneven = try report("--micro-batch-size 8 --global-batch-size 60")
     #expect(uneven.planned == nil && uneven.isIllegal && uneven.obstacle != nil)
     #expect(uneven.launch.findings.filter { $0.severity == .illegal }.count == 1)
-    #expect(uneven.lines(.plain).contains { $0.hasPrefix("  step         none: a batch of 60") })
+    let lines = uneven.lines(.plain)
+    #expect(lines.contains { $0.hasPrefix("  step         none: a batch of 60") && $0.hasSuffix("change --global-batch-size or --micro-batch-size") })
     #expect(uneven.json(output: nil)["obstacle"] != nil && uneven.json(output: nil)["step_seconds"] == nil)
+  }
+
+  @Test("golden: what the planner says of degrees, in the settings of each format")
+  func ownWords() {
+    let text = "--ep 8 does not divide 1 data replica; change --ep or --dp, --micro-batch or --batch"
+    for (format, words) in [
+      (
+        LaunchFormat.megatron,
+        "--expert-model-parallel-size 8 does not divide 1 data replica; change --expert-model-parallel-size or the number of devices, --micro-batch-size or --global-batch-size"
+      ),
+      (
+        .deepspeed,
+        "expert_parallel.autoep_size 8 does not divide 1 data replica; change expert_parallel.autoep_size or the number of devices, train_micro_batch_size_per_gpu or train_batch_size"
+      ),
+      (
+        .torchtitan,
+        "parallelism.expert_parallel_degree 8 does not divide 1 data replica; change parallelism.expert_parallel_degree or parallelism.data_parallel_shard_degree, training.local_batch_size or training.global_batch_size"
+      ),
+    ] {
+      #expect(format.inOwnWords(text) == words)
+      #expect(format.subject(of: words).map(words.hasPrefix) ?? false)
+    }
+    #expect(LaunchFormat.huggingFace.inOwnWords("--tp 2 -- and --devices") == "tp_size 2 -- and --devices")
+    #expect(LaunchFormat.megatron.subject(of: "nothing of it") == nil)
+  }
+
+  @Test("What a format has no setting for stands apart")
+  func beyond() throws {
+    let text = try LaunchFixtures.text("tp-plan-llama.json")
+    let launch = try HuggingFacePlan.reading("{\"tp_plan\": \(text), \"tp_size\": 4}", file: "plan.json")
+    var report = LintReport(launch, hardware: try Samples.hardware("dgx-a100"), file: "plan.json")
+    try report.price(LaunchFixtures.llama(layers: 4, heads: 8, keyValueHeads: 8), devices: 8, batch: 64, sequence: 64)
+    report.findChanges(seconds: 60, ProgressWatch())
+    #expect(!report.improvementsElsewhere.isEmpty && report.improvements.allSatisfy { $0.text.hasPrefix("tp_size: ") })
+    let lines = report.lines(.plain)
+    let heading = try #require(lines.firstIndex { $0.contains("Beyond what a tp_plan says") })
+    #expect(lines[..<heading].allSatisfy { !$0.contains("--pp") && !$0.contains("--zero") }, "\(lines)")
+  }
+
+  @Test("Without a number of devices a launch is for a node")
+  func node() throws {
+    let hardware = try Samples.hardware("dgx-a100")
+    func devices(_ text: String) throws -> (Int, String) {
+      let graph = try LaunchFixtures.llama(layers: 8, heads: 8, keyValueHeads: 8)
+      let job = try LaunchJob(TorchtitanLaunch.reading(text, file: "job", model: graph), graph: graph, on: hardware)
+      return (job.request.cluster.deviceCount, job.assumptions.first ?? "")
+    }
+    #expect(try devices("[training]\nseq_len = 64") == (8, "8 devices: a node of dgx-a100 (--devices)"))
+    #expect(try devices("[training]\nseq_len = 64\n[parallelism]\ntensor_parallel_degree = 2\npipeline_parallel_degree = 8").0 == 16)
   }
 
   @Test("golden: changes in the words that the launch says the same things in")
@@ -103,9 +153,10 @@ import Testing
         == "--tensor-model-parallel-size 4 --pipeline-model-parallel-size 16 --num-layers-per-virtual-pipeline-stage 2")
     #expect(words { ($0.chunks, $0.schedule) = (1, .oneForwardOneBackward) } == "without --num-layers-per-virtual-pipeline-stage")
     #expect(words { $0.isSequenceParallel = false } == "without --sequence-parallel")
-    #expect(words { $0.recompute = .none } == "without --recompute-granularity")
+    #expect(words { $0.recompute = .none } == "without --recompute-activations")
     #expect(
-      words { ($0.recompute, $0.recomputedLayers) = (.full, 2) } == "--recompute-granularity full --recompute-method block --recompute-num-layers 2")
+      words { ($0.recompute, $0.recomputedLayers) = (.full, 2) }
+        == "--recompute-granularity full --recompute-method block --recompute-num-layers 2 without --recompute-activations")
     #expect(words { ($0.zero, $0.microBatchSize) = (.optimizer, 2) } == "--use-distributed-optimizer --micro-batch-size 2")
     #expect(words { ($0.data, $0.context) = (2, 2) } == "--context-parallel-size 2 on 256 devices")
     let uneven = words { ($0.chunks, $0.stageLayers) = (1, [11, 12, 12, 12, 12, 12, 12, 13]) }

@@ -34,7 +34,7 @@ import Testing
     Case("--tensor-model-parallel-size 16", "--num-attention-heads", "8 heads are no multiple of --tensor-model-parallel-size 16"),
     Case("--tensor-model-parallel-size 1073741824", "--tensor-model-parallel-size", "expected a whole number of at least 1 and at most"),
     Case("--tensor-model-parallel-size two", "--tensor-model-parallel-size", "found two"),
-    Case("--tensor-model-parallel-size $TP", "--tensor-model-parallel-size", "which the script does not set"),
+    Case("--tensor-model-parallel-size $TP", "--tensor-model-parallel-size", "which the script does not set; give it with --set TP=…", .open),
     Case("--group-query-attention --num-query-groups 3", "--num-query-groups", "3 groups do not divide 8 heads"),
     Case(
       "--tensor-model-parallel-size 4 --group-query-attention --num-query-groups 6 --num-attention-heads 12 --kv-channels 8", "--num-query-groups",

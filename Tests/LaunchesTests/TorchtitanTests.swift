@@ -68,7 +68,7 @@ import Testing
     #expect(TorchtitanFlavor.of(try LaunchFixtures.llama(layers: 6, heads: 16, keyValueHeads: 16)) == nil)
     #expect(TorchtitanFlavor.of(try LaunchFixtures.gpt2(layers: 2)) == nil)
     #expect(TorchtitanFlavor(model: "llama3", flavor: "8B_flex")?.name == "8B")
-    #expect(TorchtitanFlavor(model: "llama3", flavor: "8C") == nil && TorchtitanFlavor(model: "qwen3", flavor: "8B") == nil)
+    #expect(TorchtitanFlavor(model: "llama3", flavor: "8C") == nil && TorchtitanFlavor(model: "qwen3", flavor: "debugmodel_moe") == nil)
   }
 
   private static let small = "[model]\nname = \"llama3\"\nflavor = \"debugmodel\"\n[training]\nseq_len = 256\n"
@@ -148,7 +148,7 @@ import Testing
   func training() throws {
     func launch(_ text: String) throws -> Launch { try read("[training]\nseq_len = 256\n" + text) }
     #expect(LaunchFixtures.has(try launch("batch_size = 4\nlocal_batch_size = 4").findings, .illegal, "training.batch_size", "older name"))
-    #expect(LaunchFixtures.has(try launch("enable_cpu_offload = true").findings, .doubtful, "training.enable_cpu_offload", "not priced"))
+    #expect(LaunchFixtures.has(try launch("enable_cpu_offload = true").findings, .ignored, "training.enable_cpu_offload", "not priced"))
     let working = try launch("dtype = \"bfloat16\"")
     #expect(working.software.gradients == .working && LaunchFixtures.has(working.findings, .ignored, "training.dtype", "master weights"))
     #expect(try launch("mixed_precision_param = \"float32\"").precision == .fp32)
@@ -158,9 +158,9 @@ import Testing
       "local_batch_size = 2\nglobal_batch_size = 8\n[parallelism]\ndata_parallel_shard_degree = 2\npipeline_parallel_degree = 2")
     #expect(LaunchFixtures.has(drained.findings, .ignored, "training.global_batch_size", "empties the pipeline"))
     let foreign = try read(
-      "[model]\nname = \"qwen3\"\nflavor = \"32B\"\n[parallelism]\npipeline_parallel_degree = 2\n[activation_checkpoint]\nmode = \"selective\"\nselective_ac_option = \"2\""
+      "[model]\nname = \"deepseek_v3\"\nflavor = \"16B\"\n[parallelism]\npipeline_parallel_degree = 2\n[activation_checkpoint]\nmode = \"selective\"\nselective_ac_option = \"2\""
     )
-    #expect(foreign.graph == nil && LaunchFixtures.has(foreign.findings, .ignored, "model", "qwen3 32B"))
+    #expect(foreign.graph == nil && LaunchFixtures.has(foreign.findings, .ignored, "model", "deepseek_v3 16B"))
     #expect(LaunchFixtures.has(foreign.findings, .ignored, "activation_checkpoint.selective_ac_option", "how many there are"))
   }
 
@@ -187,5 +187,39 @@ import Testing
   func malformed() {
     #expect(throws: LaunchError.self) { try read("[project]\nname = \"x\"") }
     #expect { try read("[training]\nseq_len = ") } throws: { "\($0)".hasPrefix("job.toml:2:11: not valid TOML") }
+  }
+
+  @Test(
+    "oracle: Llama 2 and Qwen 3 have the parameters of their papers",
+    arguments: [
+      ("llama2", "7B", 6.74), ("llama2", "13B", 13.02), ("llama2", "70B", 68.98), ("qwen3", "0.6B", 0.596), ("qwen3", "8B", 8.19),
+      ("qwen3", "32B", 32.76),
+    ])
+  func flavors(model: String, flavor: String, billions: Double) throws {
+    let graph = try #require(TorchtitanFlavor(model: model, flavor: flavor)).graph(positions: 2048)
+    #expect(abs(Double(graph.parameterCount) / 1e9 / billions - 1) < 0.005, "\(graph.parameterCount)")
+  }
+
+  @Test("Settings that the code of a model adds are doubtful, and illegal in a job of torchtitan's own")
+  func ownSettings() throws {
+    let text = "[training]\nimg_size = 256\n[encoder]\nmax_length = 256\n"
+    let flux = try read("[model]\nname = \"flux\"\nflavor = \"flux-dev\"\n" + text)
+    for place in ["training.img_size", "encoder.max_length"] {
+      #expect(LaunchFixtures.has(flux.findings, .doubtful, place, "unless the code of flux adds it"), "\(flux.findings)")
+      #expect(LaunchFixtures.has(try read("[model]\nname = \"llama3\"\nflavor = \"8B\"\n" + text).findings, .illegal, place, "refuses it"))
+    }
+    let custom = try read("[job]\ncustom_config_module = \"mine.config\"\n[model]\nname = \"llama3\"\nflavor = \"8B\"\n" + text)
+    #expect(LaunchFixtures.has(custom.findings, .doubtful, "training.img_size", "is no setting"))
+  }
+
+  @Test("Names of May 2024")
+  func oldest() throws {
+    let launch = try read(
+      "[model]\nname = \"llama2\"\nflavor = \"7B\"\n[training]\nbatch_size = 8\nfp8_linear = \"\"\npipeline_parallel_degree = 2\ntensor_parallel_degree = 2"
+    )
+    #expect(
+      launch.degrees.pipeline == 2 && launch.degrees.tensor == 2 && launch.findings.allSatisfy { $0.severity == .ignored }, "\(launch.findings)")
+    let eight = try read("[model]\nname = \"llama2\"\nflavor = \"7B\"\n[training]\nfp8_linear = \"dynamic\"")
+    #expect(LaunchFixtures.has(eight.findings, .ignored, "training.fp8_linear", "8 bits"))
   }
 }

@@ -15,12 +15,19 @@ package enum DeepSpeedLaunch {
     guard case .object(let object) = document.value else {
       throw LaunchError(file: file, "found \(document.value.summary), expected a DeepSpeed configuration: an object")
     }
-    var reading = DeepSpeedReading(Settings(object, closed: Set(DeepSpeedKeys.apart), open: "auto"))
-    guard reading.settings.paths.contains(where: { DeepSpeedKeys.all.contains($0) }) else {
+    let settings = Settings(object, closed: Set(DeepSpeedKeys.apart), open: "auto")
+    guard settings.paths.contains(where: { DeepSpeedKeys.all.contains($0) }) else {
       throw LaunchError(file: file, "has none of DeepSpeed's settings, such as train_batch_size or zero_optimization")
     }
+    return reading(settings)
+  }
+
+  private static func reading(_ settings: Settings) -> Launch {
+    var reading = DeepSpeedReading(settings)
     reading.read()
-    return reading.launch
+    var launch = reading.launch
+    launch.source = LaunchSource(contains: settings.contains, edited: { edits, _ in Self.reading(settings.edited(edits)) })
+    return launch
   }
 }
 
@@ -107,7 +114,7 @@ struct DeepSpeedReading {
       let isOld = settings.bool("zero_optimization.\(old)") == true
       guard device != "none" || isOld else { continue }
       let place = isOld ? "zero_optimization.\(old)" : "\(path).device"
-      settings.add(.doubtful, place, "\(what) on \(isOld ? "cpu" : device) is not priced: the plan has all of it on the devices, and no transfers")
+      settings.add(.ignored, place, "\(what) on \(isOld ? "cpu" : device) is not priced: the plan has all of it on the devices, and no transfers")
       if key == "offload_param", stage != 3 { settings.add(.illegal, place, "goes with stage 3 alone, and the stage is \(stage)") }
       if key == "offload_optimizer", stage == 0 { settings.add(.illegal, place, "goes with stages 1, 2 and 3, and the stage is 0") }
     }

@@ -5,11 +5,15 @@ import Documents
 struct MegatronArguments {
   private let options: [String: MegatronCommand.Option]
   private let hasLines: Bool
+  private let script: ShellScript
+  private let program: String?
   private(set) var findings: [Finding] = []
+  /// Variables whose values the caller has to give, each once.
+  private(set) var openVariables: [String] = []
 
   /// Of several options of one name the last counts, as for argparse.
   init(_ command: MegatronCommand) {
-    hasLines = command.hasLines
+    (hasLines, script, program) = (command.hasLines, command.script, command.program)
     var options: [String: MegatronCommand.Option] = [:]
     for option in command.options {
       let place = Self.place(option, command.hasLines)
@@ -41,9 +45,15 @@ struct MegatronArguments {
       return find(.illegal, name, "is no option of Megatron-LM any more; say \(removed.instead)")
     }
     if let unpriced = MegatronFlags.unpriced.first(where: { $0.flag == name }) { return find(.ignored, name, unpriced.why) }
+    if MegatronFlags.former.contains(name) { return find(.illegal, name, "was an option of earlier versions; Megatron-LM of today refuses it") }
+    if MegatronFlags.isOff(name) { return }
     guard MegatronFlags.known.contains(name) else {
       let nearest = nearestSpelling(to: name, among: MegatronFlags.known.sorted())
-      return find(.illegal, name, "is no option of Megatron-LM that is known" + (nearest.map { "; did you mean \($0)?" } ?? ""))
+      let text = "is no option of Megatron-LM that is known" + (nearest.map { "; did you mean \($0)?" } ?? "")
+      if let program, !MegatronProgram.hasNoOptionsOfItsOwn(program) {
+        return find(.doubtful, name, text + (nearest == nil ? "; it may be one of \(program)'s own" : " Or it is one of \(program)'s own"))
+      }
+      return find(.illegal, name, text)
     }
     guard let values = MegatronFlags.read.first(where: { $0.flag == name })?.values else { return }
     switch values {
@@ -69,20 +79,27 @@ struct MegatronArguments {
     return values[0]
   }
 
+  /// Whether a value is left to the script's caller, which is then said.
+  private mutating func isOpen(_ name: String, _ text: String) -> Bool {
+    guard text.hasPrefix("$") || text.hasPrefix("`") else { return false }
+    let variable = script.variable(of: text)
+    let isRun = variable.map(script.isResult) ?? true
+    let advice = variable.map { "give it with --set \($0)=…" } ?? "write its value"
+    find(.open, name, "is \(text), which \(isRun ? "only running the script tells" : "the script does not set"); \(advice)")
+    if let variable, !openVariables.contains(variable) { openVariables.append(variable) }
+    return true
+  }
+
   /// A whole number of at least `least`.
   mutating func int(_ name: String, atLeast least: Int = 1, atMost most: Int = 1 << 40) -> Int? {
-    guard let text = text(name) else { return nil }
+    guard let text = text(name), !isOpen(name, text) else { return nil }
     if let number = Int(text), least...most ~= number { return number }
-    if text.hasPrefix("$") {
-      find(.illegal, name, "is \(text), which the script does not set; give the number")
-    } else {
-      find(.illegal, name, "found \(text), expected a whole number of at least \(least)" + (most < 1 << 40 ? " and at most \(most)" : ""))
-    }
+    find(.illegal, name, "found \(text), expected a whole number of at least \(least)" + (most < 1 << 40 ? " and at most \(most)" : ""))
     return nil
   }
 
   mutating func double(_ name: String, _ isLawful: (Double) -> Bool, _ expected: String) -> Double? {
-    guard let text = text(name) else { return nil }
+    guard let text = text(name), !isOpen(name, text) else { return nil }
     if let number = Double(text), number.isFinite, isLawful(number) { return number }
     find(.illegal, name, "found \(text), expected \(expected)")
     return nil
@@ -90,7 +107,7 @@ struct MegatronArguments {
 
   /// One of some words.
   mutating func choice(_ name: String, _ words: [String]) -> String? {
-    guard let text = text(name) else { return nil }
+    guard let text = text(name), !isOpen(name, text) else { return nil }
     if words.contains(text) { return text }
     let nearest = nearestSpelling(to: text, among: words)
     find(.illegal, name, "found \(text), expected \(words.joined(separator: ", "))" + (nearest.map { "; did you mean \($0)?" } ?? ""))

@@ -5,6 +5,10 @@ extension MegatronFlags {
   /// reinforcement learning, kernels' variants; also those of earlier versions.
   static let harmless: Set<String> = Set(
     """
+    enable-gpt-oss export-default-te-spec export-force-local-attention export-kd-cfg export-kd-teacher-ckpt-format export-kd-teacher-load
+    export-kd-teacher-model-config export-kv-cache-quant export-legacy-megatron export-model-type export-moe-apply-probs-on-input
+    export-offline-model export-qk-l2-norm export-quant-cfg export-real-quant-cfg export-te-mcore-model finetune-data-files finetune-data-split
+    finetune-hf-dataset freeze-base-for-mtp modelopt-enabled qad-train-target
     DDP-impl activation-func-clamp-value activation-offload-fraction adam-beta1 adam-beta2 adam-eps adaptive-muon-beta2 adaptive-muon-eps
     adaptive-muon-moment2-method adlr-autoresume adlr-autoresume-interval allow-ambiguous-pad-tokens app-tag-run-name app-tag-run-version
     apply-layernorm-1p apply-query-key-layer-scaling apply-wd-to-qk-layernorm async-ckpt-cpu-priority async-ckpt-io-priority async-ckpt-use-cpu-shm
@@ -131,7 +135,7 @@ extension MegatronFlags {
     rl-kv-cache-management-mode rl-max-inflight-requests rl-offload-inference-model-weights-when-idle rl-offload-optimizer-during-inference
     rl-partial-rollouts rl-persist-cuda-graphs rl-profile rl-profile-dir rl-prompts-per-eval rl-rollout-bank-dir rl-rollout-bank-max-bytes
     rl-sequence-packing-algo rl-sequence-packing-max-sequences-per-bin rl-skip-bos-token rl-submission-granularity rl-training-cuda-graphs
-    rl-use-sequence-packing rl-verify-model-weights-swap rope-scaling-factor rope-type rotary-interleaved rotary-scaling-factor
+    rl-use-sequence-packing rl-verify-model-weights-swap rope-type rotary-interleaved rotary-scaling-factor
     run-workload-inspector-server runtime-time-unit sample-rate save save-activations-interval save-config-filepath save-dgrads-interval
     save-interval save-params-interval save-retain-interval save-tokens-per-expert-interval save-wgrads-interval seed sft
     sft-tokenizer-prompt-format sgd-momentum sharp-enabled-group short-seq-prob skip-prompt-log-probs skip-train soap-shampoo-beta softmax-type spec

@@ -34,6 +34,7 @@ enum MegatronFlags {
     ("--padded-vocab-size", .one), ("--make-vocab-size-divisible-by", .one), ("--swiglu", .none), ("--squared-relu", .none),
     ("--normalization", .one), ("--norm-epsilon", .one), ("--layernorm-epsilon", .one), ("--position-embedding-type", .one),
     ("--use-rotary-position-embeddings", .none), ("--no-position-embedding", .none), ("--rotary-base", .one), ("--rotary-percent", .one),
+    ("--use-rope-scaling", .none), ("--rope-scaling-factor", .one),
     ("--untie-embeddings-and-output-weights", .none), ("--disable-bias-linear", .none), ("--add-qkv-bias", .none), ("--qk-layernorm", .none),
     ("--attention-dropout", .one), ("--hidden-dropout", .one), ("--num-experts", .one), ("--moe-router-topk", .one),
     ("--moe-ffn-hidden-size", .one), ("--moe-layer-freq", .one), ("--moe-shared-expert-intermediate-size", .one),
@@ -80,7 +81,7 @@ enum MegatronFlags {
     ("--encoder-num-layers", "an encoder"), ("--decoder-num-layers", "an encoder and a decoder"), ("--enable-mhc-connections", "hyper-connections"),
     ("--apply-residual-connection-post-layernorm", "residuals behind the norms"), ("--moe-latent-size", "experts of a smaller width"),
     ("--attention-output-gate", "gated attention"), ("--vision-pretraining", "a vision model"), ("--no-rope-freq", "layers without positions"),
-    ("--use-rope-scaling", "Llama 3's scaling of rotary positions"), ("--rotary-seq-len-interpolation-factor", "interpolated positions"),
+    ("--rotary-seq-len-interpolation-factor", "interpolated positions"),
   ]
 
   /// Options that were taken out, with what stands for them.
@@ -88,10 +89,36 @@ enum MegatronFlags {
     ("--batch-size", "--micro-batch-size"), ("--model-parallel-size", "--tensor-model-parallel-size"),
     ("--checkpoint-activations", "--recompute-activations, or --recompute-granularity full --recompute-method uniform --recompute-num-layers 1"),
     ("--warmup", "--lr-warmup-fraction"), ("--intermediate-size", "--ffn-hidden-size"),
+    ("--activations-checkpoint-method", "--recompute-granularity full --recompute-method uniform --recompute-num-layers 1"),
+    ("--activations-checkpoint-num-layers", "--recompute-num-layers"), ("--hybrid-attention-ratio", "--hybrid-layer-pattern"),
+    ("--hybrid-mlp-ratio", "--hybrid-layer-pattern"), ("--encoder-tensor-model-parallel-size", "--tensor-model-parallel-size"),
+    ("--encoder-pipeline-model-parallel-size", "--pipeline-model-parallel-size"), ("--fp8-e4m3", "--fp8-format e4m3"),
+    ("--fp8-hybrid", "--fp8-format hybrid"), ("--img-dim", "--img-h and --img-w"),
+    ("--override-lr-scheduler", "--override-opt_param-scheduler"), ("--use-checkpoint-lr-scheduler", "--use-checkpoint-opt_param-scheduler"),
   ]
+
+  /// Options of earlier versions (2021 to 2025) that are gone, and for which nothing stands.
+  static let former = Set(
+    """
+    DDP-impl disable-chunked-prefill enable-one-logger grpo-default-temperature grpo-default-top-p
+    inference-dynamic-batching-buffer-guaranteed-fraction inference-dynamic-batching-buffer-overflow-factor
+    inference-dynamic-batching-chunk-size inference-dynamic-batching-max-requests-override inference-dynamic-batching-max-tokens-override
+    inference-max-batch-size initialize-socket-comms langrl-inference-server-conversation-template langrl-inference-server-type legacy-tokenizer
+    load-model-opt-format moe-extended-tp moe-token-dropping moe-use-legacy-grouped-gemm no-clone-scatter-output-in-embedding one-logger-entity
+    overlap-p2p-communication pipeline-model-parallel-split-rank renormalize-blend-weights retriever-seq-length retro-add-retriever
+    retro-attention-gate retro-cyclic-train-iters retro-encoder-attention-dropout retro-encoder-hidden-dropout retro-encoder-layers
+    retro-no-verify-neighbor-count retro-num-neighbors retro-num-retrieved-chunks retro-project-dir retro-return-doc-ids retro-workdir
+    rl-calculate-intra-group-similarity rl-offload-kv-cache-during-training rl-remove-kv-cache-during-training rl-reset-cuda-graphs s3-cache-path
+    test-mode tiktoken-special-tokens use-contiguous-buffers-in-ddp
+    """.split(whereSeparator: \.isWhitespace).map { "--" + $0 })
 
   /// Every option that is known.
   static let known: Set<String> = Set(read.map(\.flag) + unpriced.map(\.flag) + beyondModels.map(\.flag) + removed.map(\.flag)).union(harmless)
+
+  /// Whether an option switches another off (`argparse.BooleanOptionalAction`); none of those has a part in the step.
+  static func isOff(_ name: String) -> Bool {
+    ["--no-rl-", "--no-inference-"].contains { name.hasPrefix($0) } && harmless.contains("--" + name.dropFirst(5))
+  }
 
   /// Options of launchers: `torchrun`, `python -m torch.distributed.launch`, `deepspeed`, `srun`.
   static let devicesPerNode: Set<String> = [

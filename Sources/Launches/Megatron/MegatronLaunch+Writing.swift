@@ -87,7 +87,7 @@ extension MegatronLaunch {
     else { throw Inexpressible("the job", "has parts that options of Megatron-LM do not tell: \(job.software.remarks.joined(separator: ", "))") }
     var (read, meant) = (again.degrees, degrees)
     (read.stageLayers, meant.stageLayers) = (try again.fixing(read).stageLayers, try again.fixing(meant).stageLayers)
-    if read != meant { throw Inexpressible("the degrees", "are read otherwise: \(LaunchFormat.torch.words(read, changedFrom: meant))") }
+    if read != meant { throw Inexpressible("the degrees", "are read otherwise: \(LaunchEdits(.torch, from: meant, to: read).text)") }
   }
 
   // MARK: - The script

@@ -7,19 +7,27 @@ import Strategies
 package enum MegatronLaunch {
   /// What a script, a command or bare options say. What Megatron-LM would refuse is a finding.
   ///
+  /// - Parameter values: of a script's variables, in place of those that it gives them.
   /// - Throws: `LaunchError` where there is no such command in the text.
-  package static func reading(_ source: String, file: String) throws -> Launch {
-    let command = try MegatronCommand(source, file: file)
+  package static func reading(_ source: String, file: String, values: [String: String] = [:]) throws -> Launch {
+    reading(try MegatronCommand(source, file: file, values: values))
+  }
+
+  private static func reading(_ command: MegatronCommand) -> Launch {
     var reader = MegatronReader(command)
     reader.read()
-    return reader.launch
+    var launch = reader.launch
+    launch.source = LaunchSource(
+      contains: { name in command.options.contains { $0.name == name } },
+      edited: { edits, devices in reading(command.edited(edits, devices: devices)) })
+    return launch
   }
 }
 
 /// Reads the options of one command.
 struct MegatronReader {
-  private(set) var launch = Launch(.megatron)
-  private(set) var arguments: MegatronArguments
+  var launch = Launch(.megatron)
+  var arguments: MegatronArguments
   private let command: MegatronCommand
 
   init(_ command: MegatronCommand) {
@@ -35,8 +43,25 @@ struct MegatronReader {
     readRecompute()
     readModel()
     var checks = MegatronChecks(command: command, arguments: arguments, launch: launch)
-    checks.check()
-    launch.findings = command.script.findings + checks.findings.merged
+    // Of what is open nothing can be checked.
+    if arguments.findings.allSatisfy({ $0.severity != .open }) { checks.check() }
+    launch.openVariables = arguments.openVariables
+    launch.findings = (command.script.findings + openFindings + checks.findings).merged
+  }
+
+  /// What the script takes from elsewhere, and what a program has that is not Megatron-LM's own.
+  private var openFindings: [Finding] {
+    var words: [Finding] = []
+    if let program = command.program, !program.hasPrefix("pretrain_"), launch.graph != nil {
+      words.append(Finding(.ignored, program, "is none of Megatron-LM's own programs; priced is a language model as the options describe it"))
+    }
+    words += command.openWords.map { word in
+      let advice = command.script.variable(of: word.text).map { " (--set \($0)='--option …')" } ?? ""
+      return Finding(.ignored, "line \(word.line)", "\(word.text), which the script does not set, may hold further options\(advice)")
+    }
+    guard !arguments.openVariables.isEmpty else { return words }
+    return words
+      + command.script.sources.map { Finding(.ignored, "line \($0.line)", "\($0.text) is not read; give what it sets with --set NAME=VALUE") }
   }
 
   // MARK: - The split
@@ -133,95 +158,14 @@ struct MegatronReader {
     return parts.allSatisfy { $0 >= 0 } ? parts : nil
   }
 
-  // MARK: - The job
-
-  private mutating func readJob() {
-    launch.degrees.microBatchSize = arguments.int("--micro-batch-size", atMost: 1_000_000_000)
-    launch.batch = arguments.int("--global-batch-size", atMost: 1_000_000_000)
-    launch.sequence = arguments.int("--seq-length", atMost: 1 << 30) ?? arguments.int("--encoder-seq-length", atMost: 1 << 30)
-    launch.mode = .train
-    launch.precision = arguments.has("--bf16") ? .bf16 : arguments.has("--fp16") ? .fp16 : .fp32
-    launch.optimizer = .adamw
-    switch arguments.choice("--optimizer", ["adam", "sgd", "muon", "dist_muon", "lion", "soap", "adaptive_muon"]) {
-    case "sgd": launch.optimizer = .sgd
-    case "adam", nil: break
-    case let other?: arguments.find(.ignored, "--optimizer", "the state and work of \(other) are not priced; taken for Adam's")
-    }
-    let backend = arguments.choice("--attention-backend", ["auto", "flash", "fused", "unfused", "local"])
-    let isLocal = arguments.choice("--transformer-impl", ["local", "transformer_engine", "inference_optimized"]) == "local"
-    let isUnfused = ["unfused", "local"].contains(backend) || (isLocal && backend == nil && !arguments.has("--use-flash-attn"))
-    launch.software.attention = isUnfused ? .unfused : .fused
-    guard launch.precision != .fp32 else { return }
-    launch.software.crossEntropy = arguments.has("--cross-entropy-loss-fusion") ? .fused : .unfused
-    // Under bf16 gradients are added up in fp32 unless they are to be summed in bf16, under fp16 where that is asked for.
-    let isWorking = launch.precision == .bf16 ? arguments.has("--grad-reduce-in-bf16") : !arguments.has("--accumulate-allreduce-grads-in-fp32")
-    launch.software.gradients = isWorking ? .working : .accumulated
-  }
-
-  private mutating func readReplicas() {
-    var zero = arguments.has("--use-distributed-optimizer") ? ZeROStage.optimizer : .none
-    let strategy = arguments.choice("--data-parallel-sharding-strategy", ["no_shard", "optim", "optim_grads", "optim_grads_params"])
-    if arguments.has(any: "--use-megatron-fsdp", "--use-custom-fsdp") {
-      switch strategy {
-      case "no_shard": zero = .none
-      case "optim": zero = .optimizer
-      case "optim_grads": zero = .gradients
-      default: zero = .weights
-      }
-    } else if strategy != nil {
-      arguments.find(.doubtful, "--data-parallel-sharding-strategy", "counts with --use-megatron-fsdp alone")
-    }
-    if arguments.has("--use-torch-fsdp2") { zero = arguments.has("--torch-fsdp2-no-reshard-after-forward") ? .gradients : .weights }
-    launch.degrees.zero = zero
-    let isFSDP = zero >= .gradients
-    if arguments.has("--overlap-grad-reduce") {
-      launch.software.overlap = .weights
-      if zero == .optimizer, !arguments.has("--overlap-param-gather") {
-        arguments.find(
-          .doubtful, "--overlap-grad-reduce",
-          "hides the sums of gradients, and without --overlap-param-gather not the gathering of weights; priced as if both were")
-      }
-    } else if isFSDP {
-      // It prefetches by itself.
-      launch.software.overlap = .weights
-    }
-  }
-
-  private mutating func readRecompute() {
-    var granularity = arguments.choice("--recompute-granularity", ["full", "selective"])
-    if arguments.has("--recompute-activations") { granularity = "selective" }
-    let method = arguments.choice("--recompute-method", ["uniform", "block"])
-    let count = arguments.int("--recompute-num-layers", atLeast: 0, atMost: 1 << 14)
-    var recompute = Recompute.none
-    switch granularity {
-    case "full":
-      recompute = .full
-      if method == "block" { launch.degrees.recomputedLayers = count }
-      if method == "uniform", let count, count > 1 {
-        arguments.find(
-          .ignored, "--recompute-num-layers", "units of \(count) layers are priced as units of one, which keep more and take less beside")
-      }
-    case "selective":
-      let modules = Set(arguments.values("--recompute-modules"))
-      if modules.isEmpty || modules.contains("core_attn") {
-        recompute = .selective
-      } else if !modules.isDisjoint(with: ["layernorm", "moe_act", "mlp"]) {
-        recompute = .elementwise
-      }
-      let exact: [Set<String>] = [[], ["core_attn"], ["layernorm", "moe_act"]]
-      if !exact.contains(modules) {
-        arguments.find(.ignored, "--recompute-modules", "\(modules.sorted().joined(separator: " ")): priced as \(recompute.inWords)")
-      }
-    default: break
-    }
-    // What its sequence parallelism gathers it gathers again in the backward pass (Korthikanti et al. 2022, §4.2.2).
-    launch.degrees.recompute = launch.degrees.isSequenceParallel && launch.degrees.recomputedLayers == nil ? recompute.gathering : recompute
-  }
-
   // MARK: - The model
 
   private mutating func readModel() {
     guard MegatronModel.options.contains(where: arguments.has) else { return }
+    if let program = command.program, let model = MegatronProgram.model(program) {
+      launch.graphObstacle = "\(program) trains \(model), which is not built from options here; name the model with --model"
+      return
+    }
     do {
       let model = try MegatronModel(&arguments, tensor: launch.degrees.tensor)
       launch.graph = try model.graph(workload: Workload(batch: launch.batch, sequence: launch.sequence))
@@ -229,16 +173,6 @@ struct MegatronReader {
       launch.graphObstacle = unknown.reason
     } catch {
       launch.graphObstacle = "\(error)"
-    }
-  }
-}
-
-extension Recompute {
-  fileprivate var inWords: String {
-    switch self {
-    case .none: "if nothing were computed again"
-    case .selective: "if attention alone were computed again"
-    default: "if norms and activation functions were computed again"
     }
   }
 }

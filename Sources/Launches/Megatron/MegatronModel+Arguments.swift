@@ -12,6 +12,12 @@ extension MegatronModel {
   /// Of Llama 2's (Touvron et al. 2023).
   static let vocabularyOfLlama2 = 32000
 
+  /// By parts of the names under which tokenizers are published (the models' `config.json` on Hugging Face).
+  static let vocabulariesByName = [
+    (name: "llama-3", size: 128256, model: "Llama 3"), (name: "llama-2", size: vocabularyOfLlama2, model: "Llama 2"),
+    (name: "mixtral-8x7b", size: 32000, model: "Mixtral 8x7B"), (name: "mistral-7b-v0.1", size: 32000, model: "Mistral 7B"),
+  ]
+
   /// The architecture of a command line.
   ///
   /// - Parameter tensor: the tensor-parallel degree, of which the vocabulary is padded to a multiple.
@@ -56,20 +62,25 @@ extension MegatronModel {
   private static func vocabulary(_ arguments: inout MegatronArguments, tensor: Int) throws -> Int {
     if let padded = arguments.int("--padded-vocab-size", atMost: mostExtent) { return padded }
     let tokenizer = arguments.text("--tokenizer-type")
-    var usual: Int?
-    if tokenizer == "GPT2BPETokenizer" || (tokenizer == nil && arguments.has("--merge-file")) { usual = vocabularyOfGPT2 }
-    if tokenizer == "Llama2Tokenizer" { usual = vocabularyOfLlama2 }
+    let usual = usualVocabulary(tokenizer, arguments)
     if let usual, !arguments.has("--vocab-size") {
-      arguments.find(
-        .ignored, "--vocab-size", "is left out; taken for \(usual), the tokens of \(usual == vocabularyOfGPT2 ? "GPT-2's" : "Llama 2's") tokenizer")
+      arguments.find(.ignored, "--vocab-size", "is left out; taken for \(usual.size), the tokens of \(usual.model)'s tokenizer")
     }
-    guard let size = arguments.int("--vocab-size", atMost: mostExtent) ?? usual else {
-      throw Unknown(reason: "--vocab-size is missing, and the tokenizer does not tell it; add it, or name a model with --model")
+    guard let size = arguments.int("--vocab-size", atMost: mostExtent) ?? usual?.size else {
+      throw Unknown(reason: "--vocab-size is missing, and the tokenizer is not known to tell it; add it to the launch, or name a model with --model")
     }
     let multiple = arguments.int("--make-vocab-size-divisible-by", atMost: 1 << 20) ?? 128
     if multiple == 1 { return size }
     let step = multiple * tensor
     return (size + step - 1) / step * step
+  }
+
+  /// The vocabulary that a tokenizer is known to have, by its kind or its name.
+  private static func usualVocabulary(_ tokenizer: String?, _ arguments: MegatronArguments) -> (size: Int, model: String)? {
+    if tokenizer == "GPT2BPETokenizer" || (tokenizer == nil && arguments.has("--merge-file")) { return (vocabularyOfGPT2, "GPT-2") }
+    if tokenizer == "Llama2Tokenizer" { return (vocabularyOfLlama2, "Llama 2") }
+    guard let name = arguments.text("--tokenizer-model")?.lowercased() else { return nil }
+    return vocabulariesByName.first { name.contains($0.name) }.map { ($0.size, $0.model) }
   }
 
   private mutating func readMLP(_ arguments: inout MegatronArguments) {
@@ -93,6 +104,7 @@ extension MegatronModel {
     if !isRotary, kind != "learned_absolute" { throw Unknown(reason: "no importer builds positions of the type \(kind); name a model with --model") }
     rotaryBase = arguments.int("--rotary-base", atMost: 1 << 50) ?? rotaryBase
     rotaryShare = arguments.double("--rotary-percent", { $0 > 0 && $0 <= 1 }, "a part above 0 and at most 1") ?? 1
+    if arguments.has("--use-rope-scaling") { rotaryScaling = arguments.double("--rope-scaling-factor", { $0 > 0 }, "a number above 0") ?? 8 }
   }
 
   private mutating func readExperts(_ arguments: inout MegatronArguments) throws {

@@ -33,6 +33,8 @@ struct MegatronModel: Hashable {
   var isRotary = false
   var rotaryBase = 10000
   var rotaryShare = 1.0
+  /// How much longer Llama 3's scaling makes sequences; nil: none.
+  var rotaryScaling: Double?
   var tiesEmbeddings = true
   var hasBias = true
   var hasQueryKeyValueBias = true
@@ -121,7 +123,10 @@ struct MegatronModel: Hashable {
       guard headSize % 2 == 0, rotated >= 2, rotated % 2 == 0 else {
         throw Unknown(reason: "rotary positions pair features, and \(rotated) of \(headSize) in a head cannot be paired")
       }
-      return RotaryParameters(base: Double(rotaryBase), rotated: rotated == headSize ? nil : rotated)
+      var parameters = RotaryParameters(base: Double(rotaryBase), rotated: rotated == headSize ? nil : rotated)
+      // The other figures are fixed (megatron/core/models/common/embeddings/rotary_pos_embedding.py).
+      parameters.scaling = rotaryScaling.map { .init(factor: $0, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalMaxPositions: 8192) }
+      return parameters
     }
   }
 }

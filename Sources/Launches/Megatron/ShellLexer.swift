@@ -2,9 +2,9 @@
 
 /// Takes a shell script apart (POSIX.1-2024, Shell Command Language, §2.2, §2.3 and §2.6; arrays as in bash).
 struct ShellLexer {
-  private let text: [Character]
-  private var index = 0
-  private var line = 1
+  let text: [Character]
+  var index = 0
+  var line = 1
   /// Delimiters of here-documents that begin after this line.
   private var documents: [String] = []
   /// Comments that ask a batch system for devices: `#SBATCH --nodes=4`.
@@ -43,8 +43,8 @@ struct ShellLexer {
     return tokens
   }
 
-  private var peek: Character? { ahead(0) }
-  private func ahead(_ count: Int) -> Character? { index + count < text.count ? text[index + count] : nil }
+  var peek: Character? { ahead(0) }
+  func ahead(_ count: Int) -> Character? { index + count < text.count ? text[index + count] : nil }
 
   private mutating func skipContinuation() {
     index += 2
@@ -126,7 +126,7 @@ struct ShellLexer {
     throw unclosed("(", since: start)
   }
 
-  private func unclosed(_ bracket: String, since start: Int) -> LaunchError {
+  func unclosed(_ bracket: String, since start: Int) -> LaunchError {
     LaunchError(file: file, place: "line \(start)", "\(bracket) is not closed")
   }
 
@@ -135,12 +135,13 @@ struct ShellLexer {
   private mutating func readWord() throws -> ShellWord {
     var word = ShellWord(line: line)
     var literal = ""
-    func flush(_ isQuoted: Bool = false) {
-      if !literal.isEmpty || isQuoted { word.pieces.append(.init(part: .literal(literal), isQuoted: isQuoted)) }
+    var since = line
+    func flush() {
+      if !literal.isEmpty { word.pieces.append(.init(part: .literal(literal), isQuoted: false, line: since)) }
       literal = ""
     }
-    let start = line
     while let character = peek, !" \t\n;&|()<>".contains(character) {
+      if literal.isEmpty { since = line }
       switch character {
       case "\\":
         if ahead(1) == "\n" {
@@ -152,21 +153,13 @@ struct ShellLexer {
         index += 2
       case "'":
         flush()
-        index += 1
-        while let inside = peek, inside != "'" {
-          if inside == "\n" { line += 1 }
-          literal.append(inside)
-          index += 1
-        }
-        guard peek != nil else { throw unclosed("'", since: start) }
-        index += 1
-        flush(true)
+        try readApostrophes(into: &word)
       case "\"":
         flush()
         try readQuoted(into: &word)
       case "$", "`":
         flush()
-        word.pieces.append(.init(part: try readExpansion(), isQuoted: false))
+        word.pieces.append(.init(part: try readExpansion(), isQuoted: false, line: since))
       default:
         literal.append(character)
         index += 1
@@ -176,30 +169,52 @@ struct ShellLexer {
     return word
   }
 
+  /// A piece for each line, as each stands on its own.
+  private mutating func readApostrophes(into word: inout ShellWord) throws {
+    let start = line
+    index += 1
+    var (literal, since) = ("", line)
+    while let inside = peek, inside != "'" {
+      literal.append(inside)
+      index += 1
+      guard inside == "\n" else { continue }
+      line += 1
+      word.pieces.append(.init(part: .literal(literal), isQuoted: true, line: since))
+      (literal, since) = ("", line)
+    }
+    guard peek != nil else { throw unclosed("'", since: start) }
+    index += 1
+    word.pieces.append(.init(part: .literal(literal), isQuoted: true, line: since))
+  }
+
   private mutating func readQuoted(into word: inout ShellWord) throws {
     let start = line
     index += 1
-    var literal = ""
-    var count = 0
+    var (literal, since, count) = ("", line, 0)
     func flush() {
-      if !literal.isEmpty { word.pieces.append(.init(part: .literal(literal), isQuoted: true)) }
+      if !literal.isEmpty { word.pieces.append(.init(part: .literal(literal), isQuoted: true, line: since)) }
       count += 1
-      literal = ""
+      (literal, since) = ("", line)
     }
     while let character = peek, character != "\"" {
       switch character {
       case "\\":
         if ahead(1) == "\n" {
           skipContinuation()
+          flush()
         } else {
           if let next = ahead(1) { literal += "\"\\$`".contains(next) ? String(next) : "\\\(next)" }
           index += 2
         }
       case "$", "`":
         flush()
-        word.pieces.append(.init(part: try readExpansion(), isQuoted: true))
+        word.pieces.append(.init(part: try readExpansion(), isQuoted: true, line: since))
+      case "\n":
+        literal.append(character)
+        index += 1
+        line += 1
+        flush()
       default:
-        if character == "\n" { line += 1 }
         literal.append(character)
         index += 1
       }
@@ -207,74 +222,6 @@ struct ShellLexer {
     guard peek != nil else { throw unclosed("\"", since: start) }
     index += 1
     // "" is a word of its own.
-    if count == 0 || !literal.isEmpty { word.pieces.append(.init(part: .literal(literal), isQuoted: true)) }
-  }
-
-  /// What a `$` or a backquote stands before.
-  private mutating func readExpansion() throws -> ShellWord.Part {
-    let start = index
-    func written() -> String { String(text[start..<min(index, text.count)]) }
-    if peek == "`" {
-      index += 1
-      while let character = peek, character != "`" {
-        if character == "\n" { line += 1 }
-        index += 1
-      }
-      guard peek != nil else { throw unclosed("`", since: line) }
-      index += 1
-      return .unknown(written())
-    }
-    index += 1
-    switch peek {
-    case "(":
-      let isArithmetic = ahead(1) == "("
-      try skipBrackets("(", ")")
-      let whole = written()
-      return isArithmetic && whole.hasSuffix("))") ? .arithmetic(String(whole.dropFirst(3).dropLast(2))) : .unknown(whole)
-    case "{":
-      try skipBrackets("{", "}")
-      return parameter(written())
-    default:
-      if let digit = peek, digit.isNumber || "@*#?$!-".contains(digit) {
-        index += 1
-        return .variable(name: String(digit), isAll: false, fallback: nil, text: written())
-      }
-      while let character = peek, character == "_" || (character.isASCII && (character.isLetter || character.isNumber)) { index += 1 }
-      let name = String(text[start..<index].dropFirst())
-      return name.isEmpty ? .literal("$") : .variable(name: name, isAll: false, fallback: nil, text: written())
-    }
-  }
-
-  private mutating func skipBrackets(_ open: Character, _ close: Character) throws {
-    let start = line
-    var depth = 0
-    while let character = peek {
-      if character == "\n" { line += 1 }
-      if character == open { depth += 1 }
-      if character == close { depth -= 1 }
-      index += 1
-      if depth == 0 { return }
-    }
-    throw unclosed("$\(open)", since: start)
-  }
-
-  /// `${…}` by what stands inside.
-  private func parameter(_ written: String) -> ShellWord.Part {
-    let inside = written.dropFirst(2).dropLast()
-    let name = inside.prefix { $0 == "_" || $0.isLetter || $0.isNumber }
-    var rest = inside.dropFirst(name.count)
-    guard !name.isEmpty else { return .unknown(written) }
-    var isAll = false
-    if rest.hasPrefix("[@]") || rest.hasPrefix("[*]") {
-      isAll = true
-      rest = rest.dropFirst(3)
-    }
-    if rest.isEmpty { return .variable(name: String(name), isAll: isAll, fallback: nil, text: written) }
-    for mark in [":-", "-", ":=", "="] where rest.hasPrefix(mark) {
-      var fallback = rest.dropFirst(mark.count)
-      if fallback.count >= 2, let quote = fallback.first, "\"'".contains(quote), fallback.last == quote { fallback = fallback.dropFirst().dropLast() }
-      return .variable(name: String(name), isAll: isAll, fallback: String(fallback), text: written)
-    }
-    return .unknown(written)
+    if count == 0 || !literal.isEmpty { word.pieces.append(.init(part: .literal(literal), isQuoted: true, line: since)) }
   }
 }

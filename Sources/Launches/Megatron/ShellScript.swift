@@ -12,17 +12,27 @@ struct ShellScript {
   private(set) var findings: [Finding] = []
   /// Words of `#SBATCH` comments.
   private(set) var directives: [Field] = []
+  /// Files that are read into the script, which are not read here.
+  private(set) var sources: [Field] = []
+  /// Of an array its words; of another variable its text in parts, each on its line.
   private var variables: [String: [Field]] = [:]
   private var arrays: Set<String> = []
-  private let file: String
+  /// Variables that are set to what only running something tells (`N=$(nproc)`): they stay as they are written.
+  private var results: Set<String> = []
+  /// Variables whose values are given from outside, and stay.
+  private let given: Set<String>
+  let file: String
 
   /// No launch has more.
-  private static let mostFields = 1 << 16
+  static let mostFields = 1 << 16
   private static let longestValue = 1 << 20
 
+  /// - Parameter values: of variables, in place of what the script gives them.
   /// - Throws: `LaunchError`.
-  init(_ source: String, file: String) throws {
+  init(_ source: String, file: String, values: [String: String] = [:]) throws {
     self.file = file
+    given = Set(values.keys)
+    variables = values.mapValues { [Field(text: $0, line: 1)] }
     var lexer = ShellLexer(source, file: file)
     let tokens = try lexer.tokens()
     directives = lexer.directives.flatMap { directive in
@@ -34,11 +44,26 @@ struct ShellScript {
   /// The value of a variable, where the script sets one.
   func value(_ name: String) -> String? {
     guard let fields = variables[name], !arrays.contains(name) else { return nil }
-    return fields.first?.text ?? ""
+    return fields.map(\.text).joined()
   }
 
+  /// The words of an array, or the text of another variable in parts; nil where the script sets none.
+  func values(of name: String) -> [Field]? { variables[name] }
+  func isArray(_ name: String) -> Bool { arrays.contains(name) }
+
   /// The words of each variable, in the order of their names: a command may be run by what is not read here.
-  var values: [[Field]] { variables.sorted { $0.key < $1.key }.map(\.value) }
+  var values: [[Field]] {
+    variables.sorted { $0.key < $1.key }.map { name, fields in arrays.contains(name) ? fields : Self.split(fields) }
+  }
+
+  /// The variable that a text, as it is written, stands for: `TP` for `${TP}`; nil where there is none.
+  func variable(of text: String) -> String? {
+    let name = text.drop { "${".contains($0) }.prefix { $0 == "_" || $0.isLetter || $0.isNumber }
+    return text.hasPrefix("$") && !text.hasPrefix("$(") && !name.isEmpty ? String(name) : nil
+  }
+
+  /// Whether only running something tells a variable.
+  func isResult(_ name: String) -> Bool { results.contains(name) }
 
   // MARK: - Commands
 
@@ -101,7 +126,13 @@ struct ShellScript {
     }
     let holds = decide(tests)
     if holds == nil, let line = tests.first?.words.first?.line {
-      findings.append(Finding(.ignored, "line \(line)", "whether the condition holds is not known from the script; read as if it did not"))
+      let names = unset(tests.flatMap(\.words))
+      let why =
+        names.isEmpty
+        ? "whether the condition holds, only running the script tells"
+        : "whether the condition holds depends on \(names.joined(separator: " and ")), which the script does not tell"
+      let advice = names.isEmpty ? "" : " (\(names.map { "--set \($0)=…" }.joined(separator: " ")))"
+      findings.append(Finding(.ignored, "line \(line)", "\(why); read as if it did not\(advice)"))
     }
     branches[last] = Branch(isTaken: holds ?? false, isDecided: holds ?? false)
   }
@@ -120,135 +151,40 @@ struct ShellScript {
       words = words.dropFirst()
     }
     if words.isEmpty { return }
+    if let first = words.first, ["source", "."].contains(first.plain), let path = words.dropFirst().first {
+      sources.append(Field(text: path.text, line: first.line))
+      return
+    }
     let fields = try words.flatMap { try expand($0) }
     if !fields.isEmpty { commands.append(fields) }
   }
 
   private mutating func assign(_ name: String, appends: Bool, _ value: ShellWord) throws {
+    guard !given.contains(name) else { return }
     // What is assigned is one word, however many it holds.
-    let text = try expand(value, asOne: true).map(\.text).joined(separator: " ")
-    let before = appends ? variables[name]?.map(\.text).joined(separator: " ") ?? "" : ""
-    guard before.utf8.count + text.utf8.count <= Self.longestValue else { throw tooLong(name, value.line) }
-    variables[name] = [Field(text: before + text, line: value.line)]
+    let parts = (appends ? variables[name] ?? [] : []) + (try parts(value))
+    guard parts.reduce(0, { $0 + $1.text.utf8.count }) <= Self.longestValue, parts.count <= Self.mostFields else { throw tooLong(name, value.line) }
     arrays.remove(name)
+    let written = value.pieces.filter { $0.part != .literal("") }
+    if written.count == 1, case .unknown = written[0].part, !appends {
+      variables[name] = nil
+      results.insert(name)
+    } else {
+      variables[name] = parts
+      results.remove(name)
+    }
   }
 
   private mutating func assign(_ name: String, appends: Bool, _ elements: [ShellWord]) throws {
+    guard !given.contains(name) else { return }
     let fields = (appends ? variables[name] ?? [] : []) + (try elements.flatMap { try expand($0) })
     guard fields.count <= Self.mostFields else { throw tooLong(name, elements.first?.line ?? 1) }
     variables[name] = fields
     arrays.insert(name)
+    results.remove(name)
   }
 
   private func tooLong(_ name: String, _ line: Int) -> LaunchError {
     LaunchError(file: file, place: "line \(line)", "\(name) becomes longer than any launch is")
-  }
-
-  // MARK: - Expansion
-
-  /// The words that a word becomes (POSIX.1-2024, Shell Command Language, §2.6). What the script does not set stays as it is written.
-  private func expand(_ word: ShellWord, asOne: Bool = false) throws -> [Field] {
-    var fields: [Field] = []
-    var current: String?
-    func append(_ text: String) { current = (current ?? "") + text }
-    func end() {
-      if let text = current { fields.append(Field(text: text, line: word.line)) }
-      current = nil
-    }
-    for piece in word.pieces {
-      switch piece.part {
-      case .literal(let text): append(text)
-      case .arithmetic(let text): append(Arithmetic.value(text) { value($0) }.map(String.init) ?? "$((\(text)))")
-      case .unknown(let text): append(text)
-      case .variable(let name, let isAll, let fallback, let text):
-        guard var values = variables[name] ?? fallback.map({ [Field(text: $0, line: word.line)] }) else {
-          append(text)
-          continue
-        }
-        if !isAll { values = Array(values.prefix(1)) }
-        if values.first?.text.isEmpty ?? false, values.count == 1, let fallback, text.contains(":") {
-          values = [Field(text: fallback, line: word.line)]
-        }
-        if asOne || (piece.isQuoted && !isAll) {
-          append(values.map(\.text).joined(separator: " "))
-          continue
-        }
-        let parts = values.flatMap { value in
-          piece.isQuoted ? [value] : value.text.split(whereSeparator: \.isWhitespace).map { Field(text: String($0), line: value.line) }
-        }
-        for (number, part) in parts.enumerated() {
-          if number > 0 { end() }
-          // A word that is nothing else stands where its value was written.
-          if word.pieces.count == 1 { fields.append(part) } else { append(part.text) }
-        }
-      }
-      if fields.count > Self.mostFields { throw LaunchError(file: file, place: "line \(word.line)", "more words than any launch has") }
-    }
-    end()
-    return fields
-  }
-
-  // MARK: - Conditions
-
-  /// Whether tests joined by `&&` and `||` hold; nil where the script does not tell.
-  private func decide(_ tests: [(separator: String, words: [ShellWord])]) -> Bool? {
-    var result: Bool?
-    var joint = ""
-    for (number, test) in tests.enumerated() where !test.words.isEmpty {
-      let holds = decide(test.words)
-      if number == 0 || joint.isEmpty {
-        result = holds
-      } else if joint == "&&" {
-        result = result == false || holds == false ? false : result == nil || holds == nil ? nil : true
-      } else if joint == "||" {
-        result = result == true || holds == true ? true : result == nil || holds == nil ? nil : false
-      } else {
-        result = nil
-      }
-      joint = ["&&", "||"].contains(test.separator) ? test.separator : ""
-    }
-    return result
-  }
-
-  private func decide(_ test: [ShellWord]) -> Bool? {
-    var words = test[...]
-    if let first = words.first?.plain, ["[", "[[", "test"].contains(first) { words = words.dropFirst() }
-    if let last = words.last?.plain, ["]", "]]"].contains(last) { words = words.dropLast() }
-    if words.first?.plain == "!" { return decide(Array(words.dropFirst())).map(!) }
-    guard let known = known(words) else { return nil }
-    switch known.count {
-    case 1: return known[0] == "true" ? true : known[0] == "false" ? false : !known[0].isEmpty
-    case 2: return known[0] == "-z" ? known[1].isEmpty : known[0] == "-n" ? !known[1].isEmpty : nil
-    case 3: return Self.compare(known[0], known[1], known[2])
-    default: return nil
-    }
-  }
-
-  private static func compare(_ a: String, _ comparison: String, _ b: String) -> Bool? {
-    switch comparison {
-    case "=", "==": return a == b
-    case "!=": return a != b
-    default:
-      guard let x = Int(a), let y = Int(b) else { return nil }
-      let results = ["-eq": x == y, "-ne": x != y, "-lt": x < y, "-le": x <= y, "-gt": x > y, "-ge": x >= y]
-      return results[comparison]
-    }
-  }
-
-  /// The values of some words; nil where one is not known.
-  private func known(_ words: ArraySlice<ShellWord>) -> [String]? {
-    var values: [String] = []
-    for word in words {
-      for piece in word.pieces {
-        switch piece.part {
-        case .unknown: return nil
-        case .variable(let name, _, let fallback, _) where variables[name] == nil && fallback == nil: return nil
-        default: break
-        }
-      }
-      guard let fields = try? expand(word, asOne: true) else { return nil }
-      values.append(fields.map(\.text).joined(separator: " "))
-    }
-    return values
   }
 }

@@ -8,6 +8,8 @@ struct ShellWord: Hashable {
     case variable(name: String, isAll: Bool, fallback: String?, text: String)
     /// `$((…))`.
     case arithmetic(String)
+    /// `${NAME:+word}`: the word where the variable has a value, else nothing.
+    case alternative(name: String, word: String)
     /// What only running something tells: `$(…)`, backquotes, and parameter expansions that change a value.
     case unknown(String)
   }
@@ -15,6 +17,8 @@ struct ShellWord: Hashable {
   struct Piece: Hashable {
     var part: Part
     var isQuoted: Bool
+    /// On which it begins.
+    var line: Int
   }
 
   var pieces: [Piece] = []
@@ -29,6 +33,17 @@ struct ShellWord: Hashable {
       text += part
     }
     return text
+  }
+
+  /// The word without its quotes, with what a shell replaces as it is written.
+  var text: String {
+    pieces.map { piece in
+      switch piece.part {
+      case .literal(let text), .unknown(let text), .variable(_, _, _, let text): text
+      case .arithmetic(let text): "$((\(text)))"
+      case .alternative(let name, let word): "${\(name):+\(word)}"
+      }
+    }.joined()
   }
 
   /// `NAME=value` or `NAME+=value`, taken apart.

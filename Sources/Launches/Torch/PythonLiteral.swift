@@ -59,6 +59,32 @@ struct PythonReader {
     return nil
   }
 
+  /// The value of the first assignment to one of some names, also within a class; nil without one.
+  ///
+  /// - Throws: `LaunchError`, with the line.
+  mutating func member(of names: [String]) throws -> (name: String, value: PythonLiteral)? {
+    var line = 0
+    while line < bytes.count {
+      let start = bytes[line...].firstIndex { $0 != UInt8(ascii: " ") && $0 != UInt8(ascii: "\t") } ?? bytes.count
+      for name in names where bytes[start...].starts(with: Array("\(name) = ".utf8)) {
+        index = start + name.utf8.count + 3
+        return (name, try value(depth: 0))
+      }
+      guard let end = bytes[line...].firstIndex(of: UInt8(ascii: "\n")) else { break }
+      line = end + 1
+    }
+    return nil
+  }
+
+  /// The value that is all of the text.
+  mutating func whole() throws -> PythonLiteral {
+    index = 0
+    let result = try value(depth: 0)
+    skipSpace()
+    if next != nil { throw failure("something follows the value") }
+    return result
+  }
+
   private func failure(_ problem: String) -> LaunchError {
     let line = 1 + bytes[..<min(index, bytes.count)].count { $0 == UInt8(ascii: "\n") }
     return LaunchError(file: file, place: "line \(line)", problem)

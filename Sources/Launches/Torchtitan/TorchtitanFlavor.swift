@@ -4,8 +4,9 @@ import ModelGraph
 /// A model that torchtitan has by name.
 ///
 /// Source of the figures: pytorch/torchtitan before commit 9810191bb, `torchtitan/models/llama3/__init__.py` and `model/args.py` (vocabulary, epsilon and
-/// rotary scaling are the latter's defaults).
+/// rotary scaling are the latter's defaults), `models/qwen3/`; of Llama 2 `models/llama/__init__.py` as it was on 2024-08-01, with Llama 2's tokenizer.
 struct TorchtitanFlavor: Hashable, Sendable {
+  var family = "llama3"
   let name: String
   let hidden: Int
   let layers: Int
@@ -15,6 +16,11 @@ struct TorchtitanFlavor: Hashable, Sendable {
   var widening = 1.0
   var multiple = 256
   var vocabulary = 128256
+  /// The MLP's width, where it does not follow.
+  var width: Int?
+  /// Features of a head, where they are not the hidden ones divided by the heads.
+  var headSize: Int?
+  var tiesEmbeddings = false
 
   static let llama3 = [
     TorchtitanFlavor(name: "debugmodel", hidden: 256, layers: 6, heads: 16, keyValueHeads: 16, vocabulary: 2048),
@@ -23,26 +29,53 @@ struct TorchtitanFlavor: Hashable, Sendable {
     TorchtitanFlavor(name: "405B", hidden: 16384, layers: 126, heads: 128, keyValueHeads: 8, widening: 1.2, multiple: 4096),
   ]
 
+  static let llama2 =
+    [
+      (name: "271M", hidden: 1024, layers: 16, heads: 8), ("1B", 2048, 18, 16), ("7B", 4096, 32, 32), ("13B", 5120, 40, 40), ("26B", 5120, 80, 40),
+    ].map { sizes in
+      var flavor = TorchtitanFlavor(
+        name: sizes.name, hidden: sizes.hidden, layers: sizes.layers, heads: sizes.heads, keyValueHeads: sizes.heads, vocabulary: 32000)
+      flavor.family = "llama2"
+      return flavor
+    } + [
+      TorchtitanFlavor(
+        family: "llama2", name: "70B", hidden: 8192, layers: 80, heads: 64, keyValueHeads: 8, widening: 1.3, multiple: 4096, vocabulary: 32000)
+    ]
+
+  /// Those without experts.
+  static let qwen3 = [
+    (name: "0.6B", hidden: 1024, layers: 28, heads: 16, width: 3072, isTied: true), ("1.7B", 2048, 28, 16, 6144, true),
+    ("4B", 2560, 36, 32, 9728, true), ("8B", 4096, 36, 32, 12288, false), ("14B", 5120, 40, 40, 17408, false), ("32B", 5120, 64, 64, 25600, false),
+  ].map { sizes in
+    var flavor = TorchtitanFlavor(
+      family: "qwen3", name: sizes.name, hidden: sizes.hidden, layers: sizes.layers, heads: sizes.heads, keyValueHeads: 8, vocabulary: 151936)
+    (flavor.width, flavor.headSize, flavor.tiesEmbeddings) = (sizes.width, 128, sizes.isTied)
+    return flavor
+  }
+
   /// The flavour of a name; kernels of attention, which some names end with, change no size.
   init?(model: String, flavor: String) {
-    guard model == "llama3" else { return nil }
+    guard let flavors = ["llama3": Self.llama3, "llama2": Self.llama2, "qwen3": Self.qwen3][model] else { return nil }
     let plain = flavor.split(separator: "_").first.map(String.init) ?? flavor
     let suffix = flavor.dropFirst(plain.count)
-    guard let known = Self.llama3.first(where: { $0.name == plain }), ["", "_flex", "_varlen", "_flex_attn", "_varlen_attn"].contains(suffix) else {
+    guard let known = flavors.first(where: { $0.name == plain }), ["", "_flex", "_varlen", "_flex_attn", "_varlen_attn"].contains(suffix) else {
       return nil
     }
     self = known
   }
 
   private init(
-    name: String, hidden: Int, layers: Int, heads: Int, keyValueHeads: Int, widening: Double = 1, multiple: Int = 256, vocabulary: Int = 128256
+    family: String = "llama3", name: String, hidden: Int, layers: Int, heads: Int, keyValueHeads: Int, widening: Double = 1, multiple: Int = 256,
+    vocabulary: Int = 128256
   ) {
+    self.family = family
     (self.name, self.hidden, self.layers, self.heads, self.keyValueHeads) = (name, hidden, layers, heads, keyValueHeads)
     (self.widening, self.multiple, self.vocabulary) = (widening, multiple, vocabulary)
   }
 
   /// The width of the MLP (`FeedForward.__init__`): each step rounds down, the last one up.
   var ffn: Int {
+    if let width { return width }
     let width = Int(widening * Double(2 * 4 * hidden / 3))
     return (width + multiple - 1) / multiple * multiple
   }
@@ -51,12 +84,19 @@ struct TorchtitanFlavor: Hashable, Sendable {
   /// - Throws: `ModelError`.
   func graph(positions: Int) throws -> Graph {
     var model = LlamaConfiguration()
-    model.name = "llama3-\(name)"
+    model.name = "\(family)-\(name)"
     (model.vocabulary, model.maximumPositions, model.hidden, model.layers, model.ffn) = (vocabulary, positions, hidden, layers, ffn)
-    (model.heads, model.keyValueHeads, model.headSize) = (heads, keyValueHeads, hidden / heads)
-    model.epsilon = 1e-5
-    model.rotary = RotaryParameters(
-      base: 500_000, scaling: .init(factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalMaxPositions: 8192))
+    (model.heads, model.keyValueHeads, model.headSize) = (heads, keyValueHeads, headSize ?? hidden / heads)
+    (model.tiesEmbeddings, model.epsilon) = (tiesEmbeddings, 1e-5)
+    switch family {
+    case "llama2": model.rotary = RotaryParameters(base: 10_000)
+    case "qwen3":
+      model.rotary = RotaryParameters(base: 1_000_000)
+      (model.normalisesQueriesAndKeys, model.epsilon) = (true, 1e-6)
+    default:
+      model.rotary = RotaryParameters(
+        base: 500_000, scaling: .init(factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalMaxPositions: 8192))
+    }
     return try model.graph()
   }
 

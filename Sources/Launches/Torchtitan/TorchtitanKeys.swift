@@ -12,7 +12,7 @@ enum TorchtitanKeys {
     "lr_scheduler": "warmup_steps total_steps decay_ratio decay_type min_lr_factor lr_min",
     "training":
       "dataset dataset_path local_batch_size global_batch_size seq_len max_norm steps enable_cpu_offload dtype mixed_precision_param "
-      + "mixed_precision_reduce gc_freq gc_debug seed deterministic dataloader compile warmup_steps data_parallel_type enable_loss_parallel",
+      + "mixed_precision_reduce gc_freq gc_debug seed deterministic dataloader compile warmup_steps data_parallel_type enable_loss_parallel fp8_linear",
     "parallelism":
       "data_parallel_replicate_degree data_parallel_shard_degree fsdp_reshard_after_forward tensor_parallel_degree disable_loss_parallel "
       + "enable_async_tensor_parallel pipeline_parallel_degree module_fqns_per_model_part pipeline_parallel_first_stage_less_layers "
@@ -35,6 +35,9 @@ enum TorchtitanKeys {
 
   static let all = Set(sections.flatMap { section, keys in keys.split(separator: " ").map { "\(section).\($0)" } }).union(apart)
 
+  /// Models whose jobs have no settings but these; the code of others adds its own (`job.custom_config_module`, and later forms of it).
+  static let plainModels: Set<String> = ["llama2", "llama3", "llama4", "deepseek_v3", "qwen3", "gpt_oss"]
+
   /// Older names, with what they are called today.
   static let renamed: [(old: String, new: String)] =
     [
@@ -42,6 +45,7 @@ enum TorchtitanKeys {
       ("training.data_parallel_degree", "parallelism.data_parallel_shard_degree"),
       ("training.data_parallel_shard_degree", "parallelism.data_parallel_shard_degree"),
       ("training.data_parallel_replicate_degree", "parallelism.data_parallel_replicate_degree"),
+      ("training.pipeline_parallel_degree", "parallelism.pipeline_parallel_degree"),
       ("training.tensor_parallel_degree", "parallelism.tensor_parallel_degree"),
       ("training.disable_loss_parallel", "parallelism.disable_loss_parallel"),
       ("experimental.pipeline_parallel_microbatches", "parallelism.pipeline_parallel_microbatches"),

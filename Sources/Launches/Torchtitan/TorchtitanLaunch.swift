@@ -19,9 +19,15 @@ package enum TorchtitanLaunch {
     guard ["model", "training", "parallelism"].contains(where: settings.contains) else {
       throw LaunchError(file: file, "has none of the sections [model], [training] and [parallelism] of a torchtitan job")
     }
+    return try reading(settings, model)
+  }
+
+  private static func reading(_ settings: Settings, _ model: Graph?) throws -> Launch {
     var reading = TorchtitanReading(settings, model)
     try reading.read()
-    return reading.launch
+    var launch = reading.launch
+    launch.source = LaunchSource(contains: settings.contains, edited: { edits, _ in try Self.reading(settings.edited(edits), model) })
+    return launch
   }
 }
 
@@ -52,10 +58,14 @@ struct TorchtitanReading {
     readPrecision()
     readRecompute()
     readRest()
+    let model = settings.string("model.name")
+    let isPlain =
+      model.map(TorchtitanKeys.plainModels.contains) ?? true && !settings.contains("job.custom_config_module")
+      && !settings.contains("experimental.custom_args_module")
     settings.reportUnknown(TorchtitanKeys.all, apart: TorchtitanKeys.apart) { _ in
-      .illegal
+      isPlain ? .illegal : .doubtful
     } consequence: { _ in
-      "(torchtitan refuses it)"
+      isPlain ? "(torchtitan refuses it)" : "of torchtitan's own (it refuses it, unless the code of \(model ?? "the model") adds it)"
     }
     launch.findings = settings.findings
   }
@@ -76,6 +86,10 @@ struct TorchtitanReading {
         .illegal, "model.flavor", "llama3 has no flavor \"\(flavor)\"; known are \(TorchtitanFlavor.llama3.map(\.name).joined(separator: ", "))")
     } else {
       settings.add(.ignored, "model", "the sizes of \(model) \(flavor) are not known here; give the model")
+    }
+    // An early version had a word or nothing here.
+    if let value = settings.value("training.fp8_linear"), !["", false].contains(value) {
+      settings.add(.ignored, "training.fp8_linear", "products are priced in the precision of the training, not in 8 bits")
     }
     var converters: [String] = []
     if case .string(let name)? = settings.value("model.converters") {

@@ -108,7 +108,7 @@ extension TorchtitanReading {
   mutating func readRest() {
     if settings.bool("training.enable_cpu_offload") == true {
       settings.add(
-        .doubtful, "training.enable_cpu_offload", "weights and optimizer state on the host are not priced: the plan has them on the devices")
+        .ignored, "training.enable_cpu_offload", "weights and optimizer state on the host are not priced: the plan has them on the devices")
     }
     if settings.bool("optimizer.early_step_in_backward") == true {
       let others = [("pipeline_parallel_degree", launch.degrees.pipeline), ("expert_parallel_degree", launch.degrees.expert)].filter { $0.1 > 1 }

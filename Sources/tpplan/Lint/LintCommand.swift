@@ -33,6 +33,11 @@ struct LintCommand: ParsableCommand {
   @Option(help: "megatron, deepspeed, torchtitan, hf-tp-plan or torch, a script of `tpplan export` (default: by what stands in the file).")
   var from: LaunchFormat?
 
+  @Option(
+    parsing: .unconditionalSingleValue,
+    help: ArgumentHelp("A variable of a shell script, in place of what the script gives it; repeated for several.", valueName: "name=value"))
+  var set: [String] = []
+
   @Option(parsing: .unconditional, help: "Devices in all (default: the launch's).")
   var devices: Int?
 
@@ -57,6 +62,18 @@ struct LintCommand: ParsableCommand {
     }
   }
 
+  /// The values of `--set`.
+  private func values() throws -> [String: String] {
+    var values: [String: String] = [:]
+    for setting in set {
+      guard let equals = setting.firstIndex(of: "="), equals > setting.startIndex else {
+        throw UsageError("--set \(setting): expected NAME=VALUE, for example --set TP=4")
+      }
+      values[String(setting[..<equals])] = String(setting[setting.index(after: equals)...])
+    }
+    return values
+  }
+
   func run() throws {
     var files = CommandFiles()
     files.reads(launch, as: "LAUNCH")
@@ -69,7 +86,9 @@ struct LintCommand: ParsableCommand {
     let hardware = try readHardware()
     let given = try model.map { try ModelReader.read($0) }
     var report = LintReport(try read(given?.graph), hardware: hardware, file: launch)
-    if let graph = given?.graph ?? report.launch.graph {
+    if let open = report.open {
+      report.leaveOpen(open)
+    } else if let graph = given?.graph ?? report.launch.graph {
       report.isModelGiven = given != nil
       try report.price(graph, devices: devices, batch: batch, sequence: seq)
       try report.improve(seconds: seconds)
@@ -84,7 +103,9 @@ struct LintCommand: ParsableCommand {
     }
     if output != nil, written == nil { note("no plan was written") }
     if report.isIllegal { throw ExitCode(Failure.verificationFailed) }
-    if report.job == nil { throw UsageError(report.launch.graphObstacle ?? "the launch does not say what model it trains; name it with --model") }
+    if report.job == nil {
+      throw UsageError(report.obstacle ?? report.launch.graphObstacle ?? "the launch does not say what model it trains; name it with --model")
+    }
     if !report.fits { throw ExitCode(Failure.nothingFits) }
   }
 
@@ -111,7 +132,8 @@ struct LintCommand: ParsableCommand {
         "is no launch that is known: a command line of Megatron-LM, a DeepSpeed, torchtitan or Hugging Face configuration, a script of `tpplan export`"
           + " (--from)")
     }
-    return try format.read(bytes, file: name, model: model)
+    if !set.isEmpty, format != .megatron { throw UsageError("--set gives variables of shell scripts, and \(name) is \(format.phrase)") }
+    return try format.read(bytes, file: name, model: model, values: try values())
   }
 }
 

@@ -28,7 +28,7 @@ extension LintReport {
     for (key, value) in Self.members(planned) { object[key] = value }
     object["tokens_per_second"] = job.request.sequence.map { .double(Double(job.request.batch * $0) / planned.prediction.step.value) }
     object["bubble"] = .double(planned.prediction.bubble)
-    if !fits { object["repairs"] = .array(repairs.changes.map(json)) }
+    if !fits { object["repairs"] = .array(repairs.map(Self.json) + otherJobs.map(json)) }
     if let optimum {
       var best = JSON.Object(Self.members(optimum))
       best["status"] = .string(optimum.certificate.status.rawValue)
@@ -41,10 +41,11 @@ extension LintReport {
     object["prediction_error"] = .double(error)
     object["is_within_error"] = fits ? distance.map { .bool($0 <= error) } : nil
     object["changes"] = .array(
-      improvements.map { change in
+      (improvements + improvementsElsewhere).map { change in
         .object(
           JSON.Object(
-            [("change", .string(change.text)), ("degrees", Self.json(change.degrees))] + Self.members(change.planned)
+            [("change", .string(change.text)), ("is_sayable", .bool(change.isSayable)), ("degrees", Self.json(change.degrees))]
+              + Self.members(change.planned)
               + [("gain", .double(1 - change.planned.prediction.step / planned.prediction.step))]))
       })
     object["has_all_changes"] = .bool(hasAllChanges)
@@ -59,10 +60,17 @@ extension LintReport {
     ]
   }
 
+  private static func json(_ repair: LaunchChange) -> JSON {
+    [
+      "change": .string(repair.text), "step_seconds": .double(repair.planned.prediction.step.value), "devices": .int(repair.degrees.devices),
+      "is_other_job": false, "is_proven": true,
+    ]
+  }
+
   private func json(_ repair: Repair) -> JSON {
     [
       "change": .string(words(repair)), "step_seconds": .double(repair.step.value), "devices": .int(repair.devices),
-      "is_other_job": .bool(repair.isOtherJob), "is_proven": .bool(repair.isProven),
+      "is_other_job": true, "is_proven": .bool(repair.isProven),
     ]
   }
 

@@ -66,7 +66,7 @@ extension LintReport {
     var table = TextTable([("finding", .left), ("where", .left), ("what", .left)])
     table.hasRemarks = true
     for finding in launch.findings {
-      let code: TextStyle.Code? = finding.severity == .illegal ? .red : finding.severity == .doubtful ? .yellow : .faint
+      let code: TextStyle.Code? = [.illegal: .red, .open: .red, .doubtful: .yellow][finding.severity] ?? .faint
       table.add(cells: [.init(finding.severity.rawValue, code), .init(finding.place), .init(finding.text)])
     }
     return [style.heading("Findings")] + table.lines(style)
@@ -77,27 +77,23 @@ extension LintReport {
   private func shortfall(_ style: TextStyle) -> [String] {
     guard planned != nil, !fits else { return [] }
     var lines = [style.heading("To make it fit")]
-    let same = repairs.changes.filter { !$0.isOtherJob }
-    guard !repairs.changes.isEmpty else {
+    guard !repairs.isEmpty || !otherJobs.isEmpty else {
       if !improvements.isEmpty { return [] }
       return lines + style.fit("  No change of one choice was found that makes it fit; try fewer sequences, or devices with more memory.", hanging: 2)
     }
     var table = TextTable([("step", .right), ("devices", .right), ("change", .left)])
     table.hasRemarks = true
-    for repair in same + repairs.changes.filter(\.isOtherJob) {
-      table.add(
-        "\(repair.step)\(repair.isProven ? "" : " or less")", "\(repair.devices)", words(repair) + (repair.isOtherJob ? " (another job)" : ""))
+    for repair in repairs {
+      let mark = repair.isSayable ? "" : " (beyond what \(launch.format.phrase) says)"
+      table.add("\(repair.planned.prediction.step)", "\(repair.degrees.devices)", repair.text + mark)
     }
+    for repair in otherJobs { table.add("\(repair.step)\(repair.isProven ? "" : " or less")", "\(repair.devices)", "\(words(repair)) (another job)") }
     lines += table.lines(style)
     return lines
   }
 
-  /// A repair in the launch's own words.
-  func words(_ repair: Repair) -> String {
-    guard let job, let degrees = repair.degrees else { return repair.change }
-    let words = job.words(degrees)
-    return words.isEmpty ? repair.change : words
-  }
+  /// Another job in the launch's own words.
+  func words(_ repair: Repair) -> String { launch.format.inOwnWords(repair.change) }
 
   /// How much longer the launch takes than the optimum.
   var distance: Double? {
@@ -107,7 +103,7 @@ extension LintReport {
 
   private func optimumLines(_ style: TextStyle) -> [String] {
     guard planned != nil else { return [] }
-    let title = style.heading("The optimum of the same job, devices and kernels")
+    let title = style.heading("The optimum of the same job and devices")
     guard let optimum else { return [title, "  was not found in the time (--time-limit)"] }
     let certificate = optimum.certificate
     let proof =
@@ -116,6 +112,7 @@ extension LintReport {
     var lines = [title] + row("step", "\(optimum.prediction.step)   \(rate(optimum.prediction))   \(proof)", style)
     lines += row("memory", "\(optimum.prediction.memory) of \(optimum.prediction.memoryLimit)", style)
     lines += row("plan", optimum.decision.splitText, style)
+    lines += row("kept", "\(kernelText(optimum.decision.job.software)): as the launch has them", style)
     guard let distance else { return lines }
     let error = PredictionError(hardware)
     if !fits {
@@ -135,28 +132,45 @@ extension LintReport {
     return lines
   }
 
+  /// What the search leaves as the launch has it: other kernels are among the changes.
+  private func kernelText(_ software: Software) -> String {
+    let overlap = software.overlap == .weights ? "weights' messages behind products" : "no messages behind products"
+    return
+      "\(software.attention.rawValue) attention, \(software.crossEntropy.rawValue) cross-entropy, gradients \(software.gradients.rawValue), \(overlap)"
+  }
+
   private func changeLines(_ style: TextStyle) -> [String] {
     guard let planned, let job else { return [] }
     let step = planned.prediction.step
     let title = style.heading("The smallest change that helps most")
     guard let best = improvements.first else {
       let none = fits ? "  No single change makes it faster." : "  No single change on these devices makes it fit."
-      return [title, none + (hasAllChanges ? "" : " Not all were priced in the time (--time-limit).")]
+      return [title, none + (hasAllChanges ? "" : " Not all were priced in the time (--time-limit).")] + elsewhere(step, style)
     }
     var lines = [title] + style.fit("  \(best.text)", hanging: 4)
     lines += row("step", gain(best, step), style)
     let split = best.degrees.splitText
     if split != job.degrees.splitText { lines += row("split", split, style) }
-    guard improvements.count > 1 else { return lines }
+    if improvements.count > 1 { lines += ["", "  Others, each by itself"] + table(improvements.dropFirst(), step, style) }
+    lines += elsewhere(step, style)
+    if !hasAllChanges { lines.append("  Not all changes were priced in the time (--time-limit).") }
+    return lines
+  }
+
+  private func table(_ changes: some Sequence<LaunchChange>, _ step: Seconds, _ style: TextStyle) -> [String] {
     var table = TextTable([("step", .right), ("difference", .right), ("memory", .right), ("change", .left)])
     table.hasRemarks = true
-    for change in improvements.dropFirst().prefix(Self.mostChanges) {
+    for change in changes.prefix(Self.mostChanges) {
       let prediction = change.planned.prediction
       table.add("\(prediction.step)", fits ? percent(prediction.step / step - 1) : "", "\(prediction.memory)", change.text)
     }
-    lines += ["", "  Others, each by itself"] + table.lines(style)
-    if !hasAllChanges { lines.append("  Not all changes were priced in the time (--time-limit).") }
-    return lines
+    return table.lines(style)
+  }
+
+  /// What the launch's format has no setting for.
+  private func elsewhere(_ step: Seconds, _ style: TextStyle) -> [String] {
+    if improvementsElsewhere.isEmpty { return [] }
+    return ["", "  Beyond what \(launch.format.phrase) says, as options of tpplan estimate"] + table(improvementsElsewhere, step, style)
   }
 
   private func gain(_ change: LaunchChange, _ step: Seconds) -> String {

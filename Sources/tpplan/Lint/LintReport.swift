@@ -26,8 +26,10 @@ struct LintReport {
   /// Changes of one thing, the best first.
   private(set) var changes: [LaunchChange] = []
   private(set) var hasAllChanges = true
-  /// Where the launch does not fit, what would make it fit.
-  private(set) var repairs = Repairs()
+  /// Where the launch does not fit, what makes it fit: changes of its degrees, some of them on more devices, the fastest first.
+  private(set) var repairs: [LaunchChange] = []
+  /// And what would, of another job.
+  private(set) var otherJobs: [Repair] = []
 
   init(_ launch: Launch, hardware: HardwareFile, file: String) {
     (self.launch, self.hardware, self.file) = (launch, hardware, file)
@@ -37,15 +39,29 @@ struct LintReport {
   var fits: Bool { planned.map { $0.prediction.memory <= $0.prediction.memoryLimit } ?? false }
 
   /// Changes that fit and are faster than the launch, or make it fit.
-  var improvements: [LaunchChange] {
+  private var better: [LaunchChange] {
     guard let planned else { return [] }
     return changes.filter { $0.fits && (!fits || $0.planned.prediction.step < planned.prediction.step) }
   }
 
+  /// Those that the launch's format can say.
+  var improvements: [LaunchChange] { better.filter(\.isSayable) }
+  /// Those that it cannot.
+  var improvementsElsewhere: [LaunchChange] { better.filter { !$0.isSayable } }
+
+  /// What the launch leaves to its caller, and what to do about it; nil where it leaves nothing.
+  var open: String? {
+    guard launch.findings.contains(where: { $0.severity == .open }) else { return nil }
+    let settings = launch.openVariables.map { "--set \($0)=…" }.joined(separator: " ")
+    return "the script leaves open what it starts" + (settings.isEmpty ? "" : "; say \(settings)")
+  }
+
+  mutating func leaveOpen(_ reason: String) { obstacle = reason }
+
   /// Fills the launch in, and prices it. What does not go together is a finding.
   mutating func price(_ graph: Graph, devices: Int?, batch: Int?, sequence: Int?) throws {
     do {
-      let job = try LaunchJob(launch, graph: graph, on: hardware, devices: devices, batch: batch, sequence: sequence)
+      let job = try LaunchJob(launch, graph: graph, on: hardware, devices: devices, batch: batch, sequence: sequence, isModelGiven: isModelGiven)
       self.job = job
       launch.findings += job.findings
       compare(graph)
@@ -53,9 +69,10 @@ struct LintReport {
       launch.findings += job.findings(against: planned)
       self.planned = planned
     } catch PlannerError.usage(let text) {
+      let text = launch.format.inOwnWords(text)
       obstacle = text
       // What is illegal by itself tells more.
-      if !isIllegal { launch.findings.insert(Finding(.illegal, "the degrees", text), at: 0) }
+      if !isIllegal { launch.findings.insert(Finding(.illegal, launch.format.subject(of: text) ?? "the degrees", text), at: 0) }
     }
   }
 
@@ -100,9 +117,13 @@ struct LintReport {
 
   mutating func findRepairs(seconds: Double, _ watch: ProgressWatch) {
     guard let job, planned != nil, !fits, job.styles == nil else { return }
-    repairs = Planner.repairs(job.degrees, job.request, seconds: seconds, stop: watch.stop) {
+    let found = Planner.repairs(job.degrees, job.request, seconds: seconds, stop: watch.stop) {
       watch.show("looking for changes that make it fit: \($0) (Ctrl-C: those found so far)")
-    }
+    }.changes
+    // What counts is the launch with the change in it.
+    repairs = found.compactMap { repair in repair.degrees.flatMap { job.change(to: $0) } }.filter(\.fits)
+      .sorted { $0.planned.prediction.step < $1.planned.prediction.step }
+    otherJobs = found.filter(\.isOtherJob)
   }
 
   /// - Parameter modelSHA256: of the model's file, where it is named apart.
