@@ -55,6 +55,7 @@ package struct MemoryTimeline: Sendable {
       if case .free(let buffer) = instruction {
         add(buffer, isThere: false)
       } else {
+        if let logits = program.overwritten(by: index), sizes[logits.operand] == sizes[logits.gradient] { add(logits.operand, isThere: false) }
         for buffer in instruction.written { add(buffer, isThere: true) }
       }
       if changes { samples.append(Sample(time: starts[index], bytes: live)) }
@@ -115,6 +116,17 @@ struct BufferSizes {
 }
 
 extension Program {
+  /// What the gradient of the loss goes over: the logits, where nothing reads them after that.
+  ///
+  /// It is so where both are of one size, which they are not in 16-bit formats, whose logits are kept in fp32.
+  fileprivate func overwritten(by index: Int) -> (operand: BufferID, gradient: BufferID)? {
+    guard case .kernel(let call) = instructions[index], call.phase == .backward, call.resultGradient == nil,
+      let operand = call.operands.first, let gradient = call.operandGradients.first ?? nil
+    else { return nil }
+    let freed = instructions[(index + 1)...].lazy.map { if case .free(let buffer) = $0 { buffer } else { nil } }.prefix { $0 != nil }
+    return freed.contains(operand) ? (operand, gradient) : nil
+  }
+
   /// Nil for what is there all the time.
   fileprivate func part(of buffer: BufferID) -> MemoryTimeline.Part? {
     switch buffers[buffer].role {
