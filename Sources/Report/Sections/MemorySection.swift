@@ -34,7 +34,10 @@ extension ReportFigures {
     var table = DataTable(
       "Memory of a device at its peak, by stage",
       [.text("stage"), .text("of the limit")] + MemoryShare.parts.map { .number($0.name) }
-        + [.number("micro-batches in flight"), .number("total"), .number("of the limit")])
+        + [
+          .number(decision.schedule.chunks > 1 ? "passes held (micro-batch × chunk)" : "micro-batches in flight"), .number("total"),
+          .number("of the limit"),
+        ])
     for group in 0..<decision.groups {
       let part = prediction.memory(ofGroup: group)
       let limit = prediction.memoryLimit(ofGroup: group)

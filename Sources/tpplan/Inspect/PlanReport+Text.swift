@@ -132,8 +132,10 @@ extension PlanReport {
   }
 
   private func memory(_ style: TextStyle) -> [String] {
+    let hasChunks = decision.schedule.chunks > 1
     var table = TextTable([
-      ("stage", .right), ("weights", .right), ("gradients", .right), ("optimizer", .right), ("activa\u{AD}tions", .right), ("in flight", .right),
+      ("stage", .right), ("weights", .right), ("gradients", .right), ("optimizer", .right), ("activa\u{AD}tions", .right),
+      (hasChunks ? "passes held" : "in flight", .right),
       ("transient", .right), ("total", .right), ("of limit", .right),
     ])
     for index in 0..<prediction.groups {
@@ -149,7 +151,9 @@ extension PlanReport {
     }
     let limits = Set(prediction.stages.map { $0.memoryLimit ?? prediction.memoryLimit }).sorted().map(\.description)
     let whose = decision.shares == nil ? "" : " of the kind that has least left"
+    let meaning = "  Passes held: forward passes, each of a micro-batch through a chunk, whose backward pass is to come."
     return [style.heading("Memory of a device") + "\(whose), \(limits.joined(separator: " or ")) at most"] + table.lines(style)
+      + (hasChunks ? [meaning] : [])
   }
 
   private func certificate(_ style: TextStyle) -> [String] {
