@@ -13,8 +13,12 @@ import Strategies
 package struct MemoryTimeline: Sendable {
   /// What a buffer is there for.
   package enum Part: Int, CaseIterable, Sendable {
-    /// Results and what operators keep beside them for backward.
+    /// Results, and what operators keep beside them, from a forward pass until the backward pass has read them.
     case activations
+    /// Results that are there for a part of a forward pass.
+    case results
+    /// What a backward pass has computed, or gathered, again.
+    case recomputed
     /// Gradients of activations.
     case gradients
     /// Whole weights, and their whole gradients, of which ranks hold parts; gradients of weights that are updated in the backward pass.
@@ -38,6 +42,7 @@ package struct MemoryTimeline: Sendable {
   package let afterPasses: [Sample]
 
   init(_ program: Program, starts: [Seconds], sizes: BufferSizes) {
+    let parts = program.parts
     var isLive = [Bool](repeating: false, count: program.buffers.count)
     var live = [Bytes](repeating: .zero, count: Part.allCases.count)
     var samples = [Sample(time: .zero, bytes: live)]
@@ -46,7 +51,7 @@ package struct MemoryTimeline: Sendable {
     for (index, instruction) in program.instructions.enumerated() {
       var changes = false
       func add(_ buffer: BufferID, isThere: Bool) {
-        guard let part = program.part(of: buffer), isLive[buffer] != isThere else { return }
+        guard let part = parts[buffer], isLive[buffer] != isThere else { return }
         isLive[buffer] = isThere
         let size = sizes[buffer]
         live[part.rawValue] = isThere ? live[part.rawValue] + size : live[part.rawValue] - size
@@ -127,16 +132,33 @@ extension Program {
     return freed.contains(operand) ? (operand, gradient) : nil
   }
 
-  /// Nil for what is there all the time.
-  fileprivate func part(of buffer: BufferID) -> MemoryTimeline.Part? {
-    switch buffers[buffer].role {
-    case .activation: .activations
-    case .gradient: .gradients
-    case .gatheredParameter, .wholeGradient: .gathered
-    case .parameterGradient(let parameter): parameters[parameter].isPassing ? .gathered : nil
-    case .input: .inputs
-    case .parameter: nil
+  /// For each buffer, what it is there for; nil for what is there all the time.
+  fileprivate var parts: [MemoryTimeline.Part?] {
+    var parts = buffers.map { buffer -> MemoryTimeline.Part? in
+      switch buffer.role {
+      case .activation: .activations
+      case .gradient: .gradients
+      case .gatheredParameter, .wholeGradient: .gathered
+      case .parameterGradient(let parameter): parameters[parameter].isPassing ? .gathered : nil
+      case .input: .inputs
+      case .parameter: nil
+      }
     }
+    /// The pass that writes each.
+    var written = [Int?](repeating: nil, count: buffers.count)
+    for (number, pass) in passes.enumerated() {
+      for instruction in instructions[pass.instructions] {
+        if case .free(let buffer) = instruction {
+          if parts[buffer] == .activations, written[buffer] == number { parts[buffer] = .results }
+        } else {
+          for buffer in instruction.written where parts[buffer] == .activations && written[buffer] == nil {
+            written[buffer] = number
+            if !pass.pass.isForward { parts[buffer] = .recomputed }
+          }
+        }
+      }
+    }
+    return parts
   }
 }
 

@@ -119,7 +119,13 @@ extension ReportFigures {
     }
     let whose = decision.groups > 1 ? "A device of \(name(ofGroup: prediction.fullest)), the fullest," : "A device"
     let fits = prediction.memory <= prediction.memoryLimit ? "" : " It does not fit."
-    return "\(whose) holds \(part.total) at its peak: \(parts.joined(separator: ", ")).\(fits)"
+    let peak = memories.first { $0.group == prediction.fullest }?.timeline.peak
+    let passing = MemoryShare.passing.dropFirst().compactMap { item in
+      peak.map { $0.bytes(item.parts) }.flatMap { part.total > .zero && $0 / part.total >= 0.01 ? "\(item.name) \($0)" : nil }
+    }
+    let transient =
+      passing.isEmpty ? "" : " Transient is what is there while one block runs, here \(passing.joined(separator: ", ")), and scratch memory."
+    return "\(whose) holds \(part.total) at its peak: \(parts.joined(separator: ", ")).\(transient)\(fits)"
   }
 
   private var recomputeSentence: String? {

@@ -52,6 +52,21 @@ struct ReportFigures {
   /// `stage 3`, or where there is one, `all devices`.
   func name(ofGroup group: Int) -> String { decision.groups == 1 ? "all devices" : "stage \(group)" }
 
+  /// `all devices`, `stage 3` or `stages 1–6`.
+  func name(ofGroups groups: Range<Int>) -> String { groups.count == 1 ? name(ofGroup: groups.lowerBound) : "stages \(span(groups))" }
+
+  /// The groups of devices in order, three or more equal neighbours together.
+  func alike(_ isEqual: (Int, Int) -> Bool) -> [Range<Int>] {
+    var runs: [Range<Int>] = []
+    var first = 0
+    while first < decision.groups {
+      let end = (first..<decision.groups).first { !isEqual(first, $0) } ?? decision.groups
+      runs += end - first > 2 ? [first..<end] : (first..<end).map { $0..<$0 + 1 }
+      first = end
+    }
+    return runs
+  }
+
   /// Each hue's meaning is the same on the whole page.
   func hue(ofGroup group: Int) -> Hue { .ofStage(group) }
 }
