@@ -30,7 +30,9 @@ struct ReportFigures {
     let step = try Planner.predictStep(decision, on: report.cluster)
     self.step = step
     changes = try Planner.singleChanges(decision, on: report.cluster)
-    times = (0..<decision.groups).map { StageTime(prediction, group: $0, microBatches: decision.job.microBatches) }
+    times = StageTime.ofGroups(decision, prediction).enumerated().map { group, time in
+      time.ending(at: step.passes(ofGroup: group).last?.end ?? .zero, step: prediction.step)
+    }
     // The fullest stage, and the two ends of the pipeline.
     let shown = Set([0, prediction.fullest, decision.groups - 1]).sorted()
     memories = shown.map { group in
