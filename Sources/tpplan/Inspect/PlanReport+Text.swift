@@ -15,15 +15,13 @@ extension PlanReport {
 
   private func summary(_ style: TextStyle) -> [String] {
     let job = decision.job
-    let size = job.sequence.map { counted(job.batch, "sequence") + " of \($0)" } ?? counted(job.batch, "sample")
     let optimizer = job.mode == .train ? ", \(job.optimizer.rawValue)" : ""
-    let rate = tokensPerSecond.map { "\(abbreviated($0)) tokens/s" } ?? "\(abbreviated(sequencesPerSecond)) samples/s"
     let share = prediction.memoryLimit > .zero ? " (\(percent(prediction.memory / prediction.memoryLimit)))" : ""
     let heading = style.heading("\(graph.name) on \(counted(decision.ranks, "device")) of \(plan.hardware.name)")
     return [
       heading + (plan.idleDevices > 0 ? "; idle: \(plan.idleText)" : ""),
-      "  \(job.mode.rawValue)\(optimizer), \(job.precision.rawValue)\(job.software.remarks.map { ", " + $0 }.joined()), \(size) a step",
-      "  step \(prediction.step), \(rate); at most \(prediction.memory) of \(prediction.memoryLimit) on a device\(share)",
+      "  \(job.mode.rawValue)\(optimizer), \(job.precision.rawValue)\(job.software.remarks.map { ", " + $0 }.joined()), \(decision.batchText) a step",
+      "  step \(prediction.step), \(decision.rateText(step: prediction.step)); at most \(prediction.memory) of \(prediction.memoryLimit) on a device\(share)",
     ]
   }
 
