@@ -88,7 +88,7 @@ extension Prediction.CollectivePart {
       let producer = graph.sourceName(of: tensor)
       return switch kind {
       case .allReduce, .reduceScatter: "partial sums of \(producer); \(name) takes \(use)"
-      case .allGather, .allToAll, nil: "\(producer) is split otherwise; \(name) takes \(use)"
+      case .allGather, .allToAll, nil: "\(producer) is laid out otherwise; \(name) takes \(use)"
       }
     case .backward:
       let use = graph.operators[op].operands.firstIndex(of: tensor).map { strategies[op].operands[$0].gradient.notation } ?? "?"
@@ -98,7 +98,7 @@ extension Prediction.CollectivePart {
     case .interior:
       let split = rules[op].interior.first.map { rules[op].iteration[$0.axis].name } ?? "axis"
       return "maximum, sum and target of \(name) over the split \(split)"
-    case .gradient: return "gradient of \(graph.shortName(ofTensor: tensor)); ranks saw different data"
+    case .gradient: return "gradient of \(graph.shortName(ofTensor: tensor)); each rank has that of its own samples"
     case .updated: return "\(graph.shortName(ofTensor: tensor)), updated in parts (ZeRO \(decision.zero[op].rawValue))"
     case .weights: return "\(graph.shortName(ofTensor: tensor)), held in parts (ZeRO 3)"
     case .parts: return "gradient of \(graph.shortName(ofTensor: tensor)), held in parts (ZeRO \(decision.zero[op].rawValue))"
