@@ -6,8 +6,13 @@ import Quantities
 package struct ReportPage {
   private let figures: ReportFigures
 
+  /// - Parameters:
+  ///   - searched: what other choices would make of the step, where that was looked for.
+  ///   - program: who writes the page, with the version.
   /// - Throws: `HardwareError` or `PlannerError`, which a plan that was read does not give rise to.
-  package init(_ plan: Plan) throws { figures = try ReportFigures(plan) }
+  package init(_ plan: Plan, searched: SearchedAlternatives? = nil, program: String = "tpplan") throws {
+    figures = try ReportFigures(plan, searched: searched, program: program)
+  }
 
   /// The parts of the page: where each is, and what it is called.
   package static let parts: [(id: String, name: String)] = [

@@ -19,13 +19,18 @@ struct ReportFigures {
   let report: PlanReport
   let step: PredictedStep
   let changes: [SingleChange]
+  /// Nil where no search was asked for.
+  let searched: SearchedAlternatives?
+  /// Who writes the page, with the version.
+  let program: String
   let memories: [StageMemory]
   /// For each group of devices.
   let times: [StageTime]
 
   /// - Throws: `HardwareError` or `PlannerError`, which a plan that was read does not give rise to.
-  init(_ plan: Plan) throws {
+  init(_ plan: Plan, searched: SearchedAlternatives?, program: String) throws {
     report = try PlanReport(plan)
+    (self.searched, self.program) = (searched, program)
     let (decision, prediction) = (plan.decision, plan.prediction)
     let step = try Planner.predictStep(decision, on: report.cluster)
     self.step = step
