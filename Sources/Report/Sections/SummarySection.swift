@@ -135,7 +135,7 @@ extension ReportFigures {
     let kind = part.kind?.rawValue ?? "send"
     let whose = decision.groups > 1 ? "a device of stage \(row.group)" : "a device"
     return
-      "The collective that takes most of \(whose): \(kind) of \(part.bytes), \(grouped(row.calls)) times \(part.time) a step, \(row.time) or \(roughly(share(row.time))) of it (\(row.item.reason))."
+      "The collective that takes most of \(whose): \(kind) of \(part.bytes), \(grouped(row.calls)) times \(part.time) a step, \(row.time) or \(roughly(share(row.time))) of it (\(row.item.plainReason))."
   }
 
   private var messages: String? {
