@@ -13,9 +13,9 @@ enum MemoryShare {
 
   /// What of a program's tensors comes and goes. All but the first is part of what is transient.
   static let passing: [(name: String, hue: Hue, parts: [MemoryTimeline.Part])] = [
-    ("activations", .purple, [.activations, .inputs]), ("computed again", .ochre, [.recomputed]),
+    ("activations", .purple, [.activations]), ("computed again", .ochre, [.recomputed]),
     ("gradients of activations", .pink, [.gradients]), ("results on their way", .teal, [.results]),
-    ("gathered weights, gradients on their way", .brown, [.gathered]),
+    ("gathered weights, gradients on their way", .brown, [.gathered]), ("inputs", .grey, [.inputs]),
   ]
 }
 
