@@ -47,10 +47,11 @@ extension ReportFigures {
     var table = DataTable("The searched space", [.text("dimension"), .text("values")])
     for dimension in certificate.space {
       // A list of hundreds of meshes is for who asks for it.
-      let isLong = dimension.values.count > 160
+      let values = dimension.values.split(separator: " ")
+      let isLong = values.count > 40 && values.allSatisfy { $0.first?.isNumber ?? false }
       table.add(cells: [
         [.text(dimension.name)],
-        [isLong ? details("\(counted(dimension.values.split(separator: " ").count, "value"))") { dimension.values } : .text(dimension.values)],
+        [isLong ? details("\(values.count) values") { dimension.values } : .text(dimension.values)],
       ])
     }
     return table.html
@@ -104,12 +105,14 @@ extension ReportFigures {
     return found
   }
 
-  private var command: String {
-    var words = ["tpplan", "search", "MODEL", "HARDWARE", "--devices \(decision.ranks + plan.idleDevices)", "--batch \(job.batch)"]
+  /// Words that belong together stay on one line.
+  private var command: [HTML] {
+    var words = ["tpplan search MODEL HARDWARE", "--devices \(decision.ranks + plan.idleDevices)", "--batch \(job.batch)"]
     if let sequence = job.sequence { words.append("--seq \(sequence)") }
-    words += ["--dtype \(job.precision.rawValue)", "--mode \(job.mode.rawValue)"]
-    if job.mode == .train { words.append("--optimizer \(job.optimizer.rawValue)") }
-    return words.joined(separator: " ")
+    words.append("--dtype \(job.precision.rawValue)")
+    if job.mode != .train { words.append("--mode \(job.mode.rawValue)") }
+    if job.mode == .train && job.optimizer != .adamw { words.append("--optimizer \(job.optimizer.rawValue)") }
+    return words.flatMap { word in [tag("span", ["style": "white-space:nowrap"]) { word }, .text(" ")] }
   }
 
   private var certificateSpaceIsNarrower: Bool { plan.certificate.space.contains { $0.values.hasPrefix("given") } }
@@ -123,7 +126,7 @@ extension ReportFigures {
       table.add(["device \(kind.name)", "\(peaks); \(kind.memory) at \(kind.memoryBandwidth), \(kind.reservedMemory) reserved"])
     }
     table.add(["job", jobText])
-    table.add(["micro-batches", "\(job.microBatches) of \(job.batch / job.microBatches)"])
+    table.add(["micro-batches", "\(job.microBatches), each of \(counted(job.batch / job.microBatches, "sample"))"])
     table.add(["devices", "\(decision.ranks)" + (plan.idleDevices > 0 ? "; idle: \(plan.idleText)" : "")])
     table.add(["SHA-256 of the model", plan.modelSHA256])
     table.add(["SHA-256 of the hardware", plan.hardwareSHA256])

@@ -30,6 +30,7 @@ extension ReportFigures {
       "memory", "Memory",
       lead:
         "A plan may use \(limits) of a device. Activations are what forward passes keep for backward passes that are to come, at the instant at which a device holds most. Transient is what the block that runs then needs besides: what it computes again, gradients of activations, results on their way, gathered weights, scratch memory of kernels."
+        + (decision.schedule.chunks > 1 ? " A pass that is held is one of a micro-batch through a chunk." : "")
     ) {
       legend(
         MemoryShare.parts.filter { part in (0..<decision.groups).contains { prediction.memory(ofGroup: $0)[keyPath: part.value] > .zero } }.map {
@@ -49,7 +50,7 @@ extension ReportFigures {
       "Memory of a device at its peak, by stage",
       [.text("stage"), .text("of the limit")] + MemoryShare.parts.map { .number($0.name) }
         + [
-          .number(decision.schedule.chunks > 1 ? "passes held (micro-batch × chunk)" : "micro-batches in flight"), .number("total"),
+          .number(decision.schedule.chunks > 1 ? "passes held" : "micro-batches in flight"), .number("total"),
           .number("of the limit"),
         ])
     for run in alike({

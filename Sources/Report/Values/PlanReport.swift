@@ -103,7 +103,7 @@ extension Prediction.CollectivePart {
     case .interior:
       let split = rules[op].interior.first.map { rules[op].iteration[$0.axis].name } ?? "axis"
       return "maximum, sum and target of \(name) over the split \(split)"
-    case .gradient: return "gradient of \(graph.shortName(ofTensor: tensor)), of which each rank has its samples' part"
+    case .gradient: return "gradient of \(graph.shortName(ofTensor: tensor)), summed over replicas"
     case .updated: return "\(graph.shortName(ofTensor: tensor)), updated in parts (ZeRO \(decision.zero[op].rawValue))"
     case .weights: return "\(graph.shortName(ofTensor: tensor)), held in parts (ZeRO 3)"
     case .parts: return "gradient of \(graph.shortName(ofTensor: tensor)), held in parts (ZeRO \(decision.zero[op].rawValue))"
