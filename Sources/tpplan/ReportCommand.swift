@@ -12,9 +12,13 @@ struct ReportCommand: ParsableCommand {
     discussion: """
       The page stands alone: it has no script and asks for nothing from a network. It shows the cluster with the mesh on it, the stages, each block's \
       operators by how they are split with the collectives between them, memory by part and over time, the pipeline's time line, where the step's \
-      time goes, what single choices are worth, and the certificate; each picture is there in words and numbers too. Equal plans give equal bytes.
+      time goes, what single choices are worth, and the certificate; each picture is there in words and numbers too. Equal plans give equal bytes. \
+      With --explain it also has, as `tpplan explain` does, the best plan with each other choice.
       """,
-    examples: ["tpplan report plans/gpt2-dgx-a100-8.json -o report.html"])
+    examples: [
+      "tpplan report plans/gpt2-dgx-a100-8.json -o report.html",
+      "tpplan report plans/mlp-dgx-a100-4.json --explain -o report.html",
+    ])
 
   @Argument(help: "A plan that `tpplan search` wrote; - is standard input.", completion: .json)
   var plan: String
