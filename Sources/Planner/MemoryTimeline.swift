@@ -42,7 +42,7 @@ package struct MemoryTimeline: Sendable {
   package let afterPasses: [Sample]
 
   init(_ program: Program, starts: [Seconds], sizes: BufferSizes) {
-    let parts = program.parts
+    var parts = program.parts
     var isLive = [Bool](repeating: false, count: program.buffers.count)
     var live = [Bytes](repeating: .zero, count: Part.allCases.count)
     var samples = [Sample(time: .zero, bytes: live)]
@@ -60,7 +60,11 @@ package struct MemoryTimeline: Sendable {
       if case .free(let buffer) = instruction {
         add(buffer, isThere: false)
       } else {
-        if let logits = program.overwritten(by: index), sizes[logits.operand] == sizes[logits.gradient] { add(logits.operand, isThere: false) }
+        if let logits = program.overwritten(by: index), sizes[logits.operand] == sizes[logits.gradient] {
+          add(logits.operand, isThere: false)
+          // It counts as what it replaces, as it does in a prediction.
+          parts[logits.gradient] = parts[logits.operand]
+        }
         for buffer in instruction.written { add(buffer, isThere: true) }
       }
       if changes { samples.append(Sample(time: starts[index], bytes: live)) }

@@ -17,7 +17,7 @@ extension ReportFigures {
       tag("dl", ["class": "cards", "style": "grid-template-columns:repeat(auto-fit,minmax(155px,1fr))"]) {
         card("Step", "\(prediction.step)", decision.rateText(step: prediction.step))
         if let utilisation = report.utilisation {
-          card("Work of a device", "\(utilisation.rate)", "\(roughly(utilisation.share)) of its peak; nothing counted for what is computed again")
+          card("Work of a device", text(utilisation.rate), "\(roughly(utilisation.share)) of its peak; nothing counted for what is computed again")
         }
         card(
           "Memory of the fullest device", "\(prediction.memory)", "of \(prediction.memoryLimit), \(roughly(memoryShare))",
@@ -71,6 +71,8 @@ extension ReportFigures {
     parts.append(job.microBatches > 1 ? "\(job.microBatches) micro-batches of \(size)" : "the batch as a whole")
     return parts.joined(separator: ", ")
   }
+
+  private func text(_ rate: FLOPRate) -> String { rate.value < 1e12 ? "\(abbreviated(rate.value / 1e9)) GFLOP/s" : "\(rate)" }
 
   private func ownsWeights(_ op: Int) -> Bool { graph.operators[op].operands.contains { graph.tensors[$0].isParameter } }
 
