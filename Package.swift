@@ -128,8 +128,8 @@ let package = Package(
     .testTarget(
       name: "ReportTests",
       dependencies: [
-        "Report", "Planner", "Plans", "Lowering", "Strategies", "ModelGraph", "Hardware", "Documents", "Quantities", "Execution", "TestSupport",
-        "tpplan",
+        "Report", "Planner", "Plans", "Lowering", "Search", "Strategies", "ModelGraph", "Hardware", "Documents", "Quantities", "Execution",
+        "TestSupport", "tpplan",
       ]),
     .testTarget(
       name: "LaunchesTests",

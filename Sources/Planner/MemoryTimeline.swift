@@ -13,8 +13,12 @@ import Strategies
 package struct MemoryTimeline: Sendable {
   /// What a buffer is there for.
   package enum Part: Int, CaseIterable, Sendable {
-    /// Results and what operators keep beside them for backward.
+    /// Results, and what operators keep beside them, from a forward pass until the backward pass has read them.
     case activations
+    /// Results that are there for a part of a forward pass.
+    case results
+    /// What a backward pass has computed, or gathered, again.
+    case recomputed
     /// Gradients of activations.
     case gradients
     /// Whole weights, and their whole gradients, of which ranks hold parts; gradients of weights that are updated in the backward pass.
@@ -38,6 +42,7 @@ package struct MemoryTimeline: Sendable {
   package let afterPasses: [Sample]
 
   init(_ program: Program, starts: [Seconds], sizes: BufferSizes) {
+    var parts = program.parts
     var isLive = [Bool](repeating: false, count: program.buffers.count)
     var live = [Bytes](repeating: .zero, count: Part.allCases.count)
     var samples = [Sample(time: .zero, bytes: live)]
@@ -46,7 +51,7 @@ package struct MemoryTimeline: Sendable {
     for (index, instruction) in program.instructions.enumerated() {
       var changes = false
       func add(_ buffer: BufferID, isThere: Bool) {
-        guard let part = program.part(of: buffer), isLive[buffer] != isThere else { return }
+        guard let part = parts[buffer], isLive[buffer] != isThere else { return }
         isLive[buffer] = isThere
         let size = sizes[buffer]
         live[part.rawValue] = isThere ? live[part.rawValue] + size : live[part.rawValue] - size
@@ -55,6 +60,11 @@ package struct MemoryTimeline: Sendable {
       if case .free(let buffer) = instruction {
         add(buffer, isThere: false)
       } else {
+        if let logits = program.overwritten(by: index), sizes[logits.operand] == sizes[logits.gradient] {
+          add(logits.operand, isThere: false)
+          // It counts as what it replaces, as it does in a prediction.
+          parts[logits.gradient] = parts[logits.operand]
+        }
         for buffer in instruction.written { add(buffer, isThere: true) }
       }
       if changes { samples.append(Sample(time: starts[index], bytes: live)) }
@@ -115,16 +125,44 @@ struct BufferSizes {
 }
 
 extension Program {
-  /// Nil for what is there all the time.
-  fileprivate func part(of buffer: BufferID) -> MemoryTimeline.Part? {
-    switch buffers[buffer].role {
-    case .activation: .activations
-    case .gradient: .gradients
-    case .gatheredParameter, .wholeGradient: .gathered
-    case .parameterGradient(let parameter): parameters[parameter].isPassing ? .gathered : nil
-    case .input: .inputs
-    case .parameter: nil
+  /// What the gradient of the loss goes over: the logits, where nothing reads them after that.
+  ///
+  /// It is so where both are of one size, which they are not in 16-bit formats, whose logits are kept in fp32.
+  fileprivate func overwritten(by index: Int) -> (operand: BufferID, gradient: BufferID)? {
+    guard case .kernel(let call) = instructions[index], call.phase == .backward, call.resultGradient == nil,
+      let operand = call.operands.first, let gradient = call.operandGradients.first ?? nil
+    else { return nil }
+    let freed = instructions[(index + 1)...].lazy.map { if case .free(let buffer) = $0 { buffer } else { nil } }.prefix { $0 != nil }
+    return freed.contains(operand) ? (operand, gradient) : nil
+  }
+
+  /// For each buffer, what it is there for; nil for what is there all the time.
+  fileprivate var parts: [MemoryTimeline.Part?] {
+    var parts = buffers.map { buffer -> MemoryTimeline.Part? in
+      switch buffer.role {
+      case .activation: .activations
+      case .gradient: .gradients
+      case .gatheredParameter, .wholeGradient: .gathered
+      case .parameterGradient(let parameter): parameters[parameter].isPassing ? .gathered : nil
+      case .input: .inputs
+      case .parameter: nil
+      }
     }
+    /// The pass that writes each.
+    var written = [Int?](repeating: nil, count: buffers.count)
+    for (number, pass) in passes.enumerated() {
+      for instruction in instructions[pass.instructions] {
+        if case .free(let buffer) = instruction {
+          if parts[buffer] == .activations, written[buffer] == number { parts[buffer] = .results }
+        } else {
+          for buffer in instruction.written where parts[buffer] == .activations && written[buffer] == nil {
+            written[buffer] = number
+            if !pass.pass.isForward { parts[buffer] = .recomputed }
+          }
+        }
+      }
+    }
+    return parts
   }
 }
 

@@ -6,13 +6,18 @@ import Quantities
 package struct ReportPage {
   private let figures: ReportFigures
 
+  /// - Parameters:
+  ///   - searched: what other choices would make of the step, where that was looked for.
+  ///   - program: who writes the page, with the version.
   /// - Throws: `HardwareError` or `PlannerError`, which a plan that was read does not give rise to.
-  package init(_ plan: Plan) throws { figures = try ReportFigures(plan) }
+  package init(_ plan: Plan, searched: SearchedAlternatives? = nil, program: String = "tpplan") throws {
+    figures = try ReportFigures(plan, searched: searched, program: program)
+  }
 
   /// The parts of the page: where each is, and what it is called.
   package static let parts: [(id: String, name: String)] = [
-    ("summary", "In short"), ("cluster", "Cluster and mesh"), ("stages", "Stages"), ("time", "Time"), ("timeline", "Time line"),
-    ("memory", "Memory"), ("layers", "Layers"), ("collectives", "Collectives"), ("alternatives", "Alternatives"),
+    ("summary", "In short"), ("time", "Where time goes"), ("timeline", "Time line"), ("memory", "Memory"), ("cluster", "Cluster and mesh"),
+    ("stages", "Stages"), ("layers", "Layers"), ("collectives", "Collectives"), ("alternatives", "Alternatives"),
     ("certificate", "Certificate"), ("about", "About this plan"),
   ]
 
@@ -40,18 +45,22 @@ package struct ReportPage {
         }
         tag("main", ["id": "main", "tabindex": "-1"]) {
           figures.summarySection
-          figures.clusterSection
-          figures.stagesSection
           figures.timeSection
           figures.timelineSection
           figures.memorySection
+          figures.clusterSection
+          figures.stagesSection
           figures.layersSection
           figures.collectivesSection
           figures.alternativesSection
           figures.certificateSection
           figures.aboutSection
         }
-        tag("footer") { "Written by tpplan. Every figure is a prediction of the plan's cost model; `tpplan run` measures." }
+        tag("footer") {
+          "Written by tpplan. Every figure is a prediction of the plan's cost model; "
+          tag("code") { "tpplan run" }
+          " measures."
+        }
       }
     }
   }

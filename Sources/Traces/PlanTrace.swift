@@ -198,6 +198,8 @@ extension MemoryTimeline.Part {
   fileprivate var name: String {
     switch self {
     case .activations: "activations"
+    case .results: "results within a pass"
+    case .recomputed: "activations computed again"
     case .gradients: "gradients of activations"
     case .gathered: "whole weights and their gradients"
     case .inputs: "inputs"

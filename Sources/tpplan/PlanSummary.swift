@@ -27,7 +27,10 @@ struct PlanSummary {
   var lines: [String] {
     let decision = plan.decision
     let degree = decision.groups
-    let rate = job.sequence == nil ? "\(rounded(samplesPerSecond)) samples/s" : "\(rounded(tokensPerSecond ?? 0)) tokens/s"
+    let rate =
+      decision.graph.learnsPairs
+      ? "\(rounded(samplesPerSecond)) pairs/s"
+      : job.sequence == nil ? "\(rounded(samplesPerSecond)) samples/s" : "\(rounded(tokensPerSecond ?? 0)) tokens/s"
     var lines = [
       "\(decision.graph.name) on \(counted(decision.ranks, "device")) of \(plan.hardware.name), \(job.mode.rawValue), \(job.precision.rawValue)"
     ]

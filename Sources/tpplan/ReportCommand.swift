@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import Documents
+import Planner
 import Plans
+import Quantities
 import Report
 
 struct ReportCommand: ParsableCommand {
@@ -10,9 +12,13 @@ struct ReportCommand: ParsableCommand {
     discussion: """
       The page stands alone: it has no script and asks for nothing from a network. It shows the cluster with the mesh on it, the stages, each block's \
       operators by how they are split with the collectives between them, memory by part and over time, the pipeline's time line, where the step's \
-      time goes, what single choices are worth, and the certificate; each picture is there in words and numbers too. Equal plans give equal bytes.
+      time goes, what single choices are worth, and the certificate; each picture is there in words and numbers too. Equal plans give equal bytes. \
+      With --explain it also has, as `tpplan explain` does, the best plan with each other choice.
       """,
-    examples: ["tpplan report plans/gpt2-dgx-a100-8.json -o report.html"])
+    examples: [
+      "tpplan report plans/gpt2-dgx-a100-8.json -o report.html",
+      "tpplan report plans/mlp-dgx-a100-4.json --explain -o report.html",
+    ])
 
   @Argument(help: "A plan that `tpplan search` wrote; - is standard input.", completion: .json)
   var plan: String
@@ -22,6 +28,15 @@ struct ReportCommand: ParsableCommand {
     completion: .file(extensions: ["html"]))
   var output = "report.html"
 
+  @Flag(help: "Search the best plan with each other choice too, as tpplan explain does.")
+  var explain = false
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "With --explain, end the comparison after this time (default: 30s), and say which alternatives it was too short for.", valueName: "time"))
+  var timeLimit: String?
+
   @Option(help: "How it is said where the page is.")
   var format: OutputFormat = .text
 
@@ -30,14 +45,51 @@ struct ReportCommand: ParsableCommand {
     files.reads(self.plan, as: "PLAN")
     files.writes(output, as: "--output")
     try files.check()
+    if timeLimit != nil && !explain { throw UsageError("--time-limit is for --explain, which is not given") }
     let plan = try PlanFile.read(plan)
     try checkWritable(output)
-    let bytes = try ReportPage(plan).bytes
+    let searched = explain ? try SearchedAlternatives(plan, timeLimit: timeLimit ?? "30s") : nil
+    let bytes = try ReportPage(plan, searched: searched, program: Verbs.version).bytes
     try atomicWrite(bytes, to: output)
     if output == "-" { return }
     switch format {
     case .text: try printLines(["\(output): \(plan.decision.graph.name) on \(plan.hardware.name), \((bytes.count + 1023) / 1024) KiB"])
     case .json: try JSON.object(JSON.Object([("output", .string(output)), ("bytes", .int(bytes.count))])).printLine()
+    }
+  }
+}
+
+extension SearchedAlternatives {
+  /// Searches with each other choice, and shows on a terminal how far it is.
+  fileprivate init(_ plan: Plan, timeLimit: String) throws {
+    let seconds = try SearchOptions.seconds(timeLimit)
+    let watch = ProgressWatch()
+    defer { watch.end() }
+    let found = try PlanAlternatives(plan, seconds: seconds, stop: watch.stop) { known, count in
+      watch.show("comparing: \(known) of \(count) known (Ctrl-C: those known so far)")
+    }
+    let choices = try found.chosen.map { own in
+      let others = Alternative.sortedByResult(found.alternatives.filter { $0.choice.dimension == own.dimension })
+      return Choice(
+        name: own.dimension.rawValue, own: own.value,
+        others: try others.map { item in
+          let prediction = try item.decision.map { try Planner.predict($0, on: plan.hardware.cluster(devices: $0.ranks)) }
+          return Value(name: item.choice.value, prediction: prediction, plan: item.decision?.splitText ?? "", note: item.result.remark)
+        })
+    }
+    self.init(choices: choices, remarks: Alternative.unfinishedLines(found.alternatives).map { $0.trimmingPrefix { $0 == " " } }.map(String.init))
+  }
+}
+
+extension AlternativeResult {
+  /// What a step beside the plan's does not say.
+  fileprivate var remark: String {
+    switch self {
+    case .step(_, let isProven): isProven ? "" : "or less: not finished in the time given"
+    case .atLeast(let time): "not finished in the time given" + (time > .zero ? "; at least \(time)" : "")
+    case .tooMuchMemory(let least, let limit): "does not fit: \(least) of \(limit), \(least - limit) too much"
+    case .noCommonLayout: "no layout in common with its neighbours"
+    case .impossible(let reason): reason
     }
   }
 }

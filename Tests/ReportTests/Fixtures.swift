@@ -18,7 +18,8 @@ let committedPlans = ["bert-base-ethernet-4", "gpt2-dgx-a100-8", "llama-3-8b-der
 
 /// A plan as `tpplan search` makes it, of GPT-2's architecture in a size that no search stumbles over.
 func tinyPlan(
-  name: String = "tiny-gpt2", layers: Int = 4, devices: Int = 8, batch: Int = 8, mode: Mode = .train, fix: (inout SearchRequest) -> Void
+  name: String = "tiny-gpt2", layers: Int = 4, devices: Int = 8, batch: Int = 8, precision: Precision = .bf16, mode: Mode = .train,
+  fix: (inout SearchRequest) -> Void
 ) throws -> Plan {
   let document = Document(
     file: "tiny-gpt2.json",
@@ -30,7 +31,7 @@ func tinyPlan(
   let hardware = try HardwareFile(decoding: hardwareDocument)
   let cluster = try hardware.cluster(devices: devices)
   var request = SearchRequest(
-    graph: try ModelReader.decode(document.root), cluster: cluster, batch: batch, sequence: 32, precision: .bf16, mode: mode, optimizer: .adamw)
+    graph: try ModelReader.decode(document.root), cluster: cluster, batch: batch, sequence: 32, precision: precision, mode: mode, optimizer: .adamw)
   fix(&request)
   guard case .planned(let found) = try Planner.search(request) else { throw NoPlan() }
   return Plan(

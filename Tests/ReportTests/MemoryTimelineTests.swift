@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Hardware
 import Lowering
 import ModelGraph
 import Planner
@@ -71,6 +72,25 @@ import Testing
       let envelope = timeline.envelope(until: plan.prediction.step, count: 77)
       #expect(envelope.count == 77 && envelope.map(\.total).max() == timeline.peak.total)
       #expect(envelope[76].total < timeline.peak.total)
+    }
+  }
+
+  @Test("Tensors are never more than the predicted peak, of which they are a part", arguments: [Precision.fp32, .bf16], [nil, 2])
+  func bounded(precision: Precision, zero: Int?) throws {
+    // The logits of a whole batch are most of what is in memory: in fp32 their gradient goes over them.
+    let logits = try tinyPlan(layers: 1, devices: 4, precision: precision) {
+      $0.mesh = [2, 2]
+      $0.microBatches = 1
+      $0.zero = zero.flatMap { ZeROStage(rawValue: $0) }
+    }
+    var plans = [logits, try tinyPipeline(zero: zero), try tinyPipeline(recompute: .full, zero: zero)]
+    if zero == nil { plans += try committedPlans.map(committedPlan) }
+    for plan in plans {
+      for group in 0..<plan.decision.groups {
+        let part = plan.prediction.memory(ofGroup: group)
+        let peak = try timeline(plan, group: group).timeline.peak.total
+        #expect(peak <= (part.activations + part.transient) * (1 + 1e-9), "\(plan.decision.graph.name), stage \(group)")
+      }
     }
   }
 }

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Documents
 import Foundation
+import Planner
 import Plans
+import Search
 import Strategies
 import TestSupport
 import Testing
 
 @testable import Report
+@testable import tpplan
 
 @Suite struct ReportPageTests {
   /// What has to hold of the page of every plan.
@@ -110,7 +113,7 @@ import Testing
     let plan = "plans/mlp-dgx-a100-4.json"
     let written = try CommandLineRun(["report", plan, "-o", page])
     #expect(written.status == 0 && written.output.hasPrefix("\(page): mlp on dgx-a100, "))
-    let bytes = try ReportPage(try committedPlan("mlp-dgx-a100-4")).bytes
+    let bytes = try ReportPage(try committedPlan("mlp-dgx-a100-4"), program: Verbs.version).bytes
     #expect(try Data(contentsOf: URL(filePath: page)) == Data(bytes))
     #expect(try CommandLineRun(["report", plan, "-o", "-"]).output == String(decoding: bytes, as: UTF8.self))
     let json = try CommandLineRun(["report", plan, "-o", page, "--format", "json"])
@@ -125,5 +128,30 @@ import Testing
       let run = try CommandLineRun(arguments)
       #expect(run.status == status && run.output.contains(message), "\(arguments): \(run.status) \(run.output)")
     }
+  }
+
+  @Test("With --explain the page has what explain finds, with its memory; without, it says that nothing was re-optimised")
+  func explained() throws {
+    let folder = try TemporaryFolder()
+    let page = folder.file("page.html")
+    let file = "plans/mlp-dgx-a100-4.json"
+    let run = try CommandLineRun(["report", file, "--explain", "-o", page])
+    #expect(run.status == 0, "\(run.output)")
+    let text = String(decoding: try Data(contentsOf: URL(filePath: page)), as: UTF8.self)
+    try checkElements(text)
+    let plan = try committedPlan("mlp-dgx-a100-4")
+    let found = try PlanAlternatives(plan, seconds: 60, stop: StopCondition()) { _, _ in }
+    #expect(found.alternatives.count > 4)
+    for choice in found.chosen { #expect(text.contains("\(choice.dimension.rawValue): the plan has \(choice.value)")) }
+    for item in found.alternatives {
+      #expect(text.contains("<th scope=\"row\">\(item.choice.value)</th>"), "\(item.choice)")
+      guard let decision = item.decision else { continue }
+      let prediction = try Planner.predict(decision, on: plan.hardware.cluster(devices: decision.ranks))
+      #expect(text.contains(">\(prediction.step)<") && text.contains(">\(prediction.memory)<") && text.contains(decision.splitText), "\(item.choice)")
+    }
+    let plain = String(decoding: try ReportPage(plan).bytes, as: UTF8.self)
+    #expect(plain.contains("nothing re-optimised</h2>") && !text.contains("nothing re-optimised</h2>"))
+    let mistaken = try CommandLineRun(["report", file, "--time-limit", "1s", "-o", page])
+    #expect(mistaken.status == 64 && mistaken.output.contains("--explain"))
   }
 }

@@ -2,7 +2,7 @@
 import Planner
 import Quantities
 
-/// Memory over time as areas on each other, with the limit.
+/// Memory over time as areas on each other, with the limit and the instant at which most is there.
 struct MemoryDrawing {
   struct Layer {
     var name: String
@@ -14,13 +14,25 @@ struct MemoryDrawing {
   let layers: [Layer]
   let limit: Bytes
   let end: Seconds
+  let peak: (time: Seconds, bytes: Bytes)
+
+  /// Up to the limit, unless less than half of that would be used.
+  private var scale: (top: Bytes, step: Bytes, showsLimit: Bool) {
+    let showsLimit = limit <= peak.bytes * 2
+    let least = showsLimit ? max(limit, peak.bytes) : peak.bytes
+    if least <= .zero { return (Bytes(1), Bytes(1), false) }
+    // Of the unit in which the largest is written, so that marks are round numbers of it.
+    var unit = 1.0
+    while least.value / unit >= 1023.5 { unit *= 1024 }
+    let step = Bytes(roundStep(least.value / unit, parts: 4) * unit)
+    return (step * (least / step).rounded(.up), step, showsLimit)
+  }
 
   func picture(_ label: String) -> HTML {
     let (width, height) = (1000.0, 200.0)
     let count = layers.first?.values.count ?? 0
-    let totals = (0..<count).map { index in layers.reduce(Bytes.zero) { $0 + $1.values[index] } }
-    let top = max(limit, totals.max() ?? .zero)
-    func y(_ bytes: Bytes) -> Double { height - (top > .zero ? bytes / top : 0) * height }
+    let (top, step, showsLimit) = scale
+    func y(_ bytes: Bytes) -> Double { height - bytes / top * height }
     func x(_ index: Int) -> Double { Double(index) / Double(max(1, count)) * width }
     var drawing = Drawing(width: width, height: height)
     var below = [Bytes](repeating: .zero, count: count)
@@ -51,17 +63,47 @@ struct MemoryDrawing {
       }
       below = above
     }
-    drawing.line(0, max(1, y(limit)), width, max(1, y(limit)), "limit")
-    return tag("div", ["class": "rows"]) {
-      tag("div", ["class": "memory-axis", "aria-hidden": "true", "style": "height:\(height.short)px"]) {
-        tag("span") { "\(top)" }
-        tag("span") { "\(top / 2)" }
-        tag("span") { "0" }
+    if showsLimit { drawing.line(0, max(1, y(limit)), width, max(1, y(limit)), "limit") }
+    let instant = end > .zero ? peak.time / end * width : 0
+    drawing.line(instant, 0, instant, height, "limit")
+    let marks = Int((top / step).rounded())
+    return tag("div") {
+      tag("p", ["class": "note", "aria-hidden": "true", "style": "margin:2px 0;font-size:12px"]) {
+        "Upright line: the peak, \(peak.bytes) at \(peak.time). "
+          + (showsLimit ? "Level line: the limit, \(limit)." : "↑ The limit, \(limit), is far above.")
       }
-      tag("div", ["class": "row-boxes"]) {
-        drawing.stretched(label)
-        tag("div", ["class": "axis", "aria-hidden": "true"]) { for share in [0.0, 0.25, 0.5, 0.75, 1] { tag("span") { "\(end * share)" } } }
+      tag("div", ["class": "rows"]) {
+        tag("div", ["class": "memory-axis", "aria-hidden": "true", "style": "height:\(height.short)px"]) {
+          for mark in (0...marks).reversed() { tag("span") { mark == 0 ? "0" : "\(step * mark)" } }
+        }
+        tag("div", ["class": "row-boxes"]) {
+          drawing.stretched(label)
+          timeAxis
+        }
       }
     }
   }
+
+  /// Marks at round times, each under its place.
+  private var timeAxis: HTML {
+    let step = Seconds(roundStep(end.value, parts: 5))
+    let marks = end > .zero ? Array(0...Int(end / step)) : [0]
+    return tag("div", ["class": "axis", "aria-hidden": "true", "style": "display:block;position:relative;height:20px"]) {
+      for mark in marks {
+        let share = end > .zero ? step * mark / end : 0
+        // A mark near the end stands before its place, so that it is not cut.
+        let shift = mark == 0 ? "0" : share > 0.94 ? "-100%" : "-50%"
+        tag("span", ["style": "position:absolute;left:\((share * 100).short)%;transform:translateX(\(shift))"]) { mark == 0 ? "0" : "\(step * mark)" }
+      }
+    }
+  }
+}
+
+/// The least of 1, 2, 2.5 and 5 times a power of ten that divides up to a value into at most so many parts, the last perhaps shorter.
+func roundStep(_ value: Double, parts: Int) -> Double {
+  guard value > 0, value.isFinite else { return 1 }
+  var power = 1.0
+  while power * 10 <= value / Double(parts) { power *= 10 }
+  while power > value / Double(parts) { power /= 10 }
+  return [1, 2, 2.5, 5, 10].map { $0 * power }.first { value / $0 <= Double(parts) + 1e-9 } ?? power * 10
 }

@@ -88,6 +88,7 @@ extension ReportFigures {
     }
     return tag("div") {
       table.html
+      exchangesTable(ofSegment: segment)
       tag("p", ["class": "note"]) {
         "Layouts have a letter for each mesh axis: R replicated, Sd split on dimension d, P a partial sum. Conversions: collectives that bring operands into these layouts, those inside the operator included. State: weights, gradients, optimizer. Kept: for backward."
       }

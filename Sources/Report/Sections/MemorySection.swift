@@ -10,6 +10,17 @@ enum MemoryShare {
     ("weights", .blue, \.weights), ("gradients", .orange, \.gradients), ("optimizer state", .green, \.optimizerState),
     ("activations", .purple, \.activations), ("transient", .ochre, \.transient),
   ]
+
+  /// What of a program's tensors comes and goes. All but the first is part of what is transient.
+  static let passing: [(name: String, hue: Hue, parts: [MemoryTimeline.Part])] = [
+    ("activations", .purple, [.activations]), ("computed again", .ochre, [.recomputed]),
+    ("gradients of activations", .pink, [.gradients]), ("results on their way", .teal, [.results]),
+    ("gathered weights, gradients on their way", .brown, [.gathered]), ("inputs", .grey, [.inputs]),
+  ]
+}
+
+extension MemoryTimeline.Sample {
+  func bytes(_ parts: [MemoryTimeline.Part]) -> Bytes { parts.reduce(.zero) { $0 + self[$1] } }
 }
 
 extension ReportFigures {
@@ -18,13 +29,17 @@ extension ReportFigures {
     return section(
       "memory", "Memory",
       lead:
-        "A plan may use \(limits) of a device. Activations are what is kept for backward at the instant at which most is; transient is what the operator that runs then needs besides."
+        "A plan may use \(limits) of a device. Activations are what forward passes keep for backward passes that are to come, at the instant at which a device holds most. Transient is what the block that runs then needs besides: what it computes again, gradients of activations, results on their way, gathered weights, scratch memory of kernels."
+        + (decision.schedule.chunks > 1 ? " A pass that is held is one of a micro-batch through a chunk." : "")
     ) {
-      legend(MemoryShare.parts.map { ($0.hue, $0.name) })
+      legend(
+        MemoryShare.parts.filter { part in (0..<decision.groups).contains { prediction.memory(ofGroup: $0)[keyPath: part.value] > .zero } }.map {
+          ($0.hue, $0.name)
+        })
       memoryTable
       tag("h3") { "Through the step" }
       tag("p") {
-        "The tensors of the rank's program, from the instruction that writes each until it is freed, on the weights, gradients and optimizer state that stay. Scratch memory of kernels is not in it: the predicted peak counts it as transient."
+        "The tensors of one rank's program, from the instruction that writes each until it is freed, on the weights, gradients and optimizer state that stay. What is transient is drawn by its parts. Scratch memory of kernels is in the predicted peak alone, and so is room for operands and results of the largest operator that need not all be there at once: tensors take less than what is predicted."
       }
       for memory in memories { overTime(memory) }
     }
@@ -34,10 +49,15 @@ extension ReportFigures {
     var table = DataTable(
       "Memory of a device at its peak, by stage",
       [.text("stage"), .text("of the limit")] + MemoryShare.parts.map { .number($0.name) }
-        + [.number("micro-batches in flight"), .number("total"), .number("of the limit")])
-    for group in 0..<decision.groups {
-      let part = prediction.memory(ofGroup: group)
-      let limit = prediction.memoryLimit(ofGroup: group)
+        + [
+          .number(decision.schedule.chunks > 1 ? "passes held" : "micro-batches in flight"), .number("total"),
+          .number("of the limit"),
+        ])
+    for run in alike({
+      (prediction.memory(ofGroup: $0), prediction.memoryLimit(ofGroup: $0)) == (prediction.memory(ofGroup: $1), prediction.memoryLimit(ofGroup: $1))
+    }) {
+      let part = prediction.memory(ofGroup: run.lowerBound)
+      let limit = prediction.memoryLimit(ofGroup: run.lowerBound)
       let whole = max(part.total, limit)
       let bar = Bar(
         parts: MemoryShare.parts.map { item in
@@ -48,7 +68,7 @@ extension ReportFigures {
         [.text(part[keyPath: item.value] == .zero ? "–" : "\(part[keyPath: item.value])")]
       }
       table.add(
-        cells: [[.text(name(ofGroup: group))], [bar.html(nil)]] + values + [
+        cells: [[.text(name(ofGroups: run))], [bar.html(nil)]] + values + [
           [.text("\(part.microBatchesInFlight)")], [tag("strong") { "\(part.total)" }],
           [.text(limit > .zero ? roughly(part.total / limit) : "")],
         ])
@@ -62,35 +82,38 @@ extension ReportFigures {
     let part = prediction.memory(ofGroup: memory.group)
     let envelope = memory.timeline.envelope(until: prediction.step, count: Self.columns)
     func constant(_ bytes: Bytes) -> [Bytes] { envelope.map { _ in bytes } }
-    var layers: [MemoryDrawing.Layer] = [
-      .init(name: "weights", hue: .blue, values: constant(part.weights)), .init(name: "gradients", hue: .orange, values: constant(part.gradients)),
-      .init(name: "optimizer state", hue: .green, values: constant(part.optimizerState)),
-    ]
-    let parts: [(String, Hue, [MemoryTimeline.Part])] = [
-      ("activations", .purple, [.activations, .inputs]), ("gradients of activations", .pink, [.gradients]),
-      ("weights and gradients for a while", .teal, [.gathered]),
-    ]
-    let shown = parts.filter { part in envelope.contains { sample in part.2.contains { sample[$0] > .zero } } }
-    layers += shown.map { part in
-      .init(name: part.0, hue: part.1, values: envelope.map { sample in part.2.reduce(.zero) { $0 + sample[$1] } })
-    }
+    let shown = MemoryShare.passing.filter { part in envelope.contains { $0.bytes(part.parts) > .zero } }
+    let layers: [MemoryDrawing.Layer] =
+      [("weights", .blue, part.weights), ("gradients", .orange, part.gradients), ("optimizer state", .green, part.optimizerState)].compactMap {
+        (name: String, hue: Hue, bytes: Bytes) in
+        bytes == .zero ? nil : .init(name: name, hue: hue, values: constant(bytes))
+      } + shown.map { part in .init(name: part.name, hue: part.hue, values: envelope.map { $0.bytes(part.parts) }) }
     let peak = memory.timeline.peak
     let resident = part.weights + part.gradients + part.optimizerState
-    let drawing = MemoryDrawing(layers: layers, limit: prediction.memoryLimit(ofGroup: memory.group), end: prediction.step)
-    let stage = decision.groups > 1 ? "Rank \(memory.rank), of stage \(memory.group)" : "Rank \(memory.rank)"
+    let drawing = MemoryDrawing(
+      layers: layers, limit: prediction.memoryLimit(ofGroup: memory.group), end: prediction.step, peak: (peak.time, resident + peak.total))
+    let atPeak = shown.filter { peak.bytes($0.parts) > .zero }.map { "\($0.name) \(peak.bytes($0.parts))" }
     let text =
-      "\(stage): at most \(resident + peak.total) in tensors, at \(peak.time) of the step; predicted with scratch memory \(part.total). The dashed line is the limit."
+      "At most \(resident + peak.total) in tensors, at \(peak.time) of the step: \((["what stays \(resident)"] + atPeak).joined(separator: ", ")). Predicted with scratch memory: \(part.total)."
+    let fullest = decision.groups > 1 && memory.group == prediction.fullest ? ", the fullest" : ""
     var table = DataTable(
-      "Tensors through the step, \(stage.lowercased())",
-      [.text("time"), .number("what stays")] + shown.map { .number($0.0) } + [.number("together")])
+      "Tensors of rank \(memory.rank) through the step",
+      [.text("time"), .number("what stays")] + shown.map { .number($0.name) } + [.number("together")])
+    func row(_ time: String, _ sample: MemoryTimeline.Sample, style: String? = nil) {
+      table.add([time, "\(resident)"] + shown.map { "\(sample.bytes($0.parts))" } + ["\(resident + sample.total)"], style: style)
+    }
     let rows = 10
-    for row in 0...rows {
-      let sample = envelope[min(Self.columns - 1, row * Self.columns / rows)]
-      table.add(
-        ["\(prediction.step * (Double(row) / Double(rows)))", "\(resident)"]
-          + shown.map { part in "\(part.2.reduce(Bytes.zero) { $0 + sample[$1] })" } + ["\(resident + sample.total)"])
+    var hasPeak = false
+    for number in 0...rows {
+      let time = prediction.step * (Double(number) / Double(rows))
+      if !hasPeak, peak.time < time {
+        row("\(peak.time), the peak", peak, style: "own")
+        hasPeak = true
+      }
+      row("\(time)", envelope[min(Self.columns - 1, number * Self.columns / rows)])
     }
     return tag("div", ["class": "over-time"]) {
+      if decision.groups > 1 { tag("h4") { "Stage \(memory.group)\(fullest), rank \(memory.rank)" } }
       figure(text) {
         legend(layers.map { ($0.hue, $0.name) })
         drawing.picture(text)

@@ -5,45 +5,55 @@ import Quantities
 import Strategies
 
 extension ReportFigures {
+  /// What a step's time goes into on any stage.
+  private var timeParts: [(name: String, hue: Hue, value: KeyPath<StageTime, Seconds> & Sendable)] {
+    StageTime.parts.filter { part in times.contains { $0[keyPath: part.value] > .zero } }
+  }
+
   var timeSection: HTML {
-    section(
-      "time", "Where the step's time goes",
-      lead: "A step takes \(prediction.step) on every device. Computing and collectives are of all micro-batches, forward and backward."
-    ) {
-      legend(StageTime.parts.map { ($0.hue, $0.name) })
+    section("time", "Where the step's time goes", lead: timeLead) {
+      legend(timeParts.map { ($0.hue, $0.name) })
       timeTable
       tag("h3") { "By operator, on \(name(ofGroup: busiest))" }
       tag("p") {
-        "Forward and backward of all copies and micro-batches, with the collectives inside an operator; conversions between layouts are under "
+        "Forward and backward of all copies and micro-batches, with the collectives inside an operator and what backward computes again; conversions between layouts are under "
         tag("a", ["href": "#collectives"]) { "collectives" }
-        "."
+        ". In names, {i} stands for the number of a layer, {j} for one within it, such as an expert's. What an operator splits: data, the batch; sequence, the positions; column, what a product's results are made of, and row, what it sums over; heads, those of attention; vocab, the vocabulary; expert, the experts."
       }
       operatorsTable
     }
   }
 
+  private var timeLead: String {
+    let meanings: [(value: KeyPath<StageTime, Seconds> & Sendable, text: String)] = [
+      (\.computingOnce, "Computing is of all micro-batches, forward and backward."),
+      (\.recomputing, "Computing again is what backward carries out a second time, to save memory."),
+      (\.ofActivations, "Collectives are of activations and their gradients."),
+      (\.ofParameters, "Gradient sync is all that is exchanged of gradients and weights, in passes or after them."),
+      (\.waitingBefore, "Waiting is for other stages and their messages."),
+      (\.waitingAtEnd, "Waiting at the end is for the stage that is ready last."),
+    ]
+    return
+      (["A step takes \(prediction.step) on every device; shares are of it."]
+      + meanings.filter { item in times.contains { $0[keyPath: item.value] > .zero } }.map(\.text)).joined(separator: " ")
+  }
+
   private var timeTable: HTML {
-    var table = DataTable(
-      "Time of a step by stage",
-      [.text("stage"), .text("the step")] + StageTime.parts.map { .number($0.name) })
-    var first = 0
-    while first < times.count {
-      let time = times[first]
-      // Of many stages equal neighbours are one row.
-      let end = times.count > 8 ? (first..<times.count).first { times[$0] != time } ?? times.count : first + 1
-      let name = end - first == 1 ? name(ofGroup: first) : "stages \(span(first..<end))"
-      first = end
+    let shown = timeParts
+    var table = DataTable("Time of a step by stage", [.text("stage"), .text("the step")] + shown.map { .number($0.name) })
+    for run in alike({ times[$0] == times[$1] }) {
+      let time = times[run.lowerBound]
       let whole = max(time.whole, prediction.step)
-      let parts = StageTime.parts.map { part in
+      let parts = shown.map { part in
         Bar.Part(
           hue: part.hue, share: whole > .zero ? time[keyPath: part.value] / whole : 0, text: "\(part.name) \(time[keyPath: part.value])",
           isHatched: part.hue == .grey)
       }
-      let numbers = StageTime.parts.map { part -> [HTML] in
+      let numbers = shown.map { part -> [HTML] in
         let value = time[keyPath: part.value]
         return [.text(value == .zero ? "–" : "\(value)"), tag("small") { value == .zero || whole == .zero ? "" : " \(roughly(value / whole))" }]
       }
-      table.add(cells: [[.text(name)], [Bar(parts: parts).html(nil)]] + numbers)
+      table.add(cells: [[.text(name(ofGroups: run))], [Bar(parts: parts).html(nil)]] + numbers)
     }
     return table.html
   }
@@ -53,6 +63,8 @@ extension ReportFigures {
     let op: OperatorID
     let copies: Int
     let time: Seconds
+    /// Of `time`, its forward pass in the backward pass.
+    let again: Seconds
   }
 
   private func operatorTimes(ofGroup group: Int) -> [OperatorTime] {
@@ -62,7 +74,9 @@ extension ReportFigures {
     }
     let all = graph.operators.indices.filter { copies[$0] > 0 }.map { op in
       let part = prediction.operators[op]
-      return OperatorTime(op: op, copies: copies[op], time: (part.forward + part.backward) * (copies[op] * job.microBatches))
+      let repeats = job.mode == .train && decision.recompute[graph.segmentOfOperator[op]].repeats(report.rules[op])
+      let calls = copies[op] * job.microBatches
+      return OperatorTime(op: op, copies: copies[op], time: (part.forward + part.backward) * calls, again: repeats ? part.forward * calls : .zero)
     }
     return all.enumerated().sorted { ($1.element.time, $0.offset) < ($0.element.time, $1.offset) }.map(\.element)
   }
@@ -72,28 +86,35 @@ extension ReportFigures {
     let most = 14
     let shown = all.count <= most + 1 ? all[...] : all.prefix(most)
     let rest = all.dropFirst(shown.count).reduce(Seconds.zero) { $0 + $1.time }
-    let longest = all.first?.time ?? .zero
+    let repeats = all.contains { $0.again > .zero }
     var table = DataTable(
       "Operators that take most of a step",
-      [.text("operator"), .text("share"), .text("split"), .number("copies"), .number("one call"), .number("a step"), .number("of the step")])
+      [
+        .text("operator"), .text("of the step"), .text("split"), .number("copies"), .number("one call"), .number("a step"),
+      ] + (repeats ? [.number("of it again")] : []) + [.number("of the step")])
     for item in shown {
       let part = prediction.operators[item.op]
       let words = report.strategies[item.op].words(report.rules[item.op]).joined(separator: ",")
       let hue = report.hue(of: item.op)
-      table.add(cells: [
-        [.text(graph.operators[item.op].name)],
-        [Bar(parts: [.init(hue: hue, share: longest > .zero ? item.time / longest : 0, text: "\(item.time)")], height: 12).html(nil)],
-        [chip(words, hue)], [.text("\(item.copies)")], [.text("\(part.forward + part.backward)")], [.text("\(item.time)")],
-        [.text(prediction.step > .zero ? roughly(item.time / prediction.step) : "")],
-      ])
+      table.add(
+        cells: [
+          [.text(graph.operators[item.op].name)],
+          [Bar(parts: [.init(hue: hue, share: share(item.time), text: "\(item.time)")], height: 12).html(nil)],
+          [chip(words, hue)], [.text("\(item.copies)")], [.text("\(part.forward + part.backward)")], [.text("\(item.time)")],
+        ] + (repeats ? [[.text(item.again == .zero ? "–" : "\(item.again)")]] : []) + [[.text(roughly(share(item.time)))]])
     }
     if rest > .zero {
-      table.add([
-        "\(all.count - shown.count) others", "", "", "", "", "\(rest)", prediction.step > .zero ? roughly(rest / prediction.step) : "",
-      ])
+      let again = all.dropFirst(shown.count).reduce(Seconds.zero) { $0 + $1.again }
+      table.add(
+        ["\(all.count - shown.count) others", "", "", "", "", "\(rest)"] + (repeats ? [again == .zero ? "–" : "\(again)"] : []) + [
+          roughly(share(rest))
+        ])
     }
     return table.html
   }
+
+  /// Of the step.
+  func share(_ time: Seconds) -> Double { prediction.step > .zero ? time / prediction.step : 0 }
 
   /// A strategy's words on the colour that stands for it.
   func chip(_ text: String, _ hue: Hue) -> HTML { tag("span", ["class": "chip bg-\(hue)"]) { text } }

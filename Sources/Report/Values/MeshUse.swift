@@ -23,6 +23,40 @@ extension PlanReport {
     return order.map { found[$0].word }
   }
 
+  /// What of the field's kinds of parallelism a mesh axis of a group's stages is for, by what products and attention split: those that at least a tenth of
+  /// them have, the most frequent first. Where others split positions beside tensor parallelism, it is tensor and sequence parallelism.
+  func kindsOfParallelism(onAxis axis: Int, ofGroup group: Int) -> [String] {
+    var counts: [(kind: String, count: Int)] = []
+    var (all, hasSequence) = (0, false)
+    for unit in decision.stages.indices.filter({ decision.group(ofStage: $0) == group }).flatMap({ decision.stages[$0].units }) {
+      for op in graph.segments[unit.segment].operators {
+        let word = strategies[op].words(rules[op])[axis]
+        guard rules[op].isProduct || rules[op].isAttention else {
+          hasSequence = hasSequence || word == "sequence"
+          continue
+        }
+        all += unit.copies.count
+        let kind: String? =
+          switch word {
+          case "data": "data"
+          case "column", "row", "heads", "vocab": "tensor"
+          case "expert": "expert"
+          case "sequence", "context", "ring": "context"
+          default: nil
+          }
+        guard let kind else { continue }
+        if let known = counts.firstIndex(where: { $0.kind == kind }) {
+          counts[known].count += unit.copies.count
+        } else {
+          counts.append((kind, unit.copies.count))
+        }
+      }
+    }
+    return counts.filter { $0.count * 10 >= all }.sorted { $0.count > $1.count }.map {
+      $0.kind == "tensor" && hasSequence ? "tensor and sequence" : $0.kind
+    }
+  }
+
   /// What an operator's strategy is drawn in.
   package func hue(of op: OperatorID) -> Hue { Hue.ofStrategy(strategies[op].words(rules[op])) }
 }

@@ -13,6 +13,8 @@ package struct PlanReport {
     package let part: Prediction.CollectivePart
     package let callsPerStep: Int
     package let reason: String
+    /// The same without layouts.
+    package let plainReason: String
 
     /// All calls of a step one after the other.
     package var timePerStep: Seconds { part.time * callsPerStep }
@@ -37,7 +39,8 @@ package struct PlanReport {
     let collectives = plan.prediction.collectives.map { part in
       Collective(
         part: part, callsPerStep: part.callsPerStep(microBatches: decision.job.microBatches),
-        reason: part.reason(in: decision, rules: rules, strategies: strategies))
+        reason: part.reason(in: decision, rules: rules, strategies: strategies, layouts: true),
+        plainReason: part.reason(in: decision, rules: rules, strategies: strategies, layouts: false))
     }
     // A stable order: equal times stay in the order of the model.
     self.collectives = collectives.enumerated().sorted { a, b in
@@ -77,26 +80,28 @@ package struct PlanReport {
 
 extension Prediction.CollectivePart {
   /// Why the collective is there, in words.
-  fileprivate func reason(in decision: Decision, rules: [OperatorRule], strategies: [Strategy]) -> String {
+  fileprivate func reason(in decision: Decision, rules: [OperatorRule], strategies: [Strategy], layouts: Bool) -> String {
     let graph = decision.graph
     let name = graph.shortName(of: op)
+    func layout(_ use: (Strategy.Use) -> Layout) -> String {
+      let own = graph.operators[op].operands.firstIndex(of: tensor).map { use(strategies[op].operands[$0]).notation } ?? "?"
+      return layouts ? " as \(own)" : ""
+    }
     switch cause {
     case .forward:
-      let use = graph.operators[op].operands.firstIndex(of: tensor).map { strategies[op].operands[$0].forward.notation } ?? "?"
       let producer = graph.sourceName(of: tensor)
       return switch kind {
-      case .allReduce, .reduceScatter: "partial sums of \(producer); \(name) takes \(use)"
-      case .allGather, .allToAll, nil: "\(producer) is split otherwise; \(name) takes \(use)"
+      case .allReduce, .reduceScatter: "partial sums of \(producer), which \(name) takes\(layout(\.forward))"
+      case .allGather, .allToAll, nil: "\(producer), which \(name) takes\(layout(\.forward))"
       }
     case .backward:
-      let use = graph.operators[op].operands.firstIndex(of: tensor).map { strategies[op].operands[$0].gradient.notation } ?? "?"
-      return "gradient of \(graph.sourceName(of: tensor)); \(name) gives \(use)"
+      return "gradient of \(graph.sourceName(of: tensor)), which \(name) gives\(layout(\.gradient))"
     case .interior where kind == nil:
       return "\(graph.shortName(ofTensor: tensor)) of another rank on its way around, while \(name) works on what came before"
     case .interior:
       let split = rules[op].interior.first.map { rules[op].iteration[$0.axis].name } ?? "axis"
       return "maximum, sum and target of \(name) over the split \(split)"
-    case .gradient: return "gradient of \(graph.shortName(ofTensor: tensor)); ranks saw different data"
+    case .gradient: return "gradient of \(graph.shortName(ofTensor: tensor)), summed over replicas"
     case .updated: return "\(graph.shortName(ofTensor: tensor)), updated in parts (ZeRO \(decision.zero[op].rawValue))"
     case .weights: return "\(graph.shortName(ofTensor: tensor)), held in parts (ZeRO 3)"
     case .parts: return "gradient of \(graph.shortName(ofTensor: tensor)), held in parts (ZeRO \(decision.zero[op].rawValue))"

@@ -19,18 +19,25 @@ struct ReportFigures {
   let report: PlanReport
   let step: PredictedStep
   let changes: [SingleChange]
+  /// Nil where no search was asked for.
+  let searched: SearchedAlternatives?
+  /// Who writes the page, with the version.
+  let program: String
   let memories: [StageMemory]
   /// For each group of devices.
   let times: [StageTime]
 
   /// - Throws: `HardwareError` or `PlannerError`, which a plan that was read does not give rise to.
-  init(_ plan: Plan) throws {
+  init(_ plan: Plan, searched: SearchedAlternatives?, program: String) throws {
     report = try PlanReport(plan)
+    (self.searched, self.program) = (searched, program)
     let (decision, prediction) = (plan.decision, plan.prediction)
     let step = try Planner.predictStep(decision, on: report.cluster)
     self.step = step
     changes = try Planner.singleChanges(decision, on: report.cluster)
-    times = (0..<decision.groups).map { StageTime(prediction, group: $0, microBatches: decision.job.microBatches) }
+    times = StageTime.ofGroups(decision, prediction).enumerated().map { group, time in
+      time.ending(at: step.passes(ofGroup: group).last?.end ?? .zero, step: prediction.step)
+    }
     // The fullest stage, and the two ends of the pipeline.
     let shown = Set([0, prediction.fullest, decision.groups - 1]).sorted()
     memories = shown.map { group in
@@ -51,6 +58,21 @@ struct ReportFigures {
 
   /// `stage 3`, or where there is one, `all devices`.
   func name(ofGroup group: Int) -> String { decision.groups == 1 ? "all devices" : "stage \(group)" }
+
+  /// `all devices`, `stage 3` or `stages 1–6`.
+  func name(ofGroups groups: Range<Int>) -> String { groups.count == 1 ? name(ofGroup: groups.lowerBound) : "stages \(span(groups))" }
+
+  /// The groups of devices in order, three or more equal neighbours together.
+  func alike(_ isEqual: (Int, Int) -> Bool) -> [Range<Int>] {
+    var runs: [Range<Int>] = []
+    var first = 0
+    while first < decision.groups {
+      let end = (first..<decision.groups).first { !isEqual(first, $0) } ?? decision.groups
+      runs += end - first > 2 ? [first..<end] : (first..<end).map { $0..<$0 + 1 }
+      first = end
+    }
+    return runs
+  }
 
   /// Each hue's meaning is the same on the whole page.
   func hue(ofGroup group: Int) -> Hue { .ofStage(group) }

@@ -15,15 +15,13 @@ extension PlanReport {
 
   private func summary(_ style: TextStyle) -> [String] {
     let job = decision.job
-    let size = job.sequence.map { counted(job.batch, "sequence") + " of \($0)" } ?? counted(job.batch, "sample")
     let optimizer = job.mode == .train ? ", \(job.optimizer.rawValue)" : ""
-    let rate = tokensPerSecond.map { "\(abbreviated($0)) tokens/s" } ?? "\(abbreviated(sequencesPerSecond)) samples/s"
     let share = prediction.memoryLimit > .zero ? " (\(percent(prediction.memory / prediction.memoryLimit)))" : ""
     let heading = style.heading("\(graph.name) on \(counted(decision.ranks, "device")) of \(plan.hardware.name)")
     return [
       heading + (plan.idleDevices > 0 ? "; idle: \(plan.idleText)" : ""),
-      "  \(job.mode.rawValue)\(optimizer), \(job.precision.rawValue)\(job.software.remarks.map { ", " + $0 }.joined()), \(size) a step",
-      "  step \(prediction.step), \(rate); at most \(prediction.memory) of \(prediction.memoryLimit) on a device\(share)",
+      "  \(job.mode.rawValue)\(optimizer), \(job.precision.rawValue)\(job.software.remarks.map { ", " + $0 }.joined()), \(decision.batchText) a step",
+      "  step \(prediction.step), \(decision.rateText(step: prediction.step)); at most \(prediction.memory) of \(prediction.memoryLimit) on a device\(share)",
     ]
   }
 
@@ -132,8 +130,10 @@ extension PlanReport {
   }
 
   private func memory(_ style: TextStyle) -> [String] {
+    let hasChunks = decision.schedule.chunks > 1
     var table = TextTable([
-      ("stage", .right), ("weights", .right), ("gradients", .right), ("optimizer", .right), ("activa\u{AD}tions", .right), ("in flight", .right),
+      ("stage", .right), ("weights", .right), ("gradients", .right), ("optimizer", .right), ("activa\u{AD}tions", .right),
+      (hasChunks ? "passes held" : "in flight", .right),
       ("transient", .right), ("total", .right), ("of limit", .right),
     ])
     for index in 0..<prediction.groups {
@@ -149,7 +149,9 @@ extension PlanReport {
     }
     let limits = Set(prediction.stages.map { $0.memoryLimit ?? prediction.memoryLimit }).sorted().map(\.description)
     let whose = decision.shares == nil ? "" : " of the kind that has least left"
+    let meaning = "  Passes held: forward passes, each of a micro-batch through a chunk, whose backward pass is to come."
     return [style.heading("Memory of a device") + "\(whose), \(limits.joined(separator: " or ")) at most"] + table.lines(style)
+      + (hasChunks ? [meaning] : [])
   }
 
   private func certificate(_ style: TextStyle) -> [String] {

@@ -181,11 +181,11 @@ extension PlanAlternatives {
   /// Where the step's time goes, on the stage that takes longest.
   private var takes: String {
     let (decision, prediction) = (plan.decision, plan.prediction)
-    let stages = (0..<decision.groups).map { StageTime(prediction, group: $0, microBatches: decision.job.microBatches) }
+    let stages = StageTime.ofGroups(decision, prediction)
     guard let busiest = stages.min(by: { $0.waiting < $1.waiting }), step > .zero else { return "" }
     let parts = [
-      ("kernels", busiest.computing), ("collectives", busiest.collectives), ("gradient sync", busiest.gradientSync), ("optimizer", busiest.update),
-      ("waiting for other stages", busiest.waiting),
+      ("kernels", busiest.computingOnce), ("kernels again (recompute)", busiest.recomputing), ("collectives", busiest.ofActivations),
+      ("gradient sync", busiest.ofParameters), ("optimizer", busiest.update), ("waiting for other stages", busiest.waiting),
     ]
     return parts.filter { $0.1 / step > 0.001 }.map { "\($0.0) \(percent($0.1 / step))" }.joined(separator: ", ")
       + (stages.count > 1 ? " (of the stage that takes longest)" : "")

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import ModelGraph
+import Plans
+import Quantities
+import Strategies
+
+extension Graph {
+  /// Whether a sample is an image with its text, whose agreement is learned.
+  package var learnsPairs: Bool { operators.contains { $0.kind == .contrastiveLoss } }
+}
+
+extension Decision {
+  /// What a step works on: `8 sequences of 128`, `512 samples`, `32768 pairs of an image and 77 tokens`.
+  package var batchText: String {
+    if graph.learnsPairs {
+      return counted(job.batch, "pair") + (job.sequence.map { " of an image and \($0) tokens" } ?? " of an image and a text")
+    }
+    return job.sequence.map { counted(job.batch, "sequence") + " of \($0)" } ?? counted(job.batch, "sample")
+  }
+
+  /// How much of that in a second: `1.20 k tokens/s`.
+  package func rateText(step: Seconds) -> String {
+    let samples = step > .zero ? Double(job.batch) / step.value : 0
+    if graph.learnsPairs { return "\(abbreviated(samples)) pairs/s" }
+    return job.sequence.map { "\(abbreviated(samples * Double($0))) tokens/s" } ?? "\(abbreviated(samples)) samples/s"
+  }
+}
+
+/// `1 220 845`: a count whose thousands stand apart.
+func grouped(_ count: Int) -> String {
+  let digits = String(abs(count))
+  var text = ""
+  for (index, digit) in digits.enumerated() {
+    // Four digits are read at a glance.
+    if index > 0, digits.count > 4, (digits.count - index).isMultiple(of: 3) { text += "\u{202F}" }
+    text.append(digit)
+  }
+  return count < 0 ? "-" + text : text
+}
