@@ -82,10 +82,15 @@ func details(_ summary: String, isOpen: Bool = false, @HTMLBuilder _ children: (
 
 /// What colours mean. Grey is for waiting, which is drawn as a dashed outline.
 func legend(_ entries: [(hue: Hue, text: String)]) -> HTML {
+  legend(swatches: entries.map { ($0.text.hasPrefix("waiting") ? "waits" : "bg-\($0.hue)", $0.text) })
+}
+
+/// What fillings mean, by the style of each.
+func legend(swatches: [(style: String, text: String)]) -> HTML {
   tag("ul", ["class": "legend"]) {
-    for entry in entries {
+    for entry in swatches {
       tag("li") {
-        tag("span", ["class": entry.text.hasPrefix("waiting") ? "swatch waits" : "swatch bg-\(entry.hue)", "aria-hidden": "true"])
+        tag("span", ["class": "swatch \(entry.style)", "aria-hidden": "true"])
         entry.text
       }
     }

@@ -62,6 +62,8 @@ extension Stylesheet {
     svg{display:block;overflow:hidden}
     .legend{list-style:none;display:flex;flex-wrap:wrap;gap:4px 16px;padding:0;margin:6px 0;font-size:13px}
     .swatch{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:6px;vertical-align:-1px}
+    .swatch.turns{background:repeating-linear-gradient(90deg,var(--blue) 0 3px,var(--orange) 3px 8px)}
+    .turns{fill:none;stroke-dasharray:3 5}
     .swatch.waits{background:var(--grey-tint);border:1px dashed var(--grey)}
     .dot{display:inline-block;width:10px;height:10px;border-radius:5px;margin-right:6px}
     .chip{display:inline-block;border-radius:4px;padding:0 7px;font-size:12.5px;line-height:1.55;white-space:nowrap}
@@ -76,10 +78,15 @@ extension Stylesheet {
     .device{min-width:34px;padding:3px 5px;border-radius:4px;text-align:center;font-size:12px;font-variant-numeric:tabular-nums}
     .more{margin:0;align-self:center;font-size:13px;color:var(--quiet)}
     .rows{display:flex;gap:8px}
-    .row-names{display:flex;flex-direction:column;font-size:11px;color:var(--quiet);text-align:right;min-width:16px}
+    .row-names{display:flex;flex-direction:column;font-size:11px;color:var(--quiet);text-align:right;white-space:nowrap}
     .row-names span{display:block;line-height:1.6}
     .row-boxes{flex:1;min-width:0}
-    .axis{display:flex;justify-content:space-between;font-size:12px;color:var(--quiet);border-top:1px solid var(--quiet);padding-top:2px}
+    .axis{position:relative;height:20px;font-size:12px;color:var(--quiet);border-top:1px solid var(--quiet)}
+    .axis span{position:absolute;top:3px;transform:translateX(-50%)}
+    .axis span::before{content:"";position:absolute;left:50%;top:-3px;height:4px;border-left:1px solid var(--quiet)}
+    .axis span.first,.axis span[style^=right]{transform:none}
+    .axis span.first::before{left:0}
+    .axis span[style^=right]::before{left:100%}
     .memory-axis{display:flex;flex-direction:column;justify-content:space-between;font-size:12px;color:var(--quiet);text-align:right;white-space:nowrap}
     text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;fill:var(--text)}
     text.s{font-size:11px;white-space:pre}
