@@ -9,7 +9,7 @@ import Testing
 @Suite struct TimelineWindowsTests {
   /// The passes of a pipeline in which forward takes 1 s and backward 2 s, and no message takes any time.
   private func rows(_ schedule: Schedule, stages: Int, microBatches: Int) -> [[PredictedStep.TimedPass]] {
-    let orders = (0..<stages).map { schedule.order(stage: $0, stages: stages, microBatches: microBatches) }
+    let orders = (0..<stages).map { schedule.passes(stage: $0, stages: stages, microBatches: microBatches, mode: .train) }
     var (ends, free, next) = ([Place: Double](), [Double](repeating: 0, count: stages), [Int](repeating: 0, count: stages))
     var rows = [[PredictedStep.TimedPass]](repeating: [], count: stages)
     let last = stages * schedule.chunks - 1

@@ -25,34 +25,54 @@ struct DataTable {
     rows.append((cells, style))
   }
 
+  /// A table of few columns is as wide as there is room; a wider one is scrolled beside its first column.
   var html: HTML {
-    scrollable(caption) {
-      tag("table") {
-        tag("caption") { tag("span") { caption } }
-        tag("thead") {
-          tag("tr") { for column in columns { tag("th", ["scope": "col", "class": column.isNumber ? "n" : nil]) { column.heading } } }
-        }
-        tag("tbody") {
-          for row in rows {
-            tag("tr", ["class": row.style]) {
-              for (index, cell) in row.cells.enumerated() {
-                if index == 0 {
-                  tag("th", ["scope": "row", "class": columns[index].isNumber ? "n" : nil]) { cell }
-                } else {
-                  tag("td", ["class": columns[index].isNumber ? "n" : nil]) { cell }
-                }
+    let isWide = columns.count > 3
+    let table = tag("table", ["class": isWide ? nil : "narrow"]) {
+      tag("caption") { tag("span") { caption } }
+      tag("thead") {
+        tag("tr") { for (index, column) in columns.enumerated() { tag("th", ["scope": "col", "class": style(index)]) { column.heading } } }
+      }
+      tag("tbody") {
+        for row in rows {
+          tag("tr", ["class": row.style]) {
+            for (index, cell) in row.cells.enumerated() {
+              if index == 0 {
+                tag("th", ["scope": "row", "class": style(index)]) { cell }
+              } else {
+                tag("td", ["class": style(index)]) { cell }
               }
             }
           }
         }
       }
     }
+    return isWide ? scrollable(caption, isStop: leastWidth > Self.narrowPage) { table } : table
+  }
+
+  /// Narrower tables are not scrolled where there is a keyboard, and so need no place in its order.
+  private static let narrowPage = 680
+
+  private func style(_ column: Int) -> String? {
+    if columns[column].isNumber { return "n" }
+    return rows.contains { $0.cells[column].contains(where: \.isBar) } ? "b" : nil
+  }
+
+  /// About how wide the table is, in pixels, when all its texts are wrapped.
+  private var leastWidth: Int {
+    columns.indices.reduce(0) { sum, column in
+      let texts = [columns[column].heading] + rows.map { $0.cells[column].map(\.text).joined() }
+      let longest =
+        columns[column].isNumber ? texts.map(\.count).max() ?? 0 : texts.flatMap { $0.split(separator: " ").map(\.count) }.max() ?? 0
+      return sum + 12 + (style(column) == "b" ? 180 : longest * 8)
+    }
   }
 }
 
 /// What may be wider than the page, and is then scrolled by itself, with the keyboard too.
-func scrollable(_ label: String, style: String? = nil, @HTMLBuilder _ children: () -> [HTML]) -> HTML {
-  tag("div", ["class": "scroll" + (style.map { " " + $0 } ?? ""), "role": "region", "tabindex": "0", "aria-label": label], children)
+/// - Parameter isStop: whether the keyboard stops at it.
+func scrollable(_ label: String, style: String? = nil, isStop: Bool = true, @HTMLBuilder _ children: () -> [HTML]) -> HTML {
+  tag("div", ["class": "scroll" + (style.map { " " + $0 } ?? ""), "role": "region", "tabindex": isStop ? "0" : nil, "aria-label": label], children)
 }
 
 /// A part of the page with a heading of its own.

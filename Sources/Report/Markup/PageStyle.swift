@@ -45,7 +45,7 @@ extension Stylesheet {
     .facts li{margin:4px 0;max-width:100ch;overflow-wrap:anywhere}
     figure{margin:12px 0}
     figcaption{font-size:13px;margin-top:4px}
-    .scroll{overflow-x:auto;max-width:100%;margin:8px 0}
+    .scroll{overflow-x:auto;max-width:100%;margin:8px 0;background:linear-gradient(90deg,var(--card) 40%,transparent) left/40px 100%,linear-gradient(270deg,var(--card) 40%,transparent) right/40px 100%,linear-gradient(90deg,var(--shadow),transparent) left/14px 100%,linear-gradient(270deg,var(--shadow),transparent) right/14px 100%;background-repeat:no-repeat;background-attachment:local,local,scroll,scroll}
     table{border-collapse:collapse;font-size:14px;min-width:40%}
     caption{text-align:left;font-size:13px;padding:2px 0 4px}
     caption span{display:inline-block;position:sticky;left:0;max-width:calc(100vw - 70px)}
@@ -53,10 +53,14 @@ extension Stylesheet {
     th{font-weight:600}
     thead th{color:var(--quiet);font-size:13px;vertical-align:bottom}
     tbody th{font-weight:500;white-space:nowrap}
+    .scroll tbody th,.scroll thead th:first-child{position:sticky;left:0;background:var(--card);z-index:1}
+    .narrow{width:auto;max-width:100%;margin:8px 0}
+    .narrow th,.narrow td{white-space:normal;overflow-wrap:anywhere}
+    .narrow td{min-width:9em}
     .n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
     td small{color:var(--quiet)}
     tr.own>*{font-weight:700}
-    td:has(>.bar){min-width:180px}
+    td.b{min-width:180px}
     .bar{display:block;background:var(--page);border-radius:3px}
     .card .bar{margin:2px 0 4px}
     svg{display:block;overflow:hidden}
@@ -102,7 +106,7 @@ extension Stylesheet {
     .limit{stroke:var(--text);stroke-width:2;stroke-dasharray:5 3}
     .odd{stroke-dasharray:4 2}
     .warning{border-left:4px solid var(--red);padding-left:10px}
-    @media (max-width:600px){header,nav,main,footer{padding-left:12px;padding-right:12px}section{padding:14px 12px}h1{font-size:21px}.level{padding:4px 6px 8px}th,td{padding-right:9px}table{min-width:760px}.graph svg{zoom:.75}}
+    @media (max-width:600px){header,nav,main,footer{padding-left:12px;padding-right:12px}section{padding:14px 12px}h1{font-size:21px}.level{padding:4px 6px 8px}th,td{padding-right:9px}.scroll tbody th{white-space:normal;overflow-wrap:anywhere;max-width:34vw}.scroll tbody th:not(.n){min-width:72px}.scroll td:not(.n){min-width:120px}.scroll td.b{min-width:72px}.narrow thead:not(:has(th:not(:empty))){display:none}.graph svg{zoom:.75}}
 
     """
 
@@ -116,7 +120,7 @@ extension Stylesheet {
     + "*{print-color-adjust:exact;-webkit-print-color-adjust:exact}"
     + "body{font-size:11px;background:none}nav,.skip{display:none}header,main,footer{max-width:none;padding:0}"
     + "section{border:0;border-top:2px solid var(--line);border-radius:0;padding:10px 0}"
-    + ".scroll{overflow:visible}.scroll svg{max-width:100%;max-height:230mm;height:auto}table{font-size:9.5px;min-width:0}.chip,code{font-size:inherit}caption,thead th,figcaption{font-size:9.5px}"
-    + "th,td{padding:2px 7px 2px 0}td:has(>.bar){min-width:80px}tr,.card,.level{break-inside:avoid}h2,h3,summary{break-after:avoid}"
+    + ".scroll{overflow:visible}.scroll svg{max-width:100%;max-height:230mm;height:auto}table{font-size:9.5px}.scroll{background:none}.scroll tbody th,.scroll thead th:first-child{position:static}.chip,code{font-size:inherit}caption,thead th,figcaption{font-size:9.5px}"
+    + "th,td{padding:2px 7px 2px 0}td.b{min-width:80px}tr,.card,.level{break-inside:avoid}h2,h3,summary{break-after:avoid}"
     + "details::details-content{content-visibility:visible;display:block}}@page{margin:14mm}"
 }
