@@ -58,8 +58,8 @@ struct GraphDrawing {
     var left = x + Self.padding + 3
     switch node {
     case .seam: drawing.rectangle(x, y, box.width, box.height, "seam", round: box.height / 2)
-    case .conversion(let exchanges):
-      drawing.rectangle(x, y, box.width, box.height, "k-\(Hue.ofCollective(exchanges[0].kind)) conversion", round: 11)
+    case .conversion:
+      drawing.rectangle(x, y, box.width, box.height, "k-\(Hue.collective) conversion", round: 11)
     case .op(_, let words, _, _, _):
       drawing.rectangle(x, y, box.width, box.height, "k-\(Hue.ofStrategy(words))", round: 4)
       for word in words {

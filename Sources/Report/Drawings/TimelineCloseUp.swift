@@ -48,24 +48,25 @@ extension TimelineDrawing {
         var isLabelled = true
         for pass in run.passes {
           let wide = x(pass.end) - x(pass.start)
+          let hue = Self.hue(pass.pass, hasChunks: hasChunks)
           let text = Run(passes: [pass]).text(hasChunks: hasChunks)
           drawing.rectangle(
-            x(pass.start), y, wide, row - 3, Self.style(pass.pass, hasChunks: hasChunks),
+            x(pass.start), y, wide, row - 3, "f-\(hue) edge",
             title: count > Self.mostTitles ? nil : Self.words(pass, hasChunks))
           if wide >= Double(text.count) * Self.digit + 2 {
-            drawing.text(text, x(pass.start) + wide / 2, y + 14, "s ink", anchor: .middle)
+            drawing.text(text, x(pass.start) + wide / 2, y + 14, "s i-\(hue)", anchor: .middle)
           } else {
             isLabelled = false
           }
         }
         let (wide, text) = (x(run.end) - x(run.start), run.text(hasChunks: hasChunks))
         if !isLabelled && wide >= Double(text.count) * Self.digit + 4 {
-          drawing.text(text, x(run.start) + wide / 2, y + 14, "s ink b", anchor: .middle)
+          drawing.text(text, x(run.start) + wide / 2, y + 14, "s b i-\(Self.hue(run.passes[0].pass, hasChunks: hasChunks))", anchor: .middle)
         }
       }
       let last = rows[number].last?.end ?? .zero
       if ends[number] > last, ends[number] > window.start, last < window.end {
-        drawing.rectangle(x(last), y, x(ends[number]) - x(last), row - 3, "f-green edge", title: "gradient sync and optimizer")
+        drawing.rectangle(x(last), y, x(ends[number]) - x(last), row - 3, "f-sync edge", title: "gradient sync and optimizer")
       }
     }
     let bottom = Double(rows.count) * row + 14
@@ -91,9 +92,9 @@ extension TimelineDrawing {
     return runs
   }
 
-  private static func style(_ pass: Pass, hasChunks: Bool) -> String {
-    let isPale = (hasChunks ? pass.chunk : pass.microBatch) % 2 == 1
-    return (pass.isForward ? "f-blue" : "f-orange") + (isPale ? " pale edge" : " edge")
+  private static func hue(_ pass: Pass, hasChunks: Bool) -> Hue {
+    let isLater = (hasChunks ? pass.chunk : pass.microBatch) % 2 == 1
+    return pass.isForward ? (isLater ? .laterForward : .forward) : isLater ? .laterBackward : .backward
   }
 
   private static func words(_ pass: PredictedStep.TimedPass, _ hasChunks: Bool) -> String {

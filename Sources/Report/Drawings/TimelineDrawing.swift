@@ -18,12 +18,12 @@ struct TimelineDrawing {
       var style: String {
         switch self {
         case .waiting: "s-grey wait"
-        case .mixed: "f-orange"
-        case .evenForward: "f-blue"
-        case .oddForward: "f-blue pale"
-        case .evenBackward: "f-orange"
-        case .oddBackward: "f-orange pale"
-        case .once: "f-green"
+        case .mixed: "f-backward"
+        case .evenForward: "f-forward"
+        case .oddForward: "f-later-forward"
+        case .evenBackward: "f-backward"
+        case .oddBackward: "f-later-backward"
+        case .once: "f-sync"
         }
       }
     }
@@ -107,7 +107,7 @@ struct TimelineDrawing {
     var drawing = Drawing(width: Self.width, height: Double(rows.count) * rowHeight)
     for kind in Piece.Kind.allCases {
       drawing.path(outlines[kind.rawValue], kind.style)
-      if kind == .mixed { drawing.path(turns, "s-blue turns", thickness: high) }
+      if kind == .mixed { drawing.path(turns, "s-forward turns", thickness: high) }
     }
     return tag("div", ["class": "rows"]) {
       if rows.count > 1 {

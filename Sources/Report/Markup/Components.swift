@@ -125,12 +125,28 @@ struct Bar {
     var share: Double
     var text: String
     var isHatched = false
+    /// What stands in it where there is room.
+    var label: String?
   }
 
   var parts: [Part]
   /// Where a limit is, as a share of the whole width.
   var limit: Double?
   var height = 18.0
+
+  /// Those for which the page has room; some only a wide one.
+  private var labels: [HTML] {
+    var start = 0.0
+    return parts.flatMap { part -> [HTML] in
+      let middle = start + part.share / 2
+      start += part.share
+      guard let label = part.label, part.share * 1000 > Double(label.count) * 7 + 4 else { return [] }
+      let style = "s i-\(part.hue)" + (part.share * 320 > Double(label.count) * 7 + 2 ? "" : " wide")
+      return [
+        tag("text", ["x": "\((middle * 100).short)%", "y": (height / 2 + 4).short, "text-anchor": "middle", "class": style]) { label }
+      ]
+    }
+  }
 
   /// - Parameter label: the whole in words, for who does not see it; nil where a table beside it says all.
   func html(_ label: String?) -> HTML {
@@ -142,7 +158,8 @@ struct Bar {
         "rect",
         [
           "x": percentage(start), "y": "0", "width": percentage(part.share), "height": height.short,
-          "class": part.isHatched ? "s-\(part.hue) wait" : "f-\(part.hue)",
+          // Narrow ones would be all separator.
+          "class": part.isHatched ? "s-\(part.hue) wait" : "f-\(part.hue)" + (part.share > 0.01 ? " edge" : ""),
         ]
       ) { tag("title") { part.text } }
     }
@@ -154,6 +171,7 @@ struct Bar {
       ]
     ) {
       boxes
+      labels
       if let limit {
         tag("line", ["x1": percentage(limit), "x2": percentage(limit), "y1": "0", "y2": height.short, "class": "limit"])
       }

@@ -66,7 +66,7 @@ extension Stylesheet {
     svg{display:block;overflow:hidden}
     .legend{list-style:none;display:flex;flex-wrap:wrap;gap:4px 16px;padding:0;margin:6px 0;font-size:13px}
     .swatch{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:6px;vertical-align:-1px}
-    .swatch.turns{background:repeating-linear-gradient(90deg,var(--blue) 0 3px,var(--orange) 3px 8px)}
+    .swatch.turns{background:repeating-linear-gradient(90deg,var(--forward) 0 3px,var(--backward) 3px 8px)}
     .turns{fill:none;stroke-dasharray:3 5}
     .swatch.waits{background:var(--grey-tint);border:1px dashed var(--grey)}
     .dot{display:inline-block;width:10px;height:10px;border-radius:5px;margin-right:6px}
@@ -78,6 +78,13 @@ extension Stylesheet {
     .level-name{margin:0 0 6px;font-size:13px;color:var(--quiet)}
     .level-name strong{color:var(--text)}
     .level-name em{color:var(--text);font-style:normal;font-weight:600}
+    .boxes{display:grid;gap:8px;align-items:start;grid-template-columns:repeat(auto-fill,minmax(min(100%,255px),1fr))}
+    .mesh{border:1px dashed var(--quiet);border-radius:6px;padding:4px}
+    .mesh-row{display:grid;grid-template-columns:repeat(var(--n),max-content);gap:3px;justify-content:start;border-left:3px solid var(--quiet);border-radius:3px;padding:1px 0 1px 4px}
+    .mesh-row+.mesh-row{margin-top:4px}
+    .mesh-axes{list-style:none;margin:6px 0 0;padding:0;font-size:12.5px;flex-basis:100%}
+    .parts td{padding:2px 4px 2px 0}
+    .parts .chip{display:block;text-align:center}
     .units{display:flex;flex-wrap:wrap;gap:8px;align-items:flex-start}
     .device{min-width:34px;padding:3px 5px;border-radius:4px;text-align:center;font-size:12px;font-variant-numeric:tabular-nums}
     .more{margin:0;align-self:center;font-size:13px;color:var(--quiet)}
@@ -96,22 +103,21 @@ extension Stylesheet {
     text.s{font-size:11px;white-space:pre}
     text.b{font-weight:600}
     text.quiet{fill:var(--quiet)}
-    text.ink{fill:var(--ink)}
     .edges{fill:none;stroke:var(--quiet);stroke-width:1.4}
     .seam{fill:none;stroke:var(--quiet);stroke-dasharray:3 3}
     .conversion{stroke-width:1.6}
     .edge{stroke:var(--card);stroke-width:1}
-    .pale{fill-opacity:.72}
+    .bar .edge{stroke-width:2}
     .wait{fill:var(--grey-tint);stroke-dasharray:2 3;stroke-width:1;vector-effect:non-scaling-stroke}
     .limit{stroke:var(--text);stroke-width:2;stroke-dasharray:5 3}
     .odd{stroke-dasharray:4 2}
     .warning{border-left:4px solid var(--red);padding-left:10px}
-    @media (max-width:600px){header,nav,main,footer{padding-left:12px;padding-right:12px}section{padding:14px 12px}h1{font-size:21px}.level{padding:4px 6px 8px}th,td{padding-right:9px}.scroll tbody th{white-space:normal;overflow-wrap:anywhere;max-width:34vw}.scroll tbody th:not(.n){min-width:72px}.scroll td:not(.n){min-width:120px}.scroll td.b{min-width:72px}.narrow thead:not(:has(th:not(:empty))){display:none}.graph svg{zoom:.75}}
+    @media (max-width:600px){.wide{display:none}.mesh-row.long{--n:4!important}.parts td:not(.n){min-width:0}header,nav,main,footer{padding-left:12px;padding-right:12px}section{padding:14px 12px}h1{font-size:21px}.level{padding:4px 6px 8px}th,td{padding-right:9px}.scroll tbody th{white-space:normal;overflow-wrap:anywhere;max-width:34vw}.scroll tbody th:not(.n){min-width:72px}.scroll td:not(.n){min-width:120px}.scroll td.b{min-width:72px}.narrow thead:not(:has(th:not(:empty))){display:none}.graph svg{zoom:.75}}
 
     """
 
   private static let hues = Hue.allCases.map { hue in
-    ".bg-\(hue){background:var(--\(hue));color:var(--ink)}.f-\(hue){fill:var(--\(hue))}.s-\(hue){stroke:var(--\(hue))}"
+    ".bg-\(hue){background:var(--\(hue));color:var(--\(hue)-ink)}.i-\(hue){fill:var(--\(hue)-ink)}.f-\(hue){fill:var(--\(hue))}.s-\(hue){stroke:var(--\(hue))}"
       + ".k-\(hue){fill:var(--\(hue)-tint);stroke:var(--\(hue))}"
   }.joined()
 

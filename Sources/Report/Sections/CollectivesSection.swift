@@ -54,7 +54,7 @@ extension ReportFigures {
       ])
     for row in rows {
       let item = row.item
-      let hue = Hue.ofCollective(item.part.kind)
+      let hue = Hue.collective
       table.add(cells: [
         [chip(item.part.kind?.rawValue ?? "send", hue)],
         [Bar(parts: [.init(hue: hue, share: longest > .zero ? row.time / longest : 0, text: "\(row.time)")], height: 12).html(nil)],

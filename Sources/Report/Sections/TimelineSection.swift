@@ -14,9 +14,9 @@ extension ReportFigures {
     let label = "Time line of the step: \(counted(decision.groups, "row")) of \(counted(rows.reduce(0) { $0 + $1.count }, "pass", plural: "passes"))."
     return section("timeline", "Time line", lead: lead) {
       legend(
-        swatches: [("bg-blue", "forward")] + (job.mode == .train ? [("bg-orange", "backward")] : [])
+        swatches: [("bg-forward", "forward")] + (job.mode == .train ? [("bg-backward", "backward")] : [])
           + (drawing.isMerged ? [("turns", "forward and backward in turn")] : [])
-          + (job.mode == .train ? [("bg-green", "gradient sync and optimizer")] : [])
+          + (job.mode == .train ? [("bg-sync", "gradient sync and optimizer")] : [])
           + (decision.groups > 1 ? [("waits", "waiting (bubble)")] : []))
       figure(decision.groups > 1 ? "One step; a row for each stage, from the first to the last." : "One step.") { drawing.whole(label) }
       closeUps(drawing)

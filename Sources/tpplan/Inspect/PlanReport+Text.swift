@@ -188,6 +188,7 @@ extension PlanReport {
     case .green: .green
     case .red: .red
     case .grey: .faint
+    default: nil
     }
   }
 }
