@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-import Planner
 import Quantities
 import Strategies
 import Testing
 
+@testable import Planner
 @testable import Report
 
 @Suite struct TimelineWindowsTests {

@@ -29,7 +29,7 @@ struct TimeAxis {
 
   /// Under a picture as wide as the page.
   var html: HTML {
-    tag("div", ["class": "axis", "aria-hidden": "true"]) {
+    tag("div", ["class": "ticks", "aria-hidden": "true"]) {
       for tick in ticks {
         // What would stand out on the right stands left of its place.
         tag("span", ["style": tick.place > 0.96 ? "right:0" : "left:\((tick.place * 100).short)%", "class": tick.place == 0 ? "first" : nil]) {

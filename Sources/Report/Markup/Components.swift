@@ -28,7 +28,7 @@ struct DataTable {
   /// A table of few columns is as wide as there is room; a wider one is scrolled beside its first column.
   var html: HTML {
     let isWide = columns.count > 3
-    let table = tag("table", ["class": isWide ? nil : "narrow"]) {
+    let table = tag("table", ["class": isWide ? columns.count > 9 ? "many" : nil : "narrow"]) {
       tag("caption") { tag("span") { caption } }
       tag("thead") {
         tag("tr") { for (index, column) in columns.enumerated() { tag("th", ["scope": "col", "class": style(index)]) { column.heading } } }
@@ -93,8 +93,9 @@ func figure(_ caption: String, @HTMLBuilder _ children: () -> [HTML]) -> HTML {
 }
 
 /// What is folded until it is asked for.
-func details(_ summary: String, isOpen: Bool = false, @HTMLBuilder _ children: () -> [HTML]) -> HTML {
-  tag("details", ["open": isOpen ? "" : nil]) {
+/// - Parameter isLong: whether paper lacks it, because all of it stands elsewhere in fewer lines.
+func details(_ summary: String, isOpen: Bool = false, isLong: Bool = false, @HTMLBuilder _ children: () -> [HTML]) -> HTML {
+  tag("details", ["open": isOpen ? "" : nil, "class": isLong ? "long" : nil]) {
     tag("summary") { summary }
     children()
   }

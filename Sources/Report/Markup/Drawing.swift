@@ -53,6 +53,11 @@ struct Drawing {
     ) { elements }
   }
 
+  /// A piece of a picture that has a name as a whole.
+  var part: HTML {
+    tag("svg", ["viewBox": "0 0 \(width.short) \(height.short)", "width": width.short, "height": height.short, "aria-hidden": "true"]) { elements }
+  }
+
   /// The picture as wide as what it stands in, and as high as it is; nothing in it keeps its proportions.
   func stretched(_ label: String) -> HTML {
     tag(

@@ -56,6 +56,7 @@ extension Stylesheet {
     .scroll tbody th,.scroll thead th:first-child{position:sticky;left:0;background:var(--card);z-index:1}
     .narrow{width:auto;max-width:100%;margin:8px 0}
     .narrow th,.narrow td{white-space:normal;overflow-wrap:anywhere}
+    .narrow tbody th{overflow-wrap:break-word;min-width:8em;vertical-align:top}
     .narrow td{min-width:9em}
     .n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
     td small{color:var(--quiet)}
@@ -74,6 +75,7 @@ extension Stylesheet {
     details{border-top:1px solid var(--line);padding:4px 0}
     summary{cursor:pointer;padding:6px 0;font-weight:600;overflow-wrap:anywhere}
     .topology{display:flex}
+    .level:has(>.boxes){width:100%}
     .level{border:1px solid var(--quiet);border-radius:8px;padding:6px 10px 10px;min-width:0;max-width:100%}
     .level-name{margin:0 0 6px;font-size:13px;color:var(--quiet)}
     .level-name strong{color:var(--text)}
@@ -92,18 +94,26 @@ extension Stylesheet {
     .row-names{display:flex;flex-direction:column;font-size:11px;color:var(--quiet);text-align:right;white-space:nowrap}
     .row-names span{display:block;line-height:1.6}
     .row-boxes{flex:1;min-width:0}
-    .axis{position:relative;height:20px;font-size:12px;color:var(--quiet);border-top:1px solid var(--quiet)}
-    .axis span{position:absolute;top:3px;transform:translateX(-50%)}
-    .axis span::before{content:"";position:absolute;left:50%;top:-3px;height:4px;border-left:1px solid var(--quiet)}
-    .axis span.first,.axis span[style^=right]{transform:none}
-    .axis span.first::before{left:0}
-    .axis span[style^=right]::before{left:100%}
+    .axis{display:flex;justify-content:space-between;font-size:12px;color:var(--quiet);border-top:1px solid var(--quiet);padding-top:2px}
+    .ticks{position:relative;height:20px;font-size:12px;color:var(--quiet);border-top:1px solid var(--quiet)}
+    .ticks span{position:absolute;top:3px;transform:translateX(-50%)}
+    .ticks span::before{content:"";position:absolute;left:50%;top:-3px;height:4px;border-left:1px solid var(--quiet)}
+    .ticks span.first,.ticks span[style^=right]{transform:none}
+    .ticks span.first::before{left:0}
+    .ticks span[style^=right]::before{left:100%}
     .memory-axis{display:flex;flex-direction:column;justify-content:space-between;font-size:12px;color:var(--quiet);text-align:right;white-space:nowrap}
     text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;fill:var(--text)}
     text.s{font-size:11px;white-space:pre}
     text.b{font-weight:600}
     text.quiet{fill:var(--quiet)}
     .edges{fill:none;stroke:var(--quiet);stroke-width:1.4}
+    .rim{fill:none;stroke:var(--card);stroke-width:5}
+    .head{fill:var(--quiet)}
+    .track{fill:var(--line)}
+    .flow{display:none;list-style:none;margin:8px 0;padding:0;font-size:13px}
+    .flow li{border-left:3px solid var(--line);padding:2px 0 6px 10px;overflow-wrap:anywhere}
+    .flow ul{list-style:none;margin:0;padding-left:14px;color:var(--quiet)}
+    .flow ul li{border:0;padding:0}
     .seam{fill:none;stroke:var(--quiet);stroke-dasharray:3 3}
     .conversion{stroke-width:1.6}
     .edge{stroke:var(--card);stroke-width:1}
@@ -112,7 +122,7 @@ extension Stylesheet {
     .limit{stroke:var(--text);stroke-width:2;stroke-dasharray:5 3}
     .odd{stroke-dasharray:4 2}
     .warning{border-left:4px solid var(--red);padding-left:10px}
-    @media (max-width:600px){.wide{display:none}.mesh-row.long{--n:4!important}.parts td:not(.n){min-width:0}header,nav,main,footer{padding-left:12px;padding-right:12px}section{padding:14px 12px}h1{font-size:21px}.level{padding:4px 6px 8px}th,td{padding-right:9px}.scroll tbody th{white-space:normal;overflow-wrap:anywhere;max-width:34vw}.scroll tbody th:not(.n){min-width:72px}.scroll td:not(.n){min-width:120px}.scroll td.b{min-width:72px}.narrow thead:not(:has(th:not(:empty))){display:none}.graph svg{zoom:.75}}
+    @media (max-width:600px){.wide{display:none}.mesh-row.long{--n:4!important}.parts td:not(.n){min-width:0}header,nav,main,footer{padding-left:12px;padding-right:12px}section{padding:14px 12px}h1{font-size:21px}.level{padding:4px 6px 8px}th,td{padding-right:9px}.scroll tbody th{white-space:normal;overflow-wrap:anywhere;max-width:34vw}.scroll tbody th:not(.n){min-width:72px}.scroll td:not(.n){min-width:120px}.scroll td.b{min-width:72px}.narrow thead:not(:has(th:not(:empty))){display:none}.graph{display:none}.flow{display:block}}
 
     """
 
@@ -121,12 +131,24 @@ extension Stylesheet {
       + ".k-\(hue){fill:var(--\(hue)-tint);stroke:var(--\(hue))}"
   }.joined()
 
+  /// Light, without what only a screen can do. Figures stay with their legends and captions; graphs and tables go on over pages. What is folded because it
+  /// is long stays so.
   private static let paper =
     "@media print{:root{color-scheme:light;\(Palette.light.properties)}"
-    + "*{print-color-adjust:exact;-webkit-print-color-adjust:exact}"
-    + "body{font-size:11px;background:none}nav,.skip{display:none}header,main,footer{max-width:none;padding:0}"
-    + "section{border:0;border-top:2px solid var(--line);border-radius:0;padding:10px 0}"
-    + ".scroll{overflow:visible}.scroll svg{max-width:100%;max-height:230mm;height:auto}table{font-size:9.5px}.scroll{background:none}.scroll tbody th,.scroll thead th:first-child{position:static}.chip,code{font-size:inherit}caption,thead th,figcaption{font-size:9.5px}"
-    + "th,td{padding:2px 7px 2px 0}td.b{min-width:80px}tr,.card,.level{break-inside:avoid}h2,h3,summary{break-after:avoid}"
-    + "details::details-content{content-visibility:visible;display:block}}@page{margin:14mm}"
+      + """
+      *{print-color-adjust:exact;-webkit-print-color-adjust:exact}
+      body{font-size:11px;background:none}nav,.skip{display:none}header,main,footer{max-width:none;padding:0}
+      section{border:0;border-top:2px solid var(--line);border-radius:0;padding:10px 1px}
+      .scroll{overflow:visible;background:none}.scroll svg{max-width:100%;height:auto}
+      .scroll tbody th,.scroll thead th:first-child{position:static}
+      table{font-size:9.5px}.chip,code{font-size:inherit}caption,thead th,figcaption,.legend{font-size:9.5px}
+      th,td{padding:2px 7px 2px 0}td.b{min-width:80px}.many{font-size:8px}.many th,.many td{padding-right:4px;overflow-wrap:anywhere}
+      p,li{orphans:3;widows:3}tr,.card,.level,figure,.rows,.pieces svg{break-inside:avoid}
+      figure:has(.graph){break-inside:auto}
+      h2,h3,summary,.legend,.lead,caption,thead{break-after:avoid}figcaption,.axis,.ticks{break-before:avoid}
+      summary{list-style:none}summary::-webkit-details-marker{display:none}
+      details::details-content{content-visibility:visible;display:block}.long{display:none}
+      }
+      @page{margin:14mm;@bottom-right{content:counter(page) " / " counter(pages);font:9px sans-serif;color:#525b66}}
+      """
 }

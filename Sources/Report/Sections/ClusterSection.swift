@@ -120,13 +120,13 @@ extension ReportFigures {
       let group = decision.group(ofRank: first)
       let own = decision.ranks(ofGroup: group)
       let part = first..<min(devices.upperBound, own.upperBound)
-      let row = decision.mesh(ofGroup: group).last ?? 1
-      let rows = Set(part.map { ($0 - own.lowerBound) / row }).sorted().map { index in
-        part.clamped(to: own.lowerBound + index * row..<own.lowerBound + (index + 1) * row)
+      let long = decision.mesh(ofGroup: group).last ?? 1
+      let rows = Set(part.map { ($0 - own.lowerBound) / long }).sorted().map { index in
+        part.clamped(to: own.lowerBound + index * long..<own.lowerBound + (index + 1) * long)
       }
       boxes.append(
         tag("div", ["class": "mesh"]) {
-          for row in rows { tag("div", ["class": row > 4 ? "mesh-row long" : "mesh-row", "style": "--n:\(min(8, row))"]) { row.map(cell) } }
+          for row in rows { tag("div", ["class": long > 4 ? "mesh-row long" : "mesh-row", "style": "--n:\(min(8, long))"]) { row.map(cell) } }
         })
       first = part.upperBound
     }

@@ -91,7 +91,9 @@ extension ReportFigures {
     let runs = runs
     if each.count > 8 && runs.count < each.count {
       table("What each part of the model takes; equal neighbours are one row", runs)
-      details("All \(each.count) \(decision.schedule.chunks > 1 ? "chunks" : "stages") by themselves") { table("What each holds and takes", each) }
+      details("All \(each.count) \(decision.schedule.chunks > 1 ? "chunks" : "stages") by themselves", isLong: true) {
+        table("What each holds and takes", each)
+      }
     } else {
       table("What each \(decision.schedule.chunks > 1 ? "chunk" : "stage") holds and takes", each)
     }
