@@ -3,8 +3,8 @@
 /// What stands for something in pictures, the same everywhere on a page. What is told apart in one picture differs in lightness, so that it is told apart in
 /// grey and by who sees fewer colours too.
 package enum Hue: Hashable, Sendable, CustomStringConvertible {
-  /// Where time goes. Passes have a second shade for every other chunk or micro-batch.
-  case computing, forward, laterForward, backward, laterBackward, recompute, sync, update
+  /// Where time goes. Passes have a second shade for every other chunk or micro-batch; collectives are neutral, with their kind in words.
+  case computing, forward, laterForward, backward, laterBackward, recompute, collective, sync, update
   /// What is in memory: what stays in one family, what comes and goes in another.
   case weights, gradients, optimizerState, activations, recomputed, activationGradients, scratch, gathered
   /// How operators are split (`Hue.ofWord`), and whatever else is told apart by words beside it.
@@ -16,9 +16,6 @@ package enum Hue: Hashable, Sendable, CustomStringConvertible {
   static func ofStage(_ stage: Int, of count: Int) -> Hue {
     .step(count <= steps.count ? stage * (steps.count - 1) / max(1, count - 1) : stage * steps.count / count)
   }
-
-  /// What ranks exchange is neutral: its kind is written on it.
-  static let collective = Hue.grey
 
   package static let allCases: [Hue] = named.map(\.hue) + steps.indices.map { .step($0) }
 
@@ -42,6 +39,7 @@ package enum Hue: Hashable, Sendable, CustomStringConvertible {
     (.backward, "backward", 0xbd821b, 0xfed7a1),
     (.laterBackward, "later-backward", 0xaa6c18, 0xf6b469),
     (.recompute, "recompute", 0x097696, 0x41acd1),
+    (.collective, "collective", 0x828a92, 0xb2bac2),
     (.sync, "sync", 0x8e3489, 0xde7ed6),
     (.update, "update", 0x469f5e, 0x91eba5),
     (.weights, "weights", 0x074245, 0x2d8387),

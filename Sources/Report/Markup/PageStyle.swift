@@ -122,7 +122,7 @@ extension Stylesheet {
     .limit{stroke:var(--text);stroke-width:2;stroke-dasharray:5 3}
     .odd{stroke-dasharray:4 2}
     .warning{border-left:4px solid var(--red);padding-left:10px}
-    @media (max-width:600px){.wide{display:none}.mesh-row.long{--n:4!important}.parts td:not(.n){min-width:0}header,nav,main,footer{padding-left:12px;padding-right:12px}section{padding:14px 12px}h1{font-size:21px}.level{padding:4px 6px 8px}th,td{padding-right:9px}.scroll tbody th{white-space:normal;overflow-wrap:anywhere;max-width:34vw}.scroll tbody th:not(.n){min-width:72px}.scroll td:not(.n){min-width:120px}.scroll td.b{min-width:72px}.narrow thead:not(:has(th:not(:empty))){display:none}.graph{display:none}.flow{display:block}}
+    @media (max-width:600px){.wide{display:none}.mesh-row.long{--n:4!important}.parts td:not(.n){min-width:0}header,nav,main,footer{padding-left:12px;padding-right:12px}section{padding:14px 12px}h1{font-size:21px}.level{padding:4px 6px 8px}th,td{padding-right:9px}.scroll tbody th{white-space:normal;overflow-wrap:anywhere;max-width:34vw}.scroll tbody th:not(.n){min-width:92px}.scroll td:not(.n){min-width:120px}.scroll td.b{min-width:72px}.narrow thead:not(:has(th:not(:empty))){display:none}.graph{display:none}.flow{display:block}}
 
     """
 
@@ -145,6 +145,7 @@ extension Stylesheet {
       th,td{padding:2px 7px 2px 0}td.b{min-width:80px}.many{font-size:8px}.many th,.many td{padding-right:4px;overflow-wrap:anywhere}
       p,li{orphans:3;widows:3}tr,.card,.level,figure,.rows,.pieces svg{break-inside:avoid}
       figure:has(.graph){break-inside:auto}
+      .lead{break-inside:avoid}p:has(+figure,+.legend){break-inside:avoid;break-after:avoid}
       h2,h3,summary,.legend,.lead,caption,thead{break-after:avoid}figcaption,.axis,.ticks{break-before:avoid}
       summary{list-style:none}summary::-webkit-details-marker{display:none}
       details::details-content{content-visibility:visible;display:block}.long{display:none}
