@@ -13,11 +13,12 @@ struct TimelineDrawing {
   /// What is drawn as one box.
   private struct Piece {
     enum Kind: Int, CaseIterable {
-      case waiting, mixed, evenForward, oddForward, evenBackward, oddBackward, once
+      case waiting, done, mixed, evenForward, oddForward, evenBackward, oddBackward, once
 
       var style: String {
         switch self {
         case .waiting: "s-grey wait"
+        case .done: "s-grey done"
         case .mixed: "f-backward"
         case .evenForward: "f-forward"
         case .oddForward: "f-later-forward"
@@ -76,7 +77,7 @@ struct TimelineDrawing {
       index = last + 1
     }
     if end > now { pieces.append(Piece(kind: .once, start: now, end: end)) }
-    if step - max(now, end) > hardly { pieces.append(Piece(kind: .waiting, start: max(now, end), end: step)) }
+    if step - max(now, end) > hardly { pieces.append(Piece(kind: .done, start: max(now, end), end: step)) }
     return pieces
   }
 
@@ -84,6 +85,9 @@ struct TimelineDrawing {
 
   /// Whether passes were too many to be drawn one by one.
   var isMerged: Bool { pieces.contains { row in row.contains { $0.kind == .mixed } } }
+
+  /// Whether a stage has nothing left to do before the step ends.
+  var hasDone: Bool { pieces.contains { row in row.contains { $0.kind == .done } } }
 
   /// The whole step, as wide as the page.
   func whole(_ label: String) -> HTML {

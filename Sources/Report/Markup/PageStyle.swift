@@ -70,6 +70,7 @@ extension Stylesheet {
     .swatch.turns{background:repeating-linear-gradient(90deg,var(--forward) 0 3px,var(--backward) 3px 8px)}
     .turns{fill:none;stroke-dasharray:3 5}
     .swatch.waits{background:var(--grey-tint);border:1px dashed var(--grey)}
+    .swatch.done{border:1px solid var(--grey)}
     .dot{display:inline-block;width:10px;height:10px;border-radius:5px;margin-right:6px}
     .chip{display:inline-block;border-radius:4px;padding:0 7px;font-size:12.5px;line-height:1.55;white-space:nowrap}
     details{border-top:1px solid var(--line);padding:4px 0}
@@ -119,6 +120,7 @@ extension Stylesheet {
     .edge{stroke:var(--card);stroke-width:1}
     .bar .edge{stroke-width:2}
     .wait{fill:var(--grey-tint);stroke-dasharray:2 3;stroke-width:1;vector-effect:non-scaling-stroke}
+    .done{fill:none;stroke-width:1;vector-effect:non-scaling-stroke}
     .limit{stroke:var(--text);stroke-width:2;stroke-dasharray:5 3}
     .odd{stroke-dasharray:4 2}
     .warning{border-left:4px solid var(--red);padding-left:10px}

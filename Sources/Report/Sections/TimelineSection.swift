@@ -17,7 +17,8 @@ extension ReportFigures {
         swatches: [("bg-forward", "forward")] + (job.mode == .train ? [("bg-backward", "backward")] : [])
           + (drawing.isMerged ? [("turns", "forward and backward in turn")] : [])
           + (job.mode == .train ? [("bg-sync", "gradient sync and optimizer")] : [])
-          + (decision.groups > 1 ? [("waits", "waiting (bubble)")] : []))
+          + (decision.groups > 1 ? [("waits", "waiting (bubble)")] : [])
+          + (drawing.hasDone ? [("done", "done, waits for the slowest stage")] : []))
       figure(decision.groups > 1 ? "One step; a row for each stage, from the first to the last." : "One step.") { drawing.whole(label) }
       closeUps(drawing)
       if rows.count <= 12 { passesTable(rows, ends) } else { details("When stages work, in numbers") { passesTable(rows, ends) } }
@@ -26,9 +27,9 @@ extension ReportFigures {
 
   private var lead: String {
     if decision.groups == 1 { return "There is one stage, which never waits: its passes follow each other." }
-    return
-      "Stages wait for \(percent(prediction.bubble)) of their time until the last pass ends: at the beginning for the first micro-batch to reach them, "
-      + "at the end for its gradients to come back, and where neighbours are slower."
+    let waiting = times.reduce(Seconds.zero) { $0 + $1.waiting } / Double(times.count)
+    return "Stages wait for \(prediction.step > .zero ? roughly(waiting / prediction.step) : "0 %") of the step, on average: "
+      + "at the beginning for the first micro-batch to reach them, where neighbours are slower, and at the end for gradients to come back and for the stage that is ready last."
   }
 
   /// Where passes are many: how the pipeline fills, one round of what it does then, and how it drains.
@@ -60,7 +61,7 @@ extension ReportFigures {
   private func closeUp(_ drawing: TimelineDrawing, _ window: TimelineWindows.Window, _ text: String) -> HTML {
     let numbers =
       decision.schedule.chunks > 1
-      ? "Numbers are chunk : micro-batch, or micro-batches one after the other; shades change with the chunk."
+      ? "Numbers are chunk : micro-batch; shades change with the chunk."
       : "Numbers are micro-batches; shades change with them."
     return figure("\(text) \(numbers)") { drawing.closeUp(window, hasChunks: decision.schedule.chunks > 1, text) }
   }
