@@ -94,7 +94,7 @@ extension Stylesheet {
     .rows{display:flex;gap:8px}
     .row-names{display:flex;flex-direction:column;font-size:11px;color:var(--quiet);text-align:right;white-space:nowrap}
     .row-names span{display:block;line-height:1.6}
-    .row-boxes{flex:1;min-width:0}
+    .row-boxes{flex:1;min-width:0;padding-right:1px}
     .axis{display:flex;justify-content:space-between;font-size:12px;color:var(--quiet);border-top:1px solid var(--quiet);padding-top:2px}
     .ticks{position:relative;height:20px;font-size:12px;color:var(--quiet);border-top:1px solid var(--quiet)}
     .ticks span{position:absolute;top:3px;transform:translateX(-50%)}
