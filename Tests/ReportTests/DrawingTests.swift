@@ -60,6 +60,30 @@ import Testing
     #expect(inGraphs.count == known.count)
   }
 
+  @Test("No call of a collective is lost between a plan and its graphs, and all that graphs show is in the page's tables", arguments: committedPlans)
+  func calls(name: String) throws {
+    let plan = try committedPlan(name)
+    let report = try PlanReport(plan)
+    let text = String(decoding: try ReportPage(plan).bytes, as: UTF8.self)
+    var count = 0
+    for segment in report.graph.segments.indices {
+      let graph = OperatorGraph(report, segment: segment)
+      for (number, node) in graph.nodes.enumerated() {
+        switch node {
+        case .seam: break
+        case .conversion(let exchanges): for line in OperatorGraph.lines(exchanges) { #expect(text.contains(line), "\(line)") }
+        case .op(_, _, _, _, let notes):
+          count += notes.reduce(0) { $0 + $1.calls.count }
+          for words in graph.exchanged(atNode: number) { #expect(text.contains("<li>\(words)</li>"), "\(words)") }
+          let inputs = graph.inputs(ofNode: number)
+          #expect(inputs.isEmpty || text.contains("<td>\(inputs.joined(separator: ", "))</td>"))
+        }
+      }
+    }
+    let causes: [Prediction.CollectivePart.Cause] = [.interior, .weights, .parts, .gradient, .updated, .tied]
+    #expect(count == report.prediction.collectives.filter { causes.contains($0.cause) }.reduce(0) { $0 + $1.calls })
+  }
+
   @Test("Differential: where a stage's time goes adds up to the step, and is what `run` compares with", arguments: Schedule.Kind.allCases)
   func stageTime(kind: Schedule.Kind) throws {
     let plan = try tinyPipeline(kind)

@@ -51,4 +51,20 @@ import Testing
       #expect(contrast >= 3, "\(pair.name): \(contrast)")
     }
   }
+
+  @Test("What lies beside each other in one picture differs in lightness too, so that it is told apart in grey", arguments: [true, false])
+  func grey(isLight: Bool) {
+    let palette = isLight ? Palette.light : Palette.dark
+    let neighbours: [(Hue, Hue)] = [
+      (.forward, .backward), (.laterForward, .laterBackward), (.backward, .sync), (.computing, .collective), (.sync, .update),
+      (.computing, .recompute),
+      (.weights, .gradients), (.gradients, .optimizerState), (.optimizerState, .activations), (.activations, .activationGradients),
+      (.activations, .recomputed),
+    ]
+    for (a, b) in neighbours { #expect(palette[a].contrast(to: palette[b]) >= 1.25, "\(a) and \(b): \(palette[a].contrast(to: palette[b]))") }
+    for count in [2, 4, 8] {
+      let stages = (0..<count).map { palette[.ofStage($0, of: count)].luminance }
+      #expect(zip(stages, stages.dropFirst()).allSatisfy { $0 < $1 }, "stages get lighter")
+    }
+  }
 }

@@ -17,6 +17,9 @@ struct LayeredLayout {
   private(set) var width = 0.0
   private(set) var height = 0.0
 
+  /// Heights between layers, at which the picture may be cut without cutting a box.
+  var cuts: [Double] { zip(sides, sides.dropFirst()).map { ($0.bottom + $1.top) / 2 } }
+
   private let boxes: [Box]
   private var layerOfBox: [Int]
   private var layers: [[Int]] = []

@@ -13,17 +13,18 @@ struct TimelineDrawing {
   /// What is drawn as one box.
   private struct Piece {
     enum Kind: Int, CaseIterable {
-      case waiting, mixed, evenForward, oddForward, evenBackward, oddBackward, once
+      case waiting, done, mixed, evenForward, oddForward, evenBackward, oddBackward, once
 
       var style: String {
         switch self {
         case .waiting: "s-grey wait"
-        case .mixed: "f-brown"
-        case .evenForward: "f-blue"
-        case .oddForward: "f-blue pale"
-        case .evenBackward: "f-orange"
-        case .oddBackward: "f-orange pale"
-        case .once: "f-green"
+        case .done: "s-grey done"
+        case .mixed: "f-backward"
+        case .evenForward: "f-forward"
+        case .oddForward: "f-later-forward"
+        case .evenBackward: "f-backward"
+        case .oddBackward: "f-later-backward"
+        case .once: "f-sync"
         }
       }
     }
@@ -76,7 +77,7 @@ struct TimelineDrawing {
       index = last + 1
     }
     if end > now { pieces.append(Piece(kind: .once, start: now, end: end)) }
-    if step - max(now, end) > hardly { pieces.append(Piece(kind: .waiting, start: max(now, end), end: step)) }
+    if step - max(now, end) > hardly { pieces.append(Piece(kind: .done, start: max(now, end), end: step)) }
     return pieces
   }
 
@@ -85,68 +86,45 @@ struct TimelineDrawing {
   /// Whether passes were too many to be drawn one by one.
   var isMerged: Bool { pieces.contains { row in row.contains { $0.kind == .mixed } } }
 
+  /// Whether a stage has nothing left to do before the step ends.
+  var hasDone: Bool { pieces.contains { row in row.contains { $0.kind == .done } } }
+
   /// The whole step, as wide as the page.
   func whole(_ label: String) -> HTML {
     // One outline for all boxes of a kind, so that thousands of them stay small.
     var outlines = Piece.Kind.allCases.map { _ in Path() }
+    // What is done in turn has stripes.
+    var turns = Path()
     let scale = step > .zero ? Self.width / step.value : 0
+    let high = rowHeight - 3
     for (number, row) in pieces.enumerated() {
+      let y = Double(number) * rowHeight
       for piece in row {
-        outlines[piece.kind.rawValue].box(
-          piece.start.value * scale, Double(number) * rowHeight, (piece.end - piece.start).value * scale, rowHeight - 3)
+        let (x, wide) = (piece.start.value * scale, (piece.end - piece.start).value * scale)
+        outlines[piece.kind.rawValue].box(x, y, wide, high)
+        if piece.kind == .mixed {
+          turns.move(x, y + high / 2)
+          turns.line(x + wide, y + high / 2)
+        }
       }
     }
     var drawing = Drawing(width: Self.width, height: Double(rows.count) * rowHeight)
-    for kind in Piece.Kind.allCases { drawing.path(outlines[kind.rawValue], kind.style) }
+    for kind in Piece.Kind.allCases {
+      drawing.path(outlines[kind.rawValue], kind.style)
+      if kind == .mixed { drawing.path(turns, "s-forward turns", thickness: high) }
+    }
     return tag("div", ["class": "rows"]) {
-      tag("div", ["class": "row-names", "aria-hidden": "true"]) {
-        for number in rows.indices {
-          tag("span", ["style": "height:\(rowHeight.short)px"]) { rowHeight >= 14 || number % 5 == 0 ? "\(number)" : "" }
+      if rows.count > 1 {
+        tag("div", ["class": "row-names", "aria-hidden": "true"]) {
+          for number in rows.indices {
+            tag("span", ["style": "height:\(rowHeight.short)px"]) { rowHeight >= 14 || number % 5 == 0 ? "stage \(number)" : "" }
+          }
         }
       }
       tag("div", ["class": "row-boxes"]) {
         drawing.stretched(label)
-        tag("div", ["class": "axis", "aria-hidden": "true"]) { for share in [0.0, 0.25, 0.5, 0.75, 1] { tag("span") { "\(step * share)" } } }
+        TimeAxis(to: step).html
       }
     }
-  }
-
-  /// A part of the step with the numbers of micro-batches, at a scale at which they can be read.
-  func closeUp(from start: Seconds, to end: Seconds, _ label: String) -> HTML {
-    let shown = rows.flatMap { $0.filter { $0.end > start && $0.start < end } }
-    // Of many passes the table and the numbers in the boxes have to do.
-    let isTold = shown.count <= 600
-    let shortest = shown.map { ($0.end - $0.start).value }.filter { $0 > 0 }.min() ?? 1
-    let width = min(4000, max(700, 18 * (end - start).value / shortest))
-    let (left, row) = (34.0, 22.0)
-    let scale = width / (end - start).value
-    var drawing = Drawing(width: left + width + 4, height: Double(rows.count) * row + 20)
-    for (number, passes) in rows.enumerated() {
-      let y = Double(number) * row
-      drawing.text("\(number)", left - 8, y + 14, "s", anchor: .end)
-      drawing.rectangle(left, y, width, row - 3, "s-grey wait")
-      for pass in passes where pass.end > start && pass.start < end {
-        let (from, to) = (max(pass.start, start), min(pass.end, end))
-        let (x, wide) = (left + (from - start).value * scale, (to - from).value * scale)
-        let kind = pass.pass.isForward ? "forward" : "backward"
-        let chunk = pass.pass.chunk > 0 ? ", chunk \(pass.pass.chunk)" : ""
-        drawing.rectangle(
-          x, y, wide, row - 3, pass.pass.isForward ? "f-blue edge" : "f-orange edge",
-          title: !isTold ? nil : "\(kind) of micro-batch \(pass.pass.microBatch)\(chunk): \(pass.start) to \(pass.end)")
-        let text = "\(pass.pass.microBatch)"
-        if wide >= Double(text.count) * 7 + 3 { drawing.text(text, x + wide / 2, y + 14, "s ink", anchor: .middle) }
-      }
-      if ends[number] > (passes.last?.end ?? .zero), let last = passes.last, ends[number] > start, last.end < end {
-        let (from, to) = (max(last.end, start), min(ends[number], end))
-        drawing.rectangle(
-          left + (from - start).value * scale, y, (to - from).value * scale, row - 3, "f-green edge", title: "gradient sync and optimizer")
-      }
-    }
-    let bottom = Double(rows.count) * row + 14
-    for share in [0.0, 0.25, 0.5, 0.75, 1] {
-      drawing.text(
-        "\(start + (end - start) * share)", left + width * share, bottom, "s", anchor: share == 0 ? .start : share == 1 ? .end : .middle)
-    }
-    return scrollable(label) { drawing.picture(label) }
   }
 }

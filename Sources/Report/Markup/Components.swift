@@ -25,34 +25,54 @@ struct DataTable {
     rows.append((cells, style))
   }
 
+  /// A table of few columns is as wide as there is room; a wider one is scrolled beside its first column.
   var html: HTML {
-    scrollable(caption) {
-      tag("table") {
-        tag("caption") { tag("span") { caption } }
-        tag("thead") {
-          tag("tr") { for column in columns { tag("th", ["scope": "col", "class": column.isNumber ? "n" : nil]) { column.heading } } }
-        }
-        tag("tbody") {
-          for row in rows {
-            tag("tr", ["class": row.style]) {
-              for (index, cell) in row.cells.enumerated() {
-                if index == 0 {
-                  tag("th", ["scope": "row", "class": columns[index].isNumber ? "n" : nil]) { cell }
-                } else {
-                  tag("td", ["class": columns[index].isNumber ? "n" : nil]) { cell }
-                }
+    let isWide = columns.count > 3
+    let table = tag("table", ["class": isWide ? columns.count > 9 ? "many" : nil : "narrow"]) {
+      tag("caption") { tag("span") { caption } }
+      tag("thead") {
+        tag("tr") { for (index, column) in columns.enumerated() { tag("th", ["scope": "col", "class": style(index)]) { column.heading } } }
+      }
+      tag("tbody") {
+        for row in rows {
+          tag("tr", ["class": row.style]) {
+            for (index, cell) in row.cells.enumerated() {
+              if index == 0 {
+                tag("th", ["scope": "row", "class": style(index)]) { cell }
+              } else {
+                tag("td", ["class": style(index)]) { cell }
               }
             }
           }
         }
       }
     }
+    return isWide ? scrollable(caption, isStop: leastWidth > Self.narrowPage) { table } : table
+  }
+
+  /// Narrower tables are not scrolled where there is a keyboard, and so need no place in its order.
+  private static let narrowPage = 680
+
+  private func style(_ column: Int) -> String? {
+    if columns[column].isNumber { return "n" }
+    return rows.contains { $0.cells[column].contains(where: \.isBar) } ? "b" : nil
+  }
+
+  /// About how wide the table is, in pixels, when all its texts are wrapped.
+  private var leastWidth: Int {
+    columns.indices.reduce(0) { sum, column in
+      let texts = [columns[column].heading] + rows.map { $0.cells[column].map(\.text).joined() }
+      let longest =
+        columns[column].isNumber ? texts.map(\.count).max() ?? 0 : texts.flatMap { $0.split(separator: " ").map(\.count) }.max() ?? 0
+      return sum + 12 + (style(column) == "b" ? 180 : longest * 8)
+    }
   }
 }
 
 /// What may be wider than the page, and is then scrolled by itself, with the keyboard too.
-func scrollable(_ label: String, style: String? = nil, @HTMLBuilder _ children: () -> [HTML]) -> HTML {
-  tag("div", ["class": "scroll" + (style.map { " " + $0 } ?? ""), "role": "region", "tabindex": "0", "aria-label": label], children)
+/// - Parameter isStop: whether the keyboard stops at it.
+func scrollable(_ label: String, style: String? = nil, isStop: Bool = true, @HTMLBuilder _ children: () -> [HTML]) -> HTML {
+  tag("div", ["class": "scroll" + (style.map { " " + $0 } ?? ""), "role": "region", "tabindex": isStop ? "0" : nil, "aria-label": label], children)
 }
 
 /// A part of the page with a heading of its own.
@@ -73,8 +93,9 @@ func figure(_ caption: String, @HTMLBuilder _ children: () -> [HTML]) -> HTML {
 }
 
 /// What is folded until it is asked for.
-func details(_ summary: String, isOpen: Bool = false, @HTMLBuilder _ children: () -> [HTML]) -> HTML {
-  tag("details", ["open": isOpen ? "" : nil]) {
+/// - Parameter isLong: whether paper lacks it, because all of it stands elsewhere in fewer lines.
+func details(_ summary: String, isOpen: Bool = false, isLong: Bool = false, @HTMLBuilder _ children: () -> [HTML]) -> HTML {
+  tag("details", ["open": isOpen ? "" : nil, "class": isLong ? "long" : nil]) {
     tag("summary") { summary }
     children()
   }
@@ -82,10 +103,15 @@ func details(_ summary: String, isOpen: Bool = false, @HTMLBuilder _ children: (
 
 /// What colours mean. Grey is for waiting, which is drawn as a dashed outline.
 func legend(_ entries: [(hue: Hue, text: String)]) -> HTML {
+  legend(swatches: entries.map { ($0.text.hasPrefix("waiting") ? "waits" : "bg-\($0.hue)", $0.text) })
+}
+
+/// What fillings mean, by the style of each.
+func legend(swatches: [(style: String, text: String)]) -> HTML {
   tag("ul", ["class": "legend"]) {
-    for entry in entries {
+    for entry in swatches {
       tag("li") {
-        tag("span", ["class": entry.text.hasPrefix("waiting") ? "swatch waits" : "swatch bg-\(entry.hue)", "aria-hidden": "true"])
+        tag("span", ["class": "swatch \(entry.style)", "aria-hidden": "true"])
         entry.text
       }
     }
@@ -100,12 +126,28 @@ struct Bar {
     var share: Double
     var text: String
     var isHatched = false
+    /// What stands in it where there is room.
+    var label: String?
   }
 
   var parts: [Part]
   /// Where a limit is, as a share of the whole width.
   var limit: Double?
   var height = 18.0
+
+  /// Those for which the page has room; some only a wide one.
+  private var labels: [HTML] {
+    var start = 0.0
+    return parts.flatMap { part -> [HTML] in
+      let middle = start + part.share / 2
+      start += part.share
+      guard let label = part.label, part.share * 1000 > Double(label.count) * 7 + 4 else { return [] }
+      let style = "s i-\(part.hue)" + (part.share * 320 > Double(label.count) * 7 + 2 ? "" : " wide")
+      return [
+        tag("text", ["x": "\((middle * 100).short)%", "y": (height / 2 + 4).short, "text-anchor": "middle", "class": style]) { label }
+      ]
+    }
+  }
 
   /// - Parameter label: the whole in words, for who does not see it; nil where a table beside it says all.
   func html(_ label: String?) -> HTML {
@@ -117,7 +159,8 @@ struct Bar {
         "rect",
         [
           "x": percentage(start), "y": "0", "width": percentage(part.share), "height": height.short,
-          "class": part.isHatched ? "s-\(part.hue) wait" : "f-\(part.hue)",
+          // Narrow ones would be all separator.
+          "class": part.isHatched ? "s-\(part.hue) wait" : "f-\(part.hue)" + (part.share > 0.01 ? " edge" : ""),
         ]
       ) { tag("title") { part.text } }
     }
@@ -129,6 +172,7 @@ struct Bar {
       ]
     ) {
       boxes
+      labels
       if let limit {
         tag("line", ["x1": percentage(limit), "x2": percentage(limit), "y1": "0", "y2": height.short, "class": "limit"])
       }

@@ -36,9 +36,10 @@ struct Drawing {
     elements.append(tag("line", ["x1": x1.short, "y1": y1.short, "x2": x2.short, "y2": y2.short, "class": style]))
   }
 
-  mutating func path(_ path: Path, _ style: String, title: String? = nil) {
+  /// - Parameter thickness: of its line, where the style has none of its own.
+  mutating func path(_ path: Path, _ style: String, thickness: Double? = nil, title: String? = nil) {
     if path.data.isEmpty { return }
-    elements.append(tag("path", ["d": path.data, "class": style]) { if let title { tag("title") { title } } })
+    elements.append(tag("path", ["d": path.data, "class": style, "stroke-width": thickness?.short]) { if let title { tag("title") { title } } })
   }
 
   /// The picture at its own size.
@@ -50,6 +51,11 @@ struct Drawing {
         "viewBox": "0 0 \(width.short) \(height.short)", "width": width.short, "height": height.short, "role": "img", "aria-label": label,
       ]
     ) { elements }
+  }
+
+  /// A piece of a picture that has a name as a whole.
+  var part: HTML {
+    tag("svg", ["viewBox": "0 0 \(width.short) \(height.short)", "width": width.short, "height": height.short, "aria-hidden": "true"]) { elements }
   }
 
   /// The picture as wide as what it stands in, and as high as it is; nothing in it keeps its proportions.

@@ -15,6 +15,24 @@ package struct HTML: Sendable {
   static func style(_ sheet: Stylesheet) -> HTML { HTML(content: .style(sheet)) }
 }
 
+extension HTML {
+  /// What is read of the piece, without what a pointer alone is told.
+  var text: String {
+    switch content {
+    case .text(let text): text
+    case .style: ""
+    case .element("title", _, _): ""
+    case .element(_, _, let children): children.map(\.text).joined()
+    }
+  }
+
+  /// Whether it is a `Bar`.
+  var isBar: Bool {
+    guard case .element("svg", let attributes, _) = content else { return false }
+    return attributes.contains { $0.name == "class" && $0.value == "bar" }
+  }
+}
+
 /// An element; attributes without a value are left out.
 package func tag(
   _ name: StaticString, _ attributes: KeyValuePairs<StaticString, String?> = [:], @HTMLBuilder _ children: () -> [HTML] = { [] }

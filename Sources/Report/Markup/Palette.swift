@@ -35,15 +35,6 @@ package struct Colour: Hashable, Sendable, CustomStringConvertible {
   }
 }
 
-/// What stands for something in pictures, the same everywhere on a page.
-package enum Hue: String, CaseIterable, Sendable {
-  case blue, orange, purple, teal, pink, ochre, green, grey, red, brown
-
-  /// Of the stage of this number; after eight they begin again, and labels tell them apart.
-  static func ofStage(_ stage: Int) -> Hue { stages[stage % stages.count] }
-  private static let stages: [Hue] = [.blue, .orange, .teal, .purple, .green, .pink, .ochre, .brown]
-}
-
 /// The colours of a light or a dark page.
 package struct Palette: Sendable {
   let page: Colour
@@ -52,23 +43,26 @@ package struct Palette: Sendable {
   let quiet: Colour
   let line: Colour
   let link: Colour
-  /// Text on any hue.
-  let ink: Colour
-  private let hues: [Colour]
+  /// Where something goes on beyond an edge.
+  let shadow: Colour
+  private let isLight: Bool
   private let tintShare: Double
 
-  subscript(hue: Hue) -> Colour { hues[Hue.allCases.firstIndex(of: hue)!] }
+  subscript(hue: Hue) -> Colour { hue.colour(isLight: isLight) }
+  /// Text on a hue: black or white, whichever is read better.
+  func ink(on hue: Hue) -> Colour {
+    let (black, white) = (Colour(0x000000), Colour(0xffffff))
+    return self[hue].contrast(to: black) > self[hue].contrast(to: white) ? black : white
+  }
   /// The background of what a hue stands for, with text on it.
   func tint(_ hue: Hue) -> Colour { self[hue].over(card, share: tintShare) }
 
   package static let light = Palette(
     page: Colour(0xf6f7f9), card: Colour(0xffffff), text: Colour(0x1b2026), quiet: Colour(0x525b66), line: Colour(0xd3d9e0),
-    link: Colour(0x0b57b8), ink: Colour(0xffffff),
-    hues: [0x1d5fbf, 0xb04a00, 0x7a3fc0, 0x0b7075, 0xb5266e, 0x7d6000, 0x2a7a2a, 0x5c6570, 0xbf2a2a, 0x7a4a2a].map { Colour($0) }, tintShare: 0.13)
+    link: Colour(0x0b57b8), shadow: Colour(0xb9c2cc), isLight: true, tintShare: 0.13)
   package static let dark = Palette(
     page: Colour(0x0f1318), card: Colour(0x171c23), text: Colour(0xe8edf3), quiet: Colour(0xa9b4c0), line: Colour(0x39424d),
-    link: Colour(0x82b8ff), ink: Colour(0x10151c),
-    hues: [0x7ab4ff, 0xff9d5c, 0xc3a0ff, 0x4ecdd1, 0xff8cc0, 0xe0c04a, 0x7fd07f, 0xa3adb8, 0xff8a80, 0xd4a37f].map { Colour($0) }, tintShare: 0.2)
+    link: Colour(0x82b8ff), shadow: Colour(0x4b5665), isLight: false, tintShare: 0.2)
 
   /// Every text colour with each background that it stands on.
   package var textPairs: [(name: String, text: Colour, background: Colour)] {
@@ -77,7 +71,7 @@ package struct Palette: Sendable {
     }
     for hue in Hue.allCases {
       pairs += [
-        ("ink on \(hue)", ink, self[hue]), ("text on tint of \(hue)", text, tint(hue)), ("\(hue) on card", self[hue], card),
+        ("ink on \(hue)", ink(on: hue), self[hue]), ("text on tint of \(hue)", text, tint(hue)),
         ("quiet on tint of \(hue)", quiet, tint(hue)),
       ]
     }
@@ -91,7 +85,8 @@ package struct Palette: Sendable {
 
   /// The custom properties of a style sheet.
   var properties: String {
-    let own = [("page", page), ("card", card), ("text", text), ("quiet", quiet), ("line", line), ("link", link), ("ink", ink)]
-    return (own + Hue.allCases.flatMap { [("\($0)", self[$0]), ("\($0)-tint", tint($0))] }).map { "--\($0.0):\($0.1)" }.joined(separator: ";")
+    let own = [("page", page), ("card", card), ("text", text), ("quiet", quiet), ("line", line), ("link", link), ("shadow", shadow)]
+    return (own + Hue.allCases.flatMap { [("\($0)", self[$0]), ("\($0)-tint", tint($0)), ("\($0)-ink", ink(on: $0))] }).map { "--\($0.0):\($0.1)" }
+      .joined(separator: ";")
   }
 }

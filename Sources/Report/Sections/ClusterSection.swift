@@ -8,9 +8,9 @@ extension ReportFigures {
     section(
       "cluster", "Cluster and mesh",
       lead:
-        "Each box is a level of the interconnect with what it joins; each small box is a device, coloured by its stage. Equal neighbours are drawn once."
+        "Each box is a level of the interconnect with what it joins; each small box is a device, \(decision.groups > 1 ? "from dark to light by its stage, " : "")in its place in the mesh: a row is the last axis, rows under each other are the axes before it. Of many equal units one is drawn."
     ) {
-      figure("Topology of the devices in use, with the stage that each belongs to.") { topology }
+      figure("Topology of the devices in use: links, nodes, stages, and the mesh in each node.") { topology }
       levelsTable
       tag("h3") { "Mesh" }
       tag("p") {
@@ -73,9 +73,9 @@ extension ReportFigures {
         tag("span") { "; \(nodes.count == 1 ? "node" : "nodes") \(span(nodes))" }
         if !cluster.isUniform { tag("span") { ", \(kindNames(devices))" } }
         if decision.groups > 1 { tag("span") { ", \(stages.count == 1 ? "stage" : "stages") \(span(stages))" } }
-        if alike > 1 { tag("em") { "; first of \(alike) alike" } }
+        if alike > 1 { tag("em") { ", first of \(alike) equal ones" } }
       }
-      tag("div", ["class": "units"]) {
+      tag("div", ["class": level == 0 ? "units" : "boxes"]) {
         if level == 0 { cells(devices) } else { innerBoxes(units(ofLevel: level - 1, in: devices), level: level - 1) }
       }
     }
@@ -92,8 +92,10 @@ extension ReportFigures {
       let own = signature(unit)
       if let last = runs.last, last.signature == own { runs[runs.count - 1].count += 1 } else { runs.append((unit, own, 1)) }
     }
-    let most = 8
+    let most = 16
     func box(_ run: (first: Range<Int>, signature: [Int], count: Int)) -> HTML { topologyBox(level: level, devices: run.first, alike: run.count) }
+    // A few equal units are all drawn.
+    if units.count <= most && runs.allSatisfy({ $0.count <= 4 }) { return units.map { topologyBox(level: level, devices: $0) } }
     if runs.count <= most { return runs.map(box) }
     let (head, tail) = (runs.prefix(most - 2), runs.suffix(1))
     let left = runs.dropFirst(head.count).dropLast(tail.count)
@@ -105,15 +107,53 @@ extension ReportFigures {
     return head.map(box) + [rest] + tail.map(box)
   }
 
+  /// Devices in the grid of their stage's mesh; of very many in one unit the first ones and the last in a row.
   private func cells(_ devices: Range<Int>) -> [HTML] {
     let most = 16
-    let shown = devices.count <= most ? Array(devices) : Array(devices.prefix(most - 2)) + [devices.upperBound - 1]
-    return shown.flatMap { device -> [HTML] in
-      let group = decision.group(ofRank: device)
-      let place = "device \(device), \(cluster.kind(of: device).name), \(name(ofGroup: group))"
-      let cell = tag("span", ["class": "device bg-\(hue(ofGroup: group))", "title": place]) { "\(device)" }
-      let isCut = devices.count > most && device == devices.upperBound - 1
-      return isCut ? [tag("span", ["class": "more"]) { "… \(devices.count - shown.count) more …" }, cell] : [cell]
+    if devices.count > most {
+      let rest = tag("span", ["class": "more"]) { "… \(devices.count - most + 1) more …" }
+      return devices.prefix(most - 2).map(cell) + [rest, cell(devices.upperBound - 1)] + axesText(devices)
+    }
+    var boxes: [HTML] = []
+    var first = devices.lowerBound
+    while first < devices.upperBound {
+      let group = decision.group(ofRank: first)
+      let own = decision.ranks(ofGroup: group)
+      let part = first..<min(devices.upperBound, own.upperBound)
+      let long = decision.mesh(ofGroup: group).last ?? 1
+      let rows = Set(part.map { ($0 - own.lowerBound) / long }).sorted().map { index in
+        part.clamped(to: own.lowerBound + index * long..<own.lowerBound + (index + 1) * long)
+      }
+      boxes.append(
+        tag("div", ["class": "mesh"]) {
+          for row in rows { tag("div", ["class": long > 4 ? "mesh-row long" : "mesh-row", "style": "--n:\(min(8, long))"]) { row.map(cell) } }
+        })
+      first = part.upperBound
+    }
+    return boxes + axesText(devices)
+  }
+
+  private func cell(_ device: Int) -> HTML {
+    let group = decision.group(ofRank: device)
+    return tag(
+      "span", ["class": "device bg-\(hue(ofGroup: group))", "title": "device \(device), \(cluster.kind(of: device).name), \(name(ofGroup: group))"]
+    ) { "\(device)" }
+  }
+
+  /// What the axes of a mesh are, where its first device is drawn; of stages with equal meshes at the first one.
+  private func axesText(_ devices: Range<Int>) -> [HTML] {
+    let begun = meshRuns.filter { devices.contains(decision.ranks(ofGroup: $0.stages.lowerBound).lowerBound) }
+    return begun.map { run in
+      let mesh = Mesh(shape: run.mesh, firstDevice: decision.ranks(ofGroup: run.stages.lowerBound).lowerBound)
+      return tag("ul", ["class": "mesh-axes"]) {
+        for axis in run.mesh.indices.reversed() {
+          let steps = cluster.placement(ofAxis: axis, in: mesh).steps.map { "\($0.factor) on \(cluster.levels[$0.level].name)" }
+          tag("li") {
+            "axis \(axis) = \(run.mesh[axis])" + (steps.isEmpty ? "" : ": \(steps.joined(separator: " × "))")
+              + "; splits \(axisText(axis, run.stages.lowerBound, most: 3))"
+          }
+        }
+      }
     }
   }
 

@@ -76,7 +76,7 @@ extension ReportFigures {
       ])
     for row in rows {
       let item = row.item
-      let hue = Hue.ofCollective(item.part.kind)
+      let hue = Hue.collective
       table.add(cells: [
         [chip(item.part.kind?.rawValue ?? "send", hue)],
         [Bar(parts: [.init(hue: hue, share: min(1, share(row.time)), text: "\(row.time)")], height: 12).html(nil)],

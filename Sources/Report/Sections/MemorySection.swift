@@ -7,15 +7,15 @@ import Strategies
 /// What fills a device, as it is drawn.
 enum MemoryShare {
   static let parts: [(name: String, hue: Hue, value: KeyPath<Prediction.MemoryPart, Bytes> & Sendable)] = [
-    ("weights", .blue, \.weights), ("gradients", .orange, \.gradients), ("optimizer state", .green, \.optimizerState),
-    ("activations", .purple, \.activations), ("transient", .ochre, \.transient),
+    ("weights", .weights, \.weights), ("gradients", .gradients, \.gradients), ("optimizer state", .optimizerState, \.optimizerState),
+    ("activations", .activations, \.activations), ("transient", .scratch, \.transient),
   ]
 
   /// What of a program's tensors comes and goes. All but the first is part of what is transient.
   static let passing: [(name: String, hue: Hue, parts: [MemoryTimeline.Part])] = [
-    ("activations", .purple, [.activations]), ("computed again", .ochre, [.recomputed]),
-    ("gradients of activations", .pink, [.gradients]), ("results on their way", .teal, [.results]),
-    ("gathered weights, gradients on their way", .brown, [.gathered]), ("inputs", .grey, [.inputs]),
+    ("activations", .activations, [.activations]), ("computed again", .recomputed, [.recomputed]),
+    ("gradients of activations", .activationGradients, [.gradients]), ("results on their way", .scratch, [.results]),
+    ("gathered weights, gradients on their way", .gathered, [.gathered]), ("inputs", .grey, [.inputs]),
   ]
 }
 
@@ -84,7 +84,7 @@ extension ReportFigures {
     func constant(_ bytes: Bytes) -> [Bytes] { envelope.map { _ in bytes } }
     let shown = MemoryShare.passing.filter { part in envelope.contains { $0.bytes(part.parts) > .zero } }
     let layers: [MemoryDrawing.Layer] =
-      [("weights", .blue, part.weights), ("gradients", .orange, part.gradients), ("optimizer state", .green, part.optimizerState)].compactMap {
+      [("weights", .weights, part.weights), ("gradients", .gradients, part.gradients), ("optimizer state", .optimizerState, part.optimizerState)].compactMap {
         (name: String, hue: Hue, bytes: Bytes) in
         bytes == .zero ? nil : .init(name: name, hue: hue, values: constant(bytes))
       } + shown.map { part in .init(name: part.name, hue: part.hue, values: envelope.map { $0.bytes(part.parts) }) }

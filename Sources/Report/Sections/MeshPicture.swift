@@ -73,9 +73,9 @@ extension ReportFigures {
     return scrollable("Mesh of \(name(ofGroup: group))") { drawing.picture(words) }
   }
 
-  private func axisText(_ axis: Int, _ group: Int, most: Int = 4) -> String {
+  func axisText(_ axis: Int, _ group: Int, most: Int = 4) -> String {
     let words = report.words(onAxis: axis, ofGroup: group)
-    return words.isEmpty ? "nothing split" : words.prefix(most).joined(separator: ", ") + (words.count > most ? " …" : "")
+    return words.isEmpty ? "nothing" : words.prefix(most).joined(separator: ", ") + (words.count > most ? " …" : "")
   }
 
   func axesTable(_ stages: Range<Int>) -> HTML {

@@ -14,8 +14,8 @@ extension ReportFigures {
       "stages", "Stages",
       lead: pipeline + "Forward and backward are of one micro-batch, gradient synchronisation and update of a whole step."
     ) {
-      if decision.groups > 1 { strip }
-      legend([(.blue, "forward"), (.orange, "backward")])
+      if decision.groups > 1 { if decision.schedule.chunks > 1 { grid } else { strip } }
+      legend([(.forward, "forward"), (.backward, "backward")])
       stageTables
       if let shares = decision.shares {
         tag("p") {
@@ -38,14 +38,34 @@ extension ReportFigures {
       let stage = prediction.stages[index]
       return Bar.Part(
         hue: hue(ofGroup: decision.group(ofStage: index)), share: whole > .zero ? (stage.forward + stage.backward) / whole : 0,
-        text: "\(report.name(ofStage: index)): \(report.contents(ofStage: index)), \(stage.forward + stage.backward)")
+        text: "\(report.name(ofStage: index)): \(report.contents(ofStage: index)), \(stage.forward + stage.backward)",
+        label: "\(index)")
     }
-    return tag("div") {
-      legend((0..<min(decision.groups, 8)).map { (hue(ofGroup: $0), $0 == 7 && decision.groups > 8 ? "stage 7, then again" : "stage \($0)") })
-      figure("The model from its first to its last layer, each part as wide as it takes long, in the colour of its stage.") {
-        Bar(parts: parts, height: 26).html("The model in \(prediction.stages.count) parts; the table below says which.")
-      }
+    return figure("The model from its first to its last layer, each stage as wide as it takes long, with its number.") {
+      Bar(parts: parts, height: 26).html("The model in \(prediction.stages.count) stages; the table below says which.")
     }
+  }
+
+  /// The model from its first to its last layer, row by row: what each chunk of each stage holds.
+  private var grid: HTML {
+    let (groups, chunks) = (decision.groups, decision.schedule.chunks)
+    var table = DataTable(
+      "What each chunk holds: the model goes along the rows, through all stages once for each chunk; layers have their numbers",
+      [.text("")] + (0..<groups).map { .text("stage \($0)") })
+    for chunk in 0..<chunks {
+      table.add(
+        cells: [[.text("chunk \(chunk)")]] + (0..<groups).map { [chip(layers(ofStage: chunk * groups + $0), hue(ofGroup: $0))] }, style: "parts")
+    }
+    return table.html
+  }
+
+  /// `embedding, 0`, `3–5`: layers by number alone, what is not repeated by name.
+  private func layers(ofStage stage: Int) -> String {
+    decision.stages[stage].units.map { unit in
+      let first = graph.copies(of: unit.segment).lowerBound
+      return graph.holdsLayers(unit.segment)
+        ? span(first + unit.copies.lowerBound..<first + unit.copies.upperBound) : graph.nameOfLayers(unit.segment)
+    }.joined(separator: ", ")
   }
 
   /// Successive virtual stages that take and hold equally much.
@@ -71,7 +91,9 @@ extension ReportFigures {
     let runs = runs
     if each.count > 8 && runs.count < each.count {
       table("What each part of the model takes; equal neighbours are one row", runs)
-      details("All \(each.count) \(decision.schedule.chunks > 1 ? "chunks" : "stages") by themselves") { table("What each holds and takes", each) }
+      details("All \(each.count) \(decision.schedule.chunks > 1 ? "chunks" : "stages") by themselves", isLong: true) {
+        table("What each holds and takes", each)
+      }
     } else {
       table("What each \(decision.schedule.chunks > 1 ? "chunk" : "stage") holds and takes", each)
     }
@@ -90,8 +112,8 @@ extension ReportFigures {
       let stage = prediction.stages[first]
       let bar = Bar(
         parts: [
-          .init(hue: .blue, share: longest > .zero ? stage.forward / longest : 0, text: "forward \(stage.forward)"),
-          .init(hue: .orange, share: longest > .zero ? stage.backward / longest : 0, text: "backward \(stage.backward)"),
+          .init(hue: .forward, share: longest > .zero ? stage.forward / longest : 0, text: "forward \(stage.forward)"),
+          .init(hue: .backward, share: longest > .zero ? stage.backward / longest : 0, text: "backward \(stage.backward)"),
         ], height: 14)
       let name = run.count == 1 ? report.name(ofStage: first) : "\(report.name(ofStage: first)) to \(report.name(ofStage: last))"
       let dot = tag("span", ["class": "dot bg-\(hue(ofGroup: decision.group(ofStage: first)))", "aria-hidden": "true"])

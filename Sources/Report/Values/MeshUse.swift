@@ -90,15 +90,4 @@ extension Hue {
     (.blue, "data"), (.purple, "column"), (.orange, "row"), (.pink, "heads"), (.teal, "sequence, context, ring"), (.ochre, "vocab"),
     (.green, "expert"), (.red, "several at once (2D)"), (.grey, "replicate"), (.brown, "other"),
   ]
-
-  /// Of a collective; nil is a message.
-  static func ofCollective(_ kind: CollectiveKind?) -> Hue {
-    switch kind {
-    case .allReduce: .red
-    case .allGather: .blue
-    case .reduceScatter: .teal
-    case .allToAll: .purple
-    case nil: .ochre
-    }
-  }
 }

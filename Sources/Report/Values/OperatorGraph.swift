@@ -14,29 +14,52 @@ struct OperatorGraph: Hashable {
     case conversion([Exchange])
   }
 
-  /// A collective of an operator's own: what it is for, and what it takes.
+  /// Equal calls, over the same axes of the mesh.
+  struct Calls: Hashable {
+    var count = 1
+    let kind: CollectiveKind?
+    /// `axis 1`.
+    let axes: String
+    /// ` (nvlink)`.
+    let links: String
+    let bytes: Bytes
+    let time: Seconds
+
+    /// `2 × all-reduce`.
+    var name: String { (count > 1 ? "\(count) × " : "") + (kind?.rawValue ?? "send") }
+    /// `64.0 MiB, 321 µs`, of one call.
+    var size: String { "\(bytes), \(time)" + (count > 1 ? " each" : "") }
+  }
+
+  /// Collectives of an operator's own: what they are for, and whether a step has them once.
   struct Note: Hashable {
-    let kind: String
-    let size: String
+    let purpose: String
+    let isOnce: Bool
+    var calls: Calls
+
+    /// For a narrow box, without links.
+    var lines: [String] { ["\(purpose): \(calls.name), \(calls.axes)", "  \(calls.size)\(isOnce ? ", once a step" : "")"] }
+    var text: String { "\(purpose): \(calls.name), \(calls.axes)\(calls.links): \(calls.size)\(isOnce ? ", once a step" : "")" }
   }
 
   struct Exchange: Hashable {
     let isForward: Bool
-    let kind: CollectiveKind?
-    let axes: [Int]
-    let bytes: Bytes
-    let time: Seconds
     /// Whether it is only there where the first copy gets something from another block.
     let isAtStart: Bool
+    var calls: Calls
 
-    var lines: [String] {
-      ["\(isForward ? "fwd" : "bwd") \(kind?.rawValue ?? "send") \(bytes), \(time)"] + (isAtStart ? ["  at the first layer only"] : [])
-    }
+    var text: String { "\(isForward ? "fwd" : "bwd") \(calls.name), \(calls.axes)\(calls.links): \(calls.size)" }
   }
 
   struct Edge: Hashable {
     let from: Int
     let to: Int
+  }
+
+  /// The words of an exchange at an edge, one for each line.
+  static func lines(_ exchanges: [Exchange]) -> [String] {
+    exchanges.filter { !$0.isAtStart }.map(\.text)
+      + (exchanges.contains(where: \.isAtStart) ? ["at the first layer only:"] + exchanges.filter(\.isAtStart).map(\.text) : [])
   }
 
   /// Each after all that it reads.
@@ -82,7 +105,7 @@ struct OperatorGraph: Hashable {
     for exit in segment.exits {
       guard let from = source[exit] else { continue }
       edges.append(Edge(from: from, to: nodes.count))
-      nodes.append(.seam("to the layer after"))
+      nodes.append(.seam("to the layer after: \(Graph.plain(graph.shortName(ofTensor: exit)))"))
     }
   }
 
@@ -91,16 +114,23 @@ struct OperatorGraph: Hashable {
     let use: Strategy.Use
   }
 
+  // MARK: - What ranks exchange
+
   /// The collectives of one use: a plan lists them at the first reader.
   private static func exchanges(_ report: PlanReport, tensor: TensorID, readBy op: OperatorID) -> [Exchange] {
     let repeats = report.graph.segments[report.graph.segmentOfOperator[op]].repeats
+    let isEntry = report.graph.producer[tensor] == nil
     var found: [Exchange] = []
     for part in report.prediction.collectives where part.op == op && part.tensor == tensor && [.forward, .backward].contains(part.cause) {
-      let exchange = Exchange(
-        isForward: part.cause == .forward, kind: part.kind, axes: part.axes, bytes: part.bytes, time: part.time,
-        isAtStart: report.graph.producer[tensor] == nil && part.copies == 1 && repeats > 2)
-      // What comes from the copy before and what comes from another segment may be converted alike.
-      if !found.contains(exchange) { found.append(exchange) }
+      let exchange = Exchange(isForward: part.cause == .forward, isAtStart: isEntry && part.copies == 1 && repeats > 2, calls: calls(report, part))
+      if let known = found.firstIndex(where: {
+        $0.isForward == exchange.isForward && $0.isAtStart == exchange.isAtStart && $0.calls.isLike(exchange.calls)
+      }) {
+        // What comes from the copy before and what comes from another segment may be converted alike: of two copies each has one.
+        if !isEntry || repeats > 2 { found[known].calls.count += part.calls }
+      } else {
+        found.append(exchange)
+      }
     }
     return found
   }
@@ -109,22 +139,69 @@ struct OperatorGraph: Hashable {
   private static func notes(_ report: PlanReport, _ op: OperatorID) -> [Note] {
     var notes: [Note] = []
     for part in report.prediction.collectives where part.op == op {
-      let kind = part.kind?.rawValue ?? "send"
-      let words: (kind: String, size: String)? =
+      let words: (purpose: String, isOnce: Bool)? =
         switch part.cause {
-        case .interior: ("inside: \(kind)", "\(part.bytes), \(part.time)")
-        case .weights: ("weights: \(kind)", "\(part.bytes), \(part.time)")
-        case .parts: ("gradient parts: \(kind)", "\(part.bytes), \(part.time)")
-        case .gradient: ("gradient: \(kind)", "\(part.bytes), \(part.time)")
-        case .updated: ("updated: \(kind)", "\(part.bytes), \(part.time)")
-        case .tied: ("tied: \(kind)", "\(part.bytes), \(part.time)")
+        case .interior: ("inside", false)
+        case .weights: ("weights", false)
+        case .parts: ("gradient parts", false)
+        case .gradient: ("gradient", true)
+        case .updated: ("updated", true)
+        case .tied: ("tied", true)
         case .forward, .backward, .boundary: nil
         }
       guard let words else { continue }
-      let note = Note(kind: words.kind, size: words.size)
-      if !notes.contains(note) { notes.append(note) }
+      let note = Note(purpose: words.purpose, isOnce: words.isOnce, calls: calls(report, part))
+      if let known = notes.firstIndex(where: { $0.purpose == note.purpose && $0.calls.isLike(note.calls) }) {
+        notes[known].calls.count += part.calls
+      } else {
+        notes.append(note)
+      }
     }
     return notes
+  }
+
+  private static func calls(_ report: PlanReport, _ part: Prediction.CollectivePart) -> Calls {
+    let segment = report.graph.segmentOfOperator[part.op]
+    let stage = report.decision.stages.firstIndex { $0.units.contains { $0.segment == segment } }
+    let group = stage.map(report.decision.group(ofStage:)) ?? 0
+    var links: [String] = []
+    for axis in part.axes { for level in report.levels(ofAxis: axis, onGroup: group) where !links.contains(level.name) { links.append(level.name) } }
+    let axes =
+      part.axes.isEmpty ? "between stages" : (part.axes.count == 1 ? "axis " : "axes ") + part.axes.map(String.init).joined(separator: " and ")
+    return Calls(
+      count: part.calls, kind: part.kind, axes: axes, links: links.isEmpty ? "" : " (\(links.joined(separator: ", ")))", bytes: part.bytes,
+      time: part.time)
+  }
+}
+
+extension OperatorGraph.Calls {
+  fileprivate func isLike(_ other: Self) -> Bool { (kind, axes, bytes, time) == (other.kind, other.axes, other.bytes, other.time) }
+}
+
+extension OperatorGraph {
+  /// What a node reads: names of operators, or what comes from the layer before.
+  func inputs(ofNode node: Int) -> [String] {
+    edges.filter { $0.to == node }.flatMap { edge -> [String] in
+      switch nodes[edge.from] {
+      case .op(let name, _, _, _, _): [name]
+      case .seam: ["the layer before"]
+      case .conversion: inputs(ofNode: edge.from)
+      }
+    }
+  }
+
+  /// What ranks exchange on the way to an operator, unless an earlier one shares it.
+  func exchanges(toNode node: Int) -> [Exchange] {
+    edges.filter { edge in edge.to == node && edges.first { $0.from == edge.from } == edge }.flatMap { edge -> [Exchange] in
+      if case .conversion(let exchanges) = nodes[edge.from] { exchanges } else { [] }
+    }
+  }
+
+  /// That, and what they exchange inside it, in words.
+  func exchanged(atNode node: Int) -> [String] {
+    var texts = Self.lines(exchanges(toNode: node))
+    if case .op(_, _, _, _, let notes) = nodes[node] { texts += notes.map(\.text) }
+    return texts
   }
 }
 

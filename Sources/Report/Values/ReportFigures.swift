@@ -75,7 +75,7 @@ struct ReportFigures {
   }
 
   /// Each hue's meaning is the same on the whole page.
-  func hue(ofGroup group: Int) -> Hue { .ofStage(group) }
+  func hue(ofGroup group: Int) -> Hue { .ofStage(group, of: decision.groups) }
 }
 
 /// A share to a tenth of a percent, which is as much as is looked at: `12.3 %`, `< 0.1 %`.

@@ -65,8 +65,8 @@ package struct StageTime: Hashable {
   var whole: Seconds { computing + collectives + gradientSync + update + waiting }
 
   static let parts: [(name: String, hue: Hue, value: KeyPath<StageTime, Seconds> & Sendable)] = [
-    ("computing", .blue, \.computingOnce), ("computing again", .teal, \.recomputing), ("collectives", .orange, \.ofActivations),
-    ("gradient sync", .purple, \.ofParameters), ("optimizer", .green, \.update), ("waiting", .grey, \.waitingBefore),
+    ("computing", .computing, \.computingOnce), ("computing again", .recompute, \.recomputing), ("collectives", .collective, \.ofActivations),
+    ("gradient sync", .sync, \.ofParameters), ("optimizer", .update, \.update), ("waiting", .grey, \.waitingBefore),
     ("waiting at the end", .grey, \.waitingAtEnd),
   ]
 }

@@ -190,6 +190,7 @@ extension PlanReport {
     case .green: .green
     case .red: .red
     case .grey: .faint
+    default: nil
     }
   }
 }
