@@ -26,8 +26,8 @@ extension Launch {
       }
       launch.degrees.microBatchSize = batch / (steps * data)
     }
-    // Where no devices hold the same weights for different data there is nothing to share out.
-    if data * degrees.context == 1, format != .megatron {
+    // Where no devices hold the same weights for different data there is nothing to share out. The axis tp of a script may split samples.
+    if data * degrees.context == 1, format != .megatron, format != .torch {
       launch.degrees.zero = .none
       launch.software.overlap = .none
     }

@@ -36,7 +36,9 @@ extension LintReport {
       "\(request.graph.name), \(rounded(Double(request.graph.parameterCount) / 1e9)) billion parameters"
         + (isModelGiven ? "" : ", as the launch describes it"), style)
     lines += row("job", jobText(job), style)
-    lines += row("split", job.degrees.splitText, style)
+    // A script's axes split whatever its operators say, which no degrees name.
+    let ofScript = launch.format == .torch ? planned?.decision.splitText : nil
+    lines += row("split", ofScript ?? job.degrees.splitText, style)
     for assumption in job.assumptions { lines += row("assumed", assumption, style) }
     guard let planned else { return lines + row("step", "none: \(obstacle ?? "it is no plan")", style) }
     let prediction = planned.prediction

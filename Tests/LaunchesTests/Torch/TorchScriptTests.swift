@@ -98,6 +98,26 @@ import Testing
     #expect(same >= 3)
   }
 
+  @Test("Rows of positions that are gathered for an addition owe their gradients; what a script was priced with holds for its optimum too")
+  func positionsAndOverlap() throws {
+    var request = try TorchModels.request(TorchModels.gpt2, devices: 2, batch: 8)
+    (request.pipelineDegree, request.mesh, request.microBatches, request.shares) = (1, [2], 1, [])
+    (request.recompute, request.layersMayDiffer, request.zero) = (Recompute.none, false, .weights)
+    request.software.overlap = .weights
+    for text in ["transformer.wpe=sequence", "transformer.wpe.add=data", "transformer.h.*=data"] {
+      request.constraints.append(try StrategyConstraint(parsing: text, isForbidden: false))
+    }
+    let plan = try TorchModels.plan(request)
+    let text = try TorchScript.exporting(plan)
+    let style =
+      "PrepareModuleInputOutput(input_layouts=(Shard(0), Shard(0)), desired_input_layouts=(Shard(0), Replicate()), output_layouts=Shard(0), "
+      + "desired_output_layouts=Shard(0))"
+    #expect(text.contains(#""transformer.wpe.add": Op("data", \#(style)),"#) && text.contains("PrepareModuleInputOutput,"))
+    #expect(try TorchModels.again(plan, TorchModels.gpt2).equalsAlone(plan.decision))
+    let job = try LaunchJob(TorchScript.reading(text).launch, graph: TorchModels.graph(TorchModels.gpt2), on: TorchModels.hardware.get())
+    #expect(job.request.software == plan.decision.job.software && job.request.software.overlap == .weights)
+  }
+
   @Test("Layers of two kinds are two parts, and are read as such")
   func kinds() throws {
     let plan = try TorchModels.plan(TorchModels.gpt2) { ($0.tensor, $0.data, $0.recompute, $0.recomputedLayers) = (2, 2, .full, 1) }
