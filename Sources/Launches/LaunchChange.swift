@@ -64,6 +64,21 @@ extension LaunchJob {
     return LaunchChange(text: edits.text, isSayable: true, degrees: job.degrees, software: job.request.software, planned: planned)
   }
 
+  /// The launch as it is on more devices, where their number is not written in it: twice, four times … as many, the fewest on which it fits. Its batch is larger
+  /// there where it is one of each replica.
+  package func onMoreDevices(isOver: () -> Bool = { false }) -> LaunchChange? {
+    guard launch.leavesDataOpen || launch.leavesTensorOpen, script == nil else { return nil }
+    for factor in [2, 4, 8, 16, 32] where !isOver() {
+      guard let wider = try? again(launch, devices: degrees.devices * factor), wider.isLegal(beside: self), let planned = try? wider.planned()
+      else { continue }
+      let batch = wider.request.batch == request.batch ? "" : ", which makes the batch \(wider.request.batch)"
+      let change = LaunchChange(
+        text: "as it is" + batch, isSayable: true, degrees: wider.degrees, software: wider.request.software, planned: planned)
+      if change.fits { return change }
+    }
+    return nil
+  }
+
   /// Whether nothing is illegal that was not so in the launch before.
   private func isLegal(beside other: LaunchJob) -> Bool {
     func illegal(_ job: LaunchJob) -> [Finding] { (job.launch.findings + job.findings).filter { $0.severity == .illegal } }

@@ -21,11 +21,28 @@ extension MegatronDegrees {
     stageLayers = decision.searchedLayers
     zero = decision.zero.max() ?? .none
     let meant = try planned(again: plan)
-    if let difference = decision.difference(from: meant) { throw difference }
+    guard var difference = decision.difference(from: meant.decision) else { return }
+    difference.reason += "; " + advice(meant, beside: plan)
+    throw difference
+  }
+
+  /// What to plan with instead: the nearest degrees, as options of `estimate`, with what they take.
+  private func advice(_ meant: PlanOutcome.Planned, beside plan: Plan) -> String {
+    var options = [options(changedFrom: MegatronDegrees())]
+    if chunks > 1 { options.append("--vpp \(chunks)") }
+    if pipeline > 1, chunks == 1, schedule == .gpipe { options.append("--schedule gpipe") }
+    if let stageLayers, pipeline > 1, stageLayers.contains(where: { $0 != stageLayers[0] }) {
+      options.append("--stages " + stageLayers.map(String.init).joined(separator: ","))
+    }
+    let (step, own) = (meant.prediction.step, plan.prediction.step)
+    let fits = meant.prediction.memory <= meant.prediction.memoryLimit
+    let difference = step >= own ? "\(percent(step / own - 1)) more" : "\(percent(1 - step / own)) less"
+    return "`tpplan estimate` with \(options.filter { !$0.isEmpty }.joined(separator: " ")) plans what they mean: a step of \(step), \(difference)"
+      + (fits ? "" : ", which does not fit")
   }
 
   /// What the degrees mean for a plan's job. What layers compute again is the plan's: `readRecompute` has looked at that.
-  private func planned(again plan: Plan) throws -> Decision {
+  private func planned(again plan: Plan) throws -> PlanOutcome.Planned {
     var request: SearchRequest
     do {
       request = try fix(plan.request())
@@ -46,7 +63,7 @@ extension MegatronDegrees {
     guard case .planned(let planned) = outcome else {
       throw Inexpressible("the degrees", try obstacle(plan.request()) ?? "leave some operator without a split")
     }
-    return planned.decision
+    return planned
   }
 
   static func text(_ mesh: [Int]) -> String { mesh.map(String.init).joined(separator: "x") }

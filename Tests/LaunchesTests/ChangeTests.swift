@@ -39,6 +39,32 @@ import Testing
     return changes.count(where: \.isSayable)
   }
 
+  @Test("A launch that leaves its replicas open fits on more devices as it is: the fewest, and what is read there")
+  func moreDevices() throws {
+    func job(_ shards: Int, _ devices: Int) throws -> LaunchJob {
+      let text = """
+        [model]
+        name = "llama3"
+        flavor = "70B"
+        [training]
+        local_batch_size = 1
+        seq_len = 8192
+        [parallelism]
+        tensor_parallel_degree = 8
+        data_parallel_shard_degree = \(shards)
+        """
+      let launch = try LaunchFormat.torchtitan.read(Array(text.utf8), file: "launch", model: nil)
+      return try LaunchJob(launch, graph: try #require(launch.graph), on: Samples.hardware("dgx-h100"), devices: devices)
+    }
+    let wider = try #require(try job(-1, 8).onMoreDevices())
+    #expect(wider.fits && wider.degrees.devices > 8 && wider.text == "as it is, which makes the batch \(wider.degrees.devices / 8)")
+    #expect(try job(-1, wider.degrees.devices).planned().prediction == wider.planned.prediction)
+    let half = try job(-1, wider.degrees.devices / 2).planned().prediction
+    #expect(half.memory > half.memoryLimit)
+    // Replicas that are written are no others on more devices.
+    #expect(try job(1, 8).onMoreDevices() == nil)
+  }
+
   @Test("property: changes of Megatron-LM's options, written into a script")
   func megatron() throws {
     var count = 0

@@ -176,7 +176,10 @@ struct StyledSplit {
     var tensor = tensor
     // Functions between modules have names that no plan has.
     while let op = graph.producer[tensor] {
-      if graph.ownWeight(op) != nil { return graph.moduleNames(op)[0] }
+      // A product whose weight is tied to another's is a module too.
+      var isProduct = false
+      if case .linear = graph.operators[op].kind { isProduct = true }
+      if isProduct || graph.ownWeight(op) != nil, let name = graph.moduleNames(op).first { return name }
       guard let before = graph.operators[op].operands.first(where: { graph.tensors[$0].isActivation }) else { return graph.operators[op].name }
       tensor = before
     }

@@ -36,6 +36,7 @@ extension LintReport {
       best["plan"] = .string(optimum.decision.splitText)
       object["optimum"] = .object(best)
     }
+    object["least_memory_bytes"] = leastMemory.map { .double($0.value) }
     object["excess"] = fits ? distance.map { .double($0) } : nil
     let error = PredictionError(hardware).share
     object["prediction_error"] = .double(error)

@@ -106,7 +106,10 @@ extension LintReport {
   private func optimumLines(_ style: TextStyle) -> [String] {
     guard planned != nil else { return [] }
     let title = style.heading("The optimum of the same job and devices")
-    guard let optimum else { return [title, "  was not found in the time (--time-limit)"] }
+    guard let optimum else {
+      guard let leastMemory, let limit = planned?.prediction.memoryLimit else { return [title, "  was not found in the time (--time-limit)"] }
+      return [title] + style.fit("  There is none: the least of any plan is \(leastMemory) on its fullest device, which has \(limit).", hanging: 2)
+    }
     let certificate = optimum.certificate
     let proof =
       certificate.status == .optimal

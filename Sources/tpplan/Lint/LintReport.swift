@@ -23,6 +23,8 @@ struct LintReport {
   private(set) var obstacle: String?
   /// The best plan of the same job on the same devices, as far as it was searched for.
   private(set) var optimum: PlanOutcome.Planned?
+  /// Where no plan of the same job fits these devices, what the least needs on its fullest device.
+  private(set) var leastMemory: Bytes?
   /// Changes of one thing, the best first.
   private(set) var changes: [LaunchChange] = []
   private(set) var hasAllChanges = true
@@ -105,7 +107,11 @@ struct LintReport {
     defer { watch.end() }
     var request = job.request
     (request.mayLeaveIdle, request.timeLimit) = (true, seconds)
-    if case .planned(let best) = try Planner.search(request, watch.monitor) { optimum = best }
+    switch try Planner.search(request, watch.monitor) {
+    case .planned(let best): optimum = best
+    case .infeasible(let why): leastMemory = why.memory?.least
+    case .timeLimit: break
+    }
   }
 
   mutating func findChanges(seconds: Double, _ watch: ProgressWatch) {
@@ -121,7 +127,8 @@ struct LintReport {
       watch.show("looking for changes that make it fit: \($0) (Ctrl-C: those found so far)")
     }.changes
     // What counts is the launch with the change in it.
-    repairs = found.compactMap { repair in repair.degrees.flatMap { job.change(to: $0) } }.filter(\.fits)
+    let wider = job.onMoreDevices { watch.stop.isReached }
+    repairs = (found.compactMap { repair in repair.degrees.flatMap { job.change(to: $0) } }.filter(\.fits) + [wider].compactMap(\.self))
       .sorted { $0.planned.prediction.step < $1.planned.prediction.step }
     otherJobs = found.filter(\.isOtherJob)
   }
