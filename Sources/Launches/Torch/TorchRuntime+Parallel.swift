@@ -96,8 +96,8 @@ extension TorchRuntime {
                     for parameter in weights(module, name, rows)[1]:
                         sums.add(parameter, joined(mesh, row.over).get_group())
         if shards:
-            shared = {p for unit, _ in shards for p in unit.parameters()}
-            fully_shard(model, mesh=mesh[next(name for name in MESH if name != "pp")], ignored_params=set(model.parameters()) - shared)
+            # The root of the groups, which has no parameter itself: not those either that a group's modules have beside it.
+            fully_shard(model, mesh=mesh[next(name for name in MESH if name != "pp")], ignored_params=set(model.parameters()))
         return shards
 
 

@@ -11,7 +11,7 @@ enum TorchRuntime {
   }
 
   private static let imports = #"""
-    import argparse, contextlib, functools, json, os, pathlib, time
+    import argparse, contextlib, functools, json, os, pathlib, sys, time
     from dataclasses import dataclass
 
     import numpy as np

@@ -49,9 +49,19 @@ extension TorchRuntime {
         return tensors
 
 
+    def fail(problem):
+        """Ends this rank, and with it all that torchrun has started."""
+        print(f"{os.path.basename(__file__)}: {problem}", file=sys.stderr, flush=True)
+        os._exit(1)   # for the same reason as at the end of train()
+
+
     def values(tensor, index, is_norm):
         if OPTIONS.weights:
+            if tensor not in stored():
+                fail(f"{OPTIONS.weights} has no safetensors file with a tensor {tensor} of F32, F16 or BF16")
             data, is_bfloat16 = stored()[tensor]
+            if index.size and index.max() >= len(data):
+                fail(f"{OPTIONS.weights}: {tensor} has {len(data)} elements, fewer than the model's")
             found = data[index]
             return (found.astype(np.uint32) << 16).view(np.float32) if is_bfloat16 else found.astype(np.float32)
         small = np.float32(0.02) * uniform(tensor, index)

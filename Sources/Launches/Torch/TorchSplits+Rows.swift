@@ -9,6 +9,7 @@ extension TorchSplits {
   /// - Throws: `Inexpressible`.
   func row(of op: OperatorID) throws -> TorchRow {
     try checkParts(of: op)
+    if case .bias = graph.operators[op].kind { try checkBias(op) }
     let name = names(graph.segmentOfOperator[op]).relative(graph.operators[op].name)
     var row = TorchRow(name: name, split: axes.tensor == nil ? nil : rules[op].word(assigned(op)), zero: decision.zero[op])
     if let word = row.split, rules[op].assignment(word) != .some(assigned(op)) { throw unknown(op) }
@@ -58,7 +59,7 @@ extension TorchSplits {
     switch graph.operators[op].kind {
     case .linear: return try styleOfProduct(op)
     case .embedding: return try styleOfEmbedding(op)
-    case .bias: return try checkBias(op)
+    case .bias: return nil  // It stands in its product's module.
     case .crossEntropy where isLossParallel(op): return try styleOfParallelLoss(op)
     default: return try styleOfLocal(op)
     }
@@ -106,25 +107,19 @@ extension TorchSplits {
     return readers[0].op
   }
 
-  /// - Throws: `Inexpressible` for a bias that is split otherwise than the product, whose module has both.
-  private func checkBias(_ op: OperatorID) throws -> String? {
-    guard let product = graph.producer[graph.operators[op].operands[0]], mergedBias(product) == op else {
-      throw Inexpressible(graph.operators[op].name, "is a bias of what others read too, which no module of PyTorch has")
-    }
-    let (own, products) = (placement(strategies[op].result), placement(strategies[product].result))
-    let weight = use(.init(op: op, operand: 1)).forward
-    guard isRow(product) ? weight == .replicated : own == products else {
-      throw Inexpressible(graph.operators[op].name, "is split otherwise than its product; in PyTorch one module holds both")
-    }
-    return nil
-  }
-
   // MARK: - The loss
 
   func isLossParallel(_ op: OperatorID) -> Bool { assigned(op).map { rules[op].iteration[$0].isCompletedInside } ?? false }
 
+  /// Whether a loss whose vocabulary is split takes its logits as a DTensor, or splits them itself.
+  func takesVocabulary(_ loss: OperatorID) -> Bool {
+    if let product = product(of: graph.operators[loss].operands[0]), isColumn(product) { return true }
+    let site = Graph.OperandSite(op: loss, operand: 0)
+    return found(site) != use(site).forward
+  }
+
   /// Whether a product's result, its bias included, is logits whose vocabulary is split under the loss.
-  private func readsLogits(_ product: TensorID) -> Bool {
+  func readsLogits(_ product: TensorID) -> Bool {
     let result = graph.producer[product].flatMap(mergedBias).map { graph.operators[$0].result } ?? product
     let readers = graph.consumers[result]
     guard readers.count == 1, case .crossEntropy = graph.operators[readers[0].op].kind else { return false }
@@ -139,7 +134,7 @@ extension TorchSplits {
   }
 
   /// The product whose module gives a tensor.
-  private func product(of tensor: TensorID) -> OperatorID? {
+  func product(of tensor: TensorID) -> OperatorID? {
     guard let op = graph.producer[tensor] else { return nil }
     if case .bias = graph.operators[op].kind { return graph.producer[graph.operators[op].operands[0]] }
     return op
@@ -205,49 +200,11 @@ extension TorchSplits {
     return "PrepareModuleInputOutput(input_layouts=(\(from.joined(separator: ", "))), desired_input_layouts=(\(to.joined(separator: ", "))), "
       + "output_layouts=\(made), desired_output_layouts=\(made))"
   }
-
-  // MARK: - Parts
-
-  /// - Throws: `Inexpressible` where ranks would have parts of unequal size, which DTensor takes local tensors for.
-  private func checkParts(of op: OperatorID) throws {
-    guard let tensor = axes.tensor, let axis = assigned(op) else { return }
-    let (kind, size) = (graph.operators[op].kind, axes.sizes[tensor])
-    for loop in rules[op].iteration[axis].splits {
-      let iteration = rules[op].iteration[loop]
-      if iteration.role == .vocabulary, kind.isEmbedding || keepsVocabulary(op) { continue }
-      let extent = iteration.role == .batch ? iteration.extent / axes.replicas : iteration.extent
-      guard extent % size == 0 else {
-        throw Inexpressible(
-          graph.operators[op].name,
-          "shares \(extent) of \(iteration.name) out over \(size) ranks; between PyTorch's modules all parts have the same size")
-      }
-    }
-    switch kind {
-    case .attention where iterationRole(op, axis).isPosition || rules[op].iteration[axis].role == .queries:
-      throw Inexpressible(
-        graph.operators[op].name, "splits its \(rules[op].iteration[axis].name), which takes an attention of its own; plan it with heads")
-    case .rotary where iterationRole(op, axis).isPosition:
-      throw Inexpressible(graph.operators[op].name, "splits the sequence; in the script each rank rotates all positions")
-    default: break
-    }
-  }
-
-  private func iterationRole(_ op: OperatorID, _ axis: Int) -> Axis.Role { rules[op].iteration[axis].role }
-
-  /// Whether the vocabulary that an operator splits stays split until the loss, in a DTensor that knows the parts' sizes.
-  private func keepsVocabulary(_ op: OperatorID) -> Bool {
-    switch graph.operators[op].kind {
-    case .crossEntropy: isLossParallel(op)
-    case .linear: readsLogits(graph.operators[op].result)
-    case .bias: graph.producer[graph.operators[op].operands[0]].map { readsLogits(graph.operators[$0].result) } ?? false
-    default: false
-    }
-  }
 }
 
 extension OperatorKind {
   var isPositionEmbedding: Bool { if case .positionEmbedding = self { true } else { false } }
-  fileprivate var isEmbedding: Bool { if case .embedding = self { true } else { false } }
+  var isEmbedding: Bool { if case .embedding = self { true } else { false } }
   fileprivate var isNorm: Bool {
     switch self {
     case .layerNorm, .rmsNorm: true

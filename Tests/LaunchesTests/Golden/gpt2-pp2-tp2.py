@@ -8,7 +8,7 @@ MESH, JOB, PARTS, STAGES and PLAN are the plan, and what drives the rest. Weight
 """
 
 
-import argparse, contextlib, functools, json, os, pathlib, time
+import argparse, contextlib, functools, json, os, pathlib, sys, time
 from dataclasses import dataclass
 
 import numpy as np
@@ -188,9 +188,19 @@ def stored():
     return tensors
 
 
+def fail(problem):
+    """Ends this rank, and with it all that torchrun has started."""
+    print(f"{os.path.basename(__file__)}: {problem}", file=sys.stderr, flush=True)
+    os._exit(1)   # for the same reason as at the end of train()
+
+
 def values(tensor, index, is_norm):
     if OPTIONS.weights:
+        if tensor not in stored():
+            fail(f"{OPTIONS.weights} has no safetensors file with a tensor {tensor} of F32, F16 or BF16")
         data, is_bfloat16 = stored()[tensor]
+        if index.size and index.max() >= len(data):
+            fail(f"{OPTIONS.weights}: {tensor} has {len(data)} elements, fewer than the model's")
         found = data[index]
         return (found.astype(np.uint32) << 16).view(np.float32) if is_bfloat16 else found.astype(np.float32)
     small = np.float32(0.02) * uniform(tensor, index)
@@ -510,8 +520,8 @@ def parallelize(model, mesh, device, sums):
                 for parameter in weights(module, name, rows)[1]:
                     sums.add(parameter, joined(mesh, row.over).get_group())
     if shards:
-        shared = {p for unit, _ in shards for p in unit.parameters()}
-        fully_shard(model, mesh=mesh[next(name for name in MESH if name != "pp")], ignored_params=set(model.parameters()) - shared)
+        # The root of the groups, which has no parameter itself: not those either that a group's modules have beside it.
+        fully_shard(model, mesh=mesh[next(name for name in MESH if name != "pp")], ignored_params=set(model.parameters()))
     return shards
 
 

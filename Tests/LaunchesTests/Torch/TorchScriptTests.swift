@@ -200,6 +200,37 @@ import Testing
     #expect(parts.place.hasPrefix("vit.") && parts.reason.contains("17 of seq"))
   }
 
+  @Test("Logits that a product sums and the loss splits have to have an even vocabulary", arguments: [61, 62])
+  func logits(vocabulary: Int) throws {
+    let model: JSON = [
+      "name": "tiny-llama", "model_type": "llama", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+      "intermediate_size": 48, "vocab_size": .int(vocabulary), "max_position_embeddings": 16, "tie_word_embeddings": false,
+    ]
+    func refusal(of head: String) throws -> Inexpressible? {
+      var request = try TorchModels.request(model, devices: 2, batch: 8)
+      (request.pipelineDegree, request.mesh, request.shares, request.isZigzag) = (1, [2], [], false)
+      request.constraints = try ["lm_head=\(head)", "loss=vocab"].map { try StrategyConstraint(parsing: $0, isForbidden: false) }
+      return try self.refusal(TorchModels.plan(request))
+    }
+    let refused = try refusal(of: "row")
+    #expect(refused?.place == (vocabulary == 62 ? nil : "loss"))
+    #expect(refused?.reason.contains("shares 61 of vocab out over 2 ranks") ?? true)
+    // What a product by columns makes is a DTensor, which knows its parts.
+    #expect(try refusal(of: "vocab") == nil)
+  }
+
+  @Test("A bias and its product of two ZeRO stages are refused by the bias, for one module has both")
+  func biases() throws {
+    var decision = try TorchModels.plan(TorchModels.gpt2) { ($0.data, $0.zero) = (2, .gradients) }.decision
+    let bias = try #require(decision.graph.operators.firstIndex { $0.name == "transformer.h.{i}.mlp.c_fc.bias" })
+    decision.zero[bias] = .weights
+    let refused = #expect(throws: Inexpressible.self) { _ = try TorchScript.exporting(decision) }
+    #expect(refused?.place == "transformer.h.{i}.mlp.c_fc.bias" && refused?.reason.contains("ZeRO stage 3 and its product 2") ?? false)
+    decision.zero[bias] = .none
+    let read = try TorchScript.reading(TorchScript.exporting(decision))
+    #expect(read.parts[1].rows.filter { $0.name.hasPrefix("mlp.c_fc") }.map(\.zero) == [.gradients, .none])
+  }
+
   @Test("Files that are no such scripts are refused with the line or the table")
   func unreadable() throws {
     func problem(_ text: String) -> LaunchError? {
