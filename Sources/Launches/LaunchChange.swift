@@ -67,7 +67,7 @@ extension LaunchJob {
   /// The launch as it is on more devices, where their number is not written in it: twice, four times … as many, the fewest on which it fits. Its batch is larger
   /// there where it is one of each replica.
   package func onMoreDevices(isOver: () -> Bool = { false }) -> LaunchChange? {
-    guard launch.leavesDataOpen || launch.leavesTensorOpen, script == nil else { return nil }
+    guard launch.leavesDataOpen || launch.leavesTensorOpen else { return nil }
     for factor in [2, 4, 8, 16, 32] where !isOver() {
       guard let wider = try? again(launch, devices: degrees.devices * factor), wider.isLegal(beside: self), let planned = try? wider.planned()
       else { continue }
