@@ -100,7 +100,12 @@ extension MegatronDegrees {
         throw Inexpressible("mesh axis \(axis)", "splits \(role.inWords) inside of an axis that splits \(last.inWords); Megatron-LM has it outside")
       }
       if role == last, role != .tensor, data * expert * context > 1 {
-        throw Inexpressible("mesh axis \(axis)", "is the second one that splits \(role.inWords); the degrees have one")
+        var mesh = decision.mesh[..<axis].filter { $0 > 1 }
+        mesh[mesh.count - 1] *= size
+        mesh += decision.mesh[(axis + 1)...].filter { $0 > 1 }
+        throw Inexpressible(
+          "mesh axis \(axis)",
+          "is the second one that splits \(role.inWords); the degrees have one: search with --mesh \(mesh.map(String.init).joined(separator: "x"))")
       }
       switch role {
       case .data: data = size

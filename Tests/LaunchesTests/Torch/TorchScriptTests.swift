@@ -104,7 +104,7 @@ import Testing
     (request.pipelineDegree, request.mesh, request.microBatches, request.shares) = (1, [2], 1, [])
     (request.recompute, request.layersMayDiffer, request.zero) = (Recompute.none, false, .weights)
     request.software.overlap = .weights
-    for text in ["transformer.wpe=sequence", "transformer.wpe.add=data", "transformer.h.*=data"] {
+    for text in ["transformer.wte=data", "transformer.wpe=sequence", "transformer.wpe.add=data", "transformer.h.*=data"] {
       request.constraints.append(try StrategyConstraint(parsing: text, isForbidden: false))
     }
     let plan = try TorchModels.plan(request)
