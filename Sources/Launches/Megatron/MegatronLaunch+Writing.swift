@@ -28,7 +28,9 @@ extension MegatronLaunch {
     if job.sequence == nil { throw Inexpressible("the model", "has no sequences of tokens") }
     if ![.bf16, .fp16, .fp32].contains(job.precision) { throw Inexpressible("the job", "is in \(job.precision.rawValue)") }
     if decision.schedule.kind == .gpipe {
-      throw Inexpressible("the schedule", "does all forward passes first; Megatron-LM has one forward and one backward pass in turn: search with --schedule 1f1b or interleaved")
+      throw Inexpressible(
+        "the schedule",
+        "does all forward passes first; Megatron-LM has one forward and one backward pass in turn: search with --schedule 1f1b or interleaved")
     }
     // Where experts are chosen, sequences stay in their order in the price of either.
     if !decision.isZigzag, SequenceOrder.reorderable(in: decision.graph).contains(true) {

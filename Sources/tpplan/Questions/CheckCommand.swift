@@ -2,6 +2,7 @@
 import ArgumentParser
 import Documents
 import Hardware
+import ModelGraph
 import Planner
 import Plans
 import Quantities
@@ -33,8 +34,12 @@ struct CheckCommand: ParsableCommand {
     let (model, hardware) = try files.read()
     var changes: [(what: String, text: String)] = []
     if model.sha256 != plan.modelSHA256 {
-      let name = plan.decision.graph.name == model.graph.name ? "" : ": the plan is for \(plan.decision.graph.name), the file has \(model.graph.name)"
-      changes.append(("model", "\(files.model) is not the model that the plan was made for\(name)"))
+      changes.append(
+        (
+          "model",
+          "\(files.model) is not the model that the plan was made for"
+            + difference(plan.decision.graph.joiningParts()?.graph ?? plan.decision.graph, model.graph)
+        ))
     }
     if hardware.json.sha256 != plan.hardwareSHA256 {
       changes.append(("hardware", "\(files.hardware) is not the hardware that the plan was made for" + numbers(plan, hardware)))
@@ -73,10 +78,22 @@ struct CheckCommand: ParsableCommand {
     }
   }
 
+  /// In what two models differ, as far as their names and parameters tell.
+  private func difference(_ planned: Graph, _ now: Graph) -> String {
+    if planned.name != now.name { return ": the plan is for \(planned.name), the file has \(now.name)" }
+    let (before, after) = (planned.namedParameters, now.namedParameters)
+    let count = "\(after.count) parameters"
+    if before.count != after.count { return ": it has \(count), the plan's had \(before.count)" }
+    if let (old, new) = zip(before, after).first(where: { $0.name != $1.name || $0.shape != $1.shape }) {
+      return ": \(new.name) is \(new.shape), was \(old.name == new.name ? "" : old.name + " ")\(old.shape)"
+    }
+    return ": its parameters are the same, other things are not"
+  }
+
   /// Which numbers differ.
   private func numbers(_ plan: Plan, _ hardware: HardwareFile) -> String {
     let changed = Set(hardware.numberNames + plan.hardware.numberNames).sorted().filter { hardware.number($0) != plan.hardware.number($0) }
-    if changed.isEmpty { return "" }
+    if changed.isEmpty { return ": no number differs, but names, sources or the form" }
     let shown = changed.prefix(5).map { name in
       "\(name) is \(hardware.number(name).map(figure) ?? "missing"), was \(plan.hardware.number(name).map(figure) ?? "missing")"
     }
