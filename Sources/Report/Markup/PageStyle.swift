@@ -150,7 +150,7 @@ extension Stylesheet {
       .lead{break-inside:avoid}p:has(+figure,+.legend){break-inside:avoid;break-after:avoid}
       h2,h3,summary,.legend,.lead,caption,thead{break-after:avoid}figcaption,.axis,.ticks{break-before:avoid}
       summary{list-style:none}summary::-webkit-details-marker{display:none}
-      details::details-content{content-visibility:visible;display:block}.long{display:none}
+      details::details-content{content-visibility:visible;display:block}details.long{display:none}
       }
       @page{margin:14mm;@bottom-right{content:counter(page) " / " counter(pages);font:9px sans-serif;color:#525b66}}
       """
