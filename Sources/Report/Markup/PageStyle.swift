@@ -81,7 +81,7 @@ extension Stylesheet {
     .level-name{margin:0 0 6px;font-size:13px;color:var(--quiet)}
     .level-name strong{color:var(--text)}
     .level-name em{color:var(--text);font-style:normal;font-weight:600}
-    .boxes{display:grid;gap:8px;align-items:start;grid-template-columns:repeat(auto-fill,minmax(min(100%,255px),1fr))}
+    .boxes{display:grid;gap:8px;align-items:start;grid-template-columns:repeat(auto-fill,minmax(min(100%,var(--least,255px)),1fr))}
     .mesh{border:1px dashed var(--quiet);border-radius:6px;padding:4px}
     .mesh-row{display:grid;grid-template-columns:repeat(var(--n),max-content);gap:3px;justify-content:start;border-left:3px solid var(--quiet);border-radius:3px;padding:1px 0 1px 4px}
     .mesh-row+.mesh-row{margin-top:4px}
