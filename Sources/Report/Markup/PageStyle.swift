@@ -97,12 +97,15 @@ extension Stylesheet {
     .row-boxes{flex:1;min-width:0;padding-right:1px}
     .axis{display:flex;justify-content:space-between;font-size:12px;color:var(--quiet);border-top:1px solid var(--quiet);padding-top:2px}
     .ticks{position:relative;height:20px;font-size:12px;color:var(--quiet);border-top:1px solid var(--quiet)}
-    .ticks span{position:absolute;top:3px;transform:translateX(-50%)}
+    .ticks span{position:absolute;top:3px;white-space:nowrap;transform:translateX(-50%)}
     .ticks span::before{content:"";position:absolute;left:50%;top:-3px;height:4px;border-left:1px solid var(--quiet)}
     .ticks span.first,.ticks span[style^=right]{transform:none}
     .ticks span.first::before{left:0}
     .ticks span[style^=right]::before{left:100%}
-    .memory-axis{display:flex;flex-direction:column;justify-content:space-between;font-size:12px;color:var(--quiet);text-align:right;white-space:nowrap}
+    .memory-axis{display:grid;font-size:12px;line-height:16px;color:var(--quiet);text-align:right;white-space:nowrap;border-right:1px solid var(--quiet);margin-top:8px}
+    .memory-axis+.row-boxes{margin-top:8px;margin-left:-8px}
+    .memory-axis span{grid-area:1/1;align-self:start;position:relative;padding-right:7px}
+    .memory-axis span::after{content:"";position:absolute;right:0;top:50%;width:4px;border-top:1px solid var(--quiet)}
     text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;fill:var(--text)}
     text.s{font-size:11px;white-space:pre}
     text.b{font-weight:600}
