@@ -134,7 +134,7 @@ extension ReportFigures {
   private var slowestCollective: String? {
     guard let row = collectiveRows.first(where: { !$0.item.part.travelsBesides }), row.time > .zero else { return nil }
     let part = row.item.part
-    let kind = part.kind?.rawValue ?? "send"
+    let kind = part.name(in: decision)
     let whose = decision.groups > 1 ? "a device of stage \(row.group)" : "a device"
     return
       "The collective that takes most of \(whose): \(kind) of \(part.bytes), \(grouped(row.calls)) times \(part.time) a step, \(row.time) or \(roughly(share(row.time))) of it (\(row.item.plainReason))."

@@ -13,7 +13,8 @@ extension Decision {
     let copies = held.reduce(0) { $0 + $1.count }
     let first = held.contains { $0.lowerBound == 0 } ? 1 : 0
     switch part.cause {
-    case .tied: return groupsHolding(part.tensor).contains(group) ? 1 : 0
+    // Each of the operators that read the parameter has the exchange by itself.
+    case .tied: return copies > 0 ? 1 : 0
     case .forward where graph.producer[part.tensor] == nil, .backward where graph.producer[part.tensor] == nil:
       // What comes in from another segment does so at the first copy, all else from the copy before.
       return part.copies == 1 ? first : copies - first
@@ -36,6 +37,12 @@ extension Prediction.CollectivePart {
     var some = self
     some.copies = places
     return some.callsPerStep(microBatches: microBatches)
+  }
+
+  /// What is called: a collective, a `send` to one other rank, or what stages do with the gradient of a tied parameter.
+  func name(in decision: Decision) -> String {
+    if let kind { return kind.rawValue }
+    return cause != .tied ? "send" : decision.tieCrossesMeshes(tensor) ? "exchange" : CollectiveKind.allReduce.rawValue
   }
 
   /// Whether it is a message that travels while its sender and its receiver compute, so that its time is none of theirs by itself.
