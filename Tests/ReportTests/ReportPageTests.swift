@@ -85,7 +85,7 @@ import Testing
   func pipelines(kind: Schedule.Kind, recompute: Recompute?) throws {
     let plan = try tinyPipeline(kind, recompute: recompute)
     let text = try check(plan)
-    #expect(text.contains("waiting (bubble)") && text.contains("stage 1") && text.contains("the batch is 8"))
+    #expect(text.contains(">waiting</li>") && text.contains("stage 1") && text.contains("the batch is 8"))
     #expect(text.contains("all-gather") && text.contains("fwd ") && text.contains("bwd "))
   }
 

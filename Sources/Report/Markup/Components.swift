@@ -101,9 +101,9 @@ func details(_ summary: String, isOpen: Bool = false, isLong: Bool = false, @HTM
   }
 }
 
-/// What colours mean. Grey is for waiting, which is drawn as a dashed outline.
+/// What colours mean.
 func legend(_ entries: [(hue: Hue, text: String)]) -> HTML {
-  legend(swatches: entries.map { ($0.text.hasPrefix("waiting") ? "waits" : "bg-\($0.hue)", $0.text) })
+  legend(swatches: entries.map { ("bg-\($0.hue)", $0.text) })
 }
 
 /// What fillings mean, by the style of each.
@@ -120,12 +120,33 @@ func legend(swatches: [(style: String, text: String)]) -> HTML {
 
 /// Parts of a whole beside each other, as wide as there is room.
 struct Bar {
+  /// How a part is filled: waiting, and having nothing left to wait for but the end, look the same on the whole page.
+  enum Look {
+    case filled, hatched, outlined
+
+    func style(_ hue: Hue) -> String {
+      switch self {
+      case .filled: "f-\(hue)"
+      case .hatched: "s-\(hue) wait"
+      case .outlined: "s-\(hue) done"
+      }
+    }
+
+    func swatch(_ hue: Hue) -> String {
+      switch self {
+      case .filled: "bg-\(hue)"
+      case .hatched: "waits"
+      case .outlined: "done"
+      }
+    }
+  }
+
   struct Part {
     var hue: Hue
     /// Of the bar's whole width.
     var share: Double
     var text: String
-    var isHatched = false
+    var look = Look.filled
     /// What stands in it where there is room.
     var label: String?
   }
@@ -152,17 +173,25 @@ struct Bar {
   /// - Parameter label: the whole in words, for who does not see it; nil where a table beside it says all.
   func html(_ label: String?) -> HTML {
     func percentage(_ share: Double) -> String { (share * 1000).rounded() / 10 == 0 ? "0" : "\((share * 100).short)%" }
-    var start = 0.0
-    let boxes = parts.filter { $0.share > 0 }.map { part in
-      defer { start += part.share }
-      return tag(
-        "rect",
-        [
-          "x": percentage(start), "y": "0", "width": percentage(part.share), "height": height.short,
-          // Narrow ones would be all separator.
-          "class": part.isHatched ? "s-\(part.hue) wait" : "f-\(part.hue)" + (part.share > 0.01 ? " edge" : ""),
-        ]
-      ) { tag("title") { part.text } }
+    var (start, before) = (0.0, 0.0)
+    var (boxes, gaps): ([HTML], [HTML]) = ([], [])
+    for part in parts where part.share > 0 {
+      // Nothing that is there is narrower than this, on a narrow page too.
+      let least = part.share > 0.03 ? nil : "width:max(2px,\((part.share * 100).short)%);x:min(\((start * 100).short)%,calc(100% - 2px))"
+      boxes.append(
+        tag(
+          "rect",
+          [
+            "x": percentage(start), "y": "0", "width": percentage(part.share), "height": height.short, "style": least,
+            "class": part.look.style(part.hue),
+          ]
+        ) { tag("title") { part.text } })
+      // Beside a narrow one a gap would be all that is seen.
+      if before > 0.01, part.share > 0.01 {
+        gaps.append(tag("line", ["x1": percentage(start), "x2": percentage(start), "y1": "0", "y2": height.short, "class": "gap"]))
+      }
+      start += part.share
+      before = part.share
     }
     return tag(
       "svg",
@@ -171,7 +200,9 @@ struct Bar {
         "aria-hidden": label == nil ? "true" : nil,
       ]
     ) {
-      boxes
+      // The first ones last, so that a narrow one is not under its neighbour.
+      boxes.reversed()
+      gaps
       labels
       if let limit {
         tag("line", ["x1": percentage(limit), "x2": percentage(limit), "y1": "0", "y2": height.short, "class": "limit"])

@@ -121,7 +121,7 @@ extension Stylesheet {
     .seam{fill:none;stroke:var(--quiet);stroke-dasharray:3 3}
     .conversion{stroke-width:1.6}
     .edge{stroke:var(--card);stroke-width:1}
-    .bar .edge{stroke-width:2}
+    .gap{stroke:var(--card);stroke-width:1}
     .wait{fill:var(--grey-tint);stroke-dasharray:2 3;stroke-width:1;vector-effect:non-scaling-stroke}
     .done{fill:none;stroke-width:1;vector-effect:non-scaling-stroke}
     .limit{stroke:var(--text);stroke-width:2;stroke-dasharray:5 3}

@@ -18,7 +18,7 @@ extension ReportFigures {
           Bar(
             parts: [
               .init(hue: .green, share: min(1, max(0, bound)), text: "lower bound \(certificate.lowerBound)"),
-              .init(hue: .grey, share: max(0, 1 - bound), text: "gap", isHatched: true),
+              .init(hue: .grey, share: max(0, 1 - bound), text: "gap", look: .hatched),
             ]
           ).html("The lower bound is \(percent(bound)) of the step.")
         }

@@ -64,10 +64,13 @@ package struct StageTime: Hashable {
 
   var whole: Seconds { computing + collectives + gradientSync + update + waiting }
 
-  static let parts: [(name: String, hue: Hue, value: KeyPath<StageTime, Seconds> & Sendable)] = [
-    ("computing", .computing, \.computingOnce), ("computing again", .recompute, \.recomputing), ("collectives", .collective, \.ofActivations),
-    ("gradient sync", .sync, \.ofParameters), ("optimizer", .update, \.update), ("waiting", .grey, \.waitingBefore),
-    ("waiting at the end", .grey, \.waitingAtEnd),
+  typealias Part = (name: String, hue: Hue, look: Bar.Look, value: KeyPath<StageTime, Seconds> & Sendable)
+
+  static let parts: [Part] = [
+    ("computing", .computing, .filled, \.computingOnce), ("computing again", .recompute, .filled, \.recomputing),
+    ("collectives", .collective, .filled, \.ofActivations), ("gradient sync", .sync, .filled, \.ofParameters),
+    ("optimizer", .update, .filled, \.update), ("waiting", .grey, .hatched, \.waitingBefore),
+    ("waiting at the end", .grey, .outlined, \.waitingAtEnd),
   ]
 }
 
