@@ -75,6 +75,13 @@ func scrollable(_ label: String, style: String? = nil, isStop: Bool = true, @HTM
   tag("div", ["class": "scroll" + (style.map { " " + $0 } ?? ""), "role": "region", "tabindex": isStop ? "0" : nil, "aria-label": label], children)
 }
 
+/// A sentence in which what stands between backticks is code.
+func prose(_ text: String) -> [HTML] {
+  text.split(separator: "`", omittingEmptySubsequences: false).enumerated().filter { !$0.element.isEmpty }.map { number, part in
+    number % 2 == 1 ? tag("code") { String(part) } : .text(String(part))
+  }
+}
+
 /// A part of the page with a heading of its own.
 func section(_ id: String, _ heading: String, lead: String? = nil, @HTMLBuilder _ children: () -> [HTML]) -> HTML {
   tag("section", ["id": id, "aria-labelledby": "\(id)-heading"]) {

@@ -48,7 +48,7 @@ extension ReportFigures {
     let certificate = plan.certificate
     if certificate.status == .given { return "The configuration was given; the search compared it with nothing." }
     return
-      "The search priced \(counted(certificate.priced, "configuration")) and excluded \(grouped(certificate.pruned)) by their bounds, of step or memory; of those priced \(grouped(certificate.infeasible)) did not fit."
+      "The search priced \(many(certificate.priced, "configuration")) and excluded \(grouped(certificate.pruned)) by their bounds, of step or memory; of those priced \(grouped(certificate.infeasible)) did not fit."
   }
 
   // MARK: - Searched
@@ -102,7 +102,7 @@ extension ReportFigures {
   }
 
   private func signed(_ share: Double) -> String {
-    share == 0 ? "0 %" : abs(share) < 0.0005 ? (share < 0 ? "> -0.1 %" : "< +0.1 %") : (share < 0 ? "" : "+") + roughly(share)
+    share == 0 ? "0 %" : abs(share) < 0.0005 ? (share < 0 ? "> −0.1 %" : "< +0.1 %") : (share < 0 ? "−" : "+") + roughly(abs(share))
   }
 
   private func name(of choice: SingleChange.Choice) -> String {

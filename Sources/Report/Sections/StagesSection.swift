@@ -8,8 +8,8 @@ extension ReportFigures {
     let perMicroBatch = job.batch / job.microBatches
     let pipeline =
       decision.groups > 1
-      ? "\(decision.pipelineText); \(counted(job.microBatches, "micro-batch", plural: "micro-batches")) of \(perMicroBatch). "
-      : "One stage; \(counted(job.microBatches, "micro-batch", plural: "micro-batches")) of \(perMicroBatch). "
+      ? "\(decision.pipelineText); \(many(job.microBatches, "micro-batch", plural: "micro-batches")) of \(grouped(perMicroBatch)). "
+      : "One stage; \(many(job.microBatches, "micro-batch", plural: "micro-batches")) of \(grouped(perMicroBatch)). "
     return section(
       "stages", "Stages",
       lead: pipeline + "Forward and backward are of one micro-batch, gradient synchronisation and update of a whole step."
