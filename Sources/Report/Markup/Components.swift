@@ -6,9 +6,11 @@ struct DataTable {
   struct Column {
     var heading: String
     var isNumber = false
+    /// In pixels, where tables below each other are to have their columns below each other; all of a table's columns have one, or none.
+    var width: Int?
 
-    static func text(_ heading: String) -> Column { Column(heading: heading) }
-    static func number(_ heading: String) -> Column { Column(heading: heading, isNumber: true) }
+    static func text(_ heading: String, width: Int? = nil) -> Column { Column(heading: heading, width: width) }
+    static func number(_ heading: String, width: Int? = nil) -> Column { Column(heading: heading, isNumber: true, width: width) }
   }
 
   let caption: String
@@ -28,8 +30,12 @@ struct DataTable {
   /// A table of few columns is as wide as there is room; a wider one is scrolled beside its first column.
   var html: HTML {
     let isWide = columns.count > 3
-    let table = tag("table", ["class": isWide ? columns.count > 9 ? "many" : nil : "narrow"]) {
+    let isEven = columns.allSatisfy { $0.width != nil }
+    let table = tag("table", ["class": isEven ? "even" : isWide ? columns.count > 9 ? "many" : nil : "narrow"]) {
       tag("caption") { tag("span") { caption } }
+      if isEven {
+        tag("colgroup") { for (index, column) in columns.enumerated() { tag("col", ["style": "--w:\(column.width ?? 0)", "class": style(index)]) } }
+      }
       tag("thead") {
         tag("tr") { for (index, column) in columns.enumerated() { tag("th", ["scope": "col", "class": style(index)]) { column.heading } } }
       }
@@ -53,9 +59,13 @@ struct DataTable {
   /// Narrower tables are not scrolled where there is a keyboard, and so need no place in its order.
   private static let narrowPage = 680
 
+  /// Longer ones are not to be broken into many short lines, which would make rows high.
+  private static let longText = 60
+
   private func style(_ column: Int) -> String? {
     if columns[column].isNumber { return "n" }
-    return rows.contains { $0.cells[column].contains(where: \.isBar) } ? "b" : nil
+    if rows.contains(where: { $0.cells[column].contains(where: \.isBar) }) { return "b" }
+    return column > 0 && rows.contains { $0.cells[column].reduce(0) { $0 + $1.text.count } > Self.longText } ? "w" : nil
   }
 
   /// About how wide the table is, in pixels, when all its texts are wrapped.

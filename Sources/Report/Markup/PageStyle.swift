@@ -62,6 +62,13 @@ extension Stylesheet {
     td small{color:var(--quiet)}
     tr.own>*{font-weight:700}
     td.b{min-width:180px}
+    .scroll td.w{min-width:260px}
+    .even{table-layout:fixed;width:1px;min-width:0}
+    .even col{width:calc(var(--w)*1px)}
+    .even tbody th,.even td,.even th.n{white-space:normal;overflow-wrap:break-word}
+    .even caption span{min-width:min(700px,calc(100vw - 70px))}
+    .many{font-size:13px}
+    .many th,.many td{padding-right:8px}
     .bar{display:block;background:var(--page);border-radius:3px}
     .card .bar{margin:2px 0 4px}
     svg{display:block;overflow:hidden}
@@ -127,7 +134,7 @@ extension Stylesheet {
     .limit{stroke:var(--text);stroke-width:2;stroke-dasharray:5 3}
     .odd{stroke-dasharray:4 2}
     .warning{border-left:4px solid var(--red);padding-left:10px}
-    @media (max-width:600px){.wide{display:none}.mesh-row.long{--n:4!important}.parts td:not(.n){min-width:0}header,nav,main,footer{padding-left:12px;padding-right:12px}section{padding:14px 12px}h1{font-size:21px}.level{padding:4px 6px 8px}th,td{padding-right:9px}.scroll tbody th{white-space:normal;overflow-wrap:anywhere;max-width:34vw}.scroll tbody th:not(.n){min-width:92px}.scroll td:not(.n){min-width:120px}.scroll td.b{min-width:72px}.narrow thead:not(:has(th:not(:empty))){display:none}.graph{display:none}.flow{display:block}}
+    @media (max-width:600px){.wide{display:none}.mesh-row.long{--n:4!important}.parts td:not(.n){min-width:0}header,nav,main,footer{padding-left:12px;padding-right:12px}section{padding:14px 12px}h1{font-size:21px}.level{padding:4px 6px 8px}th,td{padding-right:9px}.scroll tbody th{white-space:normal;overflow-wrap:anywhere;max-width:34vw}.scroll tbody th:not(.n){min-width:92px}.scroll td:not(.n){min-width:120px}.scroll td.b{min-width:72px}.scroll td.w{min-width:330px}.even col.w{width:560px}.even col:first-child{width:110px}.narrow thead:not(:has(th:not(:empty))){display:none}.graph{display:none}.flow{display:block}}
 
     """
 
@@ -147,7 +154,8 @@ extension Stylesheet {
       .scroll{overflow:visible;background:none}.scroll svg{max-width:100%;height:auto}
       .scroll tbody th,.scroll thead th:first-child{position:static}
       table{font-size:9.5px}.chip,code{font-size:inherit}caption,thead th,figcaption,.legend{font-size:9.5px}
-      th,td{padding:2px 7px 2px 0}td.b{min-width:80px}.many{font-size:8px}.many th,.many td{padding-right:4px;overflow-wrap:anywhere}
+      th,td{padding:2px 7px 2px 0}td.b{min-width:80px}.many{font-size:8px}.many th,.many td{padding-right:4px}.many td{overflow-wrap:anywhere}.scroll td.w{min-width:0}
+      .even{font-size:8px}.even col{width:calc(var(--w)*.6px)}
       p,li{orphans:3;widows:3}tr,.card,.level,figure,.rows,.pieces svg{break-inside:avoid}
       figure:has(.graph){break-inside:auto}
       .lead{break-inside:avoid}p:has(+figure,+.legend){break-inside:avoid;break-after:avoid}

@@ -77,13 +77,14 @@ extension ReportFigures {
     return table.html
   }
 
+  /// The lines at which bars begin stand below each other in all tables.
   private static func table(_ caption: String, _ further: [String]) -> DataTable {
     DataTable(
       caption,
       [
-        .text("choice"), .text("step, beside this plan's"), .number("step"), .number("difference"), .number("memory"), .number("of the limit"),
-        .text("remark"),
-      ] + further.map { .text($0) })
+        .text("choice", width: 140), .text("step, beside this plan's", width: 180), .number("step", width: 75), .number("difference", width: 85),
+        .number("memory", width: 80), .number("of the limit", width: 75), .text("remark", width: 150),
+      ] + further.map { .text($0, width: 300) })
   }
 
   private func add(
