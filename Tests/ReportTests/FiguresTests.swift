@@ -46,6 +46,18 @@ import Testing
     }
   }
 
+  @Test("Collectives of all stages are all that a plan lists in passes: the first layer has its own conversions")
+  func collectivesOfStages() throws {
+    for plan in try committedPlans.map(committedPlan) + Schedule.Kind.allCases.map({ try tinyPipeline($0) }) {
+      let (decision, prediction) = (plan.decision, plan.prediction)
+      guard decision.job.software.overlap == .none else { continue }
+      var listed = Seconds.zero
+      for part in prediction.collectives where part.kind != nil && ![.gradient, .updated, .tied].contains(part.cause) { listed += part.time * part.calls * part.copies }
+      let found = decision.stages.indices.reduce(Seconds.zero) { $0 + decision.collectives(ofStage: $1, prediction) }
+      #expect(abs(found.value - listed.value) <= 1e-6 * listed.value, "\(decision.graph.name): \(found) and \(listed)")
+    }
+  }
+
   @Test("A model's work is that of its products and score matrices, however it is split or computed again")
   func modelWork() throws {
     // 256 tokens through 4 layers of 12 h² weights, scores of 32 positions, and a head of 97 words.

@@ -51,6 +51,7 @@ extension Stylesheet {
     caption span{display:inline-block;position:sticky;left:0;max-width:calc(100vw - 70px)}
     th,td{text-align:left;padding:4px 12px 4px 0;border-bottom:1px solid var(--line);vertical-align:middle}
     th{font-weight:600}
+    thead th.n{white-space:normal}
     thead th{color:var(--quiet);font-size:13px;vertical-align:bottom}
     tbody th{font-weight:500;white-space:nowrap}
     .scroll tbody th,.scroll thead th:first-child{position:sticky;left:0;background:var(--card);z-index:1}
@@ -65,7 +66,7 @@ extension Stylesheet {
     .scroll td.w{min-width:260px}
     .even{table-layout:fixed;width:1px;min-width:0}
     .even col{width:calc(var(--w)*1px)}
-    .even tbody th,.even td,.even th.n{white-space:normal;overflow-wrap:break-word}
+    .even tbody th,.even td{white-space:normal;overflow-wrap:break-word}
     .even caption span{min-width:min(700px,calc(100vw - 70px))}
     .many{font-size:13px}
     .many th,.many td{padding-right:8px}
