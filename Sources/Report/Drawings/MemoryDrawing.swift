@@ -94,7 +94,9 @@ struct MemoryDrawing {
         let share = end > .zero ? step * mark / end : 0
         // A mark near the end stands before its place, so that it is not cut.
         let shift = mark == 0 ? "0" : share > 0.94 ? "-100%" : "-50%"
-        tag("span", ["style": "position:absolute;white-space:nowrap;left:\((share * 100).short)%;transform:translateX(\(shift))"]) { mark == 0 ? "0" : "\(step * mark)" }
+        tag("span", ["style": "position:absolute;white-space:nowrap;left:\((share * 100).short)%;transform:translateX(\(shift))"]) {
+          mark == 0 ? "0" : "\(step * mark)"
+        }
       }
     }
   }

@@ -64,7 +64,9 @@ struct TimelineDrawing {
       if pass.start - now > hardly { pieces.append(Piece(kind: .waiting, start: now, end: pass.start)) }
       var last = index
       if pass.end - pass.start < narrow {
-        while last + 1 < row.count, last + 1 != firstBackward, last != lastForward, row[last + 1].start - row[last].end <= hardly, row[last + 1].end - row[last + 1].start < narrow { last += 1 }
+        while last + 1 < row.count, last + 1 != firstBackward, last != lastForward, row[last + 1].start - row[last].end <= hardly,
+          row[last + 1].end - row[last + 1].start < narrow
+        { last += 1 }
       }
       let run = row[index...last]
       let isOdd = last == index && pass.pass.microBatch % 2 == 1

@@ -31,7 +31,7 @@ struct DataTable {
   var html: HTML {
     let isWide = columns.count > 3
     let isEven = columns.allSatisfy { $0.width != nil }
-    let table = tag("table", ["class": isEven ? "even" : isWide ? columns.count > 9 ? "many" : nil : "narrow"]) {
+    let table = tag("table", ["class": isEven ? "even" : isWide ? columns.count > Self.mostRoomy ? "many" : nil : "narrow"]) {
       tag("caption") { tag("span") { caption } }
       if isEven {
         tag("colgroup") { for (index, column) in columns.enumerated() { tag("col", ["style": "--w:\(column.width ?? 0)", "class": style(index)]) } }
@@ -61,11 +61,14 @@ struct DataTable {
 
   /// Longer ones are not to be broken into many short lines, which would make rows high.
   private static let longText = 60
+  /// Tables of more columns have no room for that.
+  private static let mostRoomy = 9
 
   private func style(_ column: Int) -> String? {
     if columns[column].isNumber { return "n" }
     if rows.contains(where: { $0.cells[column].contains(where: \.isBar) }) { return "b" }
-    return column > 0 && rows.contains { $0.cells[column].reduce(0) { $0 + $1.text.count } > Self.longText } ? "w" : nil
+    return column > 0 && columns.count <= Self.mostRoomy && rows.contains { $0.cells[column].reduce(0) { $0 + $1.text.count } > Self.longText }
+      ? "w" : nil
   }
 
   /// About how wide the table is, in pixels, when all its texts are wrapped.

@@ -137,7 +137,9 @@ extension ReportFigures {
       }
       boxes.append(
         tag("div", ["class": "mesh"]) {
-          for row in rows { tag("div", ["class": long > 4 ? "mesh-row long" : "mesh-row", "style": "--n:\(rowLength(ofGroup: group))"]) { row.map(cell) } }
+          for row in rows {
+            tag("div", ["class": long > 4 ? "mesh-row long" : "mesh-row", "style": "--n:\(rowLength(ofGroup: group))"]) { row.map(cell) }
+          }
         })
       first = part.upperBound
     }

@@ -104,7 +104,8 @@ extension ReportFigures {
     func constant(_ bytes: Bytes) -> [Bytes] { envelope.map { _ in bytes } }
     let shown = MemoryShare.passing.filter { part in envelope.contains { $0.bytes(part.parts) > .zero } }
     let layers: [MemoryDrawing.Layer] =
-      [("weights", .weights, part.weights), ("gradients", .gradients, part.gradients), ("optimizer state", .optimizerState, part.optimizerState)].compactMap {
+      [("weights", .weights, part.weights), ("gradients", .gradients, part.gradients), ("optimizer state", .optimizerState, part.optimizerState)]
+      .compactMap {
         (name: String, hue: Hue, bytes: Bytes) in
         bytes == .zero ? nil : .init(name: name, hue: hue, values: constant(bytes))
       } + shown.map { part in .init(name: part.name, hue: part.hue, values: envelope.map { $0.bytes(part.parts) }) }

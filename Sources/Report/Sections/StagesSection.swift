@@ -122,12 +122,13 @@ extension ReportFigures {
       let name = run.count == 1 ? report.name(ofStage: first) : "\(report.name(ofStage: first)) to \(report.name(ofStage: last))"
       let dot = tag("span", ["class": "dot bg-\(hue(ofGroup: decision.group(ofStage: first)))", "aria-hidden": "true"])
       let holds = run.count == 1 ? report.contents(ofStage: first) : contents(ofStages: run)
-      table.add(cells: [
-        (run.count == 1 ? [dot] : []) + [.text(name)], [bar.html(nil)], [.text(holds)], [.text(devices(ofStages: run))],
-        [.text("\(stage.forward)")], [.text("\(stage.backward)")], [.text("\(collectives[first].ofActivations)")],
-      ] + (hasWeights ? [[.text("\(collectives[first].ofWeights)")]] : []) + [
-        [.text("\(stage.gradientSync)")], [.text("\(stage.update)")],
-      ])
+      table.add(
+        cells: [
+          (run.count == 1 ? [dot] : []) + [.text(name)], [bar.html(nil)], [.text(holds)], [.text(devices(ofStages: run))],
+          [.text("\(stage.forward)")], [.text("\(stage.backward)")], [.text("\(collectives[first].ofActivations)")],
+        ] + (hasWeights ? [[.text("\(collectives[first].ofWeights)")]] : []) + [
+          [.text("\(stage.gradientSync)")], [.text("\(stage.update)")],
+        ])
     }
     return table.html
   }

@@ -9,7 +9,8 @@ extension ReportFigures {
   var jobText: String {
     let optimizer = job.mode == .train ? " with \(job.optimizer.rawValue)" : ""
     let mode = job.mode == .train ? "Training" : "Forward passes"
-    return "\(mode)\(optimizer) in \(job.precision.rawValue), \(decision.batchText) a step" + job.software.remarks.map { ", " + $0 }.joined() + "."
+    return "\(mode)\(optimizer) in \(job.precision.rawValue), \(decision.batchText(grouped)) a step" + job.software.remarks.map { ", " + $0 }.joined()
+      + "."
   }
 
   var summarySection: HTML {
@@ -68,7 +69,8 @@ extension ReportFigures {
       parts.append(decision.recomputeText.map { "recompute \($0)" } ?? "no recompute")
     }
     let size = job.batch / job.microBatches
-    parts.append(job.microBatches > 1 ? "\(many(job.microBatches, "micro-batch", plural: "micro-batches")) of \(grouped(size))" : "the batch as a whole")
+    parts.append(
+      job.microBatches > 1 ? "\(many(job.microBatches, "micro-batch", plural: "micro-batches")) of \(grouped(size))" : "the batch as a whole")
     return parts.joined(separator: ", ")
   }
 

@@ -35,7 +35,8 @@ extension Decision {
   /// Collectives within the passes of a virtual stage, for one micro-batch.
   ///
   /// A plan's own figure (`Prediction.StagePart.communication`) takes each copy of a block to convert what comes in as from the copy before. What the first
-  /// copy converts comes from another block: here that is what counts. Of a block of two copies a plan does not say which of them a conversion is of.
+  /// copy converts comes from another block: here that is what counts. Of a block of two copies a plan does not say which of them a conversion is of,
+  /// and of none what is cut without a collective.
   package func collectives(ofStage index: Int, _ prediction: Prediction) -> Seconds {
     var time = prediction.stages[index].communication
     for unit in stages[index].units where unit.copies.lowerBound == 0 && !unit.copies.isEmpty && graph.segments[unit.segment].repeats > 2 {

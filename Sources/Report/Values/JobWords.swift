@@ -10,12 +10,16 @@ extension Graph {
 }
 
 extension Decision {
-  /// What a step works on: `8 sequences of 128`, `512 samples`, `32 768 pairs of an image and 77 tokens`.
-  package var batchText: String {
+  /// What a step works on: `8 sequences of 128`, `512 samples`, `32768 pairs of an image and 77 tokens`.
+  package var batchText: String { batchText { "\($0)" } }
+
+  /// The same with counts as they are to be written.
+  func batchText(_ written: (Int) -> String) -> String {
+    let (of, plural) = (written(job.batch), job.batch == 1 ? "" : "s")
     if graph.learnsPairs {
-      return many(job.batch, "pair") + (job.sequence.map { " of an image and \($0) tokens" } ?? " of an image and a text")
+      return "\(of) pair\(plural) of an image and " + (job.sequence.map { "\(written($0)) tokens" } ?? "a text")
     }
-    return job.sequence.map { many(job.batch, "sequence") + " of \(grouped($0))" } ?? many(job.batch, "sample")
+    return job.sequence.map { "\(of) sequence\(plural) of \(written($0))" } ?? "\(of) sample\(plural)"
   }
 
   /// How much of that in a second: `1.20 k tokens/s`.

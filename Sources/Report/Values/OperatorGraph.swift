@@ -170,7 +170,8 @@ struct OperatorGraph: Hashable {
     let axes =
       part.axes.isEmpty ? "between stages" : (part.axes.count == 1 ? "axis " : "axes ") + part.axes.map(String.init).joined(separator: " and ")
     return Calls(
-      count: part.calls, kind: part.name(in: report.decision), axes: axes, links: links.isEmpty ? "" : " (\(links.joined(separator: ", ")))", bytes: part.bytes,
+      count: part.calls, kind: part.name(in: report.decision), axes: axes, links: links.isEmpty ? "" : " (\(links.joined(separator: ", ")))",
+      bytes: part.bytes,
       time: part.time)
   }
 }
