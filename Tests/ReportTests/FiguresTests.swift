@@ -18,7 +18,9 @@ import Testing
       for part in plan.prediction.collectives {
         let places = (0..<decision.groups).map { decision.places(of: part, onGroup: $0) }
         if part.cause == .tied {
-          #expect(places.filter { $0 == 1 }.count == decision.groupsHolding(part.tensor).count)
+          // The stage of the operator that reads the parameter; the others' part is another one.
+          let holders = decision.groupsHolding(part.tensor).filter { places[$0] == 1 }
+          #expect(holders.count == 1 && places.reduce(0, +) == 1)
         } else {
           #expect(places.reduce(0, +) == part.copies, "\(decision.graph.name): \(part)")
         }
@@ -41,6 +43,21 @@ import Testing
       #expect(early.waitingAtEnd == time.waiting && early.waitingBefore == .zero)
       let late = time.ending(at: plan.prediction.step, step: plan.prediction.step)
       #expect(late.waitingAtEnd == .zero && late.whole == time.whole)
+    }
+  }
+
+  @Test("Collectives of all stages are all that a plan lists in passes: the first layer has its own conversions")
+  func collectivesOfStages() throws {
+    // In none of these is a layout changed by cutting alone, which takes time and is no collective, or a collective hidden.
+    for plan in try committedPlans.map(committedPlan) {
+      let (decision, prediction) = (plan.decision, plan.prediction)
+      #expect(decision.job.software.overlap == .none)
+      var listed = Seconds.zero
+      for part in prediction.collectives where !part.travelsBesides && ![.gradient, .updated, .tied].contains(part.cause) {
+        listed += part.time * part.calls * part.copies
+      }
+      let found = decision.stages.indices.reduce(Seconds.zero) { $0 + decision.collectives(ofStage: $1, prediction) }
+      #expect(abs(found.value - listed.value) <= 1e-6 * listed.value, "\(decision.graph.name): \(found) and \(listed)")
     }
   }
 

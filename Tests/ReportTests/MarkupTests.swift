@@ -30,6 +30,22 @@ import Testing
     arguments: [(0, "0"), (1, "1"), (-0.04, "0"), (0.25, "0.3"), (-0.25, "-0.3"), (-12.34, "-12.3"), (99.96, "100"), (1e6, "1000000")])
   func numbers(value: Double, text: String) { #expect(value.short == text) }
 
+  @Test("A narrow part of a bar keeps 2 px, is over its neighbour, and has no gap beside it")
+  func bar() throws {
+    let parts = [0.5, 0.002, 0.3].map { Bar.Part(hue: .blue, share: $0, text: "\($0)") }
+    let markup = Bar(parts: parts).html(nil).markup
+    let titles = markup.matches(of: /<title>([\d.]+)<\/title>/).map { String($0.1) }
+    #expect(titles == ["0.3", "0.002", "0.5"] && markup.matches(of: /max\(2px,0.2%\)/).count == 1 && !markup.contains("class=\"gap\""))
+    let even = Bar(parts: [0.5, 0.5].map { .init(hue: .blue, share: $0, text: "") }).html(nil).markup
+    #expect(even.matches(of: /<line x1="50%" x2="50%"[^>]*class="gap"/).count == 1)
+  }
+
+  @Test("What stands between backticks is code; names in a row are joined as in a sentence")
+  func words() {
+    #expect(tag("p") { prose("see `a <b>` there") }.markup == "<p>see <code>a &lt;b&gt;</code> there</p>")
+    #expect([[], ["0"], ["0", "1"], ["0", "1", "2"]].map(enumerated) == ["", "0", "0 and 1", "0, 1 and 2"])
+  }
+
   @Test("Oracle: contrasts of the WCAG's own examples")
   func contrast() {
     let (black, white) = (Colour(0x000000), Colour(0xffffff))

@@ -69,6 +69,26 @@ import Testing
     #expect(TimelineWindows(rows, schedule: .oneForwardOneBackward).steady == nil)
   }
 
+  @Test("Passes that are too many to be told apart are in turn between the first backward and the last forward pass alone", arguments: [1, 4])
+  func turns(chunks: Int) {
+    let rows = rows(chunks == 1 ? .oneForwardOneBackward : .interleaved(chunks: chunks), stages: 4, microBatches: 256)
+    let ends = rows.map { $0.last?.end ?? .zero }
+    let step = ends.max() ?? .zero
+    let drawing = TimelineDrawing(rows: rows, ends: ends, step: step)
+    #expect(drawing.isMerged)
+    let turns = drawing.whole("").markup.firstMatch(of: /<path d="([^"]*)" class="s-forward turns"/)?.1 ?? ""
+    var found = 0
+    for match in turns.matches(of: /M([\d.]+) ([\d.]+)L([\d.]+)/) {
+      guard let start = Double(match.1), let y = Double(match.2), let end = Double(match.3) else { continue }
+      let row = rows[Int(y / 22)]
+      let back = row.first { !$0.pass.isForward }?.start ?? .zero
+      let forward = row.last(where: \.pass.isForward)?.end ?? .zero
+      #expect(start >= back / step * 1000 - 0.1 && end <= forward / step * 1000 + 0.1)
+      found += 1
+    }
+    #expect(found >= 4)
+  }
+
   @Test(
     "An axis has round values inside its range",
     arguments: [

@@ -74,7 +74,8 @@ struct MemoryDrawing {
       }
       tag("div", ["class": "rows"]) {
         tag("div", ["class": "memory-axis", "aria-hidden": "true", "style": "height:\(height.short)px"]) {
-          for mark in (0...marks).reversed() { tag("span") { mark == 0 ? "0" : "\(step * mark)" } }
+          // The middle of each line, 16 pixels high, is at its value.
+          for mark in (0...marks).reversed() { tag("span", ["style": "top:\((y(step * mark) - 8).short)px"]) { mark == 0 ? "0" : "\(step * mark)" } }
         }
         tag("div", ["class": "row-boxes"]) {
           drawing.stretched(label)
@@ -93,7 +94,9 @@ struct MemoryDrawing {
         let share = end > .zero ? step * mark / end : 0
         // A mark near the end stands before its place, so that it is not cut.
         let shift = mark == 0 ? "0" : share > 0.94 ? "-100%" : "-50%"
-        tag("span", ["style": "position:absolute;left:\((share * 100).short)%;transform:translateX(\(shift))"]) { mark == 0 ? "0" : "\(step * mark)" }
+        tag("span", ["style": "position:absolute;white-space:nowrap;left:\((share * 100).short)%;transform:translateX(\(shift))"]) {
+          mark == 0 ? "0" : "\(step * mark)"
+        }
       }
     }
   }

@@ -27,16 +27,11 @@ extension TimelineDrawing {
   /// in each box, or where boxes follow each other through one chunk, once for all of them. Shades change with the chunk, or else with the micro-batch.
   func closeUp(_ window: TimelineWindows.Window, hasChunks: Bool, _ label: String) -> HTML {
     let shown = rows.map { $0.filter { $0.end > window.start && $0.start < window.end } }
-    let runs = shown.map { Self.runs($0, hasChunks: hasChunks) }
+    let runs = shown.map(Self.runs)
     let count = shown.reduce(0) { $0 + $1.count }
-    let shortest = shown.joined().map { ($0.end - $0.start).value }.filter { $0 > 0 }.min() ?? 1
-    let longest = runs.joined().map { run in run.passes.map { Run(passes: [$0]).text(hasChunks: hasChunks).count }.max() ?? 1 }.max() ?? 1
-    // Where runs are long their names have room over several narrow boxes.
-    let isInRuns = hasChunks && count >= 3 * runs.reduce(0) { $0 + $1.count }
     let (left, row) = (rows.count > 1 ? 58.0 : 4, 22.0)
-    let wanted =
-      isInRuns ? 10 * Double(shown.map(\.count).max() ?? 0) : (Double(longest) * Self.digit + 5) * window.length.value / shortest
-    let width = min(4000, max(1030, wanted))
+    // As wide as a wide page, unless boxes would be a blur.
+    let width = min(4000, max(1030, 5 * Double(shown.map(\.count).max() ?? 0)))
     let scale = width / window.length.value
     func x(_ time: Seconds) -> Double { left + (min(max(time, window.start), window.end) - window.start).value * scale }
     var drawing = Drawing(width: left + width + 4, height: Double(rows.count) * row + 20)
@@ -45,7 +40,10 @@ extension TimelineDrawing {
       if rows.count > 1 { drawing.text("stage \(number)", left - 8, y + 14, "s", anchor: .end) }
       drawing.rectangle(left, y, width, row - 3, "s-grey wait")
       for run in runs {
-        var isLabelled = true
+        // Each by itself, or where one of them has no room, all together.
+        let hasRoom = run.passes.allSatisfy { pass in
+          x(pass.end) - x(pass.start) >= Double(Run(passes: [pass]).text(hasChunks: hasChunks).count) * Self.digit + 2
+        }
         for pass in run.passes {
           let wide = x(pass.end) - x(pass.start)
           let hue = Self.hue(pass.pass, hasChunks: hasChunks)
@@ -53,14 +51,10 @@ extension TimelineDrawing {
           drawing.rectangle(
             x(pass.start), y, wide, row - 3, "f-\(hue) edge",
             title: count > Self.mostTitles ? nil : Self.words(pass, hasChunks))
-          if wide >= Double(text.count) * Self.digit + 2 {
-            drawing.text(text, x(pass.start) + wide / 2, y + 14, "s i-\(hue)", anchor: .middle)
-          } else {
-            isLabelled = false
-          }
+          if hasRoom { drawing.text(text, x(pass.start) + wide / 2, y + 14, "s i-\(hue)", anchor: .middle) }
         }
         let (wide, text) = (x(run.end) - x(run.start), run.text(hasChunks: hasChunks))
-        if !isLabelled && wide >= Double(text.count) * Self.digit + 4 {
+        if !hasRoom && wide >= Double(text.count) * Self.digit + 4 {
           drawing.text(text, x(run.start) + wide / 2, y + 14, "s b i-\(Self.hue(run.passes[0].pass, hasChunks: hasChunks))", anchor: .middle)
         }
       }
@@ -78,10 +72,10 @@ extension TimelineDrawing {
     return scrollable(label) { drawing.picture(label) }
   }
 
-  private static func runs(_ passes: [PredictedStep.TimedPass], hasChunks: Bool) -> [Run] {
+  private static func runs(_ passes: [PredictedStep.TimedPass]) -> [Run] {
     var runs: [Run] = []
     for pass in passes {
-      if hasChunks, let last = runs.last?.passes.last, last.pass.isForward == pass.pass.isForward, last.pass.chunk == pass.pass.chunk,
+      if let last = runs.last?.passes.last, last.pass.isForward == pass.pass.isForward, last.pass.chunk == pass.pass.chunk,
         last.pass.microBatch + 1 == pass.pass.microBatch, pass.start - last.end < (pass.end - pass.start) / 2
       {
         runs[runs.count - 1].passes.append(pass)

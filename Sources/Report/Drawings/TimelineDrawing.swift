@@ -55,6 +55,8 @@ struct TimelineDrawing {
     _ row: [PredictedStep.TimedPass], end: Seconds, step: Seconds, narrow: Seconds, hardly: Seconds
   ) -> [Piece] {
     var pieces: [Piece] = []
+    // Passes take turns between these two alone.
+    let (firstBackward, lastForward) = (row.firstIndex { !$0.pass.isForward }, row.lastIndex(where: \.pass.isForward))
     var now = Seconds.zero
     var index = 0
     while index < row.count {
@@ -62,7 +64,9 @@ struct TimelineDrawing {
       if pass.start - now > hardly { pieces.append(Piece(kind: .waiting, start: now, end: pass.start)) }
       var last = index
       if pass.end - pass.start < narrow {
-        while last + 1 < row.count, row[last + 1].start - row[last].end <= hardly, row[last + 1].end - row[last + 1].start < narrow { last += 1 }
+        while last + 1 < row.count, last + 1 != firstBackward, last != lastForward, row[last + 1].start - row[last].end <= hardly,
+          row[last + 1].end - row[last + 1].start < narrow
+        { last += 1 }
       }
       let run = row[index...last]
       let isOdd = last == index && pass.pass.microBatch % 2 == 1

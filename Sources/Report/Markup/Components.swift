@@ -6,9 +6,11 @@ struct DataTable {
   struct Column {
     var heading: String
     var isNumber = false
+    /// In pixels, where tables below each other are to have their columns below each other; all of a table's columns have one, or none.
+    var width: Int?
 
-    static func text(_ heading: String) -> Column { Column(heading: heading) }
-    static func number(_ heading: String) -> Column { Column(heading: heading, isNumber: true) }
+    static func text(_ heading: String, width: Int? = nil) -> Column { Column(heading: heading, width: width) }
+    static func number(_ heading: String, width: Int? = nil) -> Column { Column(heading: heading, isNumber: true, width: width) }
   }
 
   let caption: String
@@ -28,8 +30,12 @@ struct DataTable {
   /// A table of few columns is as wide as there is room; a wider one is scrolled beside its first column.
   var html: HTML {
     let isWide = columns.count > 3
-    let table = tag("table", ["class": isWide ? columns.count > 9 ? "many" : nil : "narrow"]) {
+    let isEven = columns.allSatisfy { $0.width != nil }
+    let table = tag("table", ["class": isEven ? "even" : isWide ? columns.count > Self.mostRoomy ? "many" : nil : "narrow"]) {
       tag("caption") { tag("span") { caption } }
+      if isEven {
+        tag("colgroup") { for (index, column) in columns.enumerated() { tag("col", ["style": "--w:\(column.width ?? 0)", "class": style(index)]) } }
+      }
       tag("thead") {
         tag("tr") { for (index, column) in columns.enumerated() { tag("th", ["scope": "col", "class": style(index)]) { column.heading } } }
       }
@@ -53,9 +59,16 @@ struct DataTable {
   /// Narrower tables are not scrolled where there is a keyboard, and so need no place in its order.
   private static let narrowPage = 680
 
+  /// Longer ones are not to be broken into many short lines, which would make rows high.
+  private static let longText = 60
+  /// Tables of more columns have no room for that.
+  private static let mostRoomy = 9
+
   private func style(_ column: Int) -> String? {
     if columns[column].isNumber { return "n" }
-    return rows.contains { $0.cells[column].contains(where: \.isBar) } ? "b" : nil
+    if rows.contains(where: { $0.cells[column].contains(where: \.isBar) }) { return "b" }
+    return column > 0 && columns.count <= Self.mostRoomy && rows.contains { $0.cells[column].reduce(0) { $0 + $1.text.count } > Self.longText }
+      ? "w" : nil
   }
 
   /// About how wide the table is, in pixels, when all its texts are wrapped.
@@ -73,6 +86,13 @@ struct DataTable {
 /// - Parameter isStop: whether the keyboard stops at it.
 func scrollable(_ label: String, style: String? = nil, isStop: Bool = true, @HTMLBuilder _ children: () -> [HTML]) -> HTML {
   tag("div", ["class": "scroll" + (style.map { " " + $0 } ?? ""), "role": "region", "tabindex": isStop ? "0" : nil, "aria-label": label], children)
+}
+
+/// A sentence in which what stands between backticks is code.
+func prose(_ text: String) -> [HTML] {
+  text.split(separator: "`", omittingEmptySubsequences: false).enumerated().filter { !$0.element.isEmpty }.map { number, part in
+    number % 2 == 1 ? tag("code") { String(part) } : .text(String(part))
+  }
 }
 
 /// A part of the page with a heading of its own.
@@ -101,9 +121,9 @@ func details(_ summary: String, isOpen: Bool = false, isLong: Bool = false, @HTM
   }
 }
 
-/// What colours mean. Grey is for waiting, which is drawn as a dashed outline.
+/// What colours mean.
 func legend(_ entries: [(hue: Hue, text: String)]) -> HTML {
-  legend(swatches: entries.map { ($0.text.hasPrefix("waiting") ? "waits" : "bg-\($0.hue)", $0.text) })
+  legend(swatches: entries.map { ("bg-\($0.hue)", $0.text) })
 }
 
 /// What fillings mean, by the style of each.
@@ -120,12 +140,33 @@ func legend(swatches: [(style: String, text: String)]) -> HTML {
 
 /// Parts of a whole beside each other, as wide as there is room.
 struct Bar {
+  /// How a part is filled: waiting, and having nothing left to wait for but the end, look the same on the whole page.
+  enum Look {
+    case filled, hatched, outlined
+
+    func style(_ hue: Hue) -> String {
+      switch self {
+      case .filled: "f-\(hue)"
+      case .hatched: "s-\(hue) wait"
+      case .outlined: "s-\(hue) done"
+      }
+    }
+
+    func swatch(_ hue: Hue) -> String {
+      switch self {
+      case .filled: "bg-\(hue)"
+      case .hatched: "waits"
+      case .outlined: "done"
+      }
+    }
+  }
+
   struct Part {
     var hue: Hue
     /// Of the bar's whole width.
     var share: Double
     var text: String
-    var isHatched = false
+    var look = Look.filled
     /// What stands in it where there is room.
     var label: String?
   }
@@ -152,17 +193,25 @@ struct Bar {
   /// - Parameter label: the whole in words, for who does not see it; nil where a table beside it says all.
   func html(_ label: String?) -> HTML {
     func percentage(_ share: Double) -> String { (share * 1000).rounded() / 10 == 0 ? "0" : "\((share * 100).short)%" }
-    var start = 0.0
-    let boxes = parts.filter { $0.share > 0 }.map { part in
-      defer { start += part.share }
-      return tag(
-        "rect",
-        [
-          "x": percentage(start), "y": "0", "width": percentage(part.share), "height": height.short,
-          // Narrow ones would be all separator.
-          "class": part.isHatched ? "s-\(part.hue) wait" : "f-\(part.hue)" + (part.share > 0.01 ? " edge" : ""),
-        ]
-      ) { tag("title") { part.text } }
+    var (start, before) = (0.0, 0.0)
+    var (boxes, gaps): ([HTML], [HTML]) = ([], [])
+    for part in parts where part.share > 0 {
+      // Nothing that is there is narrower than this, on a narrow page too.
+      let least = part.share > 0.03 ? nil : "width:max(2px,\((part.share * 100).short)%);x:min(\((start * 100).short)%,calc(100% - 2px))"
+      boxes.append(
+        tag(
+          "rect",
+          [
+            "x": percentage(start), "y": "0", "width": percentage(part.share), "height": height.short, "style": least,
+            "class": part.look.style(part.hue),
+          ]
+        ) { tag("title") { part.text } })
+      // Beside a narrow one a gap would be all that is seen.
+      if before > 0.01, part.share > 0.01 {
+        gaps.append(tag("line", ["x1": percentage(start), "x2": percentage(start), "y1": "0", "y2": height.short, "class": "gap"]))
+      }
+      start += part.share
+      before = part.share
     }
     return tag(
       "svg",
@@ -171,7 +220,9 @@ struct Bar {
         "aria-hidden": label == nil ? "true" : nil,
       ]
     ) {
-      boxes
+      // The first ones last, so that a narrow one is not under its neighbour.
+      boxes.reversed()
+      gaps
       labels
       if let limit {
         tag("line", ["x1": percentage(limit), "x2": percentage(limit), "y1": "0", "y2": height.short, "class": "limit"])

@@ -51,6 +51,7 @@ extension Stylesheet {
     caption span{display:inline-block;position:sticky;left:0;max-width:calc(100vw - 70px)}
     th,td{text-align:left;padding:4px 12px 4px 0;border-bottom:1px solid var(--line);vertical-align:middle}
     th{font-weight:600}
+    thead th.n{white-space:normal}
     thead th{color:var(--quiet);font-size:13px;vertical-align:bottom}
     tbody th{font-weight:500;white-space:nowrap}
     .scroll tbody th,.scroll thead th:first-child{position:sticky;left:0;background:var(--card);z-index:1}
@@ -62,6 +63,13 @@ extension Stylesheet {
     td small{color:var(--quiet)}
     tr.own>*{font-weight:700}
     td.b{min-width:180px}
+    .scroll td.w{min-width:260px}
+    .even{table-layout:fixed;width:1px;min-width:0}
+    .even col{width:calc(var(--w)*1px)}
+    .even tbody th,.even td{white-space:normal;overflow-wrap:break-word}
+    .even caption span{min-width:min(700px,calc(100vw - 70px))}
+    .many{font-size:13px}
+    .many th,.many td{padding-right:8px}
     .bar{display:block;background:var(--page);border-radius:3px}
     .card .bar{margin:2px 0 4px}
     svg{display:block;overflow:hidden}
@@ -81,7 +89,7 @@ extension Stylesheet {
     .level-name{margin:0 0 6px;font-size:13px;color:var(--quiet)}
     .level-name strong{color:var(--text)}
     .level-name em{color:var(--text);font-style:normal;font-weight:600}
-    .boxes{display:grid;gap:8px;align-items:start;grid-template-columns:repeat(auto-fill,minmax(min(100%,255px),1fr))}
+    .boxes{display:grid;gap:8px;align-items:start;grid-template-columns:repeat(auto-fill,minmax(min(100%,var(--least,255px)),1fr))}
     .mesh{border:1px dashed var(--quiet);border-radius:6px;padding:4px}
     .mesh-row{display:grid;grid-template-columns:repeat(var(--n),max-content);gap:3px;justify-content:start;border-left:3px solid var(--quiet);border-radius:3px;padding:1px 0 1px 4px}
     .mesh-row+.mesh-row{margin-top:4px}
@@ -97,12 +105,15 @@ extension Stylesheet {
     .row-boxes{flex:1;min-width:0;padding-right:1px}
     .axis{display:flex;justify-content:space-between;font-size:12px;color:var(--quiet);border-top:1px solid var(--quiet);padding-top:2px}
     .ticks{position:relative;height:20px;font-size:12px;color:var(--quiet);border-top:1px solid var(--quiet)}
-    .ticks span{position:absolute;top:3px;transform:translateX(-50%)}
+    .ticks span{position:absolute;top:3px;white-space:nowrap;transform:translateX(-50%)}
     .ticks span::before{content:"";position:absolute;left:50%;top:-3px;height:4px;border-left:1px solid var(--quiet)}
     .ticks span.first,.ticks span[style^=right]{transform:none}
     .ticks span.first::before{left:0}
     .ticks span[style^=right]::before{left:100%}
-    .memory-axis{display:flex;flex-direction:column;justify-content:space-between;font-size:12px;color:var(--quiet);text-align:right;white-space:nowrap}
+    .memory-axis{display:grid;font-size:12px;line-height:16px;color:var(--quiet);text-align:right;white-space:nowrap;border-right:1px solid var(--quiet);margin-top:8px}
+    .memory-axis+.row-boxes{margin-top:8px;margin-left:-8px}
+    .memory-axis span{grid-area:1/1;align-self:start;position:relative;padding-right:7px}
+    .memory-axis span::after{content:"";position:absolute;right:0;top:50%;width:4px;border-top:1px solid var(--quiet)}
     text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;fill:var(--text)}
     text.s{font-size:11px;white-space:pre}
     text.b{font-weight:600}
@@ -118,13 +129,13 @@ extension Stylesheet {
     .seam{fill:none;stroke:var(--quiet);stroke-dasharray:3 3}
     .conversion{stroke-width:1.6}
     .edge{stroke:var(--card);stroke-width:1}
-    .bar .edge{stroke-width:2}
+    .gap{stroke:var(--card);stroke-width:1}
     .wait{fill:var(--grey-tint);stroke-dasharray:2 3;stroke-width:1;vector-effect:non-scaling-stroke}
     .done{fill:none;stroke-width:1;vector-effect:non-scaling-stroke}
     .limit{stroke:var(--text);stroke-width:2;stroke-dasharray:5 3}
     .odd{stroke-dasharray:4 2}
     .warning{border-left:4px solid var(--red);padding-left:10px}
-    @media (max-width:600px){.wide{display:none}.mesh-row.long{--n:4!important}.parts td:not(.n){min-width:0}header,nav,main,footer{padding-left:12px;padding-right:12px}section{padding:14px 12px}h1{font-size:21px}.level{padding:4px 6px 8px}th,td{padding-right:9px}.scroll tbody th{white-space:normal;overflow-wrap:anywhere;max-width:34vw}.scroll tbody th:not(.n){min-width:92px}.scroll td:not(.n){min-width:120px}.scroll td.b{min-width:72px}.narrow thead:not(:has(th:not(:empty))){display:none}.graph{display:none}.flow{display:block}}
+    @media (max-width:600px){.wide{display:none}.mesh-row.long{--n:4!important}.parts td:not(.n){min-width:0}header,nav,main,footer{padding-left:12px;padding-right:12px}section{padding:14px 12px}h1{font-size:21px}.level{padding:4px 6px 8px}th,td{padding-right:9px}.scroll tbody th{white-space:normal;overflow-wrap:anywhere;max-width:34vw}.scroll tbody th:not(.n){min-width:92px}.scroll td:not(.n){min-width:120px}.scroll td.b{min-width:72px}.scroll td.w{min-width:330px}.even col.w{width:560px}.even col:first-child{width:110px}.narrow thead:not(:has(th:not(:empty))){display:none}.graph{display:none}.flow{display:block}}
 
     """
 
@@ -144,13 +155,14 @@ extension Stylesheet {
       .scroll{overflow:visible;background:none}.scroll svg{max-width:100%;height:auto}
       .scroll tbody th,.scroll thead th:first-child{position:static}
       table{font-size:9.5px}.chip,code{font-size:inherit}caption,thead th,figcaption,.legend{font-size:9.5px}
-      th,td{padding:2px 7px 2px 0}td.b{min-width:80px}.many{font-size:8px}.many th,.many td{padding-right:4px;overflow-wrap:anywhere}
+      th,td{padding:2px 7px 2px 0}td.b{min-width:80px}.many{font-size:8px}.many th,.many td{padding-right:4px}.many td{overflow-wrap:anywhere}.scroll td.w{min-width:0}
+      .even{font-size:8px}.even col{width:calc(var(--w)*.6px)}
       p,li{orphans:3;widows:3}tr,.card,.level,figure,.rows,.pieces svg{break-inside:avoid}
       figure:has(.graph){break-inside:auto}
       .lead{break-inside:avoid}p:has(+figure,+.legend){break-inside:avoid;break-after:avoid}
       h2,h3,summary,.legend,.lead,caption,thead{break-after:avoid}figcaption,.axis,.ticks{break-before:avoid}
       summary{list-style:none}summary::-webkit-details-marker{display:none}
-      details::details-content{content-visibility:visible;display:block}.long{display:none}
+      details::details-content{content-visibility:visible;display:block}details.long{display:none}
       }
       @page{margin:14mm;@bottom-right{content:counter(page) " / " counter(pages);font:9px sans-serif;color:#525b66}}
       """

@@ -48,7 +48,7 @@ extension ReportFigures {
     let certificate = plan.certificate
     if certificate.status == .given { return "The configuration was given; the search compared it with nothing." }
     return
-      "The search priced \(counted(certificate.priced, "configuration")) and excluded \(grouped(certificate.pruned)) by their bounds, of step or memory; of those priced \(grouped(certificate.infeasible)) did not fit."
+      "The search priced \(many(certificate.priced, "configuration")) and excluded \(grouped(certificate.pruned)) by their bounds, of step or memory; of those priced \(grouped(certificate.infeasible)) did not fit."
   }
 
   // MARK: - Searched
@@ -77,13 +77,14 @@ extension ReportFigures {
     return table.html
   }
 
+  /// The lines at which bars begin stand below each other in all tables.
   private static func table(_ caption: String, _ further: [String]) -> DataTable {
     DataTable(
       caption,
       [
-        .text("choice"), .text("step, beside this plan's"), .number("step"), .number("difference"), .number("memory"), .number("of the limit"),
-        .text("remark"),
-      ] + further.map { .text($0) })
+        .text("choice", width: 200), .text("step, beside this plan's", width: 160), .number("step", width: 75), .number("difference", width: 98),
+        .number("memory", width: 80), .number("of the limit", width: 75), .text("remark", width: 140),
+      ] + further.map { .text($0, width: 270) })
   }
 
   private func add(
@@ -102,7 +103,7 @@ extension ReportFigures {
   }
 
   private func signed(_ share: Double) -> String {
-    share == 0 ? "0 %" : abs(share) < 0.0005 ? (share < 0 ? "> -0.1 %" : "< +0.1 %") : (share < 0 ? "" : "+") + roughly(share)
+    share == 0 ? "0 %" : abs(share) < 0.0005 ? (share < 0 ? "> −0.1 %" : "< +0.1 %") : (share < 0 ? "−" : "+") + roughly(abs(share))
   }
 
   private func name(of choice: SingleChange.Choice) -> String {

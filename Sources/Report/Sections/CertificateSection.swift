@@ -18,7 +18,7 @@ extension ReportFigures {
           Bar(
             parts: [
               .init(hue: .green, share: min(1, max(0, bound)), text: "lower bound \(certificate.lowerBound)"),
-              .init(hue: .grey, share: max(0, 1 - bound), text: "gap", isHatched: true),
+              .init(hue: .grey, share: max(0, 1 - bound), text: "gap", look: .hatched),
             ]
           ).html("The lower bound is \(percent(bound)) of the step.")
         }
@@ -63,7 +63,7 @@ extension ReportFigures {
       let _ = addRows(to: &table)
       table.html
       tag("h3") { "Assumed" }
-      tag("ul") { for assumption in plan.assumptions + software { tag("li") { assumption } } }
+      tag("ul") { for assumption in plan.assumptions + software { tag("li") { prose(assumption) } } }
       tag("h3") { "To search again" }
       tag("p") {
         tag("code") { command }
@@ -112,7 +112,9 @@ extension ReportFigures {
     words.append("--dtype \(job.precision.rawValue)")
     if job.mode != .train { words.append("--mode \(job.mode.rawValue)") }
     if job.mode == .train && job.optimizer != .adamw { words.append("--optimizer \(job.optimizer.rawValue)") }
-    return words.flatMap { word in [tag("span", ["style": "white-space:nowrap"]) { word }, .text(" ")] }
+    return words.enumerated().flatMap { number, word in
+      [.text(number == 0 ? "" : " "), tag("span", ["style": "white-space:nowrap"]) { word }]
+    }
   }
 
   private var certificateSpaceIsNarrower: Bool { plan.certificate.space.contains { $0.values.hasPrefix("given") } }
@@ -120,14 +122,14 @@ extension ReportFigures {
   private func addRows(to table: inout DataTable) {
     table.add(["model", "\(graph.name), \(abbreviated(Double(graph.parameterCount))) parameters"])
     table.add(["hardware", plan.hardware.name])
-    table.add(["source of the hardware's figures", plan.hardware.source])
+    table.add(cells: [[.text("source of the hardware's figures")], prose(plan.hardware.source)])
     for kind in cluster.kinds where cluster.kindOfDevice.contains(where: { cluster.kinds[$0] == kind }) {
       let peaks = kind.peaks.map { "\($0.precision.rawValue) \($0.rate)" }.joined(separator: ", ")
       table.add(["device \(kind.name)", "\(peaks); \(kind.memory) at \(kind.memoryBandwidth), \(kind.reservedMemory) reserved"])
     }
     table.add(["job", jobText])
-    table.add(["micro-batches", "\(job.microBatches), each of \(counted(job.batch / job.microBatches, "sample"))"])
-    table.add(["devices", "\(decision.ranks)" + (plan.idleDevices > 0 ? "; idle: \(plan.idleText)" : "")])
+    table.add(["micro-batches", "\(grouped(job.microBatches)), each of \(many(job.batch / job.microBatches, "sample"))"])
+    table.add(["devices", grouped(decision.ranks) + (plan.idleDevices > 0 ? "; idle: \(plan.idleText)" : "")])
     table.add(["SHA-256 of the model", plan.modelSHA256])
     table.add(["SHA-256 of the hardware", plan.hardwareSHA256])
     table.add(["page written by", program])

@@ -75,11 +75,22 @@ extension ReportFigures {
         if decision.groups > 1 { tag("span") { ", \(stages.count == 1 ? "stage" : "stages") \(span(stages))" } }
         if alike > 1 { tag("em") { ", first of \(alike) equal ones" } }
       }
-      tag("div", ["class": level == 0 ? "units" : "boxes"]) {
+      tag("div", ["class": level == 0 ? "units" : "boxes", "style": level == 0 ? nil : "--least:\(leastWidth(ofLevel: level - 1, devices))px"]) {
         if level == 0 { cells(devices) } else { innerBoxes(units(ofLevel: level - 1, in: devices), level: level - 1) }
       }
     }
   }
+
+  /// What a box of a level needs for its rows of devices, in pixels, on a page that has so much room.
+  private func leastWidth(ofLevel level: Int, _ devices: Range<Int>) -> Int {
+    let columns = devices.map { rowLength(ofGroup: decision.group(ofRank: $0)) }.max() ?? 1
+    let cell = devices.upperBound > 1000 ? 44 : 37
+    // Besides the devices: margins and outlines of the row, its mesh and the box, and those of the boxes around that one.
+    return max(255, columns * cell + 44 + 22 * level)
+  }
+
+  /// How many devices of a stage's mesh stand beside each other.
+  private func rowLength(ofGroup group: Int) -> Int { min(8, decision.mesh(ofGroup: group).last ?? 1) }
 
   private func kindNames(_ devices: Range<Int>) -> String {
     Set(devices.map { cluster.kindOfDevice[$0] }).sorted().map { cluster.kinds[$0].name }.joined(separator: " and ")
@@ -126,7 +137,9 @@ extension ReportFigures {
       }
       boxes.append(
         tag("div", ["class": "mesh"]) {
-          for row in rows { tag("div", ["class": long > 4 ? "mesh-row long" : "mesh-row", "style": "--n:\(min(8, long))"]) { row.map(cell) } }
+          for row in rows {
+            tag("div", ["class": long > 4 ? "mesh-row long" : "mesh-row", "style": "--n:\(rowLength(ofGroup: group))"]) { row.map(cell) }
+          }
         })
       first = part.upperBound
     }

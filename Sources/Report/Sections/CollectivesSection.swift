@@ -78,7 +78,7 @@ extension ReportFigures {
       let item = row.item
       let hue = Hue.collective
       table.add(cells: [
-        [chip(item.part.kind?.rawValue ?? "send", hue)],
+        [chip(item.part.name(in: decision), hue)],
         [Bar(parts: [.init(hue: hue, share: min(1, share(row.time)), text: "\(row.time)")], height: 12).html(nil)],
         [.text(item.reason)], [.text(item.part.axes.map(String.init).joined(separator: ", "))], [.text("\(item.part.bytes)")],
         [.text("\(item.part.time)")], [.text(grouped(row.calls))], [.text("\(row.time)")], [.text(roughly(share(row.time)))],

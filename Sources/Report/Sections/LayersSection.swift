@@ -141,7 +141,7 @@ extension ReportFigures {
   private func addExchanges(of drawn: OperatorGraph, to table: inout DataTable) {
     func add(_ name: String, _ purpose: String, _ calls: OperatorGraph.Calls, _ often: String) {
       table.add([
-        name, purpose, calls.kind?.rawValue ?? "send", calls.axes + calls.links, "\(calls.bytes)", "\(calls.time)",
+        name, purpose, calls.kind, calls.axes + calls.links, "\(calls.bytes)", "\(calls.time)",
         (calls.count > 1 ? "\(calls.count) × " : "") + often,
       ])
     }

@@ -17,6 +17,9 @@ enum MemoryShare {
     ("gradients of activations", .activationGradients, [.gradients]), ("results on their way", .scratch, [.results]),
     ("gathered weights, gradients on their way", .gathered, [.gathered]), ("inputs", .grey, [.inputs]),
   ]
+
+  /// What of a prediction no tensor accounts for.
+  static let rest = (name: "scratch memory and room", hue: Hue.ochre)
 }
 
 extension MemoryTimeline.Sample {
@@ -32,16 +35,34 @@ extension ReportFigures {
         "A plan may use \(limits) of a device. Activations are what forward passes keep for backward passes that are to come, at the instant at which a device holds most. Transient is what the block that runs then needs besides: what it computes again, gradients of activations, results on their way, gathered weights, scratch memory of kernels."
         + (decision.schedule.chunks > 1 ? " A pass that is held is one of a micro-batch through a chunk." : "")
     ) {
-      legend(
-        MemoryShare.parts.filter { part in (0..<decision.groups).contains { prediction.memory(ofGroup: $0)[keyPath: part.value] > .zero } }.map {
-          ($0.hue, $0.name)
-        })
+      legend(memoryLegend)
       memoryTable
       tag("h3") { "Through the step" }
       tag("p") {
         "The tensors of one rank's program, from the instruction that writes each until it is freed, on the weights, gradients and optimizer state that stay. What is transient is drawn by its parts. Scratch memory of kernels is in the predicted peak alone, and so is room for operands and results of the largest operator that need not all be there at once: tensors take less than what is predicted."
       }
       for memory in memories { overTime(memory) }
+    }
+  }
+
+  /// A device's memory at its peak by what fills it, in the colours of the pictures over time: what is transient by its parts.
+  private func fillings(ofGroup group: Int) -> [(name: String, hue: Hue, bytes: Bytes)] {
+    let part = prediction.memory(ofGroup: group)
+    var found = MemoryShare.parts.dropLast().map { (name: $0.name, hue: $0.hue, bytes: part[keyPath: $0.value]) }
+    var left = part.transient
+    for item in MemoryShare.passing.dropFirst() {
+      let bytes = min(left, peaks[group].bytes(item.parts))
+      found.append((item.name, item.hue, bytes))
+      left = left - bytes
+    }
+    return found + [(MemoryShare.rest.name, MemoryShare.rest.hue, left)]
+  }
+
+  private var memoryLegend: [(hue: Hue, text: String)] {
+    let all = (0..<decision.groups).map(fillings(ofGroup:))
+    let stays = MemoryShare.parts.count - 1
+    return all[0].indices.filter { index in all.contains { $0[index].bytes > .zero } }.map { index in
+      (all[0][index].hue, (index < stays ? "" : "transient: ") + all[0][index].name)
     }
   }
 
@@ -60,9 +81,8 @@ extension ReportFigures {
       let limit = prediction.memoryLimit(ofGroup: run.lowerBound)
       let whole = max(part.total, limit)
       let bar = Bar(
-        parts: MemoryShare.parts.map { item in
-          .init(
-            hue: item.hue, share: whole > .zero ? part[keyPath: item.value] / whole : 0, text: "\(item.name) \(part[keyPath: item.value])")
+        parts: fillings(ofGroup: run.lowerBound).map { item in
+          .init(hue: item.hue, share: whole > .zero ? item.bytes / whole : 0, text: "\(item.name) \(item.bytes)")
         }, limit: whole > .zero ? limit / whole * 0.998 : nil)
       let values = MemoryShare.parts.map { item -> [HTML] in
         [.text(part[keyPath: item.value] == .zero ? "–" : "\(part[keyPath: item.value])")]
@@ -98,7 +118,7 @@ extension ReportFigures {
       "At most \(resident + peak.total) in tensors, at \(peak.time) of the step: \((["what stays \(resident)"] + atPeak).joined(separator: ", ")). Predicted with scratch memory: \(part.total)."
     let fullest = decision.groups > 1 && memory.group == prediction.fullest ? ", the fullest" : ""
     var table = DataTable(
-      "Tensors of rank \(memory.rank) through the step",
+      "Tensors of rank \(memory.rank) at some instants of the step",
       [.text("time"), .number("what stays")] + shown.map { .number($0.name) } + [.number("together")])
     func row(_ time: String, _ sample: MemoryTimeline.Sample, style: String? = nil) {
       table.add([time, "\(resident)"] + shown.map { "\(sample.bytes($0.parts))" } + ["\(resident + sample.total)"], style: style)
@@ -111,7 +131,7 @@ extension ReportFigures {
         row("\(peak.time), the peak", peak, style: "own")
         hasPeak = true
       }
-      row("\(time)", envelope[min(Self.columns - 1, number * Self.columns / rows)])
+      if let sample = memory.timeline.samples.last(where: { $0.time <= time }) { row("\(time)", sample) }
     }
     return tag("div", ["class": "over-time"]) {
       if decision.groups > 1 { tag("h4") { "Stage \(memory.group)\(fullest), rank \(memory.rank)" } }

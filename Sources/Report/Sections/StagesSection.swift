@@ -8,8 +8,8 @@ extension ReportFigures {
     let perMicroBatch = job.batch / job.microBatches
     let pipeline =
       decision.groups > 1
-      ? "\(decision.pipelineText); \(counted(job.microBatches, "micro-batch", plural: "micro-batches")) of \(perMicroBatch). "
-      : "One stage; \(counted(job.microBatches, "micro-batch", plural: "micro-batches")) of \(perMicroBatch). "
+      ? "\(decision.pipelineText); \(many(job.microBatches, "micro-batch", plural: "micro-batches")) of \(grouped(perMicroBatch)). "
+      : "One stage; \(many(job.microBatches, "micro-batch", plural: "micro-batches")) of \(grouped(perMicroBatch)). "
     return section(
       "stages", "Stages",
       lead: pipeline + "Forward and backward are of one micro-batch, gradient synchronisation and update of a whole step."
@@ -100,11 +100,15 @@ extension ReportFigures {
   }
 
   private func table(_ caption: String, _ rows: [Range<Int>]) -> HTML {
+    let collectives = StageTime.collectivesOfStages(decision, prediction)
+    let hasWeights = collectives.contains { $0.ofWeights > .zero }
     var table = DataTable(
       caption,
       [
         .text(decision.schedule.chunks > 1 ? "stage.chunk" : "stage"), .text("forward and backward"), .text("holds"), .text("devices"),
-        .number("forward"), .number("backward"), .number("of it collectives"), .number("gradient sync"), .number("update"),
+        .number("forward"), .number("backward"), .number("of it collectives"),
+      ] + (hasWeights ? [.number("of it gradient sync")] : []) + [
+        .number(hasWeights ? "gradient sync after the passes" : "gradient sync"), .number("update"),
       ])
     let longest = prediction.stages.map { $0.forward + $0.backward }.max() ?? .zero
     for run in rows {
@@ -118,11 +122,13 @@ extension ReportFigures {
       let name = run.count == 1 ? report.name(ofStage: first) : "\(report.name(ofStage: first)) to \(report.name(ofStage: last))"
       let dot = tag("span", ["class": "dot bg-\(hue(ofGroup: decision.group(ofStage: first)))", "aria-hidden": "true"])
       let holds = run.count == 1 ? report.contents(ofStage: first) : contents(ofStages: run)
-      table.add(cells: [
-        (run.count == 1 ? [dot] : []) + [.text(name)], [bar.html(nil)], [.text(holds)], [.text(devices(ofStages: run))],
-        [.text("\(stage.forward)")], [.text("\(stage.backward)")], [.text("\(stage.communication)")], [.text("\(stage.gradientSync)")],
-        [.text("\(stage.update)")],
-      ])
+      table.add(
+        cells: [
+          (run.count == 1 ? [dot] : []) + [.text(name)], [bar.html(nil)], [.text(holds)], [.text(devices(ofStages: run))],
+          [.text("\(stage.forward)")], [.text("\(stage.backward)")], [.text("\(collectives[first].ofActivations)")],
+        ] + (hasWeights ? [[.text("\(collectives[first].ofWeights)")]] : []) + [
+          [.text("\(stage.gradientSync)")], [.text("\(stage.update)")],
+        ])
     }
     return table.html
   }

@@ -9,7 +9,8 @@ extension ReportFigures {
   var jobText: String {
     let optimizer = job.mode == .train ? " with \(job.optimizer.rawValue)" : ""
     let mode = job.mode == .train ? "Training" : "Forward passes"
-    return "\(mode)\(optimizer) in \(job.precision.rawValue), \(decision.batchText) a step" + job.software.remarks.map { ", " + $0 }.joined() + "."
+    return "\(mode)\(optimizer) in \(job.precision.rawValue), \(decision.batchText(grouped)) a step" + job.software.remarks.map { ", " + $0 }.joined()
+      + "."
   }
 
   var summarySection: HTML {
@@ -50,12 +51,12 @@ extension ReportFigures {
   /// The mean over the stages of the share of the step in which they wait.
   private var waiting: Double { times.reduce(0) { $0 + share($1.waiting) } / Double(max(1, times.count)) }
 
-  /// `32-way data × 4-way tensor, sequence × 8 stages (12 chunks each), ZeRO 1, no recompute, micro-batches of 32`.
+  /// `32-way data × 4-way tensor and sequence × 8 stages (12 chunks each), ZeRO 1, no recompute, micro-batches of 32`.
   private var splitText: String {
     let mesh = decision.mesh(ofGroup: busiest)
     var degrees = mesh.indices.filter { mesh[$0] > 1 }.map { axis in
       let kinds = report.kindsOfParallelism(onAxis: axis, ofGroup: busiest)
-      return "\(mesh[axis])-way \(kinds.isEmpty ? "replicas" : kinds.joined(separator: ", "))"
+      return "\(mesh[axis])-way \(kinds.isEmpty ? "replicas" : enumerated(kinds))"
     }
     if decision.groups > 1 {
       degrees.append(
@@ -64,11 +65,12 @@ extension ReportFigures {
     var parts = [degrees.isEmpty ? "one device" : degrees.joined(separator: " × ")]
     if job.mode == .train {
       let stages = Set(zip(graph.operators.indices, decision.zero).filter { ownsWeights($0.0) }.map(\.1)).sorted()
-      parts.append("ZeRO " + stages.map { "\($0.rawValue)" }.joined(separator: " and "))
+      parts.append("ZeRO " + enumerated(stages.map { "\($0.rawValue)" }) + (stages.count > 1 ? " by layer" : ""))
       parts.append(decision.recomputeText.map { "recompute \($0)" } ?? "no recompute")
     }
     let size = job.batch / job.microBatches
-    parts.append(job.microBatches > 1 ? "\(job.microBatches) micro-batches of \(size)" : "the batch as a whole")
+    parts.append(
+      job.microBatches > 1 ? "\(many(job.microBatches, "micro-batch", plural: "micro-batches")) of \(grouped(size))" : "the batch as a whole")
     return parts.joined(separator: ", ")
   }
 
@@ -134,7 +136,7 @@ extension ReportFigures {
   private var slowestCollective: String? {
     guard let row = collectiveRows.first(where: { !$0.item.part.travelsBesides }), row.time > .zero else { return nil }
     let part = row.item.part
-    let kind = part.kind?.rawValue ?? "send"
+    let kind = part.name(in: decision)
     let whose = decision.groups > 1 ? "a device of stage \(row.group)" : "a device"
     return
       "The collective that takes most of \(whose): \(kind) of \(part.bytes), \(grouped(row.calls)) times \(part.time) a step, \(row.time) or \(roughly(share(row.time))) of it (\(row.item.plainReason))."

@@ -6,13 +6,13 @@ import Strategies
 
 extension ReportFigures {
   /// What a step's time goes into on any stage.
-  private var timeParts: [(name: String, hue: Hue, value: KeyPath<StageTime, Seconds> & Sendable)] {
+  private var timeParts: [StageTime.Part] {
     StageTime.parts.filter { part in times.contains { $0[keyPath: part.value] > .zero } }
   }
 
   var timeSection: HTML {
     section("time", "Where the step's time goes", lead: timeLead) {
-      legend(timeParts.map { ($0.hue, $0.name) })
+      legend(swatches: timeParts.map { ($0.look.swatch($0.hue), $0.name) })
       timeTable
       tag("h3") { "By operator, on \(name(ofGroup: busiest))" }
       tag("p") {
@@ -47,7 +47,7 @@ extension ReportFigures {
       let parts = shown.map { part in
         Bar.Part(
           hue: part.hue, share: whole > .zero ? time[keyPath: part.value] / whole : 0, text: "\(part.name) \(time[keyPath: part.value])",
-          isHatched: part.hue == .grey)
+          look: part.look)
       }
       let numbers = shown.map { part -> [HTML] in
         let value = time[keyPath: part.value]

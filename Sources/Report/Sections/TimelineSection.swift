@@ -17,8 +17,8 @@ extension ReportFigures {
         swatches: [("bg-forward", "forward")] + (job.mode == .train ? [("bg-backward", "backward")] : [])
           + (drawing.isMerged ? [("turns", "forward and backward in turn")] : [])
           + (job.mode == .train ? [("bg-sync", "gradient sync and optimizer")] : [])
-          + (decision.groups > 1 ? [("waits", "waiting (bubble)")] : [])
-          + (drawing.hasDone ? [("done", "done, waits for the slowest stage")] : []))
+          + (decision.groups > 1 ? [("waits", "waiting")] : [])
+          + (drawing.hasDone ? [("done", "waiting at the end")] : []))
       figure(decision.groups > 1 ? "One step; a row for each stage, from the first to the last." : "One step.") { drawing.whole(label) }
       closeUps(drawing)
       if rows.count <= 12 { passesTable(rows, ends) } else { details("When stages work, in numbers") { passesTable(rows, ends) } }

@@ -13,7 +13,8 @@ extension Decision {
     let copies = held.reduce(0) { $0 + $1.count }
     let first = held.contains { $0.lowerBound == 0 } ? 1 : 0
     switch part.cause {
-    case .tied: return groupsHolding(part.tensor).contains(group) ? 1 : 0
+    // Each of the operators that read the parameter has the exchange by itself.
+    case .tied: return copies > 0 ? 1 : 0
     case .forward where graph.producer[part.tensor] == nil, .backward where graph.producer[part.tensor] == nil:
       // What comes in from another segment does so at the first copy, all else from the copy before.
       return part.copies == 1 ? first : copies - first
@@ -30,12 +31,36 @@ extension Decision {
   }
 }
 
+extension Decision {
+  /// Collectives within the passes of a virtual stage, for one micro-batch.
+  ///
+  /// A plan's own figure (`Prediction.StagePart.communication`) takes each copy of a block to convert what comes in as from the copy before. What the first
+  /// copy converts comes from another block: here that is what counts. Of a block of two copies a plan does not say which of them a conversion is of,
+  /// and of none what is cut without a collective.
+  package func collectives(ofStage index: Int, _ prediction: Prediction) -> Seconds {
+    var time = prediction.stages[index].communication
+    for unit in stages[index].units where unit.copies.lowerBound == 0 && !unit.copies.isEmpty && graph.segments[unit.segment].repeats > 2 {
+      for part in prediction.collectives
+      where [.forward, .backward].contains(part.cause) && graph.segmentOfOperator[part.op] == unit.segment && graph.producer[part.tensor] == nil {
+        time = part.copies == 1 ? time + part.time * part.calls : time - part.time * part.calls
+      }
+    }
+    return min(max(.zero, time), prediction.stages[index].forward + prediction.stages[index].backward)
+  }
+}
+
 extension Prediction.CollectivePart {
   /// Calls in a whole step at so many places.
   package func calls(at places: Int, microBatches: Int) -> Int {
     var some = self
     some.copies = places
     return some.callsPerStep(microBatches: microBatches)
+  }
+
+  /// What is called: a collective, a `send` to one other rank, or what stages do with the gradient of a tied parameter.
+  func name(in decision: Decision) -> String {
+    if let kind { return kind.rawValue }
+    return cause != .tied ? "send" : decision.tieCrossesMeshes(tensor) ? "exchange" : CollectiveKind.allReduce.rawValue
   }
 
   /// Whether it is a message that travels while its sender and its receiver compute, so that its time is none of theirs by itself.

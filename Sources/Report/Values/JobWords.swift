@@ -11,11 +11,15 @@ extension Graph {
 
 extension Decision {
   /// What a step works on: `8 sequences of 128`, `512 samples`, `32768 pairs of an image and 77 tokens`.
-  package var batchText: String {
+  package var batchText: String { batchText { "\($0)" } }
+
+  /// The same with counts as they are to be written.
+  func batchText(_ written: (Int) -> String) -> String {
+    let (of, plural) = (written(job.batch), job.batch == 1 ? "" : "s")
     if graph.learnsPairs {
-      return counted(job.batch, "pair") + (job.sequence.map { " of an image and \($0) tokens" } ?? " of an image and a text")
+      return "\(of) pair\(plural) of an image and " + (job.sequence.map { "\(written($0)) tokens" } ?? "a text")
     }
-    return job.sequence.map { counted(job.batch, "sequence") + " of \($0)" } ?? counted(job.batch, "sample")
+    return job.sequence.map { "\(of) sequence\(plural) of \(written($0))" } ?? "\(of) sample\(plural)"
   }
 
   /// How much of that in a second: `1.20 k tokens/s`.
@@ -36,4 +40,14 @@ func grouped(_ count: Int) -> String {
     text.append(digit)
   }
   return count < 0 ? "-" + text : text
+}
+
+/// As `counted`, with thousands apart: `32 768 pairs`.
+func many(_ count: Int, _ singular: String, plural: String? = nil) -> String {
+  "\(grouped(count)) \(count == 1 ? singular : plural ?? singular + "s")"
+}
+
+/// `1`, `1 and 2`, `0, 1 and 2`.
+func enumerated(_ words: [String]) -> String {
+  words.count < 2 ? words.joined() : words.dropLast().joined(separator: ", ") + " and " + words[words.count - 1]
 }

@@ -24,10 +24,11 @@ extension PlanReport {
   }
 
   /// What of the field's kinds of parallelism a mesh axis of a group's stages is for, by what products and attention split: those that at least a tenth of
-  /// them have, the most frequent first. Where others split positions beside tensor parallelism, it is tensor and sequence parallelism.
+  /// them have, the most frequent first. Context parallelism is where attention splits positions; where only others do beside tensor parallelism, that is
+  /// tensor and sequence parallelism.
   func kindsOfParallelism(onAxis axis: Int, ofGroup group: Int) -> [String] {
     var counts: [(kind: String, count: Int)] = []
-    var (all, hasSequence) = (0, false)
+    var (all, hasSequence, hasContext) = (0, false, false)
     for unit in decision.stages.indices.filter({ decision.group(ofStage: $0) == group }).flatMap({ decision.stages[$0].units }) {
       for op in graph.segments[unit.segment].operators {
         let word = strategies[op].words(rules[op])[axis]
@@ -36,6 +37,7 @@ extension PlanReport {
           continue
         }
         all += unit.copies.count
+        hasContext = hasContext || rules[op].isAttention && ["sequence", "context", "ring"].contains(word)
         let kind: String? =
           switch word {
           case "data": "data"
@@ -52,8 +54,12 @@ extension PlanReport {
         }
       }
     }
-    return counts.filter { $0.count * 10 >= all }.sorted { $0.count > $1.count }.map {
-      $0.kind == "tensor" && hasSequence ? "tensor and sequence" : $0.kind
+    if !hasContext, counts.contains(where: { $0.kind == "tensor" }), let products = counts.firstIndex(where: { $0.kind == "context" }) {
+      counts.remove(at: products)
+      hasSequence = true
+    }
+    return counts.filter { $0.count * 10 >= all }.sorted { $0.count > $1.count }.flatMap {
+      $0.kind == "tensor" && hasSequence ? ["tensor", "sequence"] : [$0.kind]
     }
   }
 

@@ -17,7 +17,8 @@ struct OperatorGraph: Hashable {
   /// Equal calls, over the same axes of the mesh.
   struct Calls: Hashable {
     var count = 1
-    let kind: CollectiveKind?
+    /// `all-gather`, or `send` to one other rank.
+    let kind: String
     /// `axis 1`.
     let axes: String
     /// ` (nvlink)`.
@@ -26,7 +27,7 @@ struct OperatorGraph: Hashable {
     let time: Seconds
 
     /// `2 × all-reduce`.
-    var name: String { (count > 1 ? "\(count) × " : "") + (kind?.rawValue ?? "send") }
+    var name: String { (count > 1 ? "\(count) × " : "") + kind }
     /// `64.0 MiB, 321 µs`, of one call.
     var size: String { "\(bytes), \(time)" + (count > 1 ? " each" : "") }
   }
@@ -169,7 +170,8 @@ struct OperatorGraph: Hashable {
     let axes =
       part.axes.isEmpty ? "between stages" : (part.axes.count == 1 ? "axis " : "axes ") + part.axes.map(String.init).joined(separator: " and ")
     return Calls(
-      count: part.calls, kind: part.kind, axes: axes, links: links.isEmpty ? "" : " (\(links.joined(separator: ", ")))", bytes: part.bytes,
+      count: part.calls, kind: part.name(in: report.decision), axes: axes, links: links.isEmpty ? "" : " (\(links.joined(separator: ", ")))",
+      bytes: part.bytes,
       time: part.time)
   }
 }

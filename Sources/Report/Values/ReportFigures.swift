@@ -24,6 +24,8 @@ struct ReportFigures {
   /// Who writes the page, with the version.
   let program: String
   let memories: [StageMemory]
+  /// For each group of devices, what is there of tensors when a rank has most of them.
+  let peaks: [MemoryTimeline.Sample]
   /// For each group of devices.
   let times: [StageTime]
 
@@ -40,10 +42,24 @@ struct ReportFigures {
     }
     // The fullest stage, and the two ends of the pipeline.
     let shown = Set([0, prediction.fullest, decision.groups - 1]).sorted()
-    memories = shown.map { group in
+    func memory(ofGroup group: Int) -> StageMemory {
       let rank = decision.ranks(ofGroup: group).lowerBound
       return StageMemory(group: group, rank: rank, timeline: step.memory(of: Lowering.program(for: decision, rank: rank)))
     }
+    let memories = shown.map(memory(ofGroup:))
+    self.memories = memories
+    var peaks: [MemoryTimeline.Sample] = []
+    for group in 0..<decision.groups {
+      if let known = memories.first(where: { $0.group == group }) {
+        peaks.append(known.timeline.peak)
+      } else if group > 0, let last = peaks.last, prediction.memory(ofGroup: group) == prediction.memory(ofGroup: group - 1) {
+        // Equal neighbours are one row of the page.
+        peaks.append(last)
+      } else {
+        peaks.append(memory(ofGroup: group).timeline.peak)
+      }
+    }
+    self.peaks = peaks
   }
 
   var plan: Plan { report.plan }

@@ -30,22 +30,31 @@ package struct StageTime: Hashable {
       let microBatches = decision.job.microBatches
       for index in stride(from: group, to: prediction.stages.count, by: prediction.groups) {
         let stage = prediction.stages[index]
-        // Both are sums of parts that were rounded one by one.
-        time.computing += max(.zero, stage.forward + stage.backward - stage.communication) * microBatches
-        time.collectives += min(stage.communication, stage.forward + stage.backward) * microBatches
+        let collectives = decision.collectives(ofStage: index, prediction)
+        time.computing += (stage.forward + stage.backward - collectives) * microBatches
+        time.collectives += collectives * microBatches
         time.gradientSync += stage.gradientSync
         time.update += stage.update
         for unit in decision.stages[index].units {
           time.recomputing += shares.recomputing[unit.segment] * (unit.copies.count * microBatches)
-          time.ofWeights += shares.ofWeights[unit.segment] * (unit.copies.count * microBatches)
         }
+        time.ofWeights += min(shares.ofWeights(decision.stages[index]), collectives) * microBatches
       }
       time.recomputing = min(time.recomputing, time.computing)
-      time.ofWeights = min(time.ofWeights, time.collectives)
       if prediction.groups > 1 {
         time.waiting = max(.zero, prediction.step - time.computing - time.collectives - time.gradientSync - time.update)
       }
       return time
+    }
+  }
+
+  /// For each virtual stage, what collectives within its passes take for one micro-batch: those of activations, and those of weights and their gradients.
+  static func collectivesOfStages(_ decision: Decision, _ prediction: Prediction) -> [(ofActivations: Seconds, ofWeights: Seconds)] {
+    let shares = PassShares(decision, prediction)
+    return decision.stages.indices.map { index in
+      let all = decision.collectives(ofStage: index, prediction)
+      let ofWeights = min(shares.ofWeights(decision.stages[index]), all)
+      return (all - ofWeights, ofWeights)
     }
   }
 
@@ -64,17 +73,22 @@ package struct StageTime: Hashable {
 
   var whole: Seconds { computing + collectives + gradientSync + update + waiting }
 
-  static let parts: [(name: String, hue: Hue, value: KeyPath<StageTime, Seconds> & Sendable)] = [
-    ("computing", .computing, \.computingOnce), ("computing again", .recompute, \.recomputing), ("collectives", .collective, \.ofActivations),
-    ("gradient sync", .sync, \.ofParameters), ("optimizer", .update, \.update), ("waiting", .grey, \.waitingBefore),
-    ("waiting at the end", .grey, \.waitingAtEnd),
+  typealias Part = (name: String, hue: Hue, look: Bar.Look, value: KeyPath<StageTime, Seconds> & Sendable)
+
+  static let parts: [Part] = [
+    ("computing", .computing, .filled, \.computingOnce), ("computing again", .recompute, .filled, \.recomputing),
+    ("collectives", .collective, .filled, \.ofActivations), ("gradient sync", .sync, .filled, \.ofParameters),
+    ("optimizer", .update, .filled, \.update), ("waiting", .grey, .hatched, \.waitingBefore),
+    ("waiting at the end", .grey, .outlined, \.waitingAtEnd),
   ]
 }
 
 /// What of the passes of one copy of each segment, for one micro-batch, is done again, and what is exchange of weights.
 private struct PassShares {
   private(set) var recomputing: [Seconds]
-  private(set) var ofWeights: [Seconds]
+  private var ofWeights: [Seconds]
+
+  func ofWeights(_ stage: Stage) -> Seconds { stage.units.reduce(.zero) { $0 + ofWeights[$1.segment] * $1.copies.count } }
 
   init(_ decision: Decision, _ prediction: Prediction) {
     let graph = decision.graph
