@@ -135,7 +135,7 @@ extension Stylesheet {
     .limit{stroke:var(--text);stroke-width:2;stroke-dasharray:5 3}
     .odd{stroke-dasharray:4 2}
     .warning{border-left:4px solid var(--red);padding-left:10px}
-    @media (max-width:600px){.wide{display:none}.mesh-row.long{--n:4!important}.parts td:not(.n){min-width:0}header,nav,main,footer{padding-left:12px;padding-right:12px}section{padding:14px 12px}h1{font-size:21px}.level{padding:4px 6px 8px}th,td{padding-right:9px}.scroll tbody th{white-space:normal;overflow-wrap:anywhere;max-width:34vw}.scroll tbody th:not(.n){min-width:92px}.scroll td:not(.n){min-width:120px}.scroll td.b{min-width:72px}.scroll td.w{min-width:330px}.even col.w{width:560px}.even col:first-child{width:110px}.narrow thead:not(:has(th:not(:empty))){display:none}.graph{display:none}.flow{display:block}}
+    @media (max-width:600px){.wide{display:none}.mesh-row.long{--n:4!important}.parts td:not(.n){min-width:0}header,nav,main,footer{padding-left:12px;padding-right:12px}section{padding:14px 12px}h1{font-size:21px}.level{padding:4px 6px 8px}th,td{padding-right:9px}.scroll tbody th{white-space:normal;overflow-wrap:anywhere;max-width:34vw}.scroll tbody th:not(.n){min-width:92px}.scroll td:not(.n){min-width:120px}.scroll td.b{min-width:72px}.scroll td.w{min-width:330px}.even col.w{width:560px}.even col:nth-child(7){width:300px}.even col:first-child{width:110px}.narrow thead:not(:has(th:not(:empty))){display:none}.graph{display:none}.flow{display:block}}
 
     """
 

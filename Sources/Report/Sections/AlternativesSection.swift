@@ -82,9 +82,9 @@ extension ReportFigures {
     DataTable(
       caption,
       [
-        .text("choice", width: 200), .text("step, beside this plan's", width: 160), .number("step", width: 75), .number("difference", width: 98),
-        .number("memory", width: 80), .number("of the limit", width: 75), .text("remark", width: 140),
-      ] + further.map { .text($0, width: 270) })
+        .text("choice", width: 150), .text("step, beside this plan's", width: 150), .number("step", width: 75), .number("difference", width: 98),
+        .number("memory", width: 80), .number("of the limit", width: 70), .text("remark", width: 215),
+      ] + further.map { .text($0, width: 258) })
   }
 
   private func add(
