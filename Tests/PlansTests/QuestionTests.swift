@@ -279,6 +279,6 @@ import Testing
     let other = try run("check", plan, model, "hardware/derecho.json")
     #expect(other.status == 1 && other.output.contains("is not the hardware that the plan was made for"), "\(other.output)")
     let deeper = try run("check", plan, "models/gpt-1.3b.json", hardware)
-    #expect(deeper.status == 1 && deeper.output.contains("the plan is for gpt2, the file has gpt-1.3b"), "\(deeper.output)")
+    #expect(deeper.status == 1 && deeper.output.contains(", the file has gpt-1.3b"), "\(deeper.output)")
   }
 }
