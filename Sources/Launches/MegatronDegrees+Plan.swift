@@ -28,16 +28,14 @@ extension MegatronDegrees {
 
   /// What to plan with instead: the nearest degrees, as options of `estimate`, with what they take.
   private func advice(_ meant: PlanOutcome.Planned, beside plan: Plan) -> String {
-    var options = [options(changedFrom: MegatronDegrees())]
-    if chunks > 1 { options.append("--vpp \(chunks)") }
-    if pipeline > 1, chunks == 1, schedule == .gpipe { options.append("--schedule gpipe") }
-    if let stageLayers, pipeline > 1, stageLayers.contains(where: { $0 != stageLayers[0] }) {
-      options.append("--stages " + stageLayers.map(String.init).joined(separator: ","))
-    }
+    var named = self
+    named.stageLayers = MegatronFlags.unevenLayers(self)
+    var options = LaunchEdits(.torch, from: MegatronDegrees(), to: named).edits.map { $0.text(.torch) }
+    if pipeline > 1, schedule == .gpipe { options.append("--schedule gpipe") }
     let (step, own) = (meant.prediction.step, plan.prediction.step)
     let fits = meant.prediction.memory <= meant.prediction.memoryLimit
     let difference = step >= own ? "\(percent(step / own - 1)) more" : "\(percent(1 - step / own)) less"
-    return "`tpplan estimate` with \(options.filter { !$0.isEmpty }.joined(separator: " ")) plans what they mean: a step of \(step), \(difference)"
+    return "`tpplan estimate` with \(options.joined(separator: " ")) plans what they mean: a step of \(step), \(difference)"
       + (fits ? "" : ", which does not fit")
   }
 

@@ -6,6 +6,7 @@ import Strategies
 /// The layers of a plan as a search has them: written once, alike, or the first ones of each stage of one kind and the rest of another. A plan has each
 /// stage's layers of a kind as a segment of their own.
 package struct LayerKinds {
+  private let plan: Decision
   /// The model with its layers written once.
   package let graph: Graph
   /// For each operator of the plan, the one of `graph` that it stems from.
@@ -35,6 +36,7 @@ package struct LayerKinds {
 
   /// - Returns: nil where the layers are written once, or otherwise than a search divides them: stages with several meshes, more than two kinds.
   package init?(_ decision: Decision) {
+    plan = decision
     guard decision.stageMeshes.isEmpty, let (graph, origins) = decision.graph.joiningParts() else { return nil }
     let layers = graph.segments.indices.filter { graph.holdsLayers($0) }
     guard layers.count == 1, let block = layers.first else { return nil }
@@ -80,13 +82,8 @@ package struct LayerKinds {
   }
 
   /// The kind of layer that an operator of the plan is of; nil where all are alike.
-  package func kind(of op: OperatorID, in decision: Decision) -> Int? { kindOfSegment[decision.graph.segmentOfOperator[op]] }
+  package func kind(of op: OperatorID) -> Int? { kindOfSegment[plan.graph.segmentOfOperator[op]] }
 
-  /// The copies of an operator of the plan in all layers of its kind.
-  package func copies(of op: OperatorID, in decision: Decision) -> Int {
-    decision.graph.operators.indices.reduce(0) { sum, other in
-      let isAlike = origins[other] == origins[op] && kind(of: other, in: decision) == kind(of: op, in: decision)
-      return isAlike ? sum + decision.graph.segments[decision.graph.segmentOfOperator[other]].repeats : sum
-    }
-  }
+  /// Whether two operators of the plan are one of the search's: the same one in layers of one kind.
+  package func areOne(_ a: OperatorID, _ b: OperatorID) -> Bool { origins[a] == origins[b] && kind(of: a) == kind(of: b) }
 }

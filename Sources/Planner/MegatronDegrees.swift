@@ -128,7 +128,7 @@ package struct MegatronDegrees: Hashable, Sendable {
   }
 
   /// The options that differ from other degrees, as on a command line.
-  package func options(changedFrom other: MegatronDegrees) -> String {
+  func options(changedFrom other: MegatronDegrees) -> String {
     var options: [String] = []
     if tensor != other.tensor { options.append("--tp \(tensor)") }
     if pipeline != other.pipeline { options.append("--pp \(pipeline)") }

@@ -86,10 +86,8 @@ extension AlternativeResult {
   fileprivate var remark: String {
     switch self {
     case .step(_, let isProven): isProven ? "" : "or less: not finished in the time given"
-    case .atLeast(let time): "not finished in the time given" + (time > .zero ? "; at least \(time)" : "")
-    case .tooMuchMemory(let least, let limit): "does not fit: \(least) of \(limit), \(least - limit) too much"
-    case .noCommonLayout: "no layout in common with its neighbours"
-    case .impossible(let reason): reason
+    case .atLeast(let time): obstacle + (time > .zero ? "; at least \(time)" : "")
+    case .tooMuchMemory, .noCommonLayout, .impossible: obstacle
     }
   }
 }

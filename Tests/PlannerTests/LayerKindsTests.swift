@@ -70,12 +70,12 @@ import Testing
       fixed.layersMayDiffer = false
       fixed = kinds.fix(fixed)
       try expect(fixed, finds: like, "limit \(limit)")
-      for op in plan.graph.operators.indices where kinds.kind(of: op, in: plan) != nil {
+      for op in plan.graph.operators.indices where kinds.kind(of: op) != nil {
         let rule = OperatorRules.rule(for: op, in: plan.graph)
         for strategy in Strategy.all(for: rule, mesh: plan.mesh) {
           var pinned = fixed
           let name = kinds.graph.operators[kinds.origins[op]].name
-          pinned.constraints = [StrategyConstraint(operator: name, strategy: strategy, rule: rule, kind: kinds.kind(of: op, in: plan))]
+          pinned.constraints = [StrategyConstraint(operator: name, strategy: strategy, rule: rule, kind: kinds.kind(of: op))]
           try expect(pinned, finds: like.filter { $0.decision.assignments[op] == strategy.assignment }, "\(name) \(strategy.assignment)")
           compared += 1
         }

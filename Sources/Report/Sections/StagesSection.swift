@@ -38,7 +38,7 @@ extension ReportFigures {
       let stage = prediction.stages[index]
       return Bar.Part(
         hue: hue(ofGroup: decision.group(ofStage: index)), share: whole > .zero ? (stage.forward + stage.backward) / whole : 0,
-        text: "\(report.name(ofStage: index)): \(report.contents(ofStage: index)), \(stage.forward + stage.backward)",
+        text: "\(decision.name(ofStage: index)): \(report.contents(ofStage: index)), \(stage.forward + stage.backward)",
         label: "\(index)")
     }
     return figure("The model from its first to its last layer, each stage as wide as it takes long, with its number.") {
@@ -70,12 +70,13 @@ extension ReportFigures {
 
   /// Successive virtual stages that take and hold equally much.
   private var runs: [Range<Int>] {
+    let collectives = StageTime.collectivesOfStages(decision, prediction)
     var runs: [Range<Int>] = []
     for index in prediction.stages.indices {
       func layers(_ stage: Int) -> [Int] { decision.stages[stage].units.flatMap { [$0.segment, $0.copies.count] } }
       func takes(_ stage: Int) -> [Seconds] {
         let part = prediction.stages[stage]
-        return [part.forward, part.backward, part.communication, part.gradientSync, part.update]
+        return [part.forward, part.backward, collectives[stage].ofActivations, collectives[stage].ofWeights, part.gradientSync, part.update]
       }
       if let last = runs.last, takes(last.lowerBound) == takes(index), layers(last.lowerBound) == layers(index) {
         runs[runs.count - 1] = last.lowerBound..<index + 1
@@ -119,7 +120,7 @@ extension ReportFigures {
           .init(hue: .forward, share: longest > .zero ? stage.forward / longest : 0, text: "forward \(stage.forward)"),
           .init(hue: .backward, share: longest > .zero ? stage.backward / longest : 0, text: "backward \(stage.backward)"),
         ], height: 14)
-      let name = run.count == 1 ? report.name(ofStage: first) : "\(report.name(ofStage: first)) to \(report.name(ofStage: last))"
+      let name = run.count == 1 ? decision.name(ofStage: first) : "\(decision.name(ofStage: first)) to \(decision.name(ofStage: last))"
       let dot = tag("span", ["class": "dot bg-\(hue(ofGroup: decision.group(ofStage: first)))", "aria-hidden": "true"])
       let holds = run.count == 1 ? report.contents(ofStage: first) : contents(ofStages: run)
       table.add(

@@ -65,9 +65,6 @@ package struct PlanReport {
     return cluster.placement(ofAxis: axis, in: mesh).steps.map { (cluster.levels[$0.level].name, $0.factor) }
   }
 
-  /// As `Decision.name(ofStage:)`.
-  package func name(ofStage stage: Int) -> String { decision.name(ofStage: stage) }
-
   /// What a stage holds: `embeddings, transformer.h 0–5`.
   package func contents(ofStage stage: Int) -> String {
     decision.stages[stage].units.map { unit in

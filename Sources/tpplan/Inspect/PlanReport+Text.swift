@@ -76,7 +76,8 @@ extension PlanReport {
     ])
     for (index, stage) in prediction.stages.enumerated() {
       table.add(
-        name(ofStage: index), "\(stage.forward)", "\(stage.backward)", "\(decision.collectives(ofStage: index, prediction))", "\(stage.gradientSync)",
+        decision.name(ofStage: index), "\(stage.forward)", "\(stage.backward)", "\(decision.collectives(ofStage: index, prediction))",
+        "\(stage.gradientSync)",
         "\(stage.update)",
         contents(ofStage: index))
     }

@@ -47,10 +47,19 @@ enum AlternativeResult: Hashable {
     }
     return switch self {
     case .step(let time, let isProven): ("\(time)", signed(time - step), isProven ? signedPercent(time) : signedPercent(time) + ", or less")
-    case .atLeast(let time): (time > .zero ? "≥ \(time)" : "", "", "not finished in the time given")
-    case .tooMuchMemory(let least, let limit): ("-", "", "does not fit: \(least) of \(limit), \(least - limit) too much")
-    case .noCommonLayout: ("-", "", "no layout in common with its neighbours")
-    case .impossible(let reason): ("-", "", reason)
+    case .atLeast(let time): (time > .zero ? "≥ \(time)" : "", "", obstacle)
+    case .tooMuchMemory, .noCommonLayout, .impossible: ("-", "", obstacle)
+    }
+  }
+
+  /// Why there is no step; empty where there is one.
+  var obstacle: String {
+    switch self {
+    case .step: ""
+    case .atLeast: "not finished in the time given"
+    case .tooMuchMemory(let least, let limit): "does not fit: \(least) of \(limit), \(least - limit) too much"
+    case .noCommonLayout: "no layout in common with its neighbours"
+    case .impossible(let reason): reason
     }
   }
 

@@ -6,15 +6,15 @@ import Strategies
 
 /// What the operators of a plan are chosen from, with everything around them as in the plan.
 struct OperatorSpace {
-  private let decision: Decision
+  private let graph: Graph
   /// Nil where the plan's layers are written as it searches them.
   private let kinds: LayerKinds?
   private let request: SearchRequest
 
   /// - Throws: `HardwareError`.
   init(_ plan: Plan) throws {
-    decision = plan.decision
-    kinds = LayerKinds(decision)
+    graph = plan.decision.graph
+    kinds = LayerKinds(plan.decision)
     request = try plan.request(kinds)
   }
 
@@ -22,18 +22,15 @@ struct OperatorSpace {
   func request(pinning op: OperatorID, to strategy: Strategy, _ rule: OperatorRule) -> SearchRequest {
     var request = request
     let name = request.graph.operators[kinds?.origins[op] ?? op].name
-    request.constraints = [StrategyConstraint(operator: name, strategy: strategy, rule: rule, kind: kinds?.kind(of: op, in: decision))]
+    request.constraints = [StrategyConstraint(operator: name, strategy: strategy, rule: rule, kind: kinds?.kind(of: op))]
     return request
   }
 
   /// The copies of an operator in all layers that are alike.
   func copies(of op: OperatorID) -> Int {
-    kinds?.copies(of: op, in: decision) ?? decision.graph.segments[decision.graph.segmentOfOperator[op]].repeats
+    graph.operators.indices.filter { areOne($0, op) }.reduce(0) { $0 + graph.segments[graph.segmentOfOperator[$1]].repeats }
   }
 
   /// Whether two operators of the plan are one of the search's.
-  func areOne(_ a: OperatorID, _ b: OperatorID) -> Bool {
-    guard let kinds else { return a == b }
-    return kinds.origins[a] == kinds.origins[b] && kinds.kind(of: a, in: decision) == kinds.kind(of: b, in: decision)
-  }
+  func areOne(_ a: OperatorID, _ b: OperatorID) -> Bool { kinds?.areOne(a, b) ?? (a == b) }
 }
