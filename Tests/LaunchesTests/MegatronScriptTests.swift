@@ -62,7 +62,7 @@ import Testing
     #expect(asks.status == 64 && asks.output.contains("--set 1=… --set PP=…"), "\(asks.output)")
     let given = try CommandLineRun(["lint", script, "hardware/dgx-a100.json", "--time-limit", "1s", "--set", "TP=2", "--set", "PP=2"])
     #expect(given.status == 0 && given.output.contains("tensor 2, pipeline 2, data 2"), "\(given.output)")
-    for (set, status) in [("TP", 64), ("=2", 64)] {
+    for (set, status) in [("TP", 64), ("=2", 64), ("PPP=2", 64)] {
       #expect(try CommandLineRun(["lint", script, "hardware/dgx-a100.json", "--set", set]).status == Int32(status))
     }
     let other = try CommandLineRun(["lint", "Tests/Fixtures/launches/deepspeed-zero3.json", "hardware/dgx-a100.json", "--set", "TP=2"])

@@ -264,6 +264,8 @@ import Testing
     #expect(try run("explain", plan, "transformer.h.{i}.mlp.c_fc").output.contains("Alternatives to a step of"))
     #expect(try run("explain", plan, "transformer.h.0.attn").output.contains("transformer.h.{i}.attn.core"))
     #expect(try run("explain", plan, "nothing").status == 64)
+    let beyond = try run("explain", plan, "layer 9")
+    #expect(beyond.status == 64 && beyond.output.contains("layer 9: ") && beyond.output.contains("has layers 0 to "), "\(beyond.output)")
     let compared = try run("compare", model, hardware, "--devices", "2", "--batch", "4")
     #expect(compared.status == 0 && compared.output.contains("data parallel") && compared.output.contains("Megatron's rule"), "\(compared.output)")
     let front = try run("pareto", model, hardware, "--devices", "2", "--batch", "4", "--format", "json")

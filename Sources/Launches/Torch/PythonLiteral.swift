@@ -182,7 +182,7 @@ struct PythonReader {
   private mutating func named(_ depth: Int) throws -> PythonLiteral {
     let name = identifier()
     switch name {
-    case "": throw failure("expected a value")
+    case "": throw failure("found \(next.map { "\"\(Character(UnicodeScalar($0)))\"" } ?? "the end"), expected a value")
     case "None": return .nothing
     case "True": return .bool(true)
     case "False": return .bool(false)

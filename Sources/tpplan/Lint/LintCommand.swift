@@ -133,7 +133,18 @@ struct LintCommand: ParsableCommand {
           + " (--from)")
     }
     if !set.isEmpty, format != .megatron { throw UsageError("--set gives variables of shell scripts, and \(name) is \(format.phrase)") }
-    return try format.read(bytes, file: name, model: model, values: try values())
+    let values = try values()
+    try check(values, in: String(decoding: bytes, as: UTF8.self), name)
+    return try format.read(bytes, file: name, model: model, values: values)
+  }
+
+  /// A value of what the script does not have would change nothing.
+  private func check(_ values: [String: String], in script: String, _ name: String) throws {
+    let names = Set(script.split { $0 != "_" && !$0.isLetter && !$0.isNumber }.map(String.init))
+    for variable in values.keys.sorted() where !names.contains(variable) {
+      let hint = nearestSpelling(to: variable, among: names.filter { $0.first?.isNumber == false }.sorted()).map { "; did you mean \($0)?" } ?? ""
+      throw UsageError("--set \(variable)=\(values[variable]!): \(name) has no variable \(variable)\(hint)")
+    }
   }
 }
 

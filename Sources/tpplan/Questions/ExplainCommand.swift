@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ArgumentParser
 import Documents
+import ModelGraph
 import Plans
 
 /// `tpplan explain`: why a plan is as it is.
@@ -62,6 +63,11 @@ struct ExplainCommand: ParsableCommand {
       let report = try BlockReport(plan, name: name, seconds: seconds, stop: watch.stop, progress: progress)
     {
       return try show(report.lines(style), report.json)
+    }
+    if Self.number(of: "layer", in: name) != nil {
+      let graph = plan.decision.graph
+      let last = graph.segments.indices.filter { graph.holdsLayers($0) }.map { graph.copies(of: $0).upperBound - 1 }.max()
+      throw UsageError("\(name): \(graph.name) has " + (last.map { "layers 0 to \($0)" } ?? "no layers that repeat"))
     }
     let report = try LayerReport(plan, layer: name, seconds: seconds, stop: watch.stop, progress: progress)
     try show(report.lines(style), report.json)
