@@ -28,8 +28,9 @@ struct DecisionPricing {
   private var once: [(sync: Seconds, update: Seconds)] = []
   private var memory: [(weights: Bytes, gradients: Bytes, state: Bytes, transient: Bytes)] = []
   /// Conversions at the entries of a segment's copy, by the segment that it follows.
-  private var seams: [Seam: (forward: Int64, backward: Int64)] = [:]
-  private var inside: [(forward: Int64, backward: Int64)] = []
+  private var seams: [Seam: PassPart] = [:]
+  /// Of each segment, one copy without the conversions at its entries.
+  private var inside: [PassPart] = []
   private var kept: [Bytes] = []
   /// By operator, once per step: exchanging the gradients of its tied weights with stages on other meshes.
   private var exchanges: [Seconds] = []
@@ -49,6 +50,19 @@ struct DecisionPricing {
   private struct Seam: Hashable {
     let from: SegmentID
     let to: SegmentID
+  }
+
+  /// What of the passes of a micro-batch, in ticks, and how much of both goes by in collectives.
+  private struct PassPart {
+    var forward: Int64 = 0
+    var backward: Int64 = 0
+    var communication = Seconds.zero
+
+    static func += (sum: inout PassPart, part: PassPart) {
+      sum.forward += part.forward
+      sum.backward += part.backward
+      sum.communication += part.communication
+    }
   }
 
   /// - Returns: the prediction and the objective in ticks.
@@ -95,7 +109,7 @@ struct DecisionPricing {
   private var trains: Bool { decision.job.mode == .train }
 
   private mutating func priceParts() throws {
-    inside = [(Int64, Int64)](repeating: (0, 0), count: graph.segments.count)
+    inside = graph.segments.map { _ in PassPart() }
     kept = [Bytes](repeating: .zero, count: graph.segments.count)
     revived = kept
     exchanges = graph.operators.map { _ in .zero }
@@ -142,12 +156,13 @@ struct DecisionPricing {
     let owns = operands.indices.map { isFirst(op, toRead: operands[$0]) && operands.firstIndex(of: operands[$0]) == $0 }
     let cost = pricing.cost(op, strategies[op])
     let weights = pricing.weights(op, strategies[op], decision.zero[op], ownsParameter: owns)
+    let forwardCollectives = cost.interior + weights.forward
+    let communication =
+      forwardCollectives * (isRecomputed(op) ? 2 : 1) + cost.backwardInterior + weights.backward - weights.passing.update
     operators.append(
       Prediction.OperatorPart(
-        op: op, forward: cost.forward + weights.forward, backward: cost.backward + weights.backward,
-        communication: cost.interior + cost.backwardInterior + weights.forward + weights.backward - weights.passing.update,
-        resident: weights.resident,
-        kept: isRecomputed(op) ? .zero : cost.extras))
+        op: op, forward: cost.forward + weights.forward, backward: cost.backward + weights.backward, communication: communication,
+        resident: weights.resident, kept: isRecomputed(op) ? .zero : cost.extras))
     once.append((weights.gradientSync, weights.update))
     let regathered = operands.indices.filter { position in
       decision.regathers(operands[position], pricing.rules) && pricing.keeps(op, operand: position)
@@ -160,6 +175,7 @@ struct DecisionPricing {
     let segment = graph.segmentOfOperator[op]
     inside[segment].forward += pricing.ticks(cost.forward) + pricing.ticks(weights.forward)
     inside[segment].backward += pricing.ticks(cost.backward) + pricing.ticks(weights.backward)
+    inside[segment].communication += communication
     if isRecomputed(op) {
       inside[segment].backward += pricing.ticks(cost.forward) + pricing.ticks(weights.forward)
       operators[op].backward += cost.forward + weights.forward
@@ -260,18 +276,23 @@ struct DecisionPricing {
       // What comes in from another segment does so at the first copy only.
       let copies = source.seam.map { $0.from == $0.to ? repeats - 1 : 1 } ?? repeats
       let producer = strategies[source.op]
-      var (forward, backward): (Int64, Int64) = (0, 0)
+      var part = PassPart()
+      func add(_ conversion: (time: Seconds, communication: Seconds), forward: Int, backward: Int, at op: OperatorID) {
+        part.forward += pricing.ticks(conversion.time) * Int64(forward)
+        part.backward += pricing.ticks(conversion.time) * Int64(backward)
+        let communication = conversion.communication * (forward + backward)
+        part.communication += communication
+        operators[op].communication += isLast ? communication : .zero
+      }
       var seen: [Layout] = []
       for site in readers {
         let use = strategies[site.op].operands[site.operand]
         if !seen.contains(use.forward) {
           seen.append(use.forward)
           let repeats = source.seam == nil && (decision.revives(tensor, pricing.rules) || isRegathered(tensor, use.forward))
-          let time = try price(
+          let conversion = try price(
             tensor, from: producer.result, to: use.forward, cause: .forward, op: site.op, copies: copies, calls: repeats ? 2 : 1)
-          forward += pricing.ticks(time)
-          if repeats { backward += pricing.ticks(time) }
-          operators[site.op].communication += isLast ? time : .zero
+          add(conversion, forward: 1, backward: repeats ? 1 : 0, at: site.op)
         }
       }
       if trains && pricing.needsGradient[tensor] {
@@ -280,37 +301,35 @@ struct DecisionPricing {
           let use = strategies[site.op].operands[site.operand]
           if !seen.contains(use.gradient) {
             seen.append(use.gradient)
-            let time = try price(tensor, from: use.gradient, to: producer.resultGradient, cause: .backward, op: site.op, copies: copies)
-            backward += pricing.ticks(time)
-            operators[site.op].communication += isLast ? time : .zero
+            let conversion = try price(tensor, from: use.gradient, to: producer.resultGradient, cause: .backward, op: site.op, copies: copies)
+            add(conversion, forward: 0, backward: 1, at: site.op)
           }
         }
       }
       if let seam = source.seam {
-        seams[seam, default: (0, 0)].forward += forward
-        seams[seam, default: (0, 0)].backward += backward
+        seams[seam, default: PassPart()] += part
       } else {
-        inside[graph.segmentOfOperator[first.op]].forward += forward
-        inside[graph.segmentOfOperator[first.op]].backward += backward
+        inside[graph.segmentOfOperator[first.op]] += part
       }
     }
   }
 
-  /// The time of a conversion that the decision lists.
+  /// The time of a conversion that the decision lists, and what of it is collectives: a rank cuts by itself.
   private mutating func price(
     _ tensor: TensorID, from: Layout, to: Layout, cause: Prediction.CollectivePart.Cause, op: OperatorID, copies: Int,
     calls: Int = 1
-  ) throws -> Seconds {
-    if from == to { return .zero }
+  ) throws -> (time: Seconds, communication: Seconds) {
+    if from == to { return (.zero, .zero) }
     guard let conversion = decision.conversions.first(where: { $0.tensor == tensor && $0.from == from && $0.to == to }) else {
       throw PlannerError.inconsistent("the plan lacks a conversion of \(graph.tensors[tensor].name)")
     }
-    var total = Seconds.zero
+    var (total, communication) = (Seconds.zero, Seconds.zero)
     var layout = from
     for step in conversion.steps {
       let time = resharder.time(step, of: tensor, from: layout)
       total += time
       if let kind = step.collective {
+        communication += time
         let bytes = max(pricing.bytes(tensor, layout), pricing.bytes(tensor, step.result))
         collectives.append(
           .init(cause: cause, op: op, tensor: tensor, kind: kind, axes: step.axes, bytes: bytes, time: time, calls: calls, copies: copies))
@@ -318,7 +337,7 @@ struct DecisionPricing {
       layout = step.result
     }
     guard layout == to else { throw PlannerError.inconsistent("a conversion of \(graph.tensors[tensor].name) ends in another layout") }
-    return total
+    return (total, communication)
   }
 
   /// What backward needs of each tensor, each layout once.
@@ -427,18 +446,16 @@ struct DecisionPricing {
       let own = kind == 0 ? self : others[kind - 1]
       for unit in stage.units {
         for _ in unit.copies {
-          t.forward += own.inside[unit.segment].forward
-          t.backward += own.inside[unit.segment].backward
-          if let previous, let seam = own.seams[Seam(from: previous, to: unit.segment)] {
-            t.forward += seam.forward
-            t.backward += seam.backward
-          }
+          var pass = own.inside[unit.segment]
+          if let previous, let seam = own.seams[Seam(from: previous, to: unit.segment)] { pass += seam }
+          t.forward += pass.forward
+          t.backward += pass.backward
+          communication += pass.communication
           previous = unit.segment
           for op in graph.segments[unit.segment].operators {
             t.once += pricing.ticks(own.once[op].sync + own.once[op].update) + pricing.ticks(own.exchanges[op])
             sync += own.once[op].sync + own.exchanges[op]
             update += own.once[op].update
-            communication += own.operators[op].communication
           }
         }
       }

@@ -10,7 +10,8 @@ package struct Prediction: Hashable, Sendable {
     package var op: OperatorID
     package var forward: Seconds
     package var backward: Seconds
-    /// Collectives that bring its operands into the layouts that it takes, and its operands' gradients back; interior ones included.
+    /// Collectives that bring its operands into the layouts that it takes, and its operands' gradients back; interior ones, those of its weights, and what
+    /// the backward pass has done again included. What comes in from other copies does so as from the copy before.
     package var communication: Seconds
     /// Weights, gradients and optimizer state.
     package var resident: Bytes
@@ -105,7 +106,7 @@ package struct Prediction: Hashable, Sendable {
     /// Once per step.
     package var gradientSync: Seconds
     package var update: Seconds
-    /// Collectives, of `forward` and `backward`.
+    /// Of `forward` and `backward`, what goes by in collectives, and in waiting for blocks that travel around a ring.
     package var communication: Seconds
     package var memory: MemoryPart
     /// What a plan may use on the stage's devices, where that is not the same for all stages.

@@ -56,7 +56,7 @@ import Testing
       for part in prediction.collectives where !part.travelsBesides && ![.gradient, .updated, .tied].contains(part.cause) {
         listed += part.time * part.calls * part.copies
       }
-      let found = decision.stages.indices.reduce(Seconds.zero) { $0 + decision.collectives(ofStage: $1, prediction) }
+      let found = prediction.stages.reduce(Seconds.zero) { $0 + $1.communication }
       #expect(abs(found.value - listed.value) <= 1e-6 * listed.value, "\(decision.graph.name): \(found) and \(listed)")
     }
   }

@@ -45,6 +45,23 @@ import Traces
     }
   }
 
+  @Test("Differential: what a plan says its stages spend in collectives is that of the program's instructions", arguments: Split.allCases)
+  func communicationOfStages(split: Split) throws {
+    for hardware in ["local", "dgx-a100"] {
+      let plan = try split.plan(on: hardware)
+      let step = try Planner.predictStep(plan.decision, on: plan.hardware.cluster(devices: plan.decision.ranks))
+      for group in 0..<plan.decision.groups {
+        let program = Lowering.program(for: plan.decision, rank: plan.decision.ranks(ofGroup: group).lowerBound)
+        let prices = step.instructionPrices(of: program)
+        let instructions = program.passes.flatMap { program.instructions[$0.instructions] }
+        let expected = instructions.reduce(0) { $0 + prices.communication($1).value }
+        let stages = plan.prediction.stages.enumerated().filter { plan.decision.group(ofStage: $0.offset) == group }.map(\.element)
+        let found = stages.reduce(0) { $0 + $1.communication.value } * Double(plan.decision.job.microBatches)
+        #expect(abs(found - expected) <= 1e-9 * plan.prediction.step.value, "stage \(group) on \(hardware)")
+      }
+    }
+  }
+
   @Test("Every collective that has a price is there, with the plan's bytes", arguments: Split.allCases)
   func collectives(split: Split) throws {
     let plan = try split.plan(on: "derecho")

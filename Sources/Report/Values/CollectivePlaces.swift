@@ -31,24 +31,6 @@ extension Decision {
   }
 }
 
-extension Decision {
-  /// Collectives within the passes of a virtual stage, for one micro-batch.
-  ///
-  /// A plan's own figure (`Prediction.StagePart.communication`) takes each copy of a block to convert what comes in as from the copy before. What the first
-  /// copy converts comes from another block: here that is what counts. Of a block of two copies a plan does not say which of them a conversion is of,
-  /// and of none what is cut without a collective.
-  package func collectives(ofStage index: Int, _ prediction: Prediction) -> Seconds {
-    var time = prediction.stages[index].communication
-    for unit in stages[index].units where unit.copies.lowerBound == 0 && !unit.copies.isEmpty && graph.segments[unit.segment].repeats > 2 {
-      for part in prediction.collectives
-      where [.forward, .backward].contains(part.cause) && graph.segmentOfOperator[part.op] == unit.segment && graph.producer[part.tensor] == nil {
-        time = part.copies == 1 ? time + part.time * part.calls : time - part.time * part.calls
-      }
-    }
-    return min(max(.zero, time), prediction.stages[index].forward + prediction.stages[index].backward)
-  }
-}
-
 extension Prediction.CollectivePart {
   /// Calls in a whole step at so many places.
   package func calls(at places: Int, microBatches: Int) -> Int {

@@ -30,15 +30,14 @@ package struct StageTime: Hashable {
       let microBatches = decision.job.microBatches
       for index in stride(from: group, to: prediction.stages.count, by: prediction.groups) {
         let stage = prediction.stages[index]
-        let collectives = decision.collectives(ofStage: index, prediction)
-        time.computing += (stage.forward + stage.backward - collectives) * microBatches
-        time.collectives += collectives * microBatches
+        time.computing += (stage.forward + stage.backward - stage.communication) * microBatches
+        time.collectives += stage.communication * microBatches
         time.gradientSync += stage.gradientSync
         time.update += stage.update
         for unit in decision.stages[index].units {
           time.recomputing += shares.recomputing[unit.segment] * (unit.copies.count * microBatches)
         }
-        time.ofWeights += min(shares.ofWeights(decision.stages[index]), collectives) * microBatches
+        time.ofWeights += min(shares.ofWeights(decision.stages[index]), stage.communication) * microBatches
       }
       time.recomputing = min(time.recomputing, time.computing)
       if prediction.groups > 1 {
@@ -52,7 +51,7 @@ package struct StageTime: Hashable {
   static func collectivesOfStages(_ decision: Decision, _ prediction: Prediction) -> [(ofActivations: Seconds, ofWeights: Seconds)] {
     let shares = PassShares(decision, prediction)
     return decision.stages.indices.map { index in
-      let all = decision.collectives(ofStage: index, prediction)
+      let all = prediction.stages[index].communication
       let ofWeights = min(shares.ofWeights(decision.stages[index]), all)
       return (all - ofWeights, ofWeights)
     }
@@ -118,7 +117,7 @@ private struct PassShares {
     let others = parts.reduce(Seconds.zero) { sum, part in
       switch part.cause {
       case .interior where part.kind != nil: sum + part.time * part.calls
-      case .forward, .backward: sum + part.time
+      case .forward, .backward: sum + part.time * part.calls
       default: sum
       }
     }

@@ -76,7 +76,7 @@ extension PlanReport {
     ])
     for (index, stage) in prediction.stages.enumerated() {
       table.add(
-        decision.name(ofStage: index), "\(stage.forward)", "\(stage.backward)", "\(decision.collectives(ofStage: index, prediction))",
+        decision.name(ofStage: index), "\(stage.forward)", "\(stage.backward)", "\(stage.communication)",
         "\(stage.gradientSync)",
         "\(stage.update)",
         contents(ofStage: index))

@@ -64,11 +64,10 @@ struct StageAlternatives {
     let (time, most) = (passes(stage), passes(slowest))
     let memory = plan.prediction.memory(ofGroup: stage)
     let layers = Self.chunks(decision, stage).reduce(0) { $0 + decision.layersOfStages[$1] }
-    let collectives = Self.chunks(decision, stage).reduce(Seconds.zero) { $0 + decision.collectives(ofStage: $1, plan.prediction) }
     let chunks = decision.schedule.chunks
     var lines = [
       style.heading("Stage \(stage)") + " of \(decision.groups), \(counted(layers, "layer"))" + (chunks > 1 ? " in \(counted(chunks, "chunk"))" : ""),
-      "  a micro-batch  forward \(sum(stage, \.forward)), backward \(sum(stage, \.backward)), of it collectives \(collectives)",
+      "  a micro-batch  forward \(sum(stage, \.forward)), backward \(sum(stage, \.backward)), of it collectives \(sum(stage, \.communication))",
       "  once a step    gradient sync \(sum(stage, \.gradientSync)), optimizer \(sum(stage, \.update))",
       "  memory         \(memory.total): weights \(memory.weights), gradients \(memory.gradients), optimizer \(memory.optimizerState), activations \(memory.activations)"
         + ", transient \(memory.transient)",
