@@ -33,7 +33,7 @@ extension FoldedModel {
       let uses = strategies[site.op].map { keptUse($0, site) }
       let sets = uses.indices.map { [$0] }
       for source in sources {
-        addEdge(tensor, source.op, to: nodeOfOperator[site.op], place: source.place, uses: uses, sets: sets, own: nil)
+        addEdge(tensor, source.op, to: nodeOfOperator[site.op], place: source.place, uses: uses, sets: sets)
       }
     }
   }
@@ -49,11 +49,13 @@ extension FoldedModel {
     let held = holdings.map(\.kept)
     nodes.append(
       Node(
-        subject: .tensor(tensor), segment: segment, forward: zeros, backward: holdings.map { $0.regathering ?? 0 }, once: zeros, resident: zeros,
+        subject: .tensor(tensor), segment: segment, forward: zeros, backward: zeros, once: zeros, resident: zeros,
         kept: isRevived(tensor) ? zeros : held, leastKept: zeros, revived: isRevived(tensor) ? held : zeros, transient: zeros, sendForward: zeros,
         sendBackward: zeros))
-    let own = producerKeeps(tensor) || isRegathered(tensor) ? holdings.map(\.producer) : nil
-    for source in sources { addEdge(tensor, source.op, to: node, place: source.place, uses: uses, sets: holdings.map(\.uses), own: own) }
+    let holds = producerKeeps(tensor) || isRegathered(tensor)
+    for source in sources {
+      addEdge(tensor, source.op, to: node, place: source.place, uses: uses, sets: holdings.map(\.uses), holdings: holds ? holdings : nil)
+    }
     for (site, wanted) in zip(readers, wanted) {
       // Free where the set has the reader's use, forbidden where it lacks it.
       let servers = wanted.map { wanted in uses.map { $0.serves(wanted) } }
@@ -113,8 +115,10 @@ extension FoldedModel {
   /// Adds the edge from a tensor's producer, which prices the conversions to each set of uses and back.
   ///
   /// A strategy's `resultGradient` is a function of its `result`, so producers of one result layout share their prices.
+  ///
+  /// - Parameter holdings: those that the sets are of, where each is for one layout of the producer.
   private mutating func addEdge(
-    _ tensor: TensorID, _ producer: OperatorID, to head: Int, place: Place, uses: [KeptUse], sets: [[Int]], own: [Layout?]?
+    _ tensor: TensorID, _ producer: OperatorID, to head: Int, place: Place, uses: [KeptUse], sets: [[Int]], holdings: [Holding]? = nil
   ) {
     let produced = strategies[producer]
     let carriesGradient = trains && pricing.needsGradient[tensor]
@@ -152,12 +156,15 @@ extension FoldedModel {
         }
       }
       let row = rows[number!]
-      if let own {
-        for index in sets.indices { forward.append(own[index] == strategy.result ? row.forward[index] : Problem.forbidden) }
-      } else {
+      guard let holdings else {
         forward += row.forward
+        backward += row.backward
+        continue
       }
-      backward += row.backward
+      for (index, holding) in holdings.enumerated() {
+        forward.append(holding.producer == strategy.result ? row.forward[index] : Problem.forbidden)
+        backward.append(row.backward[index] + (holding.regathering ?? 0))
+      }
     }
     edges.append(Edge(tail: nodeOfOperator[producer], head: head, place: place, forward: forward, backward: backward))
   }

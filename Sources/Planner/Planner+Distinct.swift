@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import CostModel
+import Plans
 import Search
 import Strategies
 
-/// The best configurations, without those that say the same with other mesh axes.
+/// Plans that differ in how their mesh is written.
 extension Planner {
   /// Searches for as many configurations as are asked for that differ in more than how a mesh is written: `2x4`, `4x2` and `8` are one where every
   /// operator treats both axes alike.
@@ -61,5 +63,29 @@ extension PlanSearch.Candidate {
       stages: frame.stages, mesh: axes.map(\.size), microBatches: frame.microBatches, recompute: frame.recompute, first: frame.first)
     return Essence(
       frame: frame, schedule: schedule, cut: cut, first: first, zero: zero, assignments: all.map { assignment in axes.map { assignment[$0.first] } })
+  }
+
+  /// The same plan on the mesh of fewest axes, if the search may choose that mesh, and the plan fits on it and takes no longer.
+  ///
+  /// A search ends when nothing is better than what it has, and may have found `4x2` before `8`, which people read more easily and more programs can express.
+  ///
+  /// - Throws: `PlannerError` where the plan cannot be priced.
+  func joiningAlikeAxes(_ space: Space) throws -> PlanSearch.Candidate {
+    let (essence, request) = (essence, space.request)
+    let joined = essence.frame
+    guard joined.mesh.count < frame.mesh.count, !joined.mesh.isEmpty, frame.shares.isEmpty, request.form == nil, request.constraints.isEmpty,
+      space.meshes(size: joined.size).contains(joined.mesh), space.isPossible(mesh: joined.mesh, microBatches: joined.microBatches)
+    else { return self }
+    let placed = space.placed(stages: joined.stages, mesh: joined.mesh)
+    let pricing = try space.pricings(joined, on: placed)[0]
+    let strategies = zip(essence.assignments, pricing.rules).map { Strategy(assignment: $0, rule: $1) }
+    guard zip(strategies, space.strategies(pricing, joined)).allSatisfy({ $1.contains($0) }) else { return self }
+    func candidate(_ objective: Int64) -> PlanSearch.Candidate {
+      PlanSearch.Candidate(frame: joined, schedule: schedule, cut: cut, first: first, strategies: strategies, zero: zero, objective: objective)
+    }
+    let written = try Planner.written(candidate(objective), space)
+    let (prediction, time, _) = try written.prices.predict(written.decision)
+    let isWithin = request.ignoresMemoryLimit || prediction.memory <= request.memoryLimit ?? prediction.memoryLimit
+    return isWithin && time <= objective + Outcome.tolerance(of: objective) ? candidate(time) : self
   }
 }

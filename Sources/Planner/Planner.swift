@@ -106,7 +106,7 @@ package enum Planner {
   /// What a search came to.
   static func outcome(_ search: PlanSearch, _ space: Space) throws -> PlanOutcome {
     let request = space.request
-    let found = search.found.map { $0.joiningEqualKinds(space) }
+    let found = try search.found.map { try $0.joiningEqualKinds(space).joiningAlikeAxes(space) }
     guard let best = found.first else {
       if !search.isComplete { return .timeLimit(lowerBound: space.tick * Double(search.lowerBound)) }
       if case .memory(let least, let limit) = search.shortfall {
@@ -130,14 +130,19 @@ package enum Planner {
         }, candidate: best))
   }
 
-  /// A candidate written out, and priced from scratch.
-  private static func priced(_ candidate: PlanSearch.Candidate, _ space: Space) throws -> (Decision, Prediction) {
+  /// A candidate written out, with its prices.
+  static func written(_ candidate: PlanSearch.Candidate, _ space: Space) throws -> (decision: Decision, prices: StagePrices) {
     let written = WrittenModel(candidate, space)
     let prices = try StagePrices(
       candidate.frame, space,
       Pricing.Model(
         written.graph.sized(batch: space.request.batch / candidate.frame.microBatches, sequence: space.request.sequence), space.request.mode))
-    let decision = decide(candidate, written, prices, space)
+    return (decide(candidate, written, prices, space), prices)
+  }
+
+  /// The same, priced from scratch.
+  private static func priced(_ candidate: PlanSearch.Candidate, _ space: Space) throws -> (Decision, Prediction) {
+    let (decision, prices) = try written(candidate, space)
     let (prediction, objective, _) = try prices.predict(decision)
     guard objective == candidate.objective else {
       throw PlannerError.inconsistent("the search says \(candidate.objective) ticks, pricing its plan from scratch gives \(objective)")

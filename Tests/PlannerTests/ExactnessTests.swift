@@ -54,6 +54,19 @@ import Testing
     for limit in [Bytes(1e9), sizes[sizes.count / 3], sizes[sizes.count / 20]] { try expectSame(request, hardware, all, limit: limit) }
   }
 
+  /// What is gathered again takes its time beside the host's: the search and the price from scratch, which it is compared with, agree.
+  @Test(arguments: [2, 4, 8]) func gatheringAgainComesOnTopOfTheHostsTime(devices: Int) throws {
+    var request = try Shipped.request("gpt2", on: Shipped.hardware("dgx_h100_80g_ndr400x8"), devices: devices, batch: 4, sequence: 64)
+    (request.mesh, request.recompute, request.microBatches) = ([devices], .gathered, 2)
+    request.form = MegatronForm(dataAxes: [], tensorAxes: [0], isSequenceParallel: true)
+    let plan = try #require(try Planner.search(request).plan)
+    #expect(plan.decision.recompute.contains(.gathered))
+    // The host holds the layers up, so that less to compute makes no difference, and more to gather does.
+    request.recompute = Recompute.none
+    let kept = try #require(try Planner.search(request).plan)
+    #expect(plan.prediction.step > kept.prediction.step)
+  }
+
   /// On a given mesh of three axes, and with it among all that the devices can be laid out in.
   @Test(arguments: 0..<8) func searchFindsTheCheapestDecisionOnThreeMeshAxes(seed: Int) throws {
     var random = SeededGenerator(seed: seed + 600)
