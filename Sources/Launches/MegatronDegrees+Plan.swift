@@ -19,10 +19,22 @@ extension MegatronDegrees {
     chunks = decision.schedule.chunks
     schedule = decision.schedule.kind
     stageLayers = decision.searchedLayers
-    zero = decision.zero.max() ?? .none
-    let meant = try planned(again: plan)
-    guard var difference = decision.difference(from: meant.decision) else { return }
-    difference.reason += "; " + advice(meant, beside: plan)
+    // Of a plan whose weights differ, the stage of any of them may be the best for all.
+    var nearest: (degrees: MegatronDegrees, meant: PlanOutcome.Planned, difference: Inexpressible)?
+    let stages = decision.zeroStages
+    for stage in stages.isEmpty ? [.none] : stages {
+      zero = stage
+      let meant = try planned(again: plan)
+      guard let difference = decision.difference(from: meant.decision) else { return }
+      func rank(_ meant: PlanOutcome.Planned) -> (Int, Seconds) {
+        (meant.prediction.memory <= meant.prediction.memoryLimit ? 0 : 1, meant.prediction.step)
+      }
+      if let known = nearest?.meant, rank(known) <= rank(meant) { continue }
+      nearest = (self, meant, difference)
+    }
+    guard let nearest else { return }
+    var difference = nearest.difference
+    difference.reason += "; " + nearest.degrees.advice(nearest.meant, beside: plan)
     throw difference
   }
 

@@ -95,6 +95,14 @@ struct DecisionPricing {
     return pass.stagesAndTotal()
   }
 
+  /// One copy of each operator, for one micro-batch, at the prices of this number alone; nothing of operators that are on other meshes.
+  static func operators(of decision: Decision, pricings: [Pricing], kind: Int, kindOfStage: [Int], links: Links?) throws -> [Prediction.OperatorPart]
+  {
+    var pass = try DecisionPricing(decision, pricings, kind, kindOfStage, links)
+    try pass.priceParts()
+    return pass.operators
+  }
+
   private init(_ decision: Decision, _ pricings: [Pricing], _ kind: Int, _ kindOfStage: [Int], _ links: Links?) throws {
     self.kindOfStage = kindOfStage
     self.decision = decision

@@ -30,6 +30,11 @@ struct StagePrices {
     try DecisionPricing.predict(decision, pricings: pricings, kindOfStage: kindOfStage, links: links)
   }
 
+  /// One copy of each operator, for one micro-batch, on the devices of a stage.
+  func operators(of decision: Decision, onGroup group: Int) throws -> [Prediction.OperatorPart] {
+    try DecisionPricing.operators(of: decision, pricings: pricings, kind: kindOfStage[group], kindOfStage: kindOfStage, links: links)
+  }
+
   /// For each segment of a decision the number of its prices; the first where stages have one mesh.
   private func kinds(_ decision: Decision) -> [Int] {
     decision.graph.segments.indices.map { segment in

@@ -86,6 +86,19 @@ package struct Decision: Hashable, Sendable {
   package func stage(of pass: Pass, on group: Int) -> Int { pass.chunk * groups + group }
 }
 
+extension Decision {
+  /// How weights are shared out over data replicas: every stage that occurs, that of most elements first.
+  package var zeroStages: [ZeROStage] {
+    var elements: [ZeROStage: Int] = [:]
+    for tensor in graph.tensors.indices where graph.tensors[tensor].isParameter {
+      guard let owner = graph.consumers[tensor].first?.op else { continue }
+      let copies = graph.segments[graph.segmentOfOperator[owner]].repeats
+      elements[zero[owner], default: 0] += copies * graph.shape(tensor).reduce(1, *)
+    }
+    return elements.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.map(\.key)
+  }
+}
+
 /// What backward does again.
 extension Decision {
   /// Whether a tensor is computed again before it is read in the backward pass.

@@ -16,7 +16,7 @@ struct StyledPlan {
     let mesh = try StyledMesh(decision)
     var degrees = MegatronDegrees()
     (degrees.data, degrees.tensor, degrees.pipeline) = (mesh.data, mesh.tensor, decision.groups)
-    degrees.zero = decision.zero.max() ?? .none
+    degrees.zero = decision.zeroStages.first { $0 != .none } ?? .none
     (degrees.schedule, degrees.chunks, degrees.stageLayers) = (decision.schedule.kind, decision.schedule.chunks, decision.searchedLayers)
     degrees.recompute = try Self.recompute(decision)
     let parts = decision.job.microBatches * mesh.data

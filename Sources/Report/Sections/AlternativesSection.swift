@@ -48,7 +48,7 @@ extension ReportFigures {
     let certificate = plan.certificate
     if certificate.status == .given { return "The configuration was given; the search compared it with nothing." }
     return
-      "The search priced \(many(certificate.priced, "configuration")) and excluded \(grouped(certificate.pruned)) by their bounds, of step or memory; of those priced \(grouped(certificate.infeasible)) did not fit."
+      "The search solved \(many(certificate.priced, "configuration")); \(grouped(certificate.pruned)) more are excluded by the bounds of their steps, and \(grouped(certificate.infeasible)) do not fit."
   }
 
   // MARK: - Searched

@@ -98,7 +98,7 @@ extension ReportFigures {
   private func table(of block: Block) -> HTML {
     let segment = block.segments[0]
     var table = DataTable(
-      "Operators of \(name(of: block)): of one copy and one micro-batch, on the rank with the largest part",
+      "Operators of \(name(of: block)): of one copy and one micro-batch, on the rank with the largest part\(report.ofSlowestKind)",
       [
         .text("operator"), .text("split"), .text("inputs from"), .text("operands"), .text("result"), .number("forward"), .number("backward"),
         .number("conversions"),

@@ -64,8 +64,7 @@ extension ReportFigures {
     }
     var parts = [degrees.isEmpty ? "one device" : degrees.joined(separator: " × ")]
     if job.mode == .train {
-      let stages = Set(zip(graph.operators.indices, decision.zero).filter { ownsWeights($0.0) }.map(\.1)).sorted()
-      parts.append("ZeRO " + enumerated(stages.map { "\($0.rawValue)" }) + (stages.count > 1 ? " by layer" : ""))
+      parts.append("ZeRO \(decision.zeroText ?? "0")")
       parts.append(decision.recomputeText.map { "recompute \($0)" } ?? "no recompute")
     }
     let size = job.batch / job.microBatches
@@ -76,7 +75,6 @@ extension ReportFigures {
 
   private func text(_ rate: FLOPRate) -> String { rate.value < 1e12 ? "\(abbreviated(rate.value / 1e9)) GFLOP/s" : "\(rate)" }
 
-  private func ownsWeights(_ op: Int) -> Bool { graph.operators[op].operands.contains { graph.tensors[$0].isParameter } }
 
   private var proof: (short: String, long: String) {
     let certificate = plan.certificate

@@ -67,13 +67,13 @@ extension ReportFigures {
     let again: Seconds
   }
 
-  private func operatorTimes(ofGroup group: Int) -> [OperatorTime] {
+  private var operatorTimes: [OperatorTime] {
     var copies = [Int](repeating: 0, count: graph.operators.count)
-    for stage in decision.stages.indices where decision.group(ofStage: stage) == group {
+    for stage in decision.stages.indices where decision.group(ofStage: stage) == busiest {
       for unit in decision.stages[stage].units { for op in graph.segments[unit.segment].operators { copies[op] += unit.copies.count } }
     }
     let all = graph.operators.indices.filter { copies[$0] > 0 }.map { op in
-      let part = prediction.operators[op]
+      let part = operatorsOfBusiest[op]
       let repeats = job.mode == .train && decision.recompute[graph.segmentOfOperator[op]].repeats(report.rules[op])
       let calls = copies[op] * job.microBatches
       return OperatorTime(op: op, copies: copies[op], time: (part.forward + part.backward) * calls, again: repeats ? part.forward * calls : .zero)
@@ -82,7 +82,7 @@ extension ReportFigures {
   }
 
   private var operatorsTable: HTML {
-    let all = operatorTimes(ofGroup: busiest).filter { $0.time > .zero }
+    let all = operatorTimes.filter { $0.time > .zero }
     let most = 14
     let shown = all.count <= most + 1 ? all[...] : all.prefix(most)
     let rest = all.dropFirst(shown.count).reduce(Seconds.zero) { $0 + $1.time }
@@ -93,7 +93,7 @@ extension ReportFigures {
         .text("operator"), .text("of the step"), .text("split"), .number("copies"), .number("one call"), .number("a step"),
       ] + (repeats ? [.number("of it again")] : []) + [.number("of the step")])
     for item in shown {
-      let part = prediction.operators[item.op]
+      let part = operatorsOfBusiest[item.op]
       let words = report.strategies[item.op].words(report.rules[item.op]).joined(separator: ",")
       let hue = report.hue(of: item.op)
       table.add(

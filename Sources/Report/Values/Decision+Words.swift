@@ -75,10 +75,18 @@ extension Decision {
     var parts = stageMeshes.isEmpty ? (axes.isEmpty ? [] : [axes.joined(separator: " x ")]) : [meshText.replacing(" x ", with: "x")]
     if groups > 1 { parts.append(pipelineText + " of \(layersOfStages.map(String.init).joined(separator: " ")) layers") }
     if job.microBatches > 1 { parts.append(counted(job.microBatches, "micro-batch", plural: "micro-batches")) }
-    if let most = zero.max(), most != .none { parts.append("ZeRO \(most.rawValue)") }
+    if let zeroText { parts.append("ZeRO \(zeroText)") }
     if let shares { parts.append("samples \(shares.text)") }
     if let recomputeText { parts.append("recompute \(recomputeText)") }
     return parts.isEmpty ? "one device" : parts.joined(separator: ", ")
+  }
+
+  /// The ZeRO stage of most weights, and others that occur: `1`, `1 (some weights 0, 3)`; nil where nothing is shared out.
+  package var zeroText: String? {
+    let stages = zeroStages
+    guard let most = stages.first, stages != [.none] else { return nil }
+    let others = stages.dropFirst().sorted().map { "\($0.rawValue)" }
+    return "\(most.rawValue)" + (others.isEmpty ? "" : " (some weights \(others.joined(separator: ", ")))")
   }
 
   /// How products and attention are split along a mesh axis, the most frequent first.

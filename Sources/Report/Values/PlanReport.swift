@@ -55,6 +55,9 @@ package struct PlanReport {
   package var sequencesPerSecond: Double { prediction.step > .zero ? Double(decision.job.batch) / prediction.step.value : 0 }
   package var tokensPerSecond: Double? { decision.job.sequence.map { sequencesPerSecond * Double($0) } }
 
+  /// What is to be said of operators' times, which stand once, where devices are of several kinds.
+  package var ofSlowestKind: String { Set(cluster.kindOfDevice).count > 1 ? " of the slowest kind of device" : "" }
+
   package func devices(ofStage stage: Int) -> Range<Int> {
     decision.ranks(ofGroup: decision.group(ofStage: stage))
   }

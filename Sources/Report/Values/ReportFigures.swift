@@ -28,6 +28,10 @@ struct ReportFigures {
   let peaks: [MemoryTimeline.Sample]
   /// For each group of devices.
   let times: [StageTime]
+  /// The group of devices that works longest, and so waits least.
+  let busiest: Int
+  /// One copy of each operator, for one micro-batch, on its devices.
+  let operatorsOfBusiest: [Prediction.OperatorPart]
 
   /// - Throws: `HardwareError` or `PlannerError`, which a plan that was read does not give rise to.
   init(_ plan: Plan, searched: SearchedAlternatives?, program: String) throws {
@@ -40,6 +44,9 @@ struct ReportFigures {
     times = StageTime.ofGroups(decision, prediction).enumerated().map { group, time in
       time.ending(at: step.passes(ofGroup: group).last?.end ?? .zero, step: prediction.step)
     }
+    let times = times
+    busiest = times.indices.max { times[$0].waiting > times[$1].waiting } ?? 0
+    operatorsOfBusiest = try step.operators(onGroup: busiest)
     // The fullest stage, and the two ends of the pipeline.
     let shown = Set([0, prediction.fullest, decision.groups - 1]).sorted()
     func memory(ofGroup group: Int) -> StageMemory {
@@ -68,9 +75,6 @@ struct ReportFigures {
   var prediction: Prediction { report.prediction }
   var cluster: Cluster { report.cluster }
   var job: Job { decision.job }
-
-  /// The group of devices that works longest, and so waits least.
-  var busiest: Int { times.indices.max { times[$0].waiting > times[$1].waiting } ?? 0 }
 
   /// `stage 3`, or where there is one, `all devices`.
   func name(ofGroup group: Int) -> String { decision.groups == 1 ? "all devices" : "stage \(group)" }

@@ -83,13 +83,16 @@ extension PlanReport {
     }
     lines += table.lines(style)
     lines.append("  Forward and backward of one micro-batch; gradient synchronisation and update once a step.")
+    if prediction.stages.indices.contains(where: isHeldUp) {
+      lines += style.fit("  Passes take longer than their operators where the host hands kernels over more slowly than the devices run them.", hanging: 2)
+    }
     return lines
   }
 
   private func operators(_ style: TextStyle) -> [String] {
     var lines = [
       style.heading("Operators"),
-      "  Of one copy and one micro-batch, on the rank with the largest part. Layouts, one letter a mesh axis: "
+      "  Of one copy and one micro-batch, on the rank with the largest part\(ofSlowestKind). Layouts, one letter a mesh axis: "
         + "R replicated, Sd split on dimension d, P partial sum. State: weights, gradients, optimizer. Kept: for backward.",
     ]
     for (id, segment) in graph.segments.enumerated() {
@@ -113,6 +116,16 @@ extension PlanReport {
       lines += table.lines(indent: 4, style)
     }
     return lines
+  }
+
+  /// Whether the passes of a virtual stage take notably longer than their operators and what these exchange.
+  private func isHeldUp(_ stage: Int) -> Bool {
+    let operators = decision.stages[stage].units.reduce(Seconds.zero) { sum, unit in
+      sum + graph.segments[unit.segment].operators.reduce(.zero) { $0 + prediction.operators[$1].forward + prediction.operators[$1].backward }
+        * unit.copies.count
+    }
+    let part = prediction.stages[stage]
+    return operators + part.communication < (part.forward + part.backward) * 0.98
   }
 
   private func communication(_ style: TextStyle) -> [String] {
