@@ -252,6 +252,33 @@ import Testing
     }
   }
 
+  @Test("Tables whose numbers a script cannot carry out are refused")
+  func counts() throws {
+    let text = try TorchScript.exporting(TorchModels.plan(TorchModels.gpt2) { ($0.tensor, $0.data) = (2, 2) })
+    for (own, other, place) in [
+      (#""micro_batches": 1"#, #""micro_batches": 4"#, "JOB"), (#""batch": 4"#, #""batch": 3"#, "JOB"),
+      (#""batch": 4, "micro_batches": 1"#, #""batch": 9223372036854775807, "micro_batches": 9223372036854775807"#, #"JOB["batch"]"#),
+      (#""dp": 2, "tp": 2"#, #""a": 1048576, "b": 1048576, "c": 1048576, "tp": 1048576"#, "JOB"), ("copies=3", "copies=0", "PARTS[1]"),
+    ] {
+      #expect(text.contains(own))
+      let refused = #expect(throws: LaunchError.self) { _ = try TorchScript.reading(text.replacing(own, with: other)) }
+      #expect(refused?.place == place, "\(other): \(refused?.description ?? "")")
+    }
+  }
+
+  @Test("A batch and a sequence that are given go before the script's, in its plan too")
+  func given() throws {
+    let plan = try TorchModels.plan(TorchModels.gpt2, batch: 8) { ($0.tensor, $0.data, $0.microBatchSize) = (2, 2, 2) }
+    let launch = try TorchScript.reading(TorchScript.exporting(plan)).launch
+    func job(_ batch: Int?, _ sequence: Int?) throws -> LaunchJob {
+      try LaunchJob(launch, graph: TorchModels.graph(TorchModels.gpt2), on: plan.hardware, batch: batch, sequence: sequence, isModelGiven: true)
+    }
+    #expect(try job(nil, nil).planned().decision == plan.decision && job(nil, nil).degrees.microBatchSize == 2)
+    let other = try job(16, 8).planned().decision.job
+    #expect(other.batch == 16 && other.sequence == 8 && other.microBatches == 2)
+    #expect(throws: PlannerError.self) { try job(6, nil) }
+  }
+
   @Test("No edit of one character makes the reader do anything but read or refuse", arguments: 0..<200)
   func mutations(seed: Int) throws {
     var random = SeededGenerator(seed: seed)
