@@ -279,6 +279,16 @@ import Testing
     #expect(throws: PlannerError.self) { try job(6, nil) }
   }
 
+  @Test("A model's name does not go on behind the comment that has it")
+  func nameOfLines() throws {
+    guard case .object(var model) = TorchModels.gpt2 else { return }
+    model["name"] = "a\"\nb"
+    let plan = try TorchModels.plan(.object(model)) { $0.data = 2 }
+    #expect(try TorchScript.exporting(plan).contains("\"\"\"a b on 2 ranks"))
+    #expect(try MegatronLaunch.exporting(plan).contains("\n# a\" b on 2 devices"))
+    #expect("a\u{0}\r\nb".onOneLine == "a   b")
+  }
+
   @Test("No edit of one character makes the reader do anything but read or refuse", arguments: 0..<200)
   func mutations(seed: Int) throws {
     var random = SeededGenerator(seed: seed)
