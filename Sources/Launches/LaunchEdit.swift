@@ -25,7 +25,7 @@ package struct LaunchSource: Sendable {
   /// Whether a setting stands in it.
   package let contains: @Sendable (String) -> Bool
   /// Settings that stand in it under older names, with these.
-  package var olderNames: [String: String] = [:]
+  var olderNames: [String: String] = [:]
   /// The launch with edits, none of which is beyond its format, on a number of devices.
   package let edited: @Sendable (_ edits: [LaunchEdit], _ devices: Int) throws -> Launch
 }

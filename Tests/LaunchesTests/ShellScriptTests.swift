@@ -26,6 +26,7 @@ import Testing
     #expect(try commands("O=\"--a 1\"\nO+=\" --b 2\"\nrun $O") == [["run", "--a", "1", "--b", "2"]])
     #expect(try commands("TP=2 run --tp $TP") == [["run", "--tp", "2"]])
     #expect(try commands("A=3\nrun ${A:+--a $A} ${B:+--b \"$B\"} ${C:-$A} ${D:-\"x $A\"}") == [["run", "--a", "3", "3", "x", "3"]])
+    #expect(try commands("A=$1\nrun ${A:-7} ${A:+--b $A} $A") == [["run", "7", "$1"]])
     #expect(try commands("declare -ix A=3\nrun ${A:?not set} ${B?not set}") == [["run", "3", "${B?not set}"]])
     #expect(try commands("A=' 1 2 '\nrun x$A\"$A\"") == [["run", "x", "1", "2", " 1 2 "]])
   }

@@ -88,7 +88,7 @@ extension ShellScript {
   private static func isOpen(_ value: String) -> Bool { value.contains { "$`".contains($0) } }
 
   /// Whether a value is a variable that nothing sets.
-  private func isUnset(_ value: String) -> Bool {
+  func isUnset(_ value: String) -> Bool {
     guard let name = variable(of: value), ["$\(name)", "${\(name)}"].contains(value) else { return false }
     return values(of: name) == nil && !isResult(name)
   }
