@@ -18,13 +18,14 @@ extension Launch {
     }
     (launch.leavesTensorOpen, launch.leavesDataOpen) = (false, false)
     let data = launch.degrees.data
-    launch.batch = given ?? batch ?? batchPerReplica.map { $0 * data }
+    launch.batch = given ?? batch ?? batchPerReplica.map { $0.times(data) }
     if degrees.microBatchSize == nil, let batch = launch.batch, let steps = accumulationSteps {
-      guard batch % (steps * data) == 0 else {
+      let parts = steps.times(data)
+      guard batch % parts == 0 else {
         throw PlannerError.usage(
           "a batch of \(batch) is not \(counted(steps, "micro-batch", plural: "micro-batches")) for each of \(counted(data, "replica"))")
       }
-      launch.degrees.microBatchSize = batch / (steps * data)
+      launch.degrees.microBatchSize = batch / parts
     }
     // Where no devices hold the same weights for different data there is nothing to share out. The axis tp of a script may split samples.
     if data * degrees.context == 1, format != .megatron, format != .torch {

@@ -12,14 +12,20 @@ package struct LaunchEdit: Hashable, Sendable {
   package let value: JSON?
   /// Whether the launch's format has no such setting: it is said elsewhere, and named as an option of `tpplan estimate`.
   package let isBeyond: Bool
+  /// What the launch calls the setting, which may be an older name.
+  let name: String
 
-  init(_ setting: String, _ value: JSON?, isBeyond: Bool = false) { (self.setting, self.value, self.isBeyond) = (setting, value, isBeyond) }
+  init(_ setting: String, _ value: JSON?, isBeyond: Bool = false, name: String? = nil) {
+    (self.setting, self.value, self.isBeyond, self.name) = (setting, value, isBeyond, name ?? setting)
+  }
 }
 
 /// What a launch was read from: it can be read again with some settings written otherwise.
 package struct LaunchSource: Sendable {
   /// Whether a setting stands in it.
   package let contains: @Sendable (String) -> Bool
+  /// Settings that stand in it under older names, with these.
+  var olderNames: [String: String] = [:]
   /// The launch with edits, none of which is beyond its format, on a number of devices.
   package let edited: @Sendable (_ edits: [LaunchEdit], _ devices: Int) throws -> Launch
 }
@@ -65,11 +71,11 @@ struct LaunchEdits {
   /// Whether a setting stands in the launch.
   func has(_ setting: String) -> Bool { source?.contains(setting) ?? false }
 
-  mutating func set(_ setting: String, _ value: JSON) { edits.append(LaunchEdit(setting, value)) }
+  mutating func set(_ setting: String, _ value: JSON) { edits.append(LaunchEdit(setting, value, name: source?.olderNames[setting])) }
 
   /// Leaves settings out, where they stand.
   mutating func drop(_ settings: String...) {
-    for setting in settings where has(setting) { edits.append(LaunchEdit(setting, nil)) }
+    for setting in settings where has(setting) { edits.append(LaunchEdit(setting, nil, name: source?.olderNames[setting])) }
   }
 
   /// A change that the format cannot say.
@@ -125,9 +131,9 @@ struct LaunchEdits {
 extension LaunchEdit {
   /// As it is written in a format, or in words where it is left out.
   func text(_ format: LaunchFormat) -> String {
-    guard let value else { return "without \(setting)" }
-    if isBeyond || format == .megatron { return ([setting] + Self.words(value)).joined(separator: " ") }
-    return format == .torchtitan ? "\(setting) = \(value.canonicalText)" : "\(setting): \(value.canonicalText)"
+    guard let value else { return "without \(name)" }
+    if isBeyond || format == .megatron { return ([name] + Self.words(value)).joined(separator: " ") }
+    return format == .torchtitan ? "\(name) = \(value.canonicalText)" : "\(name): \(value.canonicalText)"
   }
 
   /// The words of an option's value, in quotes where a shell would read them otherwise.

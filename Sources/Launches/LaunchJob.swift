@@ -41,7 +41,7 @@ package struct LaunchJob: Sendable {
     var degrees = settled.degrees
     let cluster = try hardware.cluster(devices: count)
     let size = degrees.microBatchSize
-    let sequences = settled.batch ?? size.map { $0 * degrees.data } ?? graph.workload.batch ?? count
+    let sequences = settled.batch ?? size.map { $0.times(degrees.data) } ?? graph.workload.batch ?? count
     if settled.batch == nil {
       let why =
         size != nil ? "one micro-batch for each replica" : graph.workload.batch != nil ? "the model's usual one" : "one sequence for each device"
@@ -103,7 +103,11 @@ package struct LaunchJob: Sendable {
   private static func greatestCommonDivisor(_ a: Int, _ b: Int) -> Int { b == 0 ? a : greatestCommonDivisor(b, a % b) }
 
   private static func devices(_ launch: Launch, _ hardware: HardwareFile, given: Int?, _ assumptions: inout [String]) throws -> Int {
-    let own = launch.degrees.devices
+    let degrees = launch.degrees
+    guard degrees.tensor.times(degrees.pipeline).times(degrees.data).times(degrees.context) < .max else {
+      throw PlannerError.usage("the degrees together are more devices than can be counted; change them")
+    }
+    let own = degrees.devices
     let least = launch.leavesDataOpen ? own / launch.degrees.data : launch.leavesTensorOpen ? own / launch.degrees.tensor : own
     let isOpen = launch.leavesDataOpen || launch.leavesTensorOpen
     var count = given ?? launch.devices
@@ -125,8 +129,8 @@ package struct LaunchJob: Sendable {
     if isOpen, let all = hardware.deviceCount, all % least == 0 { return (all, "all of \(hardware.name)") }
     guard isOpen, hardware.deviceCount == nil, let node = hardware.groups.first?.devicesPerNode else { return (least, "as many as the degrees need") }
     // Experts are shared out over replicas.
-    let (step, overflows) = least.multipliedReportingOverflow(by: max(1, expert))
-    if overflows { return (least, "as many as the degrees need") }
+    let step = least.times(max(1, expert))
+    if step == .max { return (least, "as many as the degrees need") }
     guard step < node, node % step == 0 else { return (step, "as many as the degrees need") }
     return (node, "a node of \(hardware.name)")
   }
@@ -167,7 +171,8 @@ package struct LaunchJob: Sendable {
   ///
   /// - Throws: `PlannerError.usage` where no split of all operators is as the launch says; `LaunchError` where its tables are not those of the model.
   package func planned() throws -> PlanOutcome.Planned {
-    let fixed = try script?.request(for: request.graph, on: request.cluster) ?? fixing(degrees)
+    let fixed =
+      try script?.request(for: request.graph, on: request.cluster, batch: request.batch, sequence: request.sequence) ?? fixing(degrees)
     guard let planned = try Planner.price(fixed) else { throw try degrees.refusal(request) }
     return planned
   }

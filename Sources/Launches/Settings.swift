@@ -7,6 +7,8 @@ struct Settings {
   private(set) var paths: [String] = []
   private var values: [String: JSON] = [:]
   private(set) var findings: [Finding] = []
+  /// For settings that stand under an older name, that name.
+  private(set) var olderNames: [String: String] = [:]
   /// Stands for what another program fills in: such a setting counts as left out.
   private let open: JSON?
 
@@ -46,6 +48,7 @@ struct Settings {
     values[old] = nil
     if values.updateValue(value, forKey: new) == nil {
       paths.append(new)
+      olderNames[new] = old
     } else {
       add(.illegal, old, "is an older name of \(new), which stands here too; leave one of them out")
     }

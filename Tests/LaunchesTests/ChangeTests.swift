@@ -106,6 +106,25 @@ import Testing
     #expect(count > 6 * Self.seeds.count, "\(count)")
   }
 
+  @Test("A setting that stands under an older name is named by it")
+  func olderNames() throws {
+    let text = try LaunchFixtures.text("torchtitan-llama3_70b-2024.toml")
+    func job(_ text: String) throws -> LaunchJob {
+      let launch = try LaunchFormat.torchtitan.read(Array(text.utf8), file: "launch", model: nil)
+      #expect(launch.findings.allSatisfy { $0.severity != .illegal }, "\(launch.findings)")
+      return try LaunchJob(launch, graph: try #require(launch.graph), on: Samples.hardware("dgx-h100"), devices: 64)
+    }
+    let before = try job(text)
+    var wanted = before.degrees
+    (wanted.tensor, wanted.data, wanted.microBatchSize) = (4, 16, 4)
+    let change = try #require(before.change(to: wanted))
+    #expect(change.text == "training.tensor_parallel_degree = 4, training.data_parallel_degree = 16, training.batch_size = 4")
+    let after = try job(
+      text.replacing("tensor_parallel_degree = 8", with: "tensor_parallel_degree = 4").replacing("\nbatch_size = 8", with: "\nbatch_size = 4")
+        .replacing("data_parallel_degree = -1", with: "data_parallel_degree = 16"))
+    #expect(after.degrees == change.degrees)
+  }
+
   @Test("property: changes of a plan of styles, whose only number is its size")
   func styles() throws {
     let plan = try JSON(parsing: Array(LaunchFixtures.text("tp-plan-llama.json").utf8), file: "plan")

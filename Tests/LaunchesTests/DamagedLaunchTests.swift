@@ -91,4 +91,52 @@ import Testing
     }
     #expect(readings + refusals == Self.seeds.count && readings > 0)
   }
+
+  @Test(
+    "Numbers beyond counting are refused",
+    arguments: [
+      (
+        "a.sh",
+        "--nproc_per_node 9223372036854775806 --pipeline-model-parallel-size 2 --num-virtual-stages-per-pipeline-rank 2 --micro-batch-size 1000000000"
+      ),
+      (
+        "b.sh",
+        "--nproc_per_node 8 --pipeline-model-parallel-size 1048576 --expert-model-parallel-size 1048576 --expert-tensor-parallel-size 1099511627776 "
+          + "--num-experts 8 --micro-batch-size 1"
+      ),
+      (
+        "c.sh",
+        "--nproc_per_node 8 --num-layers 16384 --pipeline-model-parallel-size 1048576 --num-virtual-stages-per-pipeline-rank 16384 "
+          + "--decoder-first-pipeline-num-layers 16384 --micro-batch-size 1"
+      ),
+      (
+        "a.toml",
+        "[training]\nlocal_batch_size = 1\n[parallelism]\ndata_parallel_shard_degree = 1048576\ndata_parallel_replicate_degree = 1048576\n"
+          + "tensor_parallel_degree = 1048576\npipeline_parallel_degree = 1048576"
+      ),
+      (
+        "b.toml",
+        "[training]\nlocal_batch_size = 1073741824\nglobal_batch_size = 1024\n[parallelism]\ndata_parallel_shard_degree = 1048576\n"
+          + "data_parallel_replicate_degree = 1048576"
+      ),
+      (
+        "a.json",
+        #"{"train_batch_size": 1099511627776, "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1, "#
+          + #""tensor_parallel": {"autotp_size": 1048576}, "pipeline": {"stages": 1048576}}"#
+      ),
+      ("b.json", #"{"train_micro_batch_size_per_gpu": 1073741824, "gradient_accumulation_steps": 1073741824}"#),
+      ("c.json", #"{"train_batch_size": 8, "tensor_parallel": {"tp": {"tp_size": 9223372036854775807}}}"#),
+    ])
+  func giants(name: String, text: String) throws {
+    let text = name.hasSuffix(".sh") ? Self.model + " " + text : text
+    let format = try #require(LaunchFormat(recognising: text))
+    let graph = try LaunchFixtures.llama(layers: 2, heads: 4, keyValueHeads: 4)
+    let launch = try format.read(Array(text.utf8), file: name, model: graph)
+    let hardware = try Samples.hardware("dgx-a100")
+    if launch.findings.contains(where: { $0.place == "tensor_parallel.tp.tp_size" }) { return }
+    #expect(throws: (any Error).self) { _ = try LaunchJob(launch, graph: graph, on: hardware).planned() }
+  }
+
+  private static let model =
+    "--global-batch-size 8 --num-layers 4 --hidden-size 64 --num-attention-heads 4 --seq-length 64 --max-position-embeddings 64 --vocab-size 96"
 }

@@ -5,7 +5,10 @@ import Documents
 extension DeepSpeedReading {
   mutating func readTensorParallelism() {
     var size = settings.int("tensor_parallel.autotp_size", .within(0, 1 << 20)) ?? 0
-    if size == 0, case .object(let inner)? = settings.value("tensor_parallel.tp"), case .int(let older)? = inner["tp_size"] { size = older }
+    if size == 0, case .object(let inner)? = settings.value("tensor_parallel.tp"), case .int(let older)? = inner["tp_size"] {
+      if older > 1 << 20 { settings.add(.illegal, "tensor_parallel.tp.tp_size", "found \(older), expected a number of devices") }
+      size = older > 1 << 20 ? 0 : older
+    }
     guard size > 1 else { return }
     launch.degrees.tensor = size
     if settings.bool("tensor_parallel.tp_overlap_comm") == true {

@@ -6,11 +6,11 @@ import Strategies
 extension MegatronChecks {
   mutating func checkBatch() {
     guard let size = launch.degrees.microBatchSize, let replicas, let batch = launch.batch else { return }
-    let (part, overflows) = size.multipliedReportingOverflow(by: replicas)
-    if overflows || batch % part != 0 {
+    let part = size.times(replicas)
+    if batch % part != 0 {
       illegal(
         "--global-batch-size",
-        "\(counted(batch, "sequence")) are no multiple of \(overflows ? "more" : "\(part)"), --micro-batch-size \(size) × \(counted(replicas, "data replica"))"
+        "\(counted(batch, "sequence")) are no multiple of \(part == .max ? "more" : "\(part)"), --micro-batch-size \(size) × \(counted(replicas, "data replica"))"
       )
     } else if batch / part < stages {
       doubtful(
@@ -96,7 +96,7 @@ extension MegatronChecks {
       }
     }
     let own = arguments.int("--expert-tensor-parallel-size") ?? tensor
-    if let devices = launch.devices, devices % max(1, own * expert * stages) != 0 {
+    if let devices = launch.devices, devices % own.times(expert).times(stages) != 0 {
       illegal(
         "--expert-model-parallel-size",
         "\(counted(devices, "device")) are no multiple of expert tensor \(own) × expert \(expert) × pipeline \(stages)")

@@ -57,8 +57,8 @@ extension MegatronChecks {
       illegal(
         "--no-overlap-p2p-communication", "several chunks on each of two stages need messages that overlap; leave it out, or have more than 2 stages")
     }
-    guard let replicas, let batch = launch.batch, let size = launch.degrees.microBatchSize, batch % (size * replicas) == 0 else { return }
-    let count = batch / (size * replicas)
+    guard let replicas, let batch = launch.batch, let part = launch.degrees.microBatchSize?.times(replicas), batch % part == 0 else { return }
+    let count = batch / part
     if count % stages != 0 {
       illegal(
         name,

@@ -26,9 +26,8 @@ struct MegatronChecks {
 
   /// Devices of one replica; nil beyond counting.
   private var modelSize: Int? {
-    let (a, overflows) = tensor.multipliedReportingOverflow(by: stages)
-    let (b, overflowsToo) = a.multipliedReportingOverflow(by: context)
-    return overflows || overflowsToo ? nil : b
+    let size = tensor.times(stages).times(context)
+    return size < .max ? size : nil
   }
 
   mutating func check() {

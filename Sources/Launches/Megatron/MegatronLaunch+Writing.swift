@@ -100,7 +100,7 @@ extension MegatronLaunch {
     let model = MegatronModel(of: decision)
     var lines = [
       "#!/bin/bash",
-      "# \(decision.graph.name) on \(counted(decision.ranks, "device")) of \(plan.hardware.name): a plan of tpplan, with a predicted step of \(plan.prediction.step).",
+      "# \(decision.graph.name.onOneLine) on \(counted(decision.ranks, "device")) of \(plan.hardware.name.onOneLine): a plan of tpplan, with a predicted step of \(plan.prediction.step).",
       "# Data, tokenizer, learning rate and checkpoints are arguments of this script, for example: --mock-data --tokenizer-type NullTokenizer --lr 1e-4",
       "# --train-iters 10; on several nodes also NODE_RANK and MASTER_ADDR.",
       "set -e",

@@ -151,7 +151,8 @@ struct MegatronReader {
     var ofRank = [Int](repeating: inner > 0 ? rest / inner : 0, count: stages)
     if let first { ofRank[0] = first }
     if let last { ofRank[stages - 1] = last }
-    guard ofRank.allSatisfy({ $0 % chunks == 0 }) else { return nil }
+    // No model has more parts than layers, and one at either end.
+    guard ofRank.allSatisfy({ $0 % chunks == 0 }), chunks * stages <= layers + accounted + 2 else { return nil }
     var parts = (0..<chunks * stages).map { ofRank[$0 % stages] / chunks }
     if hasEmbedding { parts[0] -= 1 }
     if hasLoss { parts[parts.count - 1] -= 1 }

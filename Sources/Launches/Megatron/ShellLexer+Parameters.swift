@@ -62,6 +62,8 @@ extension ShellLexer {
       rest = rest.dropFirst(3)
     }
     if rest.isEmpty { return .variable(name: String(name), isAll: isAll, fallback: nil, text: written) }
+    // `${NAME:?message}`: what is not set ends the script.
+    if rest.hasPrefix(":?") || rest.hasPrefix("?") { return .variable(name: String(name), isAll: isAll, fallback: nil, text: written) }
     for mark in [":+", "+"] where rest.hasPrefix(mark) && !isAll {
       return .alternative(name: String(name), word: String(rest.dropFirst(mark.count)))
     }

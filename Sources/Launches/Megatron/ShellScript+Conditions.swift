@@ -54,6 +54,9 @@ extension ShellScript {
     }
   }
 
+  /// What a word becomes as one text; nil where the script does not tell.
+  func text(_ word: ShellWord) -> String? { known([word], unsetIsEmpty: false)?.first }
+
   /// The values of some words; nil where one is not known.
   private func known(_ words: ArraySlice<ShellWord>, unsetIsEmpty: Bool) -> [String]? {
     var values: [String] = []
@@ -66,7 +69,14 @@ extension ShellScript {
           if !unsetIsEmpty || isResult(name) { return nil }
         default:
           guard let parts = try? parts(ShellWord(pieces: [piece], line: word.line)) else { return nil }
-          text += parts.map(\.text).joined()
+          let value = parts.map(\.text).joined()
+          var isLiteral = false
+          if case .literal = piece.part { isLiteral = true }
+          if isLiteral || !Self.isOpen(value) {
+            text += value
+          } else if !unsetIsEmpty || !isUnset(value) {  // Else set to what nothing sets: `A=$1`.
+            return nil
+          }
         }
       }
       values.append(text)
@@ -74,11 +84,21 @@ extension ShellScript {
     return values
   }
 
-  /// The variables in some words that the script does not set, each once.
+  /// Whether a value has something in it that the script does not tell.
+  private static func isOpen(_ value: String) -> Bool { value.contains { "$`".contains($0) } }
+
+  /// Whether a value is a variable that nothing sets.
+  func isUnset(_ value: String) -> Bool {
+    guard let name = variable(of: value), ["$\(name)", "${\(name)}"].contains(value) else { return false }
+    return values(of: name) == nil && !isResult(name)
+  }
+
+  /// The variables in some words whose values the script does not tell, each once.
   func unset(_ words: [ShellWord]) -> [String] {
     var names: [String] = []
-    for case .variable(let name, _, nil, _) in words.flatMap(\.pieces).map(\.part) where values(of: name) == nil && !names.contains(name) {
-      names.append(name)
+    for case .variable(let name, _, let fallback, _) in words.flatMap(\.pieces).map(\.part) where !names.contains(name) {
+      let value = values(of: name)?.map(\.text).joined()
+      if value.map(Self.isOpen) ?? (fallback == nil) { names.append(name) }
     }
     return names
   }

@@ -85,13 +85,16 @@ extension ShellScript {
     case .arithmetic(let text): return Arithmetic.value(text) { value($0) }.map { [Field(text: "\($0)", line: piece.line)] }
     case .alternative(let name, _) where isResult(name), .variable(let name, _, _, _) where isResult(name): return nil
     case .alternative(let name, let word):
-      return value(name)?.isEmpty ?? !isArray(name) ? [Field(text: "", line: piece.line)] : try expanded(word, piece.line)
+      return value(name).map(isEmpty) ?? !isArray(name) ? [Field(text: "", line: piece.line)] : try expanded(word, piece.line)
     case .variable(let name, let isAll, let fallback, let text):
       guard let values = values(of: name) else { return try fallback.map { try expanded($0, piece.line) } }
-      if let fallback, text.contains(":"), values.allSatisfy(\.text.isEmpty) { return try expanded(fallback, piece.line) }
+      if let fallback, text.contains(":"), isEmpty(values.map(\.text).joined()) { return try expanded(fallback, piece.line) }
       return isArray(name) && !isAll ? Array(values.prefix(1)) : values
     }
   }
+
+  /// Whether a variable's value is empty, or a variable that nothing sets.
+  private func isEmpty(_ value: String) -> Bool { value.isEmpty || isUnset(value) }
 
   /// What a word inside of a parameter's brackets becomes, as one text.
   private func expanded(_ text: String, _ line: Int) throws -> [Field] {

@@ -67,85 +67,128 @@ struct ShellScript {
 
   // MARK: - Commands
 
-  /// Whether a branch of an `if` is taken; nil where one before it was.
-  private struct Branch {
-    var isTaken: Bool
-    /// Whether no further branch counts.
-    var isDecided: Bool
-  }
-
   private mutating func run(_ tokens: [ShellToken]) throws {
-    var branches: [Branch] = []
+    var flow = ShellFlow()
     var words: [ShellWord] = []
+    var (hasArray, continuesTest) = (false, false)
     var condition: [(separator: String, words: [ShellWord])]?
-    func isActive() -> Bool { branches.allSatisfy(\.isTaken) }
     for token in tokens + [.separator("\n", line: 0)] {
       switch token {
       case .array(let name, let appends, let elements):
-        if isActive() && condition == nil { try assign(name, appends: appends, elements) }
+        hasArray = true
+        var rest = words[...]
+        readKeywords(&rest, &flow, &condition)
+        words = Array(rest)
+        if flow.isActive && condition == nil { try assign(name, appends: appends, elements) }
       case .word(let word): words.append(word)
       case .separator(let separator, _):
+        let isEmpty = words.isEmpty && !hasArray
+        // `[[ a && b ]]` is `[[ a ]] && [[ b ]]`.
+        if continuesTest, let line = words.first?.line { words.insert(Self.test(line), at: 0) }
+        continuesTest = isEmpty && separator == "\n" ? continuesTest : ["&&", "||"].contains(separator) && Self.leavesTestOpen(words)
         var rest = words[...]
-        words = []
-        while let keyword = rest.first?.plain, Self.keywords.contains(keyword) {
-          rest = rest.dropFirst()
-          switch keyword {
-          case "if", "elif": condition = []
-          case "then":
-            guard let tests = condition else { break }
-            condition = nil
-            begin(tests, &branches)
-          case "else":
-            if let last = branches.indices.last { branches[last] = Branch(isTaken: !branches[last].isDecided, isDecided: true) }
-          case "fi": _ = branches.popLast()
-          default: break
-          }
-          // What stands between `if` and `then` is the condition, whatever words it is made of.
-          if keyword == "if" { branches.append(Branch(isTaken: isActive(), isDecided: false)) }
-        }
-        if condition != nil {
+        (words, hasArray) = ([], false)
+        readKeywords(&rest, &flow, &condition)
+        if flow.readsPatterns {
+          flow.read(patterns: rest.map(\.text), isLast: separator == ")")
+        } else if condition != nil {
           condition?.append((separator, Array(rest)))
-        } else if isActive(), !rest.isEmpty {
-          try command(rest)
+        } else {
+          let succeeded = flow.isActive && !rest.isEmpty ? try carryOut(rest, before: separator) : nil
+          flow.pass(separator, isEmpty: isEmpty, succeeded: succeeded)
         }
       }
     }
   }
 
+  private static func test(_ line: Int) -> ShellWord {
+    ShellWord(pieces: [.init(part: .literal("[["), isQuoted: false, line: line)], line: line)
+  }
+
+  private static func leavesTestOpen(_ words: [ShellWord]) -> Bool { words.contains { $0.plain == "[[" } && words.last?.plain != "]]" }
+
   private static let keywords: Set<String> = [
-    "if", "then", "elif", "else", "fi", "for", "while", "until", "do", "done", "{", "}", "time", "function",
+    "if", "then", "elif", "else", "fi", "case", "esac", "for", "while", "until", "do", "done", "{", "}", "time", "function",
   ]
 
+  /// Takes the words off that say which commands run.
+  ///
+  /// - Parameter condition: what stands between `if` and `then`, whatever words it is made of.
+  private mutating func readKeywords(
+    _ words: inout ArraySlice<ShellWord>, _ flow: inout ShellFlow, _ condition: inout [(separator: String, words: [ShellWord])]?
+  ) {
+    while let keyword = words.first?.plain, Self.keywords.contains(keyword) {
+      // A pattern may be any word but one.
+      if flow.readsPatterns, keyword != "esac" { return }
+      words = words.dropFirst()
+      switch keyword {
+      case "if":
+        condition = []
+        flow.begin(.branch)
+      case "elif": condition = []
+      case "then":
+        guard let tests = condition else { break }
+        condition = nil
+        begin(tests, &flow)
+      case "else": flow.take(true)
+      case "fi": flow.end(.branch)
+      case "case":
+        guard let subject = words.first, words.dropFirst().first?.plain == "in" else { break }
+        words = words.dropFirst(2)
+        let text = self.text(subject)
+        if text == nil, flow.isActive { report([subject], "which clause holds", "read as if none but *) did") }
+        flow.begin(.clause, subject: text)
+      case "esac": flow.end(.clause)
+      case "for", "while", "until", "{": flow.begin(.group)
+      case "done", "}": flow.end(.group)
+      // Its name, before what is in braces.
+      case "function": words = words.dropFirst()
+      default: break
+      }
+    }
+  }
+
   /// Enters the branch of a condition.
-  private mutating func begin(_ tests: [(separator: String, words: [ShellWord])], _ branches: inout [Branch]) {
-    guard let last = branches.indices.last else { return }
-    let isReached = branches.dropLast().allSatisfy(\.isTaken)
-    if branches[last].isDecided || !isReached {
-      branches[last].isTaken = false
-      return
+  private mutating func begin(_ tests: [(separator: String, words: [ShellWord])], _ flow: inout ShellFlow) {
+    let holds = flow.mayTake ? decide(tests) : false
+    if holds == nil { report(tests.flatMap(\.words), "whether the condition holds", "read as if it did not") }
+    flow.take(holds ?? false)
+  }
+
+  /// Says that the script does not decide something.
+  private mutating func report(_ words: [ShellWord], _ what: String, _ reading: String) {
+    guard let line = words.first?.line else { return }
+    let names = unset(words)
+    let why =
+      names.isEmpty
+      ? "\(what), only running the script tells" : "\(what) depends on \(names.joined(separator: " and ")), which the script does not tell"
+    let advice = names.isEmpty ? "" : " (\(names.map { "--set \($0)=…" }.joined(separator: " ")))"
+    findings.append(Finding(.ignored, "line \(line)", "\(why); \(reading)\(advice)"))
+  }
+
+  /// A command of a list.
+  ///
+  /// - Returns: whether it succeeds.
+  private mutating func carryOut(_ words: ArraySlice<ShellWord>, before separator: String) throws -> Bool {
+    guard let first = words.first?.plain, ["[", "[[", "test", "!", "true", "false"].contains(first) else {
+      try command(words)
+      return true
     }
-    let holds = decide(tests)
-    if holds == nil, let line = tests.first?.words.first?.line {
-      let names = unset(tests.flatMap(\.words))
-      let why =
-        names.isEmpty
-        ? "whether the condition holds, only running the script tells"
-        : "whether the condition holds depends on \(names.joined(separator: " and ")), which the script does not tell"
-      let advice = names.isEmpty ? "" : " (\(names.map { "--set \($0)=…" }.joined(separator: " ")))"
-      findings.append(Finding(.ignored, "line \(line)", "\(why); read as if it did not\(advice)"))
-    }
-    branches[last] = Branch(isTaken: holds ?? false, isDecided: holds ?? false)
+    let holds = decide([(separator, Array(words))])
+    if holds == nil, ["&&", "||"].contains(separator) { report(Array(words), "whether the condition holds", "read as if it did not") }
+    return holds ?? false
   }
 
   private mutating func command(_ words: ArraySlice<ShellWord>) throws {
     var words = words
     // Settings before a command are of its environment, and so of this launch.
+    var isDeclaration = false
     while let first = words.first {
       if let assignment = first.assignment {
         try assign(assignment.name, appends: assignment.appends, assignment.value)
-      } else if let word = first.plain, ["export", "local", "declare", "readonly", "typeset", "-x", "-a", "-r"].contains(word) {
-        // The next word may be a setting.
-      } else {
+      } else if let word = first.plain, ["export", "local", "declare", "readonly", "typeset"].contains(word) {
+        isDeclaration = true
+      } else if !isDeclaration || first.plain?.first != "-" {
         break
       }
       words = words.dropFirst()

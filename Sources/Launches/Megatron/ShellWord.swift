@@ -4,7 +4,7 @@
 struct ShellWord: Hashable {
   enum Part: Hashable {
     case literal(String)
-    /// `$NAME`, `${NAME}`, `${NAME[@]}` (all), `${NAME:-word}`; `text` is the whole as written.
+    /// `$NAME`, `${NAME}`, `${NAME[@]}` (all), `${NAME:-word}`, `${NAME:?message}`; `text` is the whole as written.
     case variable(name: String, isAll: Bool, fallback: String?, text: String)
     /// `$((…))`.
     case arithmetic(String)

@@ -17,7 +17,7 @@ enum TorchJob {
   }
 
   /// The model's name, as far as a text of Python holds it as it stands.
-  static func name(_ graph: Graph) -> String { graph.name.filter { !"\"\\\n\r".contains($0) } }
+  static func name(_ graph: Graph) -> String { graph.name.onOneLine.filter { !"\"\\".contains($0) } }
 
   /// `JOB`, the keys in order.
   ///

@@ -45,18 +45,18 @@ package struct TorchLaunch: Sendable {
     var launch = Launch(.torch)
     let tensor = tensorAxis.map { mesh[$0].size } ?? 1
     launch.degrees.tensor = tensor
-    launch.degrees.data = mesh.reduce(1) { $0 * $1.size } / tensor
+    launch.degrees.data = mesh.reduce(1) { $0.times($1.size) } / tensor
     if let pipeline {
       (launch.degrees.pipeline, launch.degrees.chunks) = (pipeline.groups, pipeline.schedule.chunks)
       (launch.degrees.schedule, launch.degrees.stageLayers) = (pipeline.schedule.kind, pipeline.layers(parts))
     }
-    launch.degrees.microBatchSize = job.batch / (job.microBatches * launch.degrees.data)
+    launch.accumulationSteps = job.microBatches
     launch.degrees.zero = parts.flatMap(\.rows).map(\.zero).max() ?? .none
     launch.degrees.isSequenceParallel = parts.contains { $0.rows.contains { $0.split == "sequence" } }
     launch.degrees.recompute = parts.map(\.recompute).max() ?? .none
     launch.leavesDataOpen = false
     launch.script = self
-    launch.devices = mesh.reduce(pipeline?.groups ?? 1) { $0 * $1.size }
+    launch.devices = mesh.reduce(pipeline?.groups ?? 1) { $0.times($1.size) }
     (launch.batch, launch.sequence, launch.precision, launch.mode) = (job.batch, job.sequence, job.precision, job.mode)
     (launch.optimizer, launch.software) = (job.optimizer, job.software)
     return launch
@@ -67,11 +67,13 @@ package struct TorchLaunch: Sendable {
   /// - Parameters:
   ///   - model: what the script trains, with its layers in one segment.
   ///   - cluster: of as many devices as the script's mesh.
+  ///   - batch: in place of the script's, as the sequence is.
   /// - Throws: `LaunchError` where the tables are not those of the model.
-  package func request(for model: Graph, on cluster: Cluster) throws -> SearchRequest {
+  package func request(for model: Graph, on cluster: Cluster, batch: Int? = nil, sequence: Int? = nil) throws -> SearchRequest {
     let graph = try divided(model)
     var request = SearchRequest(
-      graph: graph, cluster: cluster, batch: job.batch, sequence: job.sequence, precision: job.precision, mode: job.mode, optimizer: job.optimizer)
+      graph: graph, cluster: cluster, batch: batch ?? job.batch, sequence: sequence ?? job.sequence, precision: job.precision, mode: job.mode,
+      optimizer: job.optimizer)
     request.software = job.software
     (request.mesh, request.pipelineDegree, request.microBatches) = (mesh.map { $0.size }, pipeline?.groups ?? 1, job.microBatches)
     if let pipeline {

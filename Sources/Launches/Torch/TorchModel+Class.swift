@@ -5,7 +5,7 @@ import ModelGraph
 extension TorchModel {
   /// The method that gives a part's layers.
   static let layersMethod =
-    "    def layers(self, part):\n        part = next(p for p in PARTS if p.name == part)\n"
+    "    def layers_of(self, part):\n        part = next(p for p in PARTS if p.name == part)\n"
     + "        return (module for found, _, module, _ in parts(self) if found is part)\n\n"
 
   /// Gives the model's inputs their names, which it returns.
@@ -35,7 +35,7 @@ extension TorchModel {
       let arguments = graph.segments[segment].entries.map { body.values[$0]! }
       let others = self.inputs(of: segment).map { $0.name }
       let results = arguments.joined(separator: ", ")
-      body.lines.append("for layer in self.layers(\"\(part)\"):")
+      body.lines.append("for layer in self.layers_of(\"\(part)\"):")
       body.lines.append("    \(results) = layer(\((arguments + others).joined(separator: ", ")))")
       for (position, exit) in graph.segments[segment].exits.enumerated() { body.values[exit] = arguments[position] }
     }

@@ -32,7 +32,7 @@ extension TorchModel {
       }
       modules.append("operators |= layers(\"\(part)\", \(kind), stage)")
       let (others, results) = (inputs(of: segment).map { $0.name }, carried.joined(separator: ", "))
-      lines += ["for layer in self.layers(\"\(part)\"):", "    \(results) = layer(\((carried + others).joined(separator: ", ")))"]
+      lines += ["for layer in self.layers_of(\"\(part)\"):", "    \(results) = layer(\((carried + others).joined(separator: ", ")))"]
     }
     return "class Model(Graph):\n    \"\"\"What a stage has of the model.\"\"\"\n\n    def __init__(self, stage):\n        operators = {}\n"
       + modules.map { "        \($0)\n" }.joined() + "        super().__init__(operators)\n        self.stage = stage\n\n" + Self.layersMethod

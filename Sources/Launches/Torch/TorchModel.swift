@@ -40,6 +40,9 @@ struct TorchModel {
       if let module = names.module, !Graph.withoutFirstCopy(name).hasPrefix(module + ".") {
         throw Inexpressible(name, "is not named as a part of \(module), the layer that it belongs to")
       }
+      if let word = Self.taken(names.relative(name), isOfModel: names.module == nil) ?? names.module.flatMap({ Self.taken($0, isOfModel: true) }) {
+        throw Inexpressible(name, "has the part \(word) in its name, which is an attribute of every module in PyTorch, or in the script")
+      }
       if names.module == nil, names.copies > 1 { throw Inexpressible(name, "occurs \(names.copies) times and has no number in its name") }
     }
   }
@@ -62,10 +65,31 @@ struct TorchModel {
     "yield",
   ]
 
+  /// The part of a module's path that is an attribute already where it would stand; nil where none is.
+  private static func taken(_ path: String, isOfModel: Bool) -> String? {
+    let parts = path.split(separator: ".").map(String.init)
+    if let first = parts.first, attributes.contains(first) || (isOfModel && first == "stage") { return first }
+    return parts.first(where: moduleAttributes.contains)
+  }
+
+  /// Of the script's own classes.
+  private static let attributes: Set<String> = ["run", "recompute", "layers_of"]
+
+  /// Of `torch.nn.Module`.
+  private static let moduleAttributes = Set(
+    """
+    add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches eval extra_repr float forward get_buffer
+    get_extra_state get_parameter get_submodule half ipu load_state_dict modules mtia named_buffers named_children named_modules named_parameters
+    parameters register_backward_hook register_buffer register_forward_hook register_forward_pre_hook register_full_backward_hook
+    register_full_backward_pre_hook register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter
+    register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory state_dict to to_empty train
+    training type xpu zero_grad
+    """.split(whereSeparator: \.isWhitespace).map(String.init))
+
   /// An identifier that is made of an operator's name.
-  static func variable(_ name: String) -> String {
+  private static func variable(_ name: String) -> String {
     let text = String(name.map { $0.isASCII && ($0.isLetter || $0.isNumber) ? $0 : "_" })
-    return isIdentifier(text) && text != "self" ? text : "t_" + text
+    return isIdentifier(text) ? text : "t_" + text
   }
 
   // MARK: - Parameters
@@ -137,6 +161,16 @@ struct TorchModel {
     var modules: [String] = []
     var lines: [String] = []
     var values: [TensorID: String] = [:]
+    /// What has a name already: what stands in the lines beside operators' results.
+    private var names: Set<String> = ["self", "torch", "layer", "JOB"]
+
+    /// A name for an operator's result that nothing else in the lines has. What comes into a part is `x`, `x0` ….
+    mutating func variable(_ path: String) -> String {
+      var name = TorchModel.variable(path)
+      while names.contains(name) || name.wholeMatch(of: #/x[0-9]*/#) != nil || InputKind(rawValue: name) != nil { name += "_" }
+      names.insert(name)
+      return name
+    }
   }
 
   private mutating func addLayer(_ segment: SegmentID) throws {
@@ -192,9 +226,10 @@ struct TorchModel {
         var value = body.values[tensor]!
         if let name = splits.shared[.init(op: op, operand: operand)] {
           if sharedValues[name] == nil {
-            sharedValues[name] = Self.variable(name)
+            let variable = body.variable(name)
+            sharedValues[name] = variable
             body.modules.append("\"\(name)\": nn.Identity()")
-            body.lines.append("\(Self.variable(name)) = \(access(name))(\(value))")
+            body.lines.append("\(variable) = \(access(name))(\(value))")
           }
           value = sharedValues[name]!
         }
@@ -206,8 +241,7 @@ struct TorchModel {
         let range = offset == 0 ? length : "\(offset), \(length) + \(offset)"
         arguments = ["torch.arange(\(range), device=\(device))"]
       }
-      var variable = Self.variable(path)
-      if case .input = graph.tensors.first(where: { $0.name == variable })?.kind { variable += "_" }
+      let variable = body.variable(path)
       body.values[result] = variable
       body.lines.append("\(variable) = \(access(path))(\(arguments.joined(separator: ", ")))")
     }

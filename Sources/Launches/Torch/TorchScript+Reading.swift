@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Hardware
 import ModelGraph
+import Quantities
 import Strategies
 
 extension TorchScript {
@@ -29,8 +30,12 @@ extension TorchScript {
       let groups = mesh.remove(at: axis).size
       pipeline = try tables.pipeline(table("STAGES", &reader), groups, schedule: tables.schedule(jobTable), parts)
     }
-    if job.batch % job.microBatches != 0 {
-      throw LaunchError(file: file, place: "JOB", "has a batch of \(job.batch), which \(job.microBatches) micro-batches do not divide")
+    let replicas = mesh.reduce(1) { $1.name == TorchAxes.tensorName ? $0 : $0.times($1.size) }
+    if job.batch % job.microBatches.times(replicas) != 0 {
+      throw LaunchError(
+        file: file, place: "JOB",
+        "has a batch of \(job.batch), which is not \(counted(job.microBatches, "micro-batch", plural: "micro-batches")) for each of "
+          + "\(counted(replicas, "replica")) with as many samples")
     }
     return TorchLaunch(mesh: mesh, pipeline: pipeline, model: model, job: job, parts: parts, file: file, text: text)
   }
@@ -63,7 +68,7 @@ struct TorchTables {
 
   func job(_ value: PythonLiteral) throws -> (model: String, Job) {
     func number(_ key: String) throws -> Int {
-      guard let number = value[key]?.number, number > 0 else { throw failure("JOB[\"\(key)\"]", "expected a positive number") }
+      guard let number = value[key]?.number, 1...1 << 40 ~= number else { throw failure("JOB[\"\(key)\"]", "expected a positive number") }
       return number
     }
     var job = Job(
@@ -85,9 +90,11 @@ struct TorchTables {
       guard case .call("Part", _, _) = value, let name = value.argument(0, "name")?.text else {
         throw failure("PARTS[\(index)]", "expected Part(name, …)")
       }
-      func number(_ position: Int, _ key: String, default usual: Int) throws -> Int {
-        guard let argument = value.argument(position, key) else { return usual }
-        guard let number = argument.number, 0...1_048_576 ~= number else { throw failure("PARTS[\(index)]", "expected a number for \(key)") }
+      func number(_ position: Int, _ key: String, atLeast least: Int) throws -> Int {
+        guard let argument = value.argument(position, key) else { return least }
+        guard let number = argument.number, least...1_048_576 ~= number else {
+          throw failure("PARTS[\(index)]", "expected a number of at least \(least) for \(key)")
+        }
         return number
       }
       guard let recompute = Recompute(rawValue: value.argument(4, "recompute")?.text ?? "none") else {
@@ -95,8 +102,8 @@ struct TorchTables {
       }
       guard case .dictionary(let rows)? = plan[name] else { throw failure("PLAN[\"\(name)\"]", "is missing, and PARTS has such a part") }
       return TorchLaunch.Part(
-        name: name, module: value.argument(1, "module")?.text, first: try number(2, "first", default: 0),
-        copies: try number(3, "copies", default: 1), recompute: recompute, rows: try rows.map { try row($0, in: name) })
+        name: name, module: value.argument(1, "module")?.text, first: try number(2, "first", atLeast: 0),
+        copies: try number(3, "copies", atLeast: 1), recompute: recompute, rows: try rows.map { try row($0, in: name) })
     }
   }
 

@@ -89,7 +89,7 @@ extension TorchtitanLaunch {
 struct TorchtitanWriter {
   private(set) var text = ""
 
-  mutating func remark(_ words: String) { text += "# \(words)\n" }
+  mutating func remark(_ words: String) { text += "# \(words.onOneLine)\n" }
   mutating func section(_ name: String) { text += "\n[\(name)]\n" }
   mutating func raw(_ key: String, _ value: String) { text += "\(key) = \(value)\n" }
   mutating func value(_ key: String, _ value: Int) { raw(key, "\(value)") }

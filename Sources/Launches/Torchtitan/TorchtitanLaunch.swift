@@ -26,7 +26,8 @@ package enum TorchtitanLaunch {
     var reading = TorchtitanReading(settings, model)
     try reading.read()
     var launch = reading.launch
-    launch.source = LaunchSource(contains: settings.contains, edited: { edits, _ in try Self.reading(settings.edited(edits), model) })
+    launch.source = LaunchSource(
+      contains: settings.contains, olderNames: settings.olderNames, edited: { edits, _ in try Self.reading(settings.edited(edits), model) })
     return launch
   }
 }

@@ -24,10 +24,11 @@ extension TorchtitanReading {
     }
     launch.batch = global
     let data = launch.degrees.data
-    if !launch.leavesDataOpen, global % (local * data) != 0 {
+    let part = local.times(data)
+    if !launch.leavesDataOpen, global % part != 0 {
       settings.add(
         .illegal, "training.global_batch_size", "\(global) is no multiple of local_batch_size \(local) × \(counted(data, "data replica"))")
-    } else if launch.degrees.pipeline > 1, !launch.leavesDataOpen, global > local * data {
+    } else if launch.degrees.pipeline > 1, !launch.leavesDataOpen, global > part {
       settings.add(
         .ignored, "training.global_batch_size",
         "torchtitan empties the pipeline after each \(local) sequences of a replica; the plan does so once a step")

@@ -406,7 +406,7 @@ class Model(Graph):
         super().__init__(operators)
         self.stage = stage
 
-    def layers(self, part):
+    def layers_of(self, part):
         part = next(p for p in PARTS if p.name == part)
         return (module for found, _, module, _ in parts(self) if found is part)
 
@@ -417,7 +417,7 @@ class Model(Graph):
             transformer_wpe_add = self.transformer.wpe.add(transformer_wte, transformer_wpe)
             transformer_drop = self.transformer.drop(transformer_wpe_add)
             x = transformer_drop
-        for layer in self.layers("block"):
+        for layer in self.layers_of("block"):
             x = layer(x)
         if "head" in self.stage:
             transformer_ln_f = self.transformer.ln_f(x)

@@ -379,7 +379,7 @@ class Model(Graph):
             **layers("block", Layer),
         })
 
-    def layers(self, part):
+    def layers_of(self, part):
         part = next(p for p in PARTS if p.name == part)
         return (module for found, _, module, _ in parts(self) if found is part)
 
@@ -389,7 +389,7 @@ class Model(Graph):
         transformer_wpe_add = self.transformer.wpe.add(transformer_wte, transformer_wpe)
         transformer_drop = self.transformer.drop(transformer_wpe_add)
         x = transformer_drop
-        for layer in self.layers("block"):
+        for layer in self.layers_of("block"):
             x = layer(x)
         transformer_ln_f = self.transformer.ln_f(x)
         lm_head = self.lm_head(transformer_ln_f)

@@ -395,14 +395,14 @@ class Model(Graph):
             **layers("block", Layer),
         })
 
-    def layers(self, part):
+    def layers_of(self, part):
         part = next(p for p in PARTS if p.name == part)
         return (module for found, _, module, _ in parts(self) if found is part)
 
     def forward(self, input_ids, labels):
         model_embed_tokens = self.model.embed_tokens(input_ids)
         x = model_embed_tokens
-        for layer in self.layers("block"):
+        for layer in self.layers_of("block"):
             x = layer(x)
         model_norm = self.model.norm(x)
         lm_head = self.lm_head(model_norm)

@@ -252,6 +252,101 @@ import Testing
     }
   }
 
+  @Test("Tables whose numbers a script cannot carry out are refused")
+  func counts() throws {
+    let text = try TorchScript.exporting(TorchModels.plan(TorchModels.gpt2) { ($0.tensor, $0.data) = (2, 2) })
+    for (own, other, place) in [
+      (#""micro_batches": 1"#, #""micro_batches": 4"#, "JOB"), (#""batch": 4"#, #""batch": 3"#, "JOB"),
+      (#""batch": 4, "micro_batches": 1"#, #""batch": 9223372036854775807, "micro_batches": 9223372036854775807"#, #"JOB["batch"]"#),
+      (#""dp": 2, "tp": 2"#, #""a": 1048576, "b": 1048576, "c": 1048576, "tp": 1048576"#, "JOB"), ("copies=3", "copies=0", "PARTS[1]"),
+    ] {
+      #expect(text.contains(own))
+      let refused = #expect(throws: LaunchError.self) { _ = try TorchScript.reading(text.replacing(own, with: other)) }
+      #expect(refused?.place == place, "\(other): \(refused?.description ?? "")")
+    }
+  }
+
+  @Test("A batch and a sequence that are given go before the script's, in its plan too")
+  func given() throws {
+    let plan = try TorchModels.plan(TorchModels.gpt2, batch: 8) { ($0.tensor, $0.data, $0.microBatchSize) = (2, 2, 2) }
+    let launch = try TorchScript.reading(TorchScript.exporting(plan)).launch
+    func job(_ batch: Int?, _ sequence: Int?) throws -> LaunchJob {
+      try LaunchJob(launch, graph: TorchModels.graph(TorchModels.gpt2), on: plan.hardware, batch: batch, sequence: sequence, isModelGiven: true)
+    }
+    #expect(try job(nil, nil).planned().decision == plan.decision && job(nil, nil).degrees.microBatchSize == 2)
+    let other = try job(16, 8).planned().decision.job
+    #expect(other.batch == 16 && other.sequence == 8 && other.microBatches == 2)
+    #expect(throws: PlannerError.self) { try job(6, nil) }
+  }
+
+  @Test("A model's name does not go on behind the comment that has it")
+  func nameOfLines() throws {
+    guard case .object(var model) = TorchModels.gpt2 else { return }
+    model["name"] = "a\"\nb"
+    let plan = try TorchModels.plan(.object(model)) { $0.data = 2 }
+    #expect(try TorchScript.exporting(plan).contains("\"\"\"a b on 2 ranks"))
+    #expect(try MegatronLaunch.exporting(plan).contains("\n# a\" b on 2 devices"))
+    #expect("a\u{0}\r\nb".onOneLine == "a   b")
+  }
+
+  @Test("Operators of any name have variables of their own, and are refused where torch's modules have such an attribute")
+  func names() throws {
+    func script(_ module: String, _ first: String, _ second: String) throws -> String {
+      func weight(_ name: String, _ axes: JSON) -> JSON { [["name": .string(name + ".weight"), "axes": axes]] }
+      let layer = "\(module).{i}."
+      let model: JSON = [
+        "format": "tpplan/model/1", "name": "odd", "workload": ["batch": 4, "sequence": 16], "maximum_sequence": 16,
+        "axes": [
+          ["name": "batch", "role": "batch"], ["name": "seq", "role": "sequence"], ["name": "vocab", "extent": 64, "role": "vocabulary"],
+          ["name": "hidden", "extent": 32, "role": "feature"], ["name": "ffn", "extent": 64, "role": "feature"],
+        ],
+        "inputs": [["name": "input_ids", "axes": ["batch", "seq"]], ["name": "labels", "axes": ["batch", "seq"]]],
+        "segments": [
+          [
+            "name": "embedding",
+            "operators": [["name": "emb", "op": "embedding", "in": ["input_ids"], "weights": weight("emb", ["vocab", "hidden"])]],
+            "exits": ["emb"],
+          ],
+          [
+            "name": "block", "repeats": 2, "entries": [["name": .string(layer + "in"), "axes": ["batch", "seq", "hidden"]]],
+            "operators": [
+              ["name": .string(layer + first), "op": "linear", "in": [.string(layer + "in")], "weights": weight(layer + first, ["ffn", "hidden"])],
+              [
+                "name": .string(layer + second), "op": "linear", "in": [.string(layer + first)],
+                "weights": weight(layer + second, ["hidden", "ffn"]),
+              ],
+              ["name": .string(layer + "res"), "op": "add", "in": [.string(layer + "in"), .string(layer + second)]],
+            ],
+            "exits": [.string(layer + "res")],
+          ],
+          [
+            "name": "head", "entries": [["name": "head.in", "axes": ["batch", "seq", "hidden"]]],
+            "operators": [
+              ["name": "head", "op": "linear", "in": ["head.in"], "weights": weight("head", ["vocab", "hidden"])],
+              ["name": "loss", "op": "cross_entropy", "in": ["head", "labels"]],
+            ],
+          ],
+        ],
+        "loss": "loss",
+      ]
+      return try TorchScript.exporting(TorchModels.plan(model) { $0.data = 2 })
+    }
+    #expect(
+      try script("h", "x", "a").contains(
+        """
+            def run(self, x):
+                x_ = self.x(x)
+                a = self.a(x_)
+                res = self.res(x, a)
+                return res
+        """))
+    #expect(try script("layers", "a.b", "a_b").contains("        a_b = self.a.b(x)\n        a_b_ = self.a_b(a_b)\n"))
+    for (module, first, second) in [("h", "run", "a"), ("h", "a", "b.forward"), ("train", "a", "b"), ("stage", "a", "b")] {
+      let refused = #expect(throws: Inexpressible.self) { _ = try script(module, first, second) }
+      #expect(refused?.reason.contains("is an attribute of every module") ?? false, "\(module) \(first) \(second): \(refused?.description ?? "")")
+    }
+  }
+
   @Test("No edit of one character makes the reader do anything but read or refuse", arguments: 0..<200)
   func mutations(seed: Int) throws {
     var random = SeededGenerator(seed: seed)
