@@ -64,7 +64,7 @@ extension ReportFigures {
     }
     var parts = [degrees.isEmpty ? "one device" : degrees.joined(separator: " × ")]
     if job.mode == .train {
-      parts.append("ZeRO \(decision.zeroText ?? "0")")
+      parts.append("ZeRO \(decision.zeroText(withNone: true) ?? "0")")
       parts.append(decision.recomputeText.map { "recompute \($0)" } ?? "no recompute")
     }
     let size = job.batch / job.microBatches

@@ -75,17 +75,19 @@ extension Decision {
     var parts = stageMeshes.isEmpty ? (axes.isEmpty ? [] : [axes.joined(separator: " x ")]) : [meshText.replacing(" x ", with: "x")]
     if groups > 1 { parts.append(pipelineText + " of \(layersOfStages.map(String.init).joined(separator: " ")) layers") }
     if job.microBatches > 1 { parts.append(counted(job.microBatches, "micro-batch", plural: "micro-batches")) }
-    if let zeroText { parts.append("ZeRO \(zeroText)") }
+    if let stages = zeroText(withNone: false) { parts.append("ZeRO \(stages)") }
     if let shares { parts.append("samples \(shares.text)") }
     if let recomputeText { parts.append("recompute \(recomputeText)") }
     return parts.isEmpty ? "one device" : parts.joined(separator: ", ")
   }
 
-  /// The ZeRO stage of most weights, and others that occur: `1`, `1 (some weights 0, 3)`; nil where nothing is shared out.
-  package var zeroText: String? {
+  /// The ZeRO stage of most weights, and others that occur: `1`, `1 (some weights 3)`; nil where nothing is shared out.
+  ///
+  /// - Parameter withNone: whether it is said that some, but not most, are not shared out, as with small ones: `1 (some weights 0, 3)`.
+  package func zeroText(withNone: Bool) -> String? {
     let stages = zeroStages
     guard let most = stages.first, stages != [.none] else { return nil }
-    let others = stages.dropFirst().sorted().map { "\($0.rawValue)" }
+    let others = stages.dropFirst().sorted().filter { withNone || $0 != .none }.map { "\($0.rawValue)" }
     return "\(most.rawValue)" + (others.isEmpty ? "" : " (some weights \(others.joined(separator: ", ")))")
   }
 

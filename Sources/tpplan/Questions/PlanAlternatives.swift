@@ -125,7 +125,7 @@ struct PlanAlternatives {
     guard job.mode == .train else { return (chosen, others) }
     if decision.ranks > 1 {
       try add(
-        .zero, own: decision.zeroText ?? "0",
+        .zero, own: decision.zeroText(withNone: true) ?? "0",
         ZeROStage.allCases.map { stage in ("\(stage.rawValue)", { $0.zero = stage }) })
     }
     try add(
