@@ -31,6 +31,8 @@ struct DecisionPricing {
   private var seams: [Seam: PassPart] = [:]
   /// Of each segment, one copy without the conversions at its entries.
   private var inside: [PassPart] = []
+  /// Of that, what the host takes longer to hand kernels over than the device to run them.
+  private var heldUp: [Int64] = []
   private var kept: [Bytes] = []
   /// By operator, once per step: exchanging the gradients of its tied weights with stages on other meshes.
   private var exchanges: [Seconds] = []
@@ -95,12 +97,11 @@ struct DecisionPricing {
     return pass.stagesAndTotal()
   }
 
-  /// One copy of each operator, for one micro-batch, at the prices of this number alone; nothing of operators that are on other meshes.
-  static func operators(of decision: Decision, pricings: [Pricing], kind: Int, kindOfStage: [Int], links: Links?) throws -> [Prediction.OperatorPart]
-  {
+  /// One copy of each operator and segment, for one micro-batch, at the prices of this number alone; nothing of those that are on other meshes.
+  static func parts(of decision: Decision, pricings: [Pricing], kind: Int, kindOfStage: [Int], links: Links?) throws -> StageParts {
     var pass = try DecisionPricing(decision, pricings, kind, kindOfStage, links)
     try pass.priceParts()
-    return pass.operators
+    return StageParts(operators: pass.operators, heldUp: pass.heldUp.map(pass.pricing.seconds))
   }
 
   private init(_ decision: Decision, _ pricings: [Pricing], _ kind: Int, _ kindOfStage: [Int], _ links: Links?) throws {
@@ -126,9 +127,12 @@ struct DecisionPricing {
     }
     let host = PassTimes.ofHost(graph, pricing: { _ in pricing }, isRecomputed: { isRecomputed($0) })
     // Conversions come on top.
-    for segment in inside.indices where holds(segment) {
-      inside[segment].forward = max(inside[segment].forward, host[segment].forward)
-      inside[segment].backward = max(inside[segment].backward, host[segment].backward)
+    heldUp = inside.indices.map { segment in
+      guard holds(segment) else { return 0 }
+      let device = inside[segment]
+      inside[segment].forward = max(device.forward, host[segment].forward)
+      inside[segment].backward = max(device.backward, host[segment].backward)
+      return inside[segment].forward - device.forward + inside[segment].backward - device.backward
     }
     for tensor in graph.tensors.indices where graph.tensors[tensor].isActivation { try priceConversions(of: tensor) }
     priceKept()

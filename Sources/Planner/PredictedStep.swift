@@ -39,8 +39,8 @@ package struct PredictedStep {
     (prediction, timeline) = (predicted.prediction, predicted.timeline)
   }
 
-  /// One copy of each operator, for one micro-batch, on the devices of a stage: a prediction's own list has the slowest devices' times.
-  package func operators(onGroup group: Int) throws -> [Prediction.OperatorPart] { try prices.operators(of: decision, onGroup: group) }
+  /// - Throws: `PlannerError` for a plan that lacks a conversion.
+  package func parts(onGroup group: Int) throws -> StageParts { try prices.parts(of: decision, onGroup: group) }
 
   package func instructionPrices(of program: Program) -> InstructionPrices { InstructionPrices(decision, prices, program) }
 

@@ -5,6 +5,13 @@ import Plans
 import Quantities
 import Strategies
 
+/// What one copy of each operator and each segment takes for one micro-batch on the devices of a stage. A prediction's own list has the slowest devices' times.
+package struct StageParts {
+  package let operators: [Prediction.OperatorPart]
+  /// For each segment, what its passes take longer than its operators because the host hands kernels over more slowly than the devices run them.
+  package let heldUp: [Seconds]
+}
+
 /// What a frame's stages are priced by: for each kind of devices, or each run of stages with one mesh, its prices.
 struct StagePrices {
   let pricings: [Pricing]
@@ -30,9 +37,9 @@ struct StagePrices {
     try DecisionPricing.predict(decision, pricings: pricings, kindOfStage: kindOfStage, links: links)
   }
 
-  /// One copy of each operator, for one micro-batch, on the devices of a stage.
-  func operators(of decision: Decision, onGroup group: Int) throws -> [Prediction.OperatorPart] {
-    try DecisionPricing.operators(of: decision, pricings: pricings, kind: kindOfStage[group], kindOfStage: kindOfStage, links: links)
+  /// One copy of each operator and segment, for one micro-batch, on the devices of a stage.
+  func parts(of decision: Decision, onGroup group: Int) throws -> StageParts {
+    try DecisionPricing.parts(of: decision, pricings: pricings, kind: kindOfStage[group], kindOfStage: kindOfStage, links: links)
   }
 
   /// For each segment of a decision the number of its prices; the first where stages have one mesh.

@@ -212,6 +212,11 @@ import Testing
     let first = try op("transformer.h.{i}.mlp.c_fc")
     let zero = try refusal(edited { $0.zero[first] = .gradients })
     #expect(zero.reason.contains("ZeRO") && zero.place.contains("transformer."), "\(zero)")
+    // What is shared out of one small norm alone is no reason to share all out: what is named is the best for all.
+    let norm = try op("transformer.ln_f")
+    let most = plan.decision.zeroStages[0]
+    let single = try refusal(edited { $0.zero[norm] = most == .weights ? .none : .weights })
+    #expect(single.place.contains("ln_f") && !single.reason.contains("--zero 3"), "\(single)")
     let recompute = try refusal(edited { $0.recompute[2] = .selective })
     #expect(recompute.place == "layer 1" && recompute.reason.contains("selective"), "\(recompute)")
     let head = try refusal(edited { $0.recompute[$0.recompute.count - 1] = .full })

@@ -88,7 +88,7 @@ import Testing
   func stageTime(kind: Schedule.Kind) throws {
     let plan = try tinyPipeline(kind)
     for group in 0..<2 {
-      let time = StageTime.ofGroups(plan.decision, plan.prediction)[group]
+      let time = try stageTimes(plan)[group]
       #expect(abs(time.whole / plan.prediction.step - 1) < 1e-9)
       let parts = plan.prediction.parts(ofGroup: group, microBatches: plan.decision.job.microBatches)
       #expect(abs((time.computing + time.collectives).value / (parts[.forward] + parts[.backward]) - 1) < 1e-9)

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Lowering
 import ModelGraph
+import Planner
 import Plans
 import Quantities
 import Strategies
@@ -31,7 +33,7 @@ import Testing
   @Test("A stage's parts are the whole step, and each is what it is called", arguments: zip([1, 2, 3], [Recompute.full, .none, .full]))
   func stageTime(zero: Int, recompute: Recompute) throws {
     let plan = try tinyPipeline(recompute: recompute, zero: zero)
-    let times = StageTime.ofGroups(plan.decision, plan.prediction)
+    let times = try stageTimes(plan)
     for time in times {
       let parts = StageTime.parts.reduce(Seconds.zero) { $0 + time[keyPath: $1.value] }
       #expect(abs(parts / plan.prediction.step - 1) < 1e-9 && abs(parts / time.whole - 1) < 1e-12)
@@ -44,6 +46,60 @@ import Testing
       let late = time.ending(at: plan.prediction.step, step: plan.prediction.step)
       #expect(late.waitingAtEnd == .zero && late.whole == time.whole)
     }
+  }
+
+  @Test("Differential: what the host holds passes up is what they take longer than their program's instructions", arguments: [Recompute.none, .full])
+  func heldUp(recompute: Recompute) throws {
+    let held = try tinyPlan(on: "dgx_h100_80g_ndr400x8") { ($0.mesh, $0.pipelineDegree, $0.recompute) = ([4], 2, recompute) }
+    let free = try tinyPlan { ($0.mesh, $0.pipelineDegree, $0.recompute) = ([4], 2, recompute) }
+    for plan in [held, free] {
+      let step = try Planner.predictStep(plan.decision, on: plan.hardware.cluster(devices: plan.decision.ranks))
+      for (group, time) in try stageTimes(plan).enumerated() {
+        let program = Lowering.program(for: plan.decision, rank: plan.decision.ranks(ofGroup: group).lowerBound)
+        let prices = step.instructionPrices(of: program)
+        let instructions = program.passes.flatMap { program.instructions[$0.instructions] }.reduce(0) { $0 + prices.time($1).value }
+        // Passes are of whole ticks, operator by operator.
+        let rounding = 1e-12 * Double(program.instructions.count)
+        #expect(abs((time.computing + time.collectives - time.heldUp).value - instructions) <= rounding)
+        #expect((time.heldUp > time.computing * 0.5) == (plan == held) && (time.heldUp == .zero) == (plan == free))
+        #expect(time.computingOnce + time.recomputing + time.heldUp == time.computing)
+      }
+    }
+  }
+
+  @Test("Differential: operators on a stage are those of its own devices, not of the slowest")
+  func operatorsOfStages() throws {
+    let plan = try tinyPlan(devices: 32, batch: 32, precision: .fp16, on: "mixed-a100-v100") { ($0.mesh, $0.pipelineDegree) = ([16], 2) }
+    let step = try Planner.predictStep(plan.decision, on: plan.hardware.cluster(devices: 32))
+    let parts = try (0..<2).map { try step.parts(onGroup: $0).operators }
+    for (op, slowest) in plan.prediction.operators.enumerated() {
+      let times = parts.map { $0[op].forward + $0[op].backward }
+      #expect(times.max() == slowest.forward + slowest.backward)
+    }
+    #expect(parts[0] != parts[1])
+    for group in 0..<2 {
+      let program = Lowering.program(for: plan.decision, rank: plan.decision.ranks(ofGroup: group).lowerBound)
+      let prices = step.instructionPrices(of: program)
+      for case .kernel(let call) in program.instructions where call.phase == .forward {
+        #expect(prices.time(.kernel(call)) <= parts[group][call.op].forward)
+      }
+    }
+  }
+
+  @Test("ZeRO is said as most weights have it, and where some have more")
+  func zeroWords() throws {
+    var decision = try tinyPlan(devices: 2) { ($0.mesh, $0.zero) = ([2], .optimizer) }.decision
+    func set(_ stage: ZeROStage, _ isChosen: (String) -> Bool) {
+      for op in decision.graph.operators.indices where isChosen(decision.graph.operators[op].name) { decision.zero[op] = stage }
+    }
+    set(.optimizer) { _ in true }
+    #expect(decision.zeroStages == [.optimizer] && decision.zeroText(withNone: true) == "1" && decision.splitText.contains("ZeRO 1"))
+    set(.none) { $0.contains("ln_") }
+    #expect(decision.zeroText(withNone: false) == "1" && decision.zeroText(withNone: true) == "1 (some weights 0)")
+    set(.weights) { $0.contains("ln_f") }
+    #expect(decision.zeroStages == [.optimizer, .none, .weights] && decision.splitText.contains("ZeRO 1 (some weights 3)"))
+    set(.none) { _ in true }
+    #expect(decision.zeroText(withNone: true) == nil && !decision.splitText.contains("ZeRO"))
   }
 
   @Test("Collectives of all stages are all that a plan lists in passes: the first layer has its own conversions")

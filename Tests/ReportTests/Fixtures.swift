@@ -5,6 +5,7 @@ import Hardware
 import ModelGraph
 import Planner
 import Plans
+import Report
 import Strategies
 
 let packageFolder = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../..").standardized.path
@@ -14,12 +15,18 @@ struct NoPlan: Error {}
 /// A plan of plans/.
 func committedPlan(_ name: String) throws -> Plan { try PlanFile.read("\(packageFolder)/plans/\(name).json") }
 
+/// Where a plan's step goes on each of its stages.
+func stageTimes(_ plan: Plan) throws -> [StageTime] {
+  let step = try Planner.predictStep(plan.decision, on: plan.hardware.cluster(devices: plan.decision.ranks))
+  return StageTime.ofGroups(plan.decision, plan.prediction, try (0..<plan.decision.groups).map { try step.parts(onGroup: $0) })
+}
+
 let committedPlans = ["bert-base-ethernet-4", "gpt2-dgx-a100-8", "llama-3-8b-derecho-8", "mlp-dgx-a100-4"]
 
 /// A plan as `tpplan search` makes it, of GPT-2's architecture in a size that no search stumbles over.
 func tinyPlan(
   name: String = "tiny-gpt2", layers: Int = 4, devices: Int = 8, batch: Int = 8, precision: Precision = .bf16, mode: Mode = .train,
-  fix: (inout SearchRequest) -> Void
+  on hardware: String = "derecho", fix: (inout SearchRequest) -> Void
 ) throws -> Plan {
   let document = Document(
     file: "tiny-gpt2.json",
@@ -27,7 +34,7 @@ func tinyPlan(
       "name": .string(name), "model_type": "gpt2", "n_embd": 64, "n_head": 4, "n_layer": .int(layers), "n_positions": 32, "vocab_size": 97,
       "embd_pdrop": 0.1, "attn_pdrop": 0, "resid_pdrop": 0.1,
     ])
-  let hardwareDocument = try Document(readingFrom: "\(packageFolder)/hardware/derecho.json")
+  let hardwareDocument = try Document(readingFrom: "\(packageFolder)/hardware/\(hardware).json")
   let hardware = try HardwareFile(decoding: hardwareDocument)
   let cluster = try hardware.cluster(devices: devices)
   var request = SearchRequest(

@@ -68,8 +68,10 @@ extension ReportFigures {
       parts.append(decision.recomputeText.map { "recompute \($0)" } ?? "no recompute")
     }
     let size = job.batch / job.microBatches
+    let together = decision.ranks(ofGroup: 0).count > 1 ? " on all replicas together" : ""
     parts.append(
-      job.microBatches > 1 ? "\(many(job.microBatches, "micro-batch", plural: "micro-batches")) of \(grouped(size))" : "the batch as a whole")
+      job.microBatches > 1
+        ? "\(many(job.microBatches, "micro-batch", plural: "micro-batches")) of \(grouped(size))\(together)" : "the batch as a whole")
     return parts.joined(separator: ", ")
   }
 

@@ -24,9 +24,13 @@ extension Decision {
 
   /// How much of that in a second: `1.20 k tokens/s`.
   package func rateText(step: Seconds) -> String {
+    "\(abbreviated(rate(step))) \(graph.learnsPairs ? "pairs" : job.sequence != nil ? "tokens" : "samples")/s"
+  }
+
+  /// Tokens, pairs or samples in a second.
+  package func rate(_ step: Seconds) -> Double {
     let samples = step > .zero ? Double(job.batch) / step.value : 0
-    if graph.learnsPairs { return "\(abbreviated(samples)) pairs/s" }
-    return job.sequence.map { "\(abbreviated(samples * Double($0))) tokens/s" } ?? "\(abbreviated(samples)) samples/s"
+    return graph.learnsPairs ? samples : samples * Double(job.sequence ?? 1)
   }
 }
 

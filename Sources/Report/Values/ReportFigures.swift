@@ -39,14 +39,15 @@ struct ReportFigures {
     (self.searched, self.program) = (searched, program)
     let (decision, prediction) = (plan.decision, plan.prediction)
     let step = try Planner.predictStep(decision, on: report.cluster)
+    let parts = try (0..<decision.groups).map { try step.parts(onGroup: $0) }
     self.step = step
     changes = try Planner.singleChanges(decision, on: report.cluster)
-    times = StageTime.ofGroups(decision, prediction).enumerated().map { group, time in
+    let times = StageTime.ofGroups(decision, prediction, parts).enumerated().map { group, time in
       time.ending(at: step.passes(ofGroup: group).last?.end ?? .zero, step: prediction.step)
     }
-    let times = times
+    self.times = times
     busiest = times.indices.max { times[$0].waiting > times[$1].waiting } ?? 0
-    operatorsOfBusiest = try step.operators(onGroup: busiest)
+    operatorsOfBusiest = parts[busiest].operators
     // The fullest stage, and the two ends of the pipeline.
     let shown = Set([0, prediction.fullest, decision.groups - 1]).sorted()
     func memory(ofGroup group: Int) -> StageMemory {

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ModelGraph
+import Planner
 import Plans
 import Quantities
 import Strategies
 
 /// Where a step's time goes on the devices of one stage: the figures of a plan's stages, over all micro-batches.
 package struct StageTime: Hashable {
-  /// Operators forward and backward, without collectives.
+  /// Passes without collectives.
   package private(set) var computing = Seconds.zero
+  /// Of `computing`, what passes take longer than their operators because the host hands kernels over more slowly than the devices run them.
+  package private(set) var heldUp = Seconds.zero
   /// Of `computing`, forward passes that the backward pass carries out again.
   package private(set) var recomputing = Seconds.zero
   /// Collectives within passes, those inside operators included.
@@ -22,8 +25,9 @@ package struct StageTime: Hashable {
   /// Of `waiting`, what comes after the stage has done all that it has to do.
   package private(set) var waitingAtEnd = Seconds.zero
 
-  /// Of each group of devices.
-  package static func ofGroups(_ decision: Decision, _ prediction: Prediction) -> [StageTime] {
+  /// - Parameter parts: of each group of devices.
+  /// - Returns: of each group of devices.
+  package static func ofGroups(_ decision: Decision, _ prediction: Prediction, _ parts: [StageParts]) -> [StageTime] {
     let shares = PassShares(decision, prediction)
     return (0..<decision.groups).map { group in
       var time = StageTime()
@@ -36,10 +40,12 @@ package struct StageTime: Hashable {
         time.update += stage.update
         for unit in decision.stages[index].units {
           time.recomputing += shares.recomputing[unit.segment] * (unit.copies.count * microBatches)
+          time.heldUp += parts[group].heldUp[unit.segment] * (unit.copies.count * microBatches)
         }
         time.ofWeights += min(shares.ofWeights(decision.stages[index]), stage.communication) * microBatches
       }
-      time.recomputing = min(time.recomputing, time.computing)
+      time.heldUp = min(time.heldUp, time.computing)
+      time.recomputing = min(time.recomputing, time.computing - time.heldUp)
       if prediction.groups > 1 {
         time.waiting = max(.zero, prediction.step - time.computing - time.collectives - time.gradientSync - time.update)
       }
@@ -64,7 +70,7 @@ package struct StageTime: Hashable {
     return time
   }
 
-  package var computingOnce: Seconds { computing - recomputing }
+  package var computingOnce: Seconds { computing - recomputing - heldUp }
   package var ofActivations: Seconds { collectives - ofWeights }
   /// All that is exchanged of weights and their gradients, whenever it is.
   package var ofParameters: Seconds { gradientSync + ofWeights }
@@ -76,6 +82,7 @@ package struct StageTime: Hashable {
 
   static let parts: [Part] = [
     ("computing", .computing, .filled, \.computingOnce), ("computing again", .recompute, .filled, \.recomputing),
+    ("held up by the host", .grey, .filled, \.heldUp),
     ("collectives", .collective, .filled, \.ofActivations), ("gradient sync", .sync, .filled, \.ofParameters),
     ("optimizer", .update, .filled, \.update), ("waiting", .grey, .hatched, \.waitingBefore),
     ("waiting at the end", .grey, .outlined, \.waitingAtEnd),

@@ -55,11 +55,11 @@ extension PlanReport {
   private func stages(_ style: TextStyle) -> [String] {
     let job = decision.job
     let chunks = decision.schedule.chunks
-    let perMicroBatch = job.batch / job.microBatches
+    let together = job.microBatches > 1 && decision.ranks(ofGroup: 0).count > 1 ? " on all replicas together" : ""
     var lines = [
       style.heading("Stages"),
       "  \(decision.schedule.kind.rawValue)\(chunks > 1 ? ", \(chunks) chunks on each stage" : ""), "
-        + "\(counted(job.microBatches, "micro-batch", plural: "micro-batches")) of \(perMicroBatch); "
+        + "\(counted(job.microBatches, "micro-batch", plural: "micro-batches")) of \(job.batch / job.microBatches)\(together); "
         + "bubble \(percent(prediction.bubble)) of the stages' time",
     ]
     var places = TextTable([("stage", .right), ("devices", .left), ("of", .left), ("on", .left)])

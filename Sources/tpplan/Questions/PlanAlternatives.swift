@@ -49,6 +49,8 @@ struct PlanAlternatives {
   let plan: Plan
   let chosen: [Choice]
   let alternatives: [Alternative<Choice>]
+  /// Where the step's time goes on each stage.
+  private let stages: [StageTime]
 
   /// - Parameters:
   ///   - seconds: wall-clock time for all alternatives.
@@ -57,6 +59,9 @@ struct PlanAlternatives {
   /// - Throws: what a search throws.
   init(_ plan: Plan, seconds: Double, stop: StopCondition, progress: @escaping @Sendable (Int, Int) -> Void) throws {
     self.plan = plan
+    let step = try Planner.predictStep(plan.decision, on: plan.hardware.cluster(devices: plan.decision.ranks))
+    let parts = try (0..<plan.decision.groups).map { try step.parts(onGroup: $0) }
+    stages = StageTime.ofGroups(plan.decision, plan.prediction, parts)
     let choices = try Self.choices(plan)
     chosen = choices.chosen
     let found = try Alternative.compare(choices.others, seconds: seconds, stop: stop, progress: progress)
@@ -180,11 +185,10 @@ extension PlanAlternatives {
 
   /// Where the step's time goes, on the stage that takes longest.
   private var takes: String {
-    let (decision, prediction) = (plan.decision, plan.prediction)
-    let stages = StageTime.ofGroups(decision, prediction)
     guard let busiest = stages.min(by: { $0.waiting < $1.waiting }), step > .zero else { return "" }
     let parts = [
-      ("kernels", busiest.computingOnce), ("kernels again (recompute)", busiest.recomputing), ("collectives", busiest.ofActivations),
+      ("kernels", busiest.computingOnce), ("kernels again (recompute)", busiest.recomputing),
+      ("the host, which hands kernels over more slowly than they run", busiest.heldUp), ("collectives", busiest.ofActivations),
       ("gradient sync", busiest.ofParameters), ("optimizer", busiest.update), ("waiting for other stages", busiest.waiting),
     ]
     return parts.filter { $0.1 / step > 0.001 }.map { "\($0.0) \(percent($0.1 / step))" }.joined(separator: ", ")

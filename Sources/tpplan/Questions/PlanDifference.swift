@@ -107,6 +107,14 @@ struct PlanDifference {
     return (bytes(move.moved, move.movedState), bytes(move.kept, move.keptState))
   }
 
+  /// `train, batch 32 x 4096, bf16, adamw`.
+  private static func job(_ decision: Decision) -> String {
+    let job = decision.job
+    return
+      ([job.mode.rawValue, "batch \(job.batch)" + (job.sequence.map { " x \($0)" } ?? ""), job.precision.rawValue]
+      + (job.mode == .train ? [job.optimizer.rawValue] : [])).joined(separator: ", ")
+  }
+
   func lines(_ style: TextStyle, all: Bool) -> [String] {
     let (a, b) = (plans[0], plans[1])
     var lines = [style.heading("\(a.decision.graph.name): \(names[0]) and \(names[1])")]
@@ -114,8 +122,11 @@ struct PlanDifference {
     var table = TextTable([("", .left), (names[0], .right), (names[1], .right), ("", .left)])
     func change(_ a: Double, _ b: Double) -> String { a == b || a == 0 ? "" : (b > a ? "+" : "") + percent(b / a - 1) }
     table.add("devices", "\(a.decision.ranks) of \(a.hardware.name)", "\(b.decision.ranks) of \(b.hardware.name)", "")
-    table.add("batch", "\(a.decision.job.batch)", "\(b.decision.job.batch)", "")
+    let jobs = plans.map { Self.job($0.decision) }
+    table.add("job", jobs[0], jobs[1], jobs[0] == jobs[1] ? "" : "not the same")
     table.add("step", "\(a.prediction.step)", "\(b.prediction.step)", change(a.prediction.step.value, b.prediction.step.value))
+    let rates = plans.map { $0.decision.rateText(step: $0.prediction.step) }
+    table.add("rate", rates[0], rates[1], change(a.decision.rate(a.prediction.step), b.decision.rate(b.prediction.step)))
     table.add("memory", "\(a.prediction.memory)", "\(b.prediction.memory)", change(a.prediction.memory.value, b.prediction.memory.value))
     table.add("bubble", percent(a.prediction.bubble), percent(b.prediction.bubble), "")
     lines += table.lines(style) + [""]
