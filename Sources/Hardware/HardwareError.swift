@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Documents
 import Quantities
 
 /// A hardware description that contradicts itself, or a request that it cannot serve.
@@ -42,7 +43,8 @@ extension HardwareError: CustomStringConvertible {
       "the device \"\(device)\" has no peak rate for \(precision.rawValue), only for \(known.map(\.rawValue).joined(separator: ", "));"
         + " choose one with --dtype or add it to peak_TFLOPS"
     case .noSuchNumber(let file, let name, let known):
-      "\(file) has no number \"\(name)\"; it has \(known.joined(separator: ", "))"
+      "\(file) has no number \"\(name)\"; "
+        + (nearestSpelling(to: name, among: known).map { "did you mean \"\($0)\"?" } ?? "it has \(known.joined(separator: ", "))")
     }
   }
 }

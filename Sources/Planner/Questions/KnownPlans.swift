@@ -18,7 +18,7 @@ package struct KnownPlan: Sendable {
     /// A stage on every device.
     case pipeline = "pipeline"
     /// Narayanan et al. 2021, "Efficient Large-Scale Language Model Training on GPU Clusters Using Megatron-LM", takeaways 1 to 3: tensor parallelism up to the devices of a node, then
-    /// stages until the model fits, data parallelism over what is left; with a sequence-parallel part, a distributed optimizer, and as much recomputation as it takes.
+    /// stages until the model fits, data parallelism over what is left; with a sequence-parallel part, a distributed optimizer, and the recomputation with which that is fastest.
     case megatron = "Megatron's rule"
   }
 
@@ -34,27 +34,30 @@ package struct KnownPlan: Sendable {
     self.rule = rule
     var best: (planned: PlanOutcome.Planned, degrees: MegatronDegrees)?
     var (reason, least): (String?, Bytes?) = (nil, nil)
-    for group in Self.candidates(rule, request) {
-      for degrees in group {
-        do {
-          guard let planned = try Self.price(degrees, request) else { continue }
-          let (memory, limit) = (planned.prediction.memory, planned.prediction.memoryLimit)
-          if memory > limit {
-            if memory < least ?? Bytes(.infinity) {
-              least = memory
-              reason = "does not fit: \(memory) of \(limit)"
+    for groups in Self.candidates(rule, request) {
+      for group in groups {
+        var fits = false
+        for degrees in group {
+          do {
+            guard let planned = try Self.price(degrees, request) else { continue }
+            let (memory, limit) = (planned.prediction.memory, planned.prediction.memoryLimit)
+            if memory > limit {
+              if memory < least ?? Bytes(.infinity) {
+                least = memory
+                reason = "does not fit: \(memory) of \(limit)"
+              }
+              // Nor do larger micro-batches.
+              break
             }
-            // Nor do larger micro-batches.
-            break
-          } else if planned.prediction.step < best?.planned.prediction.step ?? Seconds(.infinity) {
-            best = (planned, degrees)
+            fits = true
+            if planned.prediction.step < best?.planned.prediction.step ?? Seconds(.infinity) { best = (planned, degrees) }
+          } catch PlannerError.usage(let text) {
+            reason = reason ?? text
           }
-        } catch PlannerError.usage(let text) {
-          reason = reason ?? text
         }
+        // The first group of which something fits is what the rule says.
+        if fits { break }
       }
-      // The first group of which something fits is what the rule says.
-      if best != nil { break }
     }
     (planned, degrees) = (best?.planned, best?.degrees)
     obstacle = best == nil ? reason ?? "it has no configuration on \(counted(request.cluster.deviceCount, "device"))" : nil
@@ -67,8 +70,8 @@ package struct KnownPlan: Sendable {
     return planned
   }
 
-  /// Groups of configurations, the one to be preferred first; in a group are those that differ in their micro-batches.
-  private static func candidates(_ rule: Rule, _ request: SearchRequest) -> [[MegatronDegrees]] {
+  /// Alternatives, of each of them groups of configurations, the one to be preferred first; in a group are those that differ in their micro-batches.
+  private static func candidates(_ rule: Rule, _ request: SearchRequest) -> [[[MegatronDegrees]]] {
     let devices = request.cluster.deviceCount
     var degrees = MegatronDegrees()
     switch rule {
@@ -78,27 +81,28 @@ package struct KnownPlan: Sendable {
     case .pipeline: degrees.pipeline = devices
     case .megatron: return megatron(request)
     }
-    return [microBatches(degrees, request)]
+    return [[microBatches(degrees, request)]]
   }
 
-  private static func megatron(_ request: SearchRequest) -> [[MegatronDegrees]] {
+  private static func megatron(_ request: SearchRequest) -> [[[MegatronDegrees]]] {
     let devices = request.cluster.deviceCount
     let node = (0..<devices).prefix { request.cluster.nodeOfDevice[$0] == 0 }.count
     let powers = { (most: Int) in (0..<63).map { 1 << $0 }.prefix { $0 <= most } }
-    var groups: [[MegatronDegrees]] = []
     var parts: [(tensor: Int, pipeline: Int)] = powers(node).map { ($0, 1) }
     if let widest = parts.last?.tensor { parts += powers(devices).dropFirst().map { (widest, $0) } }
-    for (tensor, pipeline) in parts where devices % (tensor * pipeline) == 0 {
-      let recomputes: [Recompute] = request.mode == .train ? [.none, .selective, .full] : [.none]
-      for recompute in recomputes {
+    parts = parts.filter { devices % ($0.tensor * $0.pipeline) == 0 }
+    // With sequence parallelism Megatron-LM gathers again for backward what it gathered (Korthikanti et al. 2022, §4.2.2).
+    let recomputes: [(plain: Recompute, gathering: Recompute)] =
+      request.mode == .train ? [(.none, .gathered), (.selective, .selectiveGathered), (.full, .full)] : [(.none, .none)]
+    return recomputes.map { recompute in
+      parts.map { tensor, pipeline in
         var degrees = MegatronDegrees()
         (degrees.tensor, degrees.pipeline, degrees.data) = (tensor, pipeline, devices / (tensor * pipeline))
-        (degrees.isSequenceParallel, degrees.recompute) = (tensor > 1, recompute)
+        (degrees.isSequenceParallel, degrees.recompute) = (tensor > 1, tensor > 1 ? recompute.gathering : recompute.plain)
         degrees.zero = request.mode == .train && degrees.data > 1 ? .optimizer : .none
-        groups.append(microBatches(degrees, request))
+        return microBatches(degrees, request)
       }
     }
-    return groups
   }
 
   /// With micro-batches of 1, 2, 4, … sequences, which take more and more memory.

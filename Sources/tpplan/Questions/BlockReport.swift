@@ -64,7 +64,7 @@ struct BlockReport {
     let lines = [
       style.heading(name) + ", \(counted(operators.count, "operator")): each with the best strategy that it does not have, beside a step of \(step)",
       "  Everything around the operators as in the plan; the other operators as suits each alternative best.",
-    ]
+    ].flatMap { style.fit($0, hanging: 2) }
     var table = TextTable([
       ("operator", .left), ("strategy", .left), ("time", .right), ("kept", .right), ("next best", .left), ("step", .right), ("difference", .right),
       ("", .left),
@@ -75,7 +75,7 @@ struct BlockReport {
       let next = others(op).first
       let (time, difference, note) = next.map { $0.result.cells(beside: step) } ?? ("", "", "no other")
       table.add(
-        graph.operators[op].name, chosen, "\(part.forward + part.backward)", "\(part.kept)",
+        graph.shortName(of: op), chosen, "\(part.forward + part.backward)", "\(part.kept)",
         next.map { $0.choice.strategy.words(rules[op]).joined(separator: ",") } ?? "", time, difference, note)
     }
     return lines + table.lines(style) + Alternative.unfinishedLines(alternatives)

@@ -47,10 +47,14 @@ struct CheckCommand: ParsableCommand {
     let now = try Planner.predict(plan.decision, on: plan.hardware.cluster(devices: plan.decision.ranks))
     if now != plan.prediction {
       let (before, step) = (plan.prediction.step, now.step)
+      let isWholeSame = step == before && now.memory == plan.prediction.memory
       changes.append(
         (
           "prices",
-          "this program prices the plan otherwise than the one that made it: a step \(step), before \(before) (\(step >= before ? "+" : "")\(percent(step / before - 1))); memory \(now.memory), before \(plan.prediction.memory)"
+          "this program prices the plan otherwise than the one that made it: "
+            + (isWholeSame
+              ? "the step and the memory are the same, and their parts are not"
+              : "a step \(step), before \(before) (\(step >= before ? "+" : "")\(percent(step / before - 1))); memory \(now.memory), before \(plan.prediction.memory)")
         ))
     }
     switch format {
@@ -92,6 +96,7 @@ struct CheckCommand: ParsableCommand {
 
   /// Which numbers differ.
   private func numbers(_ plan: Plan, _ hardware: HardwareFile) -> String {
+    if hardware.name != plan.hardware.name { return ": the plan is for \(plan.hardware.name), the file has \(hardware.name)" }
     let changed = Set(hardware.numberNames + plan.hardware.numberNames).sorted().filter { hardware.number($0) != plan.hardware.number($0) }
     if changed.isEmpty { return ": no number differs, but names, sources or the form" }
     let shown = changed.prefix(5).map { name in

@@ -71,11 +71,11 @@ struct Comparison {
     var lines = table.lines(style)
     if best.certificate.status != .optimal { lines.append("  The best is the best found in the time, not proven (--time-limit).") }
     if let nearest {
-      lines.append(
+      let slower = "\(nearest.name) is \(percent(nearest.ratio - 1)) slower"
+      lines += style.fit(
         nearest.ratio - 1 <= error.share
-          ? "  \(nearest.name) is \(percent(nearest.ratio - 1)) slower, which is less than predictions are off (\(percent(error.share)): \(error.source)): it may be as good"
-          : "  the nearest, \(nearest.name), is \(percent(nearest.ratio - 1)) slower; predictions are off by \(percent(error.share)) (\(error.source))"
-      )
+          ? "  \(slower), which is less than predictions are off (\(percent(error.share)): \(error.source)): it may be as good"
+          : "  Of the others \(slower); predictions are off by \(percent(error.share)) (\(error.source))")
     } else {
       lines.append("  None of the others fits.")
     }

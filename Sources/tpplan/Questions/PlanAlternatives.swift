@@ -166,7 +166,7 @@ extension PlanAlternatives {
       style.heading("\(plan.decision.graph.name) on \(counted(plan.decision.ranks, "device")) of \(plan.hardware.name)"),
       "  plan      \(plan.decision.splitText)", "  step      \(step), \(prediction.memory) of \(prediction.memoryLimit) on the fullest device",
       "  takes     \(takes)", "", style.heading("One choice otherwise") + ", all else as is best with it, beside a step of \(step)",
-    ]
+    ].flatMap { style.fit($0, hanging: 12) }
     var table = TextTable([("choice", .left), ("value", .left), ("step", .right), ("difference", .right), ("", .left), ("best plan with it", .left)])
     table.hasRemarks = true
     for choice in chosen {

@@ -76,14 +76,19 @@ struct SweepCommand: ParsableCommand {
       var lines = [title + " (the file says \(figure(context.hardware.number(name) ?? 0)))"]
       var table = TextTable([("from", .right), ("to", .right), ("step", .left), ("memory", .right), ("plan", .left)])
       table.hasRemarks = true
+      var last: String?
       for interval in sweep.intervals {
         let planned = interval.plan.map { sweep.plans[$0] }
+        let split = planned?.decision.splitText
+        // Plans may differ in what these words do not say.
+        let words = split.map { $0 == last ? $0 + " (operators split otherwise)" : $0 }
+        last = split
         let steps = interval.steps.map { $0.low == $0.high ? "\($0.low)" : "\($0.low) to \($0.high)" } ?? "nothing fits"
         table.add(
-          figure(interval.low), figure(interval.high), steps, planned.map { "\($0.prediction.memory)" } ?? "", planned?.decision.splitText ?? "")
+          figure(interval.low), figure(interval.high), steps, planned.map { "\($0.prediction.memory)" } ?? "", words ?? "")
       }
       lines += table.lines(TextStyle.ofStandardOutput)
-      lines.append(
+      lines += TextStyle.ofStandardOutput.fit(
         "  \(counted(sweep.searches, "search", plural: "searches")), \(sweep.isComplete ? "all to the end: each plan is the best of its interval" : "cut short: plans may not be the best (--time-limit)")"
       )
       try printLines(lines)
