@@ -49,6 +49,26 @@ import Testing
     #expect(optimum.prediction.step <= best.planned.prediction.step)
   }
 
+  @Test("Where the search ends early the launch and its changes are known plans too, and none is faster than the optimum that is shown")
+  func endedEarly() throws {
+    let launch = try MegatronLaunch.reading("\(Self.model) --micro-batch-size 8 --global-batch-size 64", file: "launch")
+    var report = LintReport(launch, hardware: try Samples.hardware("dgx-a100"), file: "launch")
+    try report.price(try #require(launch.graph), devices: 4, batch: nil, sequence: nil)
+    try report.findOptimum(seconds: 0)
+    #expect(!report.isProven)
+    let step = try #require(report.planned?.prediction.step)
+    let early = try #require(report.optimum)
+    #expect(early.prediction.step <= step)
+    report.findChanges(seconds: 60, ProgressWatch())
+    let (job, best) = (try #require(report.job), try #require(report.optimum))
+    let ofSameJob = report.changes.filter { $0.fits && $0.software == job.request.software }
+    #expect(ofSameJob.allSatisfy { best.prediction.step <= $0.planned.prediction.step })
+    #expect(try #require(report.distance) >= 0)
+    let text = report.lines(.plain).joined(separator: "\n")
+    #expect(text.contains("not proven") && !text.contains("was not found"), "\(text)")
+    #expect(report.json(output: nil)["optimum"]?["status"] == "time_limit")
+  }
+
   @Test("golden: the parts of a report")
   func text() throws {
     let lines = try report("--tensor-model-parallel-size 4 --micro-batch-size 8 --global-batch-size 64 --log-intervall 3").lines(.plain)

@@ -31,8 +31,8 @@ extension LintReport {
     if !fits { object["repairs"] = .array(repairs.map(Self.json) + otherJobs.map(json)) }
     if let optimum {
       var best = JSON.Object(Self.members(optimum))
-      best["status"] = .string(optimum.certificate.status.rawValue)
-      best["gap"] = .double(optimum.certificate.gap)
+      best["status"] = .string((isProven ? Certificate.Status.optimal : .timeLimit).rawValue)
+      best["gap"] = gap.map { .double($0) }
       best["plan"] = .string(optimum.decision.splitText)
       object["optimum"] = .object(best)
     }

@@ -110,10 +110,8 @@ extension LintReport {
       guard let leastMemory, let limit = planned?.prediction.memoryLimit else { return [title, "  was not found in the time (--time-limit)"] }
       return [title] + style.fit("  There is none: the least of any plan is \(leastMemory) on its fullest device, which has \(limit).", hanging: 2)
     }
-    let certificate = optimum.certificate
-    let proof =
-      certificate.status == .optimal
-      ? "proven to be the fastest that fits" : "not proven: at most \(percent(certificate.gap)) from the best possible (--time-limit)"
+    let bound = gap.map { ": at most \(percent($0)) from the best possible" } ?? ""
+    let proof = isProven ? "proven to be the fastest that fits" : "not proven\(bound) (--time-limit)"
     var lines = [title] + row("step", "\(optimum.prediction.step)   \(rate(optimum.prediction))   \(proof)", style)
     lines += row("memory", "\(optimum.prediction.memory) of \(optimum.prediction.memoryLimit)", style)
     lines += row("plan", optimum.decision.splitText, style)
@@ -123,7 +121,7 @@ extension LintReport {
     if !fits {
       lines += row("the launch", "does not fit", style)
     } else if distance <= 0 {
-      lines += row("the launch", "is as fast", style)
+      lines += row("the launch", isProven ? "is as fast" : "is as fast as the best plan that was found", style)
     } else {
       let within = distance <= error.share
       lines += row(
