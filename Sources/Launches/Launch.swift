@@ -21,6 +21,8 @@ package struct Launch: Sendable {
   package var script: TorchLaunch?
   /// All devices that are launched on.
   package var devices: Int?
+  /// What their number follows from and the launch leaves to its caller, with the options that give it; nil where it leaves nothing.
+  package var openDevices: String?
   package var batch: Int?
   /// The samples of a step that each data replica has, where the launch says that instead of the batch.
   package var batchPerReplica: Int?

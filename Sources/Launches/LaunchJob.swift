@@ -114,7 +114,7 @@ package struct LaunchJob: Sendable {
     if count == nil {
       let (usual, why) = usualDevices(hardware, of: least, isOpen: isOpen, expert: launch.degrees.expert)
       count = usual
-      assumptions.append("\(counted(usual, "device")): \(why) (--devices)")
+      assumptions.append("\(counted(usual, "device")): \(why)" + (launch.openDevices.map { ", as \($0)" } ?? " (--devices)"))
     }
     guard let count else { return own }
     if count % least != 0 || (!isOpen && count != own) {
