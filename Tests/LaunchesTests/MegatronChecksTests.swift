@@ -111,6 +111,16 @@ import Testing
     Case("--pipeline-model-parallel-size 8 --global-batch-size 4", "--global-batch-size", "fewer than the 8 stages", .doubtful),
     Case("--data-parallel-sharding-strategy optim", "--data-parallel-sharding-strategy", "--use-megatron-fsdp alone", .doubtful),
     Case("--use-distributed-optimizer --overlap-grad-reduce", "--overlap-grad-reduce", "without --overlap-param-gather", .doubtful),
+    Case(
+      "--expert-model-parallel-size 2 --num-experts 4", "--moe-token-dispatcher-type", "is left out, which is allgather: every device", .doubtful),
+    Case(
+      "--expert-model-parallel-size 2 --num-experts 4 --moe-token-dispatcher-type allgather", "--moe-token-dispatcher-type",
+      "allgather: every device", .doubtful),
+    Case(
+      "--expert-model-parallel-size 2 --num-experts 4 --moe-token-dispatcher-type flex", "--moe-token-dispatcher-type", "priced as alltoall",
+      .doubtful),
+    Case(
+      "--expert-model-parallel-size 2 --num-experts 4 --moe-token-dispatcher-type all2all", "--moe-token-dispatcher-type", "did you mean alltoall?"),
     Case("--fp8-format hybrid", "--fp8-format", "not priced", .ignored),
     Case("--optimizer muon", "--optimizer", "taken for Adam's", .ignored),
     Case(
@@ -124,6 +134,16 @@ import Testing
     #expect(
       launch.findings.contains { $0.severity == item.severity && $0.place == item.place && $0.text.contains(item.words) },
       "\(item.options): \(launch.findings)")
+  }
+
+  @Test("Tokens that are sent to their experts alone are priced as that")
+  func dispatcher() throws {
+    let name = "--moe-token-dispatcher-type"
+    for options in ["--expert-model-parallel-size 2 --num-experts 4 \(name) alltoall", "--num-experts 4", "--num-experts 4 \(name) allgather"] {
+      let launch = try MegatronLaunch.reading("\(Self.whole) \(options)", file: "launch")
+      #expect(!launch.findings.contains { $0.place == name }, "\(launch.findings)")
+    }
+    #expect(try MegatronLaunch.reading("--expert-model-parallel-size 2 --num-experts 4", file: "launch").findings.isEmpty)
   }
 
   @Test("What a whole command leaves out is missing, and of bare options is not")

@@ -95,11 +95,26 @@ extension MegatronChecks {
         illegal("--expert-model-parallel-size", "\(expert) does not divide \(counted(experts, "expert"))")
       }
     }
+    checkDispatcher()
     let own = arguments.int("--expert-tensor-parallel-size") ?? tensor
     if let devices = launch.devices, devices % own.times(expert).times(stages) != 0 {
       illegal(
         "--expert-model-parallel-size",
         "\(counted(devices, "device")) are no multiple of expert tensor \(own) × expert \(expert) × pipeline \(stages)")
+    }
+  }
+
+  /// How tokens get to experts on other devices. Bare options may be a part of a command that says it elsewhere.
+  private mutating func checkDispatcher() {
+    let name = "--moe-token-dispatcher-type"
+    // The price does not depend on it, so that it may be left to the caller.
+    let isOpen = arguments.text(name)?.hasPrefix("$") ?? false
+    switch isOpen ? nil : arguments.has(name) ? arguments.choice(name, ["allgather", "alltoall", "flex"]) : command.isWhole ? "allgather" : nil {
+    case "allgather":
+      let said = arguments.has(name) ? "allgather" : "is left out, which is allgather"
+      doubtful(name, "\(said): every device gets the tokens of all expert-parallel ones; priced as alltoall, which sends each to its experts alone")
+    case "flex": doubtful(name, "flex sends tokens by kernels of its own; priced as alltoall")
+    default: break
     }
   }
 

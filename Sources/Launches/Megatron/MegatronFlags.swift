@@ -38,7 +38,7 @@ enum MegatronFlags {
     ("--untie-embeddings-and-output-weights", .none), ("--disable-bias-linear", .none), ("--add-qkv-bias", .none), ("--qk-layernorm", .none),
     ("--attention-dropout", .one), ("--hidden-dropout", .one), ("--num-experts", .one), ("--moe-router-topk", .one),
     ("--moe-ffn-hidden-size", .one), ("--moe-layer-freq", .one), ("--moe-shared-expert-intermediate-size", .one),
-    ("--moe-shared-expert-gate", .none),
+    ("--moe-shared-expert-gate", .none), ("--moe-token-dispatcher-type", .one),
   ]
 
   /// Options with a part in the step or its memory that has no price here.
