@@ -166,7 +166,18 @@ import Testing
       try MegatronLaunch.reading("\(setting)\n\(Self.whole) \(options)", file: "launch").findings.filter { $0.place == "CUDA_DEVICE_MAX_CONNECTIONS" }
     }
     #expect(try findings("export CUDA_DEVICE_MAX_CONNECTIONS=1", "--tensor-model-parallel-size 2").isEmpty)
-    #expect(try findings("export CUDA_DEVICE_MAX_CONNECTIONS=8", "--tensor-model-parallel-size 2").count == 1)
+    #expect(try findings("export CUDA_DEVICE_MAX_CONNECTIONS=8", "--tensor-model-parallel-size 2").map(\.severity) == [.illegal])
+    for script in ["#!/bin/bash", "N=1", "cd /megatron"] {
+      #expect(try findings(script, "--tensor-model-parallel-size 2").map(\.severity) == [.doubtful], "\(script)")
+      #expect(try findings(script, "--context-parallel-size 2").map(\.text).allSatisfy { $0.contains("not set in the script") }, "\(script)")
+      #expect(try findings(script, "--pipeline-model-parallel-size 2").isEmpty, "\(script)")
+    }
+    let given = try MegatronLaunch.reading("TP=1\n\(Self.whole) --tensor-model-parallel-size $TP", file: "launch", values: ["TP": "2"])
+    #expect(given.findings.map(\.place) == ["CUDA_DEVICE_MAX_CONNECTIONS"])
+    // What is no script, or takes more from elsewhere, does not show its environment.
+    for script in ["", "# a launch", "#!/bin/bash\nsource setup.sh", "#!/bin/bash\nmpirun -x CUDA_DEVICE_MAX_CONNECTIONS hostname"] {
+      #expect(try findings(script, "--tensor-model-parallel-size 2").isEmpty, "\(script)")
+    }
     #expect(try findings("export CUDA_DEVICE_MAX_CONNECTIONS=1", "--use-megatron-fsdp --ckpt-format fsdp_dtensor").count == 1)
   }
 }

@@ -105,7 +105,8 @@ import Testing
       srun -N 1 --ntasks-per-node=4 bash -c "cd /work && ${run}"
       """
     let launch = try read(script)
-    #expect(launch.degrees.tensor == 2 && launch.devices == 4 && launch.findings.isEmpty, "\(launch.findings)")
+    #expect(launch.degrees.tensor == 2 && launch.devices == 4, "\(launch.findings)")
+    #expect(launch.findings.map(\.place) == ["CUDA_DEVICE_MAX_CONNECTIONS"], "\(launch.findings)")
     let apostrophes = try read("bash -c 'torchrun --nproc_per_node 2 pretrain_gpt.py \(Self.model) \\\n --micro-batch-size 1 \\\n --bf16 --wrong 1'")
     #expect(apostrophes.devices == 2 && has(apostrophes, .illegal, "--wrong (line 3)", "is no option"), "\(apostrophes.findings)")
   }

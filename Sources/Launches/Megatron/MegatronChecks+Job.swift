@@ -130,7 +130,12 @@ extension MegatronChecks {
   mutating func checkEnvironment() {
     let name = "CUDA_DEVICE_MAX_CONNECTIONS"
     let isFSDP = arguments.has(any: "--use-megatron-fsdp", "--use-custom-fsdp", "--use-torch-fsdp2")
-    guard let value = command.script.value(name) else { return }
+    guard let value = command.script.value(name) else {
+      if !isFSDP, tensor > 1 || context > 1, command.showsEnvironment(of: name) {
+        doubtful(name, "is not set in the script; tensor and context parallelism need 1 before Blackwell, which the environment then has to give")
+      }
+      return
+    }
     if isFSDP, value == "1" {
       arguments.find(.illegal, name, "is 1; FSDP needs more, or none")
     } else if !isFSDP, tensor > 1 || context > 1, value != "1" {

@@ -54,6 +54,13 @@ struct MegatronCommand {
     devices = countDevices(launcher: Array(chosen[..<start]))
   }
 
+  /// Whether a variable of the environment that the script does not set comes from outside: it is a script, which does more than start the program, reads in no
+  /// other, and hands the variable to no launcher.
+  func showsEnvironment(of name: String) -> Bool {
+    guard program != nil, script.sources.isEmpty else { return false }
+    return (script.isMarked || script.setsVariables || script.commands.count > 1) && !script.commands.joined().contains { $0.text.contains(name) }
+  }
+
   /// With commands inside quotes (`bash -c "…"`, `eval "$run"`) taken apart.
   private static func unfolded(_ fields: [ShellScript.Field]) -> [[ShellScript.Field]] {
     var commands: [[ShellScript.Field]] = [[]]
