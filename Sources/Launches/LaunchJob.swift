@@ -118,8 +118,7 @@ package struct LaunchJob: Sendable {
     }
     guard let count else { return own }
     if count % least != 0 || (!isOpen && count != own) {
-      throw PlannerError.usage(
-        "\(counted(count, "device")) \(isOpen ? "are no multiple of" : "are not") the \(least) of the degrees; change them or --devices")
+      throw PlannerError.usage(launch.refusal(of: count, least))
     }
     return count
   }

@@ -110,6 +110,34 @@ import Testing
     #expect(uneven.json(output: nil)["obstacle"] != nil && uneven.json(output: nil)["step_seconds"] == nil)
   }
 
+  @Test("golden: what does not go with a number of devices, in the launch's own words")
+  func devices() throws {
+    func obstacle(_ format: LaunchFormat, _ text: String, devices: Int) throws -> Finding? {
+      let graph = try LaunchFixtures.llama(layers: 8, heads: 8, keyValueHeads: 8)
+      let launch = try format.read(Array(text.utf8), file: "launch", model: graph)
+      var report = LintReport(launch, hardware: try Samples.hardware("dgx-a100"), file: "launch")
+      report.isModelGiven = true
+      try report.price(graph, devices: devices, batch: nil, sequence: 64)
+      return report.launch.findings.first { $0.severity == .illegal }
+    }
+    #expect(
+      try obstacle(
+        .deepspeed, #"{"train_batch_size": 64, "train_micro_batch_size_per_gpu": 2, "gradient_accumulation_steps": 4}"#, devices: 16)
+        == Finding(
+          .illegal, "train_batch_size",
+          "train_batch_size 64 is not train_micro_batch_size_per_gpu 2 × gradient_accumulation_steps 4 × 16 data replicas = 128; change one of them "
+            + "or --devices"))
+    #expect(
+      try obstacle(.megatron, "--tensor-model-parallel-size 2 --pipeline-model-parallel-size 4", devices: 12)
+        == Finding(
+          .illegal, "--tensor-model-parallel-size",
+          "12 devices are no multiple of 8, --tensor-model-parallel-size 2 × --pipeline-model-parallel-size 4; change them or --devices"))
+    #expect(
+      try obstacle(
+        .torchtitan, "[parallelism]\ntensor_parallel_degree = 2\ndata_parallel_shard_degree = 2\n[training]\nseq_len = 64", devices: 8)?.text
+        == "8 devices are not 4, parallelism.tensor_parallel_degree 2 × 2 data replicas; change them or --devices")
+  }
+
   @Test("golden: what the planner says of degrees, in the settings of each format")
   func ownWords() {
     let text = "--ep 8 does not divide 1 data replica; change --ep or --dp, --micro-batch or --batch"
