@@ -58,7 +58,12 @@ package struct LaunchJob: Sendable {
           + "(--expert-model-parallel-size \(degrees.expert))")
       degrees.expert = replicas
     }
-    degrees.microBatchSize = degrees.microBatchSize(batch: sequences, couplesBatch: graph.couplesBatch)
+    let part = degrees.microBatchSize(batch: sequences, couplesBatch: graph.couplesBatch)
+    if degrees.microBatchSize == nil, sequences > degrees.data {
+      assumptions.append(
+        "micro-batches of \(part): \(part == sequences / degrees.data ? "all that a replica has" : "the smallest")" + launch.format.ofMicroBatches)
+    }
+    degrees.microBatchSize = part
     let precision = launch.precision ?? cluster.kind(of: 0).defaultPrecision
     if launch.precision == nil { assumptions.append("\(precision.rawValue), the devices' usual format") }
     var request = SearchRequest(
