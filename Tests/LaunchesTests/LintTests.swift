@@ -209,7 +209,18 @@ import Testing
     #expect(words { ($0.data, $0.context) = (2, 2) } == "--context-parallel-size 2 on 256 devices")
     let uneven = words { ($0.chunks, $0.stageLayers) = (1, [11, 12, 12, 12, 12, 12, 12, 13]) }
     #expect(
-      uneven == "without --num-layers-per-virtual-pipeline-stage --pipeline-model-parallel-layout \"Et*11|t*12|t*12|t*12|t*12|t*12|t*12|t*13L\"")
+      uneven == "--pipeline-model-parallel-layout \"Et*11|t*12|t*12|t*12|t*12|t*12|t*12|t*13L\" without --num-layers-per-virtual-pipeline-stage")
+    // What is written first, and then what no longer is, of what stands there.
+    let sharded = try MegatronLaunch.reading(
+      "\(Self.model) --micro-batch-size 1 --use-torch-fsdp2 --untie-embeddings-and-output-weights --torch-fsdp2-no-reshard-after-forward",
+      file: "launch")
+    let replicas = try LaunchJob(sharded, graph: try #require(sharded.graph), on: try Samples.hardware("dgx-a100"))
+    var gathered = replicas.degrees
+    gathered.zero = .weights
+    #expect(
+      replicas.words(gathered)
+        == "--use-megatron-fsdp --data-parallel-sharding-strategy optim_grads_params --ckpt-format fsdp_dtensor "
+        + "without --use-torch-fsdp2 and --torch-fsdp2-no-reshard-after-forward")
   }
 
   @Test("golden: formats by what stands in a file")

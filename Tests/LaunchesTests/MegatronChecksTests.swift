@@ -107,7 +107,8 @@ import Testing
     Case("--micro-batch-size 2 --micro-batch-size 1", "--micro-batch-size", "is given twice, 2 and 1", .doubtful),
     Case("--num-query-groups 2", "--num-query-groups", "counts with --group-query-attention alone", .doubtful),
     Case("--recompute-method block", "--recompute-method", "nothing is computed again", .doubtful),
-    Case("--recompute-activations", "--recompute-granularity", "fused attention keeps no scores", .doubtful),
+    Case("--recompute-granularity selective", "--recompute-granularity", "fused attention keeps no scores", .doubtful),
+    Case("--recompute-activations", "--recompute-activations", "fused attention keeps no scores", .doubtful),
     Case("--pipeline-model-parallel-size 8 --global-batch-size 4", "--global-batch-size", "fewer than the 8 stages", .doubtful),
     Case("--data-parallel-sharding-strategy optim", "--data-parallel-sharding-strategy", "--use-megatron-fsdp alone", .doubtful),
     Case("--use-distributed-optimizer --overlap-grad-reduce", "--overlap-grad-reduce", "without --overlap-param-gather", .doubtful),
@@ -134,6 +135,12 @@ import Testing
     #expect(
       launch.findings.contains { $0.severity == item.severity && $0.place == item.place && $0.text.contains(item.words) },
       "\(item.options): \(launch.findings)")
+  }
+
+  @Test("A value that is none is said once")
+  func once() throws {
+    let launch = try MegatronLaunch.reading(Self.whole.replacing("--hidden-size 64", with: "--hidden-size 4k"), file: "launch")
+    #expect(launch.findings.filter { $0.place == "--hidden-size" }.count == 1, "\(launch.findings)")
   }
 
   @Test("Tokens that are sent to their experts alone are priced as that")

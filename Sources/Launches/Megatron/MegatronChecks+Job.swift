@@ -47,7 +47,8 @@ extension MegatronChecks {
       if arguments.has(method) { illegal(method, "does not go with selective recomputing; leave it out") }
       if arguments.has(count) { illegal(count, "does not go with selective recomputing, which is of all layers; leave it out") }
       if launch.software.attention == .fused, launch.degrees.recompute == .selective || launch.degrees.recompute == .selectiveGathered {
-        doubtful("--recompute-granularity", "fused attention keeps no scores, so that computing it again saves little; see what it costs below")
+        let name = arguments.has("--recompute-activations") ? "--recompute-activations" : "--recompute-granularity"
+        doubtful(name, "fused attention keeps no scores, so that computing it again saves little; see what it costs below")
       }
       if arguments.values("--recompute-modules").contains("moe_act"), !arguments.has("--moe-grouped-gemm") {
         illegal("--recompute-modules", "moe_act needs --moe-grouped-gemm")
