@@ -100,6 +100,15 @@ import Testing
     #expect(repairs.count == report.repairs.count + report.otherJobs.count)
   }
 
+  @Test("A price that leaves out what is illegal says so")
+  func withoutIllegal() throws {
+    let chunks = "--num-layers-per-virtual-pipeline-stage 1 --num-virtual-stages-per-pipeline-rank 2"
+    let report = try report("--pipeline-model-parallel-size 2 \(chunks) --micro-batch-size 1 --global-batch-size 8", seconds: 0)
+    #expect(report.isIllegal && report.planned != nil)
+    #expect(report.lines(.plain).contains("  priced       without what is illegal, which the findings name"))
+    #expect(try !self.report("--micro-batch-size 8 --global-batch-size 64", seconds: 0).lines(.plain).contains { $0.hasPrefix("  priced") })
+  }
+
   @Test("What cannot be priced says why, once")
   func obstacles() throws {
     let uneven = try report("--micro-batch-size 8 --global-batch-size 60")

@@ -42,6 +42,7 @@ extension LintReport {
     for assumption in job.assumptions { lines += row("assumed", assumption, style) }
     guard let planned else { return lines + row("step", "none: \(obstacle ?? "it is no plan")", style) }
     let prediction = planned.prediction
+    if isIllegal { lines += row("priced", "without what is illegal, which the findings name", style) }
     let bubble = planned.decision.groups > 1 ? "   bubble \(percent(prediction.bubble))" : ""
     lines += row("step", "\(prediction.step)   \(rate(prediction))\(bubble)", style)
     let verdict = fits ? "fits" : "does not fit, \(prediction.memory - prediction.memoryLimit) too much"
