@@ -37,6 +37,8 @@ package struct Launch: Sendable {
   package var graph: Graph?
   /// Where it describes one that cannot be built, or not all of one, why.
   package var graphObstacle: String?
+  /// Settings that move a part of what is in the devices' memory elsewhere, which has no price.
+  package var offloading: [String] = []
   package var findings: [Finding] = []
   /// Variables of a script that have to be given before it says what is trained, and how.
   package var openVariables: [String] = []

@@ -109,6 +109,24 @@ import Testing
     #expect(try !self.report("--micro-batch-size 8 --global-batch-size 64", seconds: 0).lines(.plain).contains { $0.hasPrefix("  priced") })
   }
 
+  @Test("Of a launch that offloads it is not known whether it fits")
+  func offloading() throws {
+    let graph = try Samples.model("gpt3-175b")
+    func priced(_ zero: String) throws -> LintReport {
+      let text = #"{"train_batch_size": 8, "train_micro_batch_size_per_gpu": 1, "bf16": {"enabled": true}, "zero_optimization": \#(zero)}"#
+      var report = LintReport(try DeepSpeedLaunch.reading(text, file: "ds.json"), hardware: try Samples.hardware("dgx-a100"), file: "ds.json")
+      report.isModelGiven = true
+      try report.price(graph, devices: 8, batch: nil, sequence: 2048)
+      return report
+    }
+    let offloads = try priced(#"{"stage": 3, "offload_optimizer": {"device": "cpu"}}"#)
+    #expect(!offloads.fits && offloads.mayFit && offloads.json(output: nil)["fits"] == .null)
+    let memory = offloads.lines(.plain).first { $0.hasPrefix("  memory") } ?? ""
+    #expect(memory.hasSuffix("too much without its offloading, which has no price: it may fit all the same"), "\(memory)")
+    let stays = try priced(#"{"stage": 3}"#)
+    #expect(!stays.fits && !stays.mayFit && stays.json(output: nil)["fits"] == false)
+  }
+
   @Test("What cannot be priced says why, once")
   func obstacles() throws {
     let uneven = try report("--micro-batch-size 8 --global-batch-size 60")

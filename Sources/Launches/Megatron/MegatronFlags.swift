@@ -69,6 +69,9 @@ enum MegatronFlags {
     ("--mlp-chunks-for-training", "the MLP is priced whole"),
   ]
 
+  /// Of those, the ones that make room in the devices' memory.
+  static let offloading = ["--cpu-offloading-num-layers", "--fine-grained-activation-offloading", "--optimizer-cpu-offload"]
+
   /// Options of models that no importer builds.
   static let beyondModels: [(flag: String, what: String)] = [
     ("--multi-latent-attention", "multi-head latent attention"), ("--mtp-num-layers", "multi-token prediction"),

@@ -38,6 +38,7 @@ struct MegatronReader {
   mutating func read() {
     launch.devices = command.devices
     launch.openDevices = openDevices
+    launch.offloading = MegatronFlags.offloading.filter(arguments.has)
     readDegrees()
     readJob()
     readReplicas()

@@ -108,6 +108,7 @@ extension TorchtitanReading {
 
   mutating func readRest() {
     if settings.bool("training.enable_cpu_offload") == true {
+      launch.offloading = ["training.enable_cpu_offload"]
       settings.add(
         .ignored, "training.enable_cpu_offload", "weights and optimizer state on the host are not priced: the plan has them on the devices")
     }

@@ -45,7 +45,9 @@ extension LintReport {
     if isIllegal { lines += row("priced", "without what is illegal, which the findings name", style) }
     let bubble = planned.decision.groups > 1 ? "   bubble \(percent(prediction.bubble))" : ""
     lines += row("step", "\(prediction.step)   \(rate(prediction))\(bubble)", style)
-    let verdict = fits ? "fits" : "does not fit, \(prediction.memory - prediction.memoryLimit) too much"
+    let excess = "\(prediction.memory - prediction.memoryLimit) too much"
+    let verdict =
+      fits ? "fits" : mayFit ? "\(excess) without its offloading, which has no price: it may fit all the same" : "does not fit, \(excess)"
     lines += row("memory", "\(prediction.memory) of \(prediction.memoryLimit) on the fullest device: \(verdict)", style)
     return lines
   }
@@ -79,7 +81,7 @@ extension LintReport {
 
   private func shortfall(_ style: TextStyle) -> [String] {
     guard planned != nil, !fits else { return [] }
-    var lines = [style.heading("To make it fit")]
+    var lines = [style.heading(mayFit ? "To make it fit without offloading" : "To make it fit")]
     guard !repairs.isEmpty || !otherJobs.isEmpty else {
       if !improvements.isEmpty { return [] }
       return lines + style.fit("  No change of one choice was found that makes it fit; try fewer sequences, or devices with more memory.", hanging: 2)
@@ -109,7 +111,8 @@ extension LintReport {
     let title = style.heading("The optimum of the same job and devices")
     guard let optimum else {
       guard let leastMemory, let limit = planned?.prediction.memoryLimit else { return [title, "  was not found in the time (--time-limit)"] }
-      return [title] + style.fit("  There is none: the least of any plan is \(leastMemory) on its fullest device, which has \(limit).", hanging: 2)
+      let none = mayFit ? "Without offloading there is none" : "There is none"
+      return [title] + style.fit("  \(none): the least of any plan is \(leastMemory) on its fullest device, which has \(limit).", hanging: 2)
     }
     let bound = gap.map { ": at most \(percent($0)) from the best possible" } ?? ""
     let proof = isProven ? "proven to be the fastest that fits" : "not proven\(bound) (--time-limit)"
@@ -120,7 +123,7 @@ extension LintReport {
     guard let distance else { return lines }
     let error = PredictionError(hardware)
     if !fits {
-      lines += row("the launch", "does not fit", style)
+      lines += row("the launch", mayFit ? "may fit, and what offloading costs has no price" : "does not fit", style)
     } else if distance <= 0 {
       lines += row("the launch", isProven ? "is as fast" : "is as fast as the best plan that was found", style)
     } else {

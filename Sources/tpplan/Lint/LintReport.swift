@@ -42,6 +42,9 @@ struct LintReport {
   var isIllegal: Bool { launch.findings.contains { $0.severity == .illegal } }
   var fits: Bool { planned.map { $0.prediction.memory <= $0.prediction.memoryLimit } ?? false }
 
+  /// Whether it may fit all the same, as what it moves off the devices is priced as if it stayed.
+  var mayFit: Bool { planned != nil && !fits && !launch.offloading.isEmpty }
+
   /// Whether the search has shown that nothing is faster than what it found.
   var isProven: Bool { searched?.certificate.status == .optimal }
 
