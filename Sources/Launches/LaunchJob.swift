@@ -177,7 +177,11 @@ package struct LaunchJob: Sendable {
   package func planned() throws -> PlanOutcome.Planned {
     let fixed =
       try script?.request(for: request.graph, on: request.cluster, batch: request.batch, sequence: request.sequence) ?? fixing(degrees)
-    guard let planned = try Planner.price(fixed) else { throw try degrees.refusal(request) }
+    guard let planned = try Planner.price(fixed) else {
+      // What is wrong with the styles tells more than that there is no split.
+      if let finding = findings.first(where: { $0.severity == .illegal }) { throw PlannerError.usage("\(finding.place) \(finding.text)") }
+      throw try degrees.refusal(request)
+    }
     return planned
   }
 }

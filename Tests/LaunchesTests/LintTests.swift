@@ -127,6 +127,25 @@ import Testing
     #expect(!stays.fits && !stays.mayFit && stays.json(output: nil)["fits"] == false)
   }
 
+  @Test("What model a job trains that is not known, and which are")
+  func flavors() throws {
+    for (model, words) in [("llama3", "known are debugmodel, 8B, 70B, 405B"), ("qwen3", "known are 0.6B"), ("flux", "the sizes of flux 13B")] {
+      let launch = try TorchtitanLaunch.reading("[model]\nname = \"\(model)\"\nflavor = \"13B\"", file: "job")
+      let report = LintReport(launch, hardware: try Samples.hardware("dgx-a100"), file: "job")
+      #expect(report.lines(.plain).contains { $0.contains(words) && $0.contains("with --model") }, "\(report.lines(.plain))")
+    }
+  }
+
+  @Test("Heads that the styles' degree does not divide are the reason that there is no plan")
+  func heads() throws {
+    let text = try LaunchFixtures.text("tp-plan-llama.json")
+    let launch = try HuggingFacePlan.reading("{\"tp_plan\": \(text), \"tp_size\": 8}", file: "plan.json")
+    var report = LintReport(launch, hardware: try Samples.hardware("dgx-a100"), file: "plan.json")
+    try report.price(LaunchFixtures.llama(layers: 4, heads: 8, keyValueHeads: 2), devices: 8, batch: 64, sequence: 64)
+    let obstacle = try #require(report.obstacle)
+    #expect(obstacle.contains("q_proj has 2 key-value heads, which 8 devices cannot share out; choose a divisor of 2"), "\(obstacle)")
+  }
+
   @Test("What cannot be priced says why, once")
   func obstacles() throws {
     let uneven = try report("--micro-batch-size 8 --global-batch-size 60")
