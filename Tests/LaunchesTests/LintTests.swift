@@ -4,6 +4,7 @@ import Foundation
 import Hardware
 import Planner
 import Plans
+import Report
 import Strategies
 import TestSupport
 import Testing
@@ -267,6 +268,22 @@ import Testing
       replicas.words(gathered)
         == "--use-megatron-fsdp --data-parallel-sharding-strategy optim_grads_params --ckpt-format fsdp_dtensor "
         + "without --use-torch-fsdp2 and --torch-fsdp2-no-reshard-after-forward")
+  }
+
+  @Test("golden: layers of stages in runs, and once where all have as many")
+  func runs() throws {
+    var degrees = MegatronDegrees()
+    (degrees.pipeline, degrees.stageLayers) = (8, [11, 12, 12, 12, 12, 12, 12, 13])
+    #expect(degrees.splitText == "tensor 1, pipeline 8 of 11, 6 × 12, 13 layers, data 1")
+    let hardware = try Samples.hardware("dgx-a100")
+    func plan(_ options: String) throws -> Decision {
+      let launch = try MegatronLaunch.reading("\(Self.model) --micro-batch-size 1 --global-batch-size 4 \(options)", file: "launch")
+      return try LaunchJob(launch, graph: try #require(launch.graph), on: hardware, devices: 2).planned().decision
+    }
+    let even = try plan("--pipeline-model-parallel-size 2 --num-virtual-stages-per-pipeline-rank 2")
+    #expect(even.splitText == "2 stages of 2 chunks, interleaved of 1 layer each, 4 micro-batches")
+    #expect(even.configurationText.contains("interleaved, 1 layer each, 4 micro-batches"))
+    #expect(try plan("--pipeline-model-parallel-size 2 --decoder-first-pipeline-num-layers 3").splitText.contains("1f1b of 3, 1 layers, "))
   }
 
   @Test("golden: formats by what stands in a file")

@@ -195,10 +195,8 @@ extension MegatronDegrees {
   var splitText: String {
     var parts = ["tensor \(tensor)"]
     if isSequenceParallel { parts.append("sequence parallel") }
-    parts.append("pipeline \(pipeline)" + (chunks > 1 ? " of \(chunks) chunks" : ""))
-    if let stageLayers, pipeline > 1, stageLayers.contains(where: { $0 != stageLayers[0] }) {
-      parts.append("layers \(stageLayers.map(String.init).joined(separator: " "))")
-    }
+    let cut = stageLayers.flatMap { layers in pipeline > 1 && layers.contains { $0 != layers[0] } ? " of \(layers.inRuns) layers" : nil }
+    parts.append("pipeline \(pipeline)" + (chunks > 1 ? " of \(chunks) chunks" : "") + (cut ?? ""))
     if pipeline > 1, schedule == .gpipe { parts.append("gpipe") }
     parts.append("data \(data)")
     if context > 1 { parts.append("context \(context)" + (contextWay.map { " by \($0.rawValue)" } ?? "")) }
