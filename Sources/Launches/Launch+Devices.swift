@@ -3,6 +3,24 @@ import Planner
 import Quantities
 
 extension Launch {
+  /// Why the launch is none on a number of devices, with the settings that say so as options of the planner.
+  ///
+  /// - Parameter least: devices of which it needs a multiple, or those that it is for.
+  func refusal(of count: Int, _ least: Int) -> String {
+    let replica = degrees.devices / degrees.data
+    if format == .deepspeed, !leavesDataOpen, count % replica == 0, let batch, let size = degrees.microBatchSize {
+      let (steps, replicas) = (batch / (size * degrees.data), count / replica)
+      return "--batch \(batch) is not --micro-batch \(size) × gradient_accumulation_steps \(steps) × \(counted(replicas, "data replica")) = "
+        + "\(size.times(steps).times(replicas)); change one of them or --devices"
+    }
+    let parts = [("--tp", leavesTensorOpen ? 1 : degrees.tensor), ("--pp", degrees.pipeline), ("--cp", degrees.context)].filter { $0.1 > 1 }
+    let words =
+      format == .torch
+      ? ["the axes of MESH"] : parts.map { "\($0.0) \($0.1)" } + (leavesDataOpen || degrees.data == 1 ? [] : ["\(degrees.data) data replicas"])
+    return "\(counted(count, "device")) \(leavesDataOpen || leavesTensorOpen ? "are no multiple of" : "are not") \(least)"
+      + (words.isEmpty ? "" : ", \(words.joined(separator: " × "))") + "; change them or --devices"
+  }
+
   /// The launch with the degrees, the batch and the micro-batches that follow from the number of devices.
   ///
   /// - Parameter given: a batch in place of the launch's.

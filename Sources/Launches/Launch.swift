@@ -21,6 +21,8 @@ package struct Launch: Sendable {
   package var script: TorchLaunch?
   /// All devices that are launched on.
   package var devices: Int?
+  /// What their number follows from and the launch leaves to its caller, with the options that give it; nil where it leaves nothing.
+  package var openDevices: String?
   package var batch: Int?
   /// The samples of a step that each data replica has, where the launch says that instead of the batch.
   package var batchPerReplica: Int?
@@ -35,6 +37,8 @@ package struct Launch: Sendable {
   package var graph: Graph?
   /// Where it describes one that cannot be built, or not all of one, why.
   package var graphObstacle: String?
+  /// Settings that move a part of what is in the devices' memory elsewhere, which has no price.
+  package var offloading: [String] = []
   package var findings: [Finding] = []
   /// Variables of a script that have to be given before it says what is trained, and how.
   package var openVariables: [String] = []

@@ -87,9 +87,11 @@ struct LaunchEdits {
     if new[keyPath: degree] == 1, has(setting) { drop(setting) } else { set(setting, .int(new[keyPath: degree])) }
   }
 
-  /// `--tensor-model-parallel-size 4 without --sequence-parallel on 16 devices`.
+  /// `--tensor-model-parallel-size 4 without --sequence-parallel and --tp-comm-overlap on 16 devices`.
   var text: String {
-    var words = edits.map { $0.text(format) }
+    var words = edits.compactMap { $0.text(format) }
+    let dropped = edits.filter { $0.value == nil }.map(\.name)
+    if !dropped.isEmpty { words.append("without \(dropped.joined(separator: " and "))") }
     if new.devices != old.devices { words.append("on \(counted(new.devices, "device"))") }
     return words.joined(separator: format == .megatron || format == .torch ? " " : ", ")
   }
@@ -129,9 +131,9 @@ struct LaunchEdits {
 }
 
 extension LaunchEdit {
-  /// As it is written in a format, or in words where it is left out.
-  func text(_ format: LaunchFormat) -> String {
-    guard let value else { return "without \(name)" }
+  /// As it is written in a format; nil where it is left out.
+  func text(_ format: LaunchFormat) -> String? {
+    guard let value else { return nil }
     if isBeyond || format == .megatron { return ([name] + Self.words(value)).joined(separator: " ") }
     return format == .torchtitan ? "\(name) = \(value.canonicalText)" : "\(name): \(value.canonicalText)"
   }

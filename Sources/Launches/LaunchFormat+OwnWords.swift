@@ -21,6 +21,9 @@ extension LaunchFormat {
       .min { ($0.0, -$0.1.count) < ($1.0, -$1.1.count) }?.1
   }
 
+  /// The setting that says how large micro-batches are, in brackets; empty where there is none.
+  var ofMicroBatches: String { ownWords["--micro-batch"].map { " (\($0))" } ?? "" }
+
   private var ownWords: [String: String] {
     switch self {
     case .megatron:

@@ -58,7 +58,12 @@ package struct LaunchJob: Sendable {
           + "(--expert-model-parallel-size \(degrees.expert))")
       degrees.expert = replicas
     }
-    degrees.microBatchSize = degrees.microBatchSize(batch: sequences, couplesBatch: graph.couplesBatch)
+    let part = degrees.microBatchSize(batch: sequences, couplesBatch: graph.couplesBatch)
+    if degrees.microBatchSize == nil, sequences > degrees.data {
+      assumptions.append(
+        "micro-batches of \(part): \(part == sequences / degrees.data ? "all that a replica has" : "the smallest")" + launch.format.ofMicroBatches)
+    }
+    degrees.microBatchSize = part
     let precision = launch.precision ?? cluster.kind(of: 0).defaultPrecision
     if launch.precision == nil { assumptions.append("\(precision.rawValue), the devices' usual format") }
     var request = SearchRequest(
@@ -114,12 +119,11 @@ package struct LaunchJob: Sendable {
     if count == nil {
       let (usual, why) = usualDevices(hardware, of: least, isOpen: isOpen, expert: launch.degrees.expert)
       count = usual
-      assumptions.append("\(counted(usual, "device")): \(why) (--devices)")
+      assumptions.append("\(counted(usual, "device")): \(why)" + (launch.openDevices.map { ", as \($0)" } ?? " (--devices)"))
     }
     guard let count else { return own }
     if count % least != 0 || (!isOpen && count != own) {
-      throw PlannerError.usage(
-        "\(counted(count, "device")) \(isOpen ? "are no multiple of" : "are not") the \(least) of the degrees; change them or --devices")
+      throw PlannerError.usage(launch.refusal(of: count, least))
     }
     return count
   }
@@ -173,7 +177,11 @@ package struct LaunchJob: Sendable {
   package func planned() throws -> PlanOutcome.Planned {
     let fixed =
       try script?.request(for: request.graph, on: request.cluster, batch: request.batch, sequence: request.sequence) ?? fixing(degrees)
-    guard let planned = try Planner.price(fixed) else { throw try degrees.refusal(request) }
+    guard let planned = try Planner.price(fixed) else {
+      // What is wrong with the styles tells more than that there is no split.
+      if let finding = findings.first(where: { $0.severity == .illegal }) { throw PlannerError.usage("\(finding.place) \(finding.text)") }
+      throw try degrees.refusal(request)
+    }
     return planned
   }
 }

@@ -42,7 +42,7 @@ extension MegatronDegrees {
   private func advice(_ meant: PlanOutcome.Planned, beside plan: Plan) -> String {
     var named = self
     named.stageLayers = MegatronFlags.unevenLayers(self)
-    var options = LaunchEdits(.torch, from: MegatronDegrees(), to: named).edits.map { $0.text(.torch) }
+    var options = LaunchEdits(.torch, from: MegatronDegrees(), to: named).edits.compactMap { $0.text(.torch) }
     if pipeline > 1, schedule == .gpipe { options.append("--schedule gpipe") }
     let (step, own) = (meant.prediction.step, plan.prediction.step)
     let fits = meant.prediction.memory <= meant.prediction.memoryLimit

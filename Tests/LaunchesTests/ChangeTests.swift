@@ -165,7 +165,7 @@ import Testing
     var words = text.split(separator: " ").map(String.init)[...]
     func drop(_ name: String) { options.removeAll { $0 == name || $0.hasPrefix(name + " ") } }
     while let word = words.popFirst() {
-      if word == "without", let name = words.popFirst() {
+      if word == "without" || word == "and", let name = words.popFirst() {
         drop(name)
       } else if word == "on" {
         words = words.dropFirst(2)
@@ -185,10 +185,10 @@ import Testing
 
   /// The settings that a change names; nil for one that is left out.
   private static func settings(_ text: String, _ separator: String) throws -> [(path: String, value: JSON?)] {
-    try text.split(separator: ", ").map { part in
-      if part.hasPrefix("without ") { return (String(part.dropFirst(8)), nil) }
+    try text.split(separator: ", ").flatMap { part -> [(path: String, value: JSON?)] in
+      if part.hasPrefix("without ") { return part.dropFirst(8).split(separator: " and ").map { (String($0), nil) } }
       let halves = part.split(separator: separator, maxSplits: 1)
-      return (String(halves[0]), try JSON(parsing: Array(halves[1].utf8), file: text))
+      return [(String(halves[0]), try JSON(parsing: Array(halves[1].utf8), file: text))]
     }
   }
 

@@ -62,6 +62,11 @@ import Testing
     #expect(launch.findings.allSatisfy { $0.severity == .ignored })
     #expect(launch.precision == nil && launch.batch == nil && launch.batchPerReplica == nil && launch.degrees.microBatchSize == nil)
     #expect(launch.degrees.zero == .weights)
+    let graph = try LaunchFixtures.llama(layers: 4, heads: 8, keyValueHeads: 8)
+    let job = try LaunchJob(launch, graph: graph, on: Samples.hardware("dgx-a100"), devices: 8, batch: 32)
+    #expect(job.assumptions.contains("micro-batches of 4: all that a replica has (train_micro_batch_size_per_gpu)"), "\(job.assumptions)")
+    let given = try read(#"{"train_batch_size": 32, "gradient_accumulation_steps": 2}"#)
+    #expect(try !LaunchJob(given, graph: graph, on: Samples.hardware("dgx-a100"), devices: 8).assumptions.contains { $0.contains("micro-batches") })
   }
 
   @Test("Batch, micro-batch and accumulation must agree; all three give the replicas")

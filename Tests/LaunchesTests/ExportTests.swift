@@ -106,6 +106,9 @@ import Testing
   private func again(_ script: String, _ plan: Plan) throws -> (planned: PlanOutcome.Planned, isDescribed: Bool) {
     let launch = try MegatronLaunch.reading(script, file: "script")
     #expect(!launch.findings.contains { $0.severity == .illegal }, "\(launch.findings)")
+    // Tokens' way to experts is as it is priced, and the environment is set.
+    #expect(script.contains("--moe-token-dispatcher-type alltoall") == plan.decision.graph.axes.contains { $0.role == .experts })
+    #expect(!launch.findings.contains { $0.place == "CUDA_DEVICE_MAX_CONNECTIONS" }, "\(launch.findings)")
     let job = try LaunchJob(launch, graph: launch.graph ?? plan.decision.graph, on: plan.hardware)
     return (try job.planned(), launch.graph != nil)
   }

@@ -4,6 +4,7 @@ import Foundation
 import Hardware
 import Planner
 import Plans
+import Report
 import Strategies
 import TestSupport
 import Testing
@@ -49,6 +50,26 @@ import Testing
     #expect(optimum.prediction.step <= best.planned.prediction.step)
   }
 
+  @Test("Where the search ends early the launch and its changes are known plans too, and none is faster than the optimum that is shown")
+  func endedEarly() throws {
+    let launch = try MegatronLaunch.reading("\(Self.model) --micro-batch-size 8 --global-batch-size 64", file: "launch")
+    var report = LintReport(launch, hardware: try Samples.hardware("dgx-a100"), file: "launch")
+    try report.price(try #require(launch.graph), devices: 4, batch: nil, sequence: nil)
+    try report.findOptimum(seconds: 0)
+    #expect(!report.isProven)
+    let step = try #require(report.planned?.prediction.step)
+    let early = try #require(report.optimum)
+    #expect(early.prediction.step <= step)
+    report.findChanges(seconds: 60, ProgressWatch())
+    let (job, best) = (try #require(report.job), try #require(report.optimum))
+    let ofSameJob = report.changes.filter { $0.fits && $0.software == job.request.software }
+    #expect(ofSameJob.allSatisfy { best.prediction.step <= $0.planned.prediction.step })
+    #expect(try #require(report.distance) >= 0)
+    let text = report.lines(.plain).joined(separator: "\n")
+    #expect(text.contains("not proven") && !text.contains("was not found"), "\(text)")
+    #expect(report.json(output: nil)["optimum"]?["status"] == "time_limit")
+  }
+
   @Test("golden: the parts of a report")
   func text() throws {
     let lines = try report("--tensor-model-parallel-size 4 --micro-batch-size 8 --global-batch-size 64 --log-intervall 3").lines(.plain)
@@ -80,6 +101,52 @@ import Testing
     #expect(repairs.count == report.repairs.count + report.otherJobs.count)
   }
 
+  @Test("A price that leaves out what is illegal says so")
+  func withoutIllegal() throws {
+    let chunks = "--num-layers-per-virtual-pipeline-stage 1 --num-virtual-stages-per-pipeline-rank 2"
+    let report = try report("--pipeline-model-parallel-size 2 \(chunks) --micro-batch-size 1 --global-batch-size 8", seconds: 0)
+    #expect(report.isIllegal && report.planned != nil)
+    #expect(report.lines(.plain).contains("  priced       without what is illegal, which the findings name"))
+    #expect(try !self.report("--micro-batch-size 8 --global-batch-size 64", seconds: 0).lines(.plain).contains { $0.hasPrefix("  priced") })
+  }
+
+  @Test("Of a launch that offloads it is not known whether it fits")
+  func offloading() throws {
+    let graph = try Samples.model("gpt3-175b")
+    func priced(_ zero: String) throws -> LintReport {
+      let text = #"{"train_batch_size": 8, "train_micro_batch_size_per_gpu": 1, "bf16": {"enabled": true}, "zero_optimization": \#(zero)}"#
+      var report = LintReport(try DeepSpeedLaunch.reading(text, file: "ds.json"), hardware: try Samples.hardware("dgx-a100"), file: "ds.json")
+      report.isModelGiven = true
+      try report.price(graph, devices: 8, batch: nil, sequence: 2048)
+      return report
+    }
+    let offloads = try priced(#"{"stage": 3, "offload_optimizer": {"device": "cpu"}}"#)
+    #expect(!offloads.fits && offloads.mayFit && offloads.json(output: nil)["fits"] == .null)
+    let memory = offloads.lines(.plain).first { $0.hasPrefix("  memory") } ?? ""
+    #expect(memory.hasSuffix("too much without its offloading, which has no price: it may fit all the same"), "\(memory)")
+    let stays = try priced(#"{"stage": 3}"#)
+    #expect(!stays.fits && !stays.mayFit && stays.json(output: nil)["fits"] == false)
+  }
+
+  @Test("What model a job trains that is not known, and which are")
+  func flavors() throws {
+    for (model, words) in [("llama3", "known are debugmodel, 8B, 70B, 405B"), ("qwen3", "known are 0.6B"), ("flux", "the sizes of flux 13B")] {
+      let launch = try TorchtitanLaunch.reading("[model]\nname = \"\(model)\"\nflavor = \"13B\"", file: "job")
+      let report = LintReport(launch, hardware: try Samples.hardware("dgx-a100"), file: "job")
+      #expect(report.lines(.plain).contains { $0.contains(words) && $0.contains("with --model") }, "\(report.lines(.plain))")
+    }
+  }
+
+  @Test("Heads that the styles' degree does not divide are the reason that there is no plan")
+  func heads() throws {
+    let text = try LaunchFixtures.text("tp-plan-llama.json")
+    let launch = try HuggingFacePlan.reading("{\"tp_plan\": \(text), \"tp_size\": 8}", file: "plan.json")
+    var report = LintReport(launch, hardware: try Samples.hardware("dgx-a100"), file: "plan.json")
+    try report.price(LaunchFixtures.llama(layers: 4, heads: 8, keyValueHeads: 2), devices: 8, batch: 64, sequence: 64)
+    let obstacle = try #require(report.obstacle)
+    #expect(obstacle.contains("q_proj has 2 key-value heads, which 8 devices cannot share out; choose a divisor of 2"), "\(obstacle)")
+  }
+
   @Test("What cannot be priced says why, once")
   func obstacles() throws {
     let uneven = try report("--micro-batch-size 8 --global-batch-size 60")
@@ -88,6 +155,34 @@ import Testing
     let lines = uneven.lines(.plain)
     #expect(lines.contains { $0.hasPrefix("  step         none: a batch of 60") && $0.hasSuffix("change --global-batch-size or --micro-batch-size") })
     #expect(uneven.json(output: nil)["obstacle"] != nil && uneven.json(output: nil)["step_seconds"] == nil)
+  }
+
+  @Test("golden: what does not go with a number of devices, in the launch's own words")
+  func devices() throws {
+    func obstacle(_ format: LaunchFormat, _ text: String, devices: Int) throws -> Finding? {
+      let graph = try LaunchFixtures.llama(layers: 8, heads: 8, keyValueHeads: 8)
+      let launch = try format.read(Array(text.utf8), file: "launch", model: graph)
+      var report = LintReport(launch, hardware: try Samples.hardware("dgx-a100"), file: "launch")
+      report.isModelGiven = true
+      try report.price(graph, devices: devices, batch: nil, sequence: 64)
+      return report.launch.findings.first { $0.severity == .illegal }
+    }
+    #expect(
+      try obstacle(
+        .deepspeed, #"{"train_batch_size": 64, "train_micro_batch_size_per_gpu": 2, "gradient_accumulation_steps": 4}"#, devices: 16)
+        == Finding(
+          .illegal, "train_batch_size",
+          "train_batch_size 64 is not train_micro_batch_size_per_gpu 2 × gradient_accumulation_steps 4 × 16 data replicas = 128; change one of them "
+            + "or --devices"))
+    #expect(
+      try obstacle(.megatron, "--tensor-model-parallel-size 2 --pipeline-model-parallel-size 4", devices: 12)
+        == Finding(
+          .illegal, "--tensor-model-parallel-size",
+          "12 devices are no multiple of 8, --tensor-model-parallel-size 2 × --pipeline-model-parallel-size 4; change them or --devices"))
+    #expect(
+      try obstacle(
+        .torchtitan, "[parallelism]\ntensor_parallel_degree = 2\ndata_parallel_shard_degree = 2\n[training]\nseq_len = 64", devices: 8)?.text
+        == "8 devices are not 4, parallelism.tensor_parallel_degree 2 × 2 data replicas; change them or --devices")
   }
 
   @Test("golden: what the planner says of degrees, in the settings of each format")
@@ -161,7 +256,34 @@ import Testing
     #expect(words { ($0.data, $0.context) = (2, 2) } == "--context-parallel-size 2 on 256 devices")
     let uneven = words { ($0.chunks, $0.stageLayers) = (1, [11, 12, 12, 12, 12, 12, 12, 13]) }
     #expect(
-      uneven == "without --num-layers-per-virtual-pipeline-stage --pipeline-model-parallel-layout \"Et*11|t*12|t*12|t*12|t*12|t*12|t*12|t*13L\"")
+      uneven == "--pipeline-model-parallel-layout \"Et*11|t*12|t*12|t*12|t*12|t*12|t*12|t*13L\" without --num-layers-per-virtual-pipeline-stage")
+    // What is written first, and then what no longer is, of what stands there.
+    let sharded = try MegatronLaunch.reading(
+      "\(Self.model) --micro-batch-size 1 --use-torch-fsdp2 --untie-embeddings-and-output-weights --torch-fsdp2-no-reshard-after-forward",
+      file: "launch")
+    let replicas = try LaunchJob(sharded, graph: try #require(sharded.graph), on: try Samples.hardware("dgx-a100"))
+    var gathered = replicas.degrees
+    gathered.zero = .weights
+    #expect(
+      replicas.words(gathered)
+        == "--use-megatron-fsdp --data-parallel-sharding-strategy optim_grads_params --ckpt-format fsdp_dtensor "
+        + "without --use-torch-fsdp2 and --torch-fsdp2-no-reshard-after-forward")
+  }
+
+  @Test("golden: layers of stages in runs, and once where all have as many")
+  func runs() throws {
+    var degrees = MegatronDegrees()
+    (degrees.pipeline, degrees.stageLayers) = (8, [11, 12, 12, 12, 12, 12, 12, 13])
+    #expect(degrees.splitText == "tensor 1, pipeline 8 of 11, 6 × 12, 13 layers, data 1")
+    let hardware = try Samples.hardware("dgx-a100")
+    func plan(_ options: String) throws -> Decision {
+      let launch = try MegatronLaunch.reading("\(Self.model) --micro-batch-size 1 --global-batch-size 4 \(options)", file: "launch")
+      return try LaunchJob(launch, graph: try #require(launch.graph), on: hardware, devices: 2).planned().decision
+    }
+    let even = try plan("--pipeline-model-parallel-size 2 --num-virtual-stages-per-pipeline-rank 2")
+    #expect(even.splitText == "2 stages of 2 chunks, interleaved of 1 layer each, 4 micro-batches")
+    #expect(even.configurationText.contains("interleaved, 1 layer each, 4 micro-batches"))
+    #expect(try plan("--pipeline-model-parallel-size 2 --decoder-first-pipeline-num-layers 3").splitText.contains("1f1b of 3, 1 layers, "))
   }
 
   @Test("golden: formats by what stands in a file")

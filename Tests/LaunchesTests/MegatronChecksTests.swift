@@ -107,10 +107,21 @@ import Testing
     Case("--micro-batch-size 2 --micro-batch-size 1", "--micro-batch-size", "is given twice, 2 and 1", .doubtful),
     Case("--num-query-groups 2", "--num-query-groups", "counts with --group-query-attention alone", .doubtful),
     Case("--recompute-method block", "--recompute-method", "nothing is computed again", .doubtful),
-    Case("--recompute-activations", "--recompute-granularity", "fused attention keeps no scores", .doubtful),
+    Case("--recompute-granularity selective", "--recompute-granularity", "fused attention keeps no scores", .doubtful),
+    Case("--recompute-activations", "--recompute-activations", "fused attention keeps no scores", .doubtful),
     Case("--pipeline-model-parallel-size 8 --global-batch-size 4", "--global-batch-size", "fewer than the 8 stages", .doubtful),
     Case("--data-parallel-sharding-strategy optim", "--data-parallel-sharding-strategy", "--use-megatron-fsdp alone", .doubtful),
     Case("--use-distributed-optimizer --overlap-grad-reduce", "--overlap-grad-reduce", "without --overlap-param-gather", .doubtful),
+    Case(
+      "--expert-model-parallel-size 2 --num-experts 4", "--moe-token-dispatcher-type", "is left out, which is allgather: every device", .doubtful),
+    Case(
+      "--expert-model-parallel-size 2 --num-experts 4 --moe-token-dispatcher-type allgather", "--moe-token-dispatcher-type",
+      "allgather: every device", .doubtful),
+    Case(
+      "--expert-model-parallel-size 2 --num-experts 4 --moe-token-dispatcher-type flex", "--moe-token-dispatcher-type", "priced as alltoall",
+      .doubtful),
+    Case(
+      "--expert-model-parallel-size 2 --num-experts 4 --moe-token-dispatcher-type all2all", "--moe-token-dispatcher-type", "did you mean alltoall?"),
     Case("--fp8-format hybrid", "--fp8-format", "not priced", .ignored),
     Case("--optimizer muon", "--optimizer", "taken for Adam's", .ignored),
     Case(
@@ -124,6 +135,22 @@ import Testing
     #expect(
       launch.findings.contains { $0.severity == item.severity && $0.place == item.place && $0.text.contains(item.words) },
       "\(item.options): \(launch.findings)")
+  }
+
+  @Test("A value that is none is said once")
+  func once() throws {
+    let launch = try MegatronLaunch.reading(Self.whole.replacing("--hidden-size 64", with: "--hidden-size 4k"), file: "launch")
+    #expect(launch.findings.filter { $0.place == "--hidden-size" }.count == 1, "\(launch.findings)")
+  }
+
+  @Test("Tokens that are sent to their experts alone are priced as that")
+  func dispatcher() throws {
+    let name = "--moe-token-dispatcher-type"
+    for options in ["--expert-model-parallel-size 2 --num-experts 4 \(name) alltoall", "--num-experts 4", "--num-experts 4 \(name) allgather"] {
+      let launch = try MegatronLaunch.reading("\(Self.whole) \(options)", file: "launch")
+      #expect(!launch.findings.contains { $0.place == name }, "\(launch.findings)")
+    }
+    #expect(try MegatronLaunch.reading("--expert-model-parallel-size 2 --num-experts 4", file: "launch").findings.isEmpty)
   }
 
   @Test("What a whole command leaves out is missing, and of bare options is not")
@@ -146,7 +173,18 @@ import Testing
       try MegatronLaunch.reading("\(setting)\n\(Self.whole) \(options)", file: "launch").findings.filter { $0.place == "CUDA_DEVICE_MAX_CONNECTIONS" }
     }
     #expect(try findings("export CUDA_DEVICE_MAX_CONNECTIONS=1", "--tensor-model-parallel-size 2").isEmpty)
-    #expect(try findings("export CUDA_DEVICE_MAX_CONNECTIONS=8", "--tensor-model-parallel-size 2").count == 1)
+    #expect(try findings("export CUDA_DEVICE_MAX_CONNECTIONS=8", "--tensor-model-parallel-size 2").map(\.severity) == [.illegal])
+    for script in ["#!/bin/bash", "N=1", "cd /megatron"] {
+      #expect(try findings(script, "--tensor-model-parallel-size 2").map(\.severity) == [.doubtful], "\(script)")
+      #expect(try findings(script, "--context-parallel-size 2").map(\.text).allSatisfy { $0.contains("not set in the script") }, "\(script)")
+      #expect(try findings(script, "--pipeline-model-parallel-size 2").isEmpty, "\(script)")
+    }
+    let given = try MegatronLaunch.reading("TP=1\n\(Self.whole) --tensor-model-parallel-size $TP", file: "launch", values: ["TP": "2"])
+    #expect(given.findings.map(\.place) == ["CUDA_DEVICE_MAX_CONNECTIONS"])
+    // What is no script, or takes more from elsewhere, does not show its environment.
+    for script in ["", "# a launch", "#!/bin/bash\nsource setup.sh", "#!/bin/bash\nmpirun -x CUDA_DEVICE_MAX_CONNECTIONS hostname"] {
+      #expect(try findings(script, "--tensor-model-parallel-size 2").isEmpty, "\(script)")
+    }
     #expect(try findings("export CUDA_DEVICE_MAX_CONNECTIONS=1", "--use-megatron-fsdp --ckpt-format fsdp_dtensor").count == 1)
   }
 }

@@ -114,6 +114,7 @@ struct DeepSpeedReading {
       let isOld = settings.bool("zero_optimization.\(old)") == true
       guard device != "none" || isOld else { continue }
       let place = isOld ? "zero_optimization.\(old)" : "\(path).device"
+      launch.offloading.append(place)
       settings.add(.ignored, place, "\(what) on \(isOld ? "cpu" : device) is not priced: the plan has all of it on the devices, and no transfers")
       if key == "offload_param", stage != 3 { settings.add(.illegal, place, "goes with stage 3 alone, and the stage is \(stage)") }
       if key == "offload_optimizer", stage == 0 { settings.add(.illegal, place, "goes with stages 1, 2 and 3, and the stage is 0") }

@@ -118,6 +118,7 @@ extension DeepSpeedReading {
       settings.add(.ignored, "\(section).partition_activations", "what is kept of each layer is priced whole on every tensor-parallel device")
     }
     if offloads {
+      launch.offloading.append("\(section).cpu_checkpointing")
       settings.add(.ignored, "\(section).cpu_checkpointing", "activations on the host are not priced: the plan keeps them on the devices")
     }
     if isContiguous, count == 0 {

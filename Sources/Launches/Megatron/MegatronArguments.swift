@@ -10,6 +10,8 @@ struct MegatronArguments {
   private(set) var findings: [Finding] = []
   /// Variables whose values the caller has to give, each once.
   private(set) var openVariables: [String] = []
+  /// Options whose values are none.
+  private var refused: Set<String> = []
 
   /// Of several options of one name the last counts, as for argparse.
   init(_ command: MegatronCommand) {
@@ -65,6 +67,11 @@ struct MegatronArguments {
     }
   }
 
+  /// Says what is wrong with a value, once, however often it is asked for.
+  private mutating func refuse(_ name: String, _ text: String) {
+    if refused.insert(name).inserted { find(.illegal, name, text) }
+  }
+
   // MARK: - Values
 
   func has(_ name: String) -> Bool { options[name] != nil }
@@ -94,14 +101,14 @@ struct MegatronArguments {
   mutating func int(_ name: String, atLeast least: Int = 1, atMost most: Int = 1 << 40) -> Int? {
     guard let text = text(name), !isOpen(name, text) else { return nil }
     if let number = Int(text), least...most ~= number { return number }
-    find(.illegal, name, "found \(text), expected a whole number of at least \(least)" + (most < 1 << 40 ? " and at most \(most)" : ""))
+    refuse(name, "found \(text), expected a whole number of at least \(least)" + (most < 1 << 40 ? " and at most \(most)" : ""))
     return nil
   }
 
   mutating func double(_ name: String, _ isLawful: (Double) -> Bool, _ expected: String) -> Double? {
     guard let text = text(name), !isOpen(name, text) else { return nil }
     if let number = Double(text), number.isFinite, isLawful(number) { return number }
-    find(.illegal, name, "found \(text), expected \(expected)")
+    refuse(name, "found \(text), expected \(expected)")
     return nil
   }
 
@@ -110,7 +117,7 @@ struct MegatronArguments {
     guard let text = text(name), !isOpen(name, text) else { return nil }
     if words.contains(text) { return text }
     let nearest = nearestSpelling(to: text, among: words)
-    find(.illegal, name, "found \(text), expected \(words.joined(separator: ", "))" + (nearest.map { "; did you mean \($0)?" } ?? ""))
+    refuse(name, "found \(text), expected \(words.joined(separator: ", "))" + (nearest.map { "; did you mean \($0)?" } ?? ""))
     return nil
   }
 }

@@ -47,7 +47,8 @@ extension MegatronChecks {
       if arguments.has(method) { illegal(method, "does not go with selective recomputing; leave it out") }
       if arguments.has(count) { illegal(count, "does not go with selective recomputing, which is of all layers; leave it out") }
       if launch.software.attention == .fused, launch.degrees.recompute == .selective || launch.degrees.recompute == .selectiveGathered {
-        doubtful("--recompute-granularity", "fused attention keeps no scores, so that computing it again saves little; see what it costs below")
+        let name = arguments.has("--recompute-activations") ? "--recompute-activations" : "--recompute-granularity"
+        doubtful(name, "fused attention keeps no scores, so that computing it again saves little; see what it costs below")
       }
       if arguments.values("--recompute-modules").contains("moe_act"), !arguments.has("--moe-grouped-gemm") {
         illegal("--recompute-modules", "moe_act needs --moe-grouped-gemm")
@@ -95,11 +96,26 @@ extension MegatronChecks {
         illegal("--expert-model-parallel-size", "\(expert) does not divide \(counted(experts, "expert"))")
       }
     }
+    checkDispatcher()
     let own = arguments.int("--expert-tensor-parallel-size") ?? tensor
     if let devices = launch.devices, devices % own.times(expert).times(stages) != 0 {
       illegal(
         "--expert-model-parallel-size",
         "\(counted(devices, "device")) are no multiple of expert tensor \(own) × expert \(expert) × pipeline \(stages)")
+    }
+  }
+
+  /// How tokens get to experts on other devices. Bare options may be a part of a command that says it elsewhere.
+  private mutating func checkDispatcher() {
+    let name = "--moe-token-dispatcher-type"
+    // The price does not depend on it, so that it may be left to the caller.
+    let isOpen = arguments.text(name)?.hasPrefix("$") ?? false
+    switch isOpen ? nil : arguments.has(name) ? arguments.choice(name, ["allgather", "alltoall", "flex"]) : command.isWhole ? "allgather" : nil {
+    case "allgather":
+      let said = arguments.has(name) ? "allgather" : "is left out, which is allgather"
+      doubtful(name, "\(said): every device gets the tokens of all expert-parallel ones; priced as alltoall, which sends each to its experts alone")
+    case "flex": doubtful(name, "flex sends tokens by kernels of its own; priced as alltoall")
+    default: break
     }
   }
 
@@ -115,7 +131,12 @@ extension MegatronChecks {
   mutating func checkEnvironment() {
     let name = "CUDA_DEVICE_MAX_CONNECTIONS"
     let isFSDP = arguments.has(any: "--use-megatron-fsdp", "--use-custom-fsdp", "--use-torch-fsdp2")
-    guard let value = command.script.value(name) else { return }
+    guard let value = command.script.value(name) else {
+      if !isFSDP, tensor > 1 || context > 1, command.showsEnvironment(of: name) {
+        doubtful(name, "is not set in the script; tensor and context parallelism need 1 before Blackwell, which the environment then has to give")
+      }
+      return
+    }
     if isFSDP, value == "1" {
       arguments.find(.illegal, name, "is 1; FSDP needs more, or none")
     } else if !isFSDP, tensor > 1 || context > 1, value != "1" {

@@ -11,6 +11,8 @@ struct MegatronCommand {
   private(set) var options: [Option] = []
   /// Nil where nothing says how many there are.
   private(set) var devices: Int?
+  /// Options of the launcher from which the devices follow and whose values the script leaves to its caller.
+  private(set) var openDevices: [Option] = []
   /// Whether the command is whole: it starts the program, and no arguments of the script (`$@`) or unknown variables add to it. What is missing is then left to
   /// its defaults.
   private(set) var isWhole = false
@@ -50,6 +52,13 @@ struct MegatronCommand {
     isWhole = start > 0 && given.count == chosen.count - start && openWords.isEmpty
     openWords += chosen[start...].filter { !$0.text.hasPrefix("$@") && !$0.text.hasPrefix("$*") && !given.contains($0) }
     devices = countDevices(launcher: Array(chosen[..<start]))
+  }
+
+  /// Whether a variable of the environment that the script does not set comes from outside: it is a script, which does more than start the program, reads in no
+  /// other, and hands the variable to no launcher.
+  func showsEnvironment(of name: String) -> Bool {
+    guard program != nil, script.sources.isEmpty else { return false }
+    return (script.isMarked || script.setsVariables || script.commands.count > 1) && !script.commands.joined().contains { $0.text.contains(name) }
   }
 
   /// With commands inside quotes (`bash -c "…"`, `eval "$run"`) taken apart.
@@ -140,6 +149,7 @@ struct MegatronCommand {
 
   // MARK: - Devices
 
+  /// As many as the launcher starts, as far as the script tells.
   private mutating func countDevices(launcher: [ShellScript.Field]) -> Int? {
     var words = launcher
     if launcher.isEmpty {
@@ -150,11 +160,16 @@ struct MegatronCommand {
       }
       options.removeAll { launchers.contains($0.name) }
     }
-    let perNode = Self.number(MegatronFlags.devicesPerNode, words) ?? Self.number(MegatronFlags.devicesPerNode, script.directives)
-    let nodes = Self.number(MegatronFlags.nodes, words) ?? Self.number(MegatronFlags.nodes, script.directives)
-    if let perNode { return product(perNode, nodes ?? 1) }
-    if let processes = Self.number(MegatronFlags.processes, words) ?? Self.number(MegatronFlags.processes, script.directives) { return processes }
-    return script.value("WORLD_SIZE").flatMap { Int($0) }.flatMap { $0 > 0 ? $0 : nil }
+    let places = [words, script.directives]
+    func count(_ names: Set<String>) -> Int? { places.lazy.compactMap { Self.settings(names, $0).lazy.compactMap(Self.number).first }.first }
+    func unknown(_ names: Set<String>) -> Option? { count(names) == nil ? places.lazy.compactMap { Self.settings(names, $0).first }.first : nil }
+    let (perNode, nodes) = (count(MegatronFlags.devicesPerNode), count(MegatronFlags.nodes))
+    let open = [unknown(MegatronFlags.devicesPerNode), unknown(MegatronFlags.nodes)].compactMap(\.self)
+    if let perNode, open.isEmpty { return product(perNode, nodes ?? 1) }
+    if perNode == nil, let processes = count(MegatronFlags.processes) { return processes }
+    let all = script.value("WORLD_SIZE").flatMap { Int($0) }.flatMap { $0 > 0 ? $0 : nil }
+    if all == nil { openDevices = open }
+    return all
   }
 
   private func product(_ a: Int, _ b: Int) -> Int? {
@@ -162,16 +177,19 @@ struct MegatronCommand {
     return overflows ? nil : product
   }
 
-  /// The number that the last of some options has.
-  private static func number(_ names: Set<String>, _ words: [ShellScript.Field]) -> Int? {
-    for (index, word) in words.enumerated().reversed() where names.contains(name(word.text)) {
-      let flag = name(word.text)
+  /// What stands behind some options, the last first.
+  private static func settings(_ names: Set<String>, _ words: [ShellScript.Field]) -> [Option] {
+    words.indices.reversed().filter { names.contains(name(words[$0].text)) }.map { index in
+      let (word, flag) = (words[index], name(words[index].text))
       let value = word.text.count > flag.count ? String(word.text.dropFirst(flag.count + 1)) : index + 1 < words.count ? words[index + 1].text : ""
-      // `a100:8` is eight of a kind.
-      if let number = Int(value.split(separator: ":").last ?? ""), number > 0, !value.contains(":") || Int(value.prefix { $0 != ":" }) == nil {
-        return number
-      }
+      return Option(name: flag, values: [value], line: word.line)
     }
-    return nil
+  }
+
+  /// The number that an option has: `a100:8` is eight of a kind.
+  private static func number(_ option: Option) -> Int? {
+    let value = option.values[0]
+    guard let number = Int(value.split(separator: ":").last ?? ""), number > 0 else { return nil }
+    return !value.contains(":") || Int(value.prefix { $0 != ":" }) == nil ? number : nil
   }
 }

@@ -98,7 +98,7 @@ extension MegatronFlags {
     moe-router-load-balancing-type moe-router-num-groups moe-router-padding-for-fp8 moe-router-padding-for-quantization moe-router-pre-softmax
     moe-router-quantile-balancing-ema moe-router-score-function moe-router-topk-limited-devices moe-router-topk-scaling-factor
     moe-routing-trace-capture-hidden-states moe-routing-trace-capture-logits moe-routing-trace-dump-weights moe-routing-trace-max-training-iters
-    moe-routing-trace-path moe-shared-expert-glu-interleave-size moe-single-grouped-bias moe-single-grouped-weight moe-token-dispatcher-type
+    moe-routing-trace-path moe-shared-expert-glu-interleave-size moe-single-grouped-bias moe-single-grouped-weight
     moe-token-drop-policy moe-upcycling-granularity moe-use-grouped-tensor moe-use-upcycling moe-z-loss-coeff mrope-section mscale mscale-all-dim
     mtp-detach-heads mtp-hsm mtp-hybrid-override-pattern mtp-loss-scaling-factor mtp-use-repeated-layer multiple-validation-sets
     muon-coefficient-type muon-extra-scale-factor muon-fp32-matmul-prec muon-momentum muon-nesterov muon-no-split-qkv muon-num-ns-steps

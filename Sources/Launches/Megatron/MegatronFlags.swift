@@ -38,7 +38,7 @@ enum MegatronFlags {
     ("--untie-embeddings-and-output-weights", .none), ("--disable-bias-linear", .none), ("--add-qkv-bias", .none), ("--qk-layernorm", .none),
     ("--attention-dropout", .one), ("--hidden-dropout", .one), ("--num-experts", .one), ("--moe-router-topk", .one),
     ("--moe-ffn-hidden-size", .one), ("--moe-layer-freq", .one), ("--moe-shared-expert-intermediate-size", .one),
-    ("--moe-shared-expert-gate", .none),
+    ("--moe-shared-expert-gate", .none), ("--moe-token-dispatcher-type", .one),
   ]
 
   /// Options with a part in the step or its memory that has no price here.
@@ -68,6 +68,9 @@ enum MegatronFlags {
     ("--use-mup", "the model's scaling has no part in the price"),
     ("--mlp-chunks-for-training", "the MLP is priced whole"),
   ]
+
+  /// Of those, the ones that make room in the devices' memory.
+  static let offloading = ["--cpu-offloading-num-layers", "--fine-grained-activation-offloading", "--optimizer-cpu-offload"]
 
   /// Options of models that no importer builds.
   static let beyondModels: [(flag: String, what: String)] = [

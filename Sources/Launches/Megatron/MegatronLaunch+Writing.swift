@@ -157,6 +157,8 @@ extension MegatronLaunch {
     }
     options += [MegatronFlags.recompute(degrees), MegatronFlags.zero(degrees.zero)]
     if degrees.recompute == .elementwise { options.append("--moe-grouped-gemm") }
+    // Tokens are priced on their way to experts and back alone, which is not Megatron-LM's default.
+    if decision.graph.axes.contains(where: { $0.role == .experts }) { options.append("--moe-token-dispatcher-type alltoall") }
     if decision.job.software.overlap == .weights {
       options.append("--overlap-grad-reduce" + (degrees.zero >= .optimizer ? " --overlap-param-gather" : ""))
     }

@@ -37,6 +37,8 @@ struct MegatronReader {
 
   mutating func read() {
     launch.devices = command.devices
+    launch.openDevices = openDevices
+    launch.offloading = MegatronFlags.offloading.filter(arguments.has)
     readDegrees()
     readJob()
     readReplicas()
@@ -47,6 +49,19 @@ struct MegatronReader {
     if arguments.findings.allSatisfy({ $0.severity != .open }) { checks.check() }
     launch.openVariables = arguments.openVariables
     launch.findings = (command.script.findings + openFindings + checks.findings).merged
+  }
+
+  /// From which options the devices follow that the script does not tell, and how they are given.
+  private var openDevices: String? {
+    if command.openDevices.isEmpty { return nil }
+    let script = command.script
+    let variables = command.openDevices.map { script.variable(of: $0.values[0]) }
+    let words = zip(command.openDevices, variables).map { option, variable in
+      let why = variable.map { script.isResult($0) ? ", which only running the script tells" : ", which the script does not set" } ?? ""
+      return "\(option.name) is \(option.values[0])\(why)"
+    }
+    let advice = ["--devices"] + variables.compactMap { $0.map { "--set \($0)=…" } }
+    return "\(words.joined(separator: " and ")) (\(advice.joined(separator: ", or ")))"
   }
 
   /// What the script takes from elsewhere, and what a program has that is not Megatron-LM's own.

@@ -22,6 +22,10 @@ struct ShellScript {
   /// Variables whose values are given from outside, and stay.
   private let given: Set<String>
   let file: String
+  /// Whether it begins as a program of its own (`#!`).
+  let isMarked: Bool
+  /// Whether it gives variables values, also such as are given from outside.
+  private(set) var setsVariables = false
 
   /// No launch has more.
   static let mostFields = 1 << 16
@@ -30,7 +34,7 @@ struct ShellScript {
   /// - Parameter values: of variables, in place of what the script gives them.
   /// - Throws: `LaunchError`.
   init(_ source: String, file: String, values: [String: String] = [:]) throws {
-    self.file = file
+    (self.file, isMarked) = (file, source.hasPrefix("#!"))
     given = Set(values.keys)
     variables = values.mapValues { [Field(text: $0, line: 1)] }
     var lexer = ShellLexer(source, file: file)
@@ -203,6 +207,7 @@ struct ShellScript {
   }
 
   private mutating func assign(_ name: String, appends: Bool, _ value: ShellWord) throws {
+    setsVariables = true
     guard !given.contains(name) else { return }
     // What is assigned is one word, however many it holds.
     let parts = (appends ? variables[name] ?? [] : []) + (try parts(value))
@@ -219,6 +224,7 @@ struct ShellScript {
   }
 
   private mutating func assign(_ name: String, appends: Bool, _ elements: [ShellWord]) throws {
+    setsVariables = true
     guard !given.contains(name) else { return }
     let fields = (appends ? variables[name] ?? [] : []) + (try elements.flatMap { try expand($0) })
     guard fields.count <= Self.mostFields else { throw tooLong(name, elements.first?.line ?? 1) }

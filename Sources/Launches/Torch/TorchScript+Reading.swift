@@ -11,6 +11,12 @@ extension TorchScript {
   /// - Throws: `LaunchError` with the line or the table.
   package static func reading(_ text: String, file: String = "script") throws -> TorchLaunch {
     var reader = PythonReader(text, file: file)
+    if try ["MESH", "JOB", "PLAN"].allSatisfy({ try reader.value(of: $0) == nil }) {
+      throw LaunchError(
+        file: file,
+        "is Python of another kind than is read: a script of `tpplan export --to torch`, with its tables, or one with a tp_plan (tp_plan = {…}, "
+          + "base_model_tp_plan = {…}); jobs of torchtitan are read as TOML")
+    }
     func table(_ name: String, _ reader: inout PythonReader) throws -> PythonLiteral {
       guard let value = try reader.value(of: name) else {
         throw LaunchError(file: file, place: name, "is missing; it is one of the tables of a script that tpplan has exported")

@@ -53,9 +53,14 @@ struct TorchtitanFlavor: Hashable, Sendable {
     return flavor
   }
 
+  private static let families = ["llama3": llama3, "llama2": llama2, "qwen3": qwen3]
+
+  /// What the flavours of a model are called; nil for one that is not known.
+  static func names(of model: String) -> [String]? { families[model]?.map(\.name) }
+
   /// The flavour of a name; kernels of attention, which some names end with, change no size.
   init?(model: String, flavor: String) {
-    guard let flavors = ["llama3": Self.llama3, "llama2": Self.llama2, "qwen3": Self.qwen3][model] else { return nil }
+    guard let flavors = Self.families[model] else { return nil }
     let plain = flavor.split(separator: "_").first.map(String.init) ?? flavor
     let suffix = flavor.dropFirst(plain.count)
     guard let known = flavors.first(where: { $0.name == plain }), ["", "_flex", "_varlen", "_flex_attn", "_varlen_attn"].contains(suffix) else {

@@ -82,11 +82,14 @@ struct TorchtitanReading {
     let flavor = settings.string("model.flavor") ?? "debugmodel"
     if let known = TorchtitanFlavor(model: model, flavor: flavor) {
       launch.graph = try known.graph(positions: launch.sequence!)
-    } else if model == "llama3" {
-      settings.add(
-        .illegal, "model.flavor", "llama3 has no flavor \"\(flavor)\"; known are \(TorchtitanFlavor.llama3.map(\.name).joined(separator: ", "))")
+    } else if let names = TorchtitanFlavor.names(of: model) {
+      let obstacle = "\(model) has no flavor \"\(flavor)\"; known are \(names.joined(separator: ", "))"
+      // Of Llama 3 they are all that torchtitan has.
+      settings.add(model == "llama3" ? .illegal : .ignored, "model.flavor", obstacle)
+      launch.graphObstacle = "\(obstacle); or name a model with --model"
     } else {
       settings.add(.ignored, "model", "the sizes of \(model) \(flavor) are not known here; give the model")
+      launch.graphObstacle = "the sizes of \(model) \(flavor) are not known here; name the model with --model"
     }
     // An early version had a word or nothing here.
     if let value = settings.value("training.fp8_linear"), !["", false].contains(value) {

@@ -93,7 +93,7 @@ extension TorchtitanReading {
     launch.degrees.recompute = .full
     if period == 1 { return }
     guard let layers = layerCount else {
-      settings.add(.ignored, place, "every layer is priced as computed again, not each \(period)th: the job does not say how many there are")
+      settings.add(.ignored, place, "every layer is priced as computed again, not one in \(period): the job does not say how many there are")
       return
     }
     let (stages, chunks) = (launch.degrees.pipeline * launch.degrees.chunks, launch.degrees.chunks)
@@ -102,12 +102,13 @@ extension TorchtitanReading {
     launch.degrees.recomputedLayers = counts.max()
     if launch.degrees.recomputedLayers == 0 { (launch.degrees.recompute, launch.degrees.recomputedLayers) = (.none, nil) }
     if counts.count > 1 || chunks > 1 {
-      settings.add(.ignored, place, "each \(period)th layer is computed again; the plan does so with \(counts.max() ?? 0) of each stage")
+      settings.add(.ignored, place, "one layer in \(period) is computed again; the plan does so with \(counts.max() ?? 0) of each stage")
     }
   }
 
   mutating func readRest() {
     if settings.bool("training.enable_cpu_offload") == true {
+      launch.offloading = ["training.enable_cpu_offload"]
       settings.add(
         .ignored, "training.enable_cpu_offload", "weights and optimizer state on the host are not priced: the plan has them on the devices")
     }

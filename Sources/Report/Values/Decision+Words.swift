@@ -55,17 +55,23 @@ extension Decision {
   /// Of each virtual stage how many of the repeated layers it holds.
   package var layersOfStages: [Int] { stages.map { stage in stage.units.reduce(0) { graph.holdsLayers($1.segment) ? $0 + $1.copies.count : $0 } } }
 
-  /// `mesh 2x4, 8 stages, 1f1b, layers 4 4 4 4, 48 micro-batches`.
+  /// What stages hold of the repeated layers: `4 layers each`, or `1, 2 × 3, 1 layers`.
+  private var layersText: String {
+    let layers = layersOfStages
+    return Set(layers).count == 1 ? "\(counted(layers[0], "layer")) each" : "\(layers.inRuns) layers"
+  }
+
+  /// `mesh 2x4, 8 stages, 1f1b, 4 layers each, 48 micro-batches`.
   package var configurationText: String {
     var parts = ["mesh " + meshText.replacing(" x ", with: "x"), pipelineText]
-    if groups > 1 { parts.append("layers " + layersOfStages.map(String.init).joined(separator: " ")) }
+    if groups > 1 { parts.append(layersText) }
     parts.append(counted(job.microBatches, "micro-batch", plural: "micro-batches"))
     if let shares { parts.append("samples \(shares.text)") }
     if let recomputeText { parts.append("recompute \(recomputeText)") }
     return parts.joined(separator: ", ")
   }
 
-  /// The same with what the axes split, and how weights are shared out: `2 data x 4 column row heads, 2 stages of 6 6 layers, 1f1b, 4 micro-batches, ZeRO 1`.
+  /// The same with what the axes split, and how weights are shared out: `2 data x 4 column row heads, 2 stages, 1f1b of 6 layers each, 4 micro-batches, ZeRO 1`.
   package var splitText: String {
     let rules = graph.operators.indices.map { OperatorRules.rule(for: $0, in: graph) }
     let axes = mesh.indices.filter { mesh[$0] > 1 }.map { axis in
@@ -73,7 +79,7 @@ extension Decision {
       return words.isEmpty ? "\(mesh[axis])" : "\(mesh[axis]) \(words.joined(separator: " "))"
     }
     var parts = stageMeshes.isEmpty ? (axes.isEmpty ? [] : [axes.joined(separator: " x ")]) : [meshText.replacing(" x ", with: "x")]
-    if groups > 1 { parts.append(pipelineText + " of \(layersOfStages.map(String.init).joined(separator: " ")) layers") }
+    if groups > 1 { parts.append("\(pipelineText) of \(layersText)") }
     if job.microBatches > 1 { parts.append(counted(job.microBatches, "micro-batch", plural: "micro-batches")) }
     if let stages = zeroText(withNone: false) { parts.append("ZeRO \(stages)") }
     if let shares { parts.append("samples \(shares.text)") }
@@ -104,12 +110,16 @@ extension Decision {
 }
 
 extension BatchShares {
-  /// Neighbours with equal shares together: `5 5 3 3` is `2 × 5, 2 × 3`.
-  package var text: String {
-    var runs: [(count: Int, samples: Int)] = []
-    for samples in samples {
-      if runs.last?.samples == samples { runs[runs.count - 1].count += 1 } else { runs.append((1, samples)) }
+  package var text: String { samples.inRuns }
+}
+
+extension [Int] {
+  /// Equal neighbours together: `5 5 3 3` is `2 × 5, 2 × 3`.
+  package var inRuns: String {
+    var runs: [(count: Int, value: Int)] = []
+    for value in self {
+      if runs.last?.value == value { runs[runs.count - 1].count += 1 } else { runs.append((1, value)) }
     }
-    return runs.map { $0.count == 1 ? "\($0.samples)" : "\($0.count) × \($0.samples)" }.joined(separator: ", ")
+    return runs.map { $0.count == 1 ? "\($0.value)" : "\($0.count) × \($0.value)" }.joined(separator: ", ")
   }
 }

@@ -122,11 +122,12 @@ extension ExportCommand {
     }
   }
 
+  /// What cannot be read back is refused before anything is written.
   private func writeLaunch(_ text: String, _ format: LaunchFormat, _ plan: Plan, _ output: String) throws -> Written {
-    let written = try writeFile(text.utf8, output)
     let decision = plan.decision
     let launch = try format.read(Array(text.utf8), file: output, model: decision.graph)
     let software = try launch.settled(on: decision.ranks, batch: decision.job.batch).software
+    let written = try writeFile(text.utf8, output)
     // The split is the same; what a program does behind its products, or in which format it sums, is its own.
     let (own, priced) = (software.remarks, decision.job.software.remarks)
     if own != priced {

@@ -106,7 +106,7 @@ struct LintCommand: ParsableCommand {
     if report.job == nil {
       throw UsageError(report.obstacle ?? report.launch.graphObstacle ?? "the launch does not say what model it trains; name it with --model")
     }
-    if !report.fits { throw ExitCode(Failure.nothingFits) }
+    if !report.fits, !report.mayFit { throw ExitCode(Failure.nothingFits) }
   }
 
   /// - Throws: `UsageError` where the two files stand in each other's place.

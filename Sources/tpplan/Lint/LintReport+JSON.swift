@@ -24,15 +24,16 @@ extension LintReport {
     object["degrees"] = Self.json(job.degrees)
     object["assumptions"] = .array(job.assumptions.map { .string($0) })
     guard let planned else { return .object(object) }
-    object["fits"] = .bool(fits)
+    object["fits"] = mayFit ? .null : .bool(fits)
+    if !launch.offloading.isEmpty { object["offloading"] = .array(launch.offloading.map { .string($0) }) }
     for (key, value) in Self.members(planned) { object[key] = value }
     object["tokens_per_second"] = job.request.sequence.map { .double(Double(job.request.batch * $0) / planned.prediction.step.value) }
     object["bubble"] = .double(planned.prediction.bubble)
     if !fits { object["repairs"] = .array(repairs.map(Self.json) + otherJobs.map(json)) }
     if let optimum {
       var best = JSON.Object(Self.members(optimum))
-      best["status"] = .string(optimum.certificate.status.rawValue)
-      best["gap"] = .double(optimum.certificate.gap)
+      best["status"] = .string((isProven ? Certificate.Status.optimal : .timeLimit).rawValue)
+      best["gap"] = gap.map { .double($0) }
       best["plan"] = .string(optimum.decision.splitText)
       object["optimum"] = .object(best)
     }

@@ -42,9 +42,12 @@ extension LintReport {
     for assumption in job.assumptions { lines += row("assumed", assumption, style) }
     guard let planned else { return lines + row("step", "none: \(obstacle ?? "it is no plan")", style) }
     let prediction = planned.prediction
+    if isIllegal { lines += row("priced", "without what is illegal, which the findings name", style) }
     let bubble = planned.decision.groups > 1 ? "   bubble \(percent(prediction.bubble))" : ""
     lines += row("step", "\(prediction.step)   \(rate(prediction))\(bubble)", style)
-    let verdict = fits ? "fits" : "does not fit, \(prediction.memory - prediction.memoryLimit) too much"
+    let excess = "\(prediction.memory - prediction.memoryLimit) too much"
+    let verdict =
+      fits ? "fits" : mayFit ? "\(excess) without its offloading, which has no price: it may fit all the same" : "does not fit, \(excess)"
     lines += row("memory", "\(prediction.memory) of \(prediction.memoryLimit) on the fullest device: \(verdict)", style)
     return lines
   }
@@ -78,7 +81,7 @@ extension LintReport {
 
   private func shortfall(_ style: TextStyle) -> [String] {
     guard planned != nil, !fits else { return [] }
-    var lines = [style.heading("To make it fit")]
+    var lines = [style.heading(mayFit ? "To make it fit without offloading" : "To make it fit")]
     guard !repairs.isEmpty || !otherJobs.isEmpty else {
       if !improvements.isEmpty { return [] }
       return lines + style.fit("  No change of one choice was found that makes it fit; try fewer sequences, or devices with more memory.", hanging: 2)
@@ -108,12 +111,11 @@ extension LintReport {
     let title = style.heading("The optimum of the same job and devices")
     guard let optimum else {
       guard let leastMemory, let limit = planned?.prediction.memoryLimit else { return [title, "  was not found in the time (--time-limit)"] }
-      return [title] + style.fit("  There is none: the least of any plan is \(leastMemory) on its fullest device, which has \(limit).", hanging: 2)
+      let none = mayFit ? "Without offloading there is none" : "There is none"
+      return [title] + style.fit("  \(none): the least of any plan is \(leastMemory) on its fullest device, which has \(limit).", hanging: 2)
     }
-    let certificate = optimum.certificate
-    let proof =
-      certificate.status == .optimal
-      ? "proven to be the fastest that fits" : "not proven: at most \(percent(certificate.gap)) from the best possible (--time-limit)"
+    let bound = gap.map { ": at most \(percent($0)) from the best possible" } ?? ""
+    let proof = isProven ? "proven to be the fastest that fits" : "not proven\(bound) (--time-limit)"
     var lines = [title] + row("step", "\(optimum.prediction.step)   \(rate(optimum.prediction))   \(proof)", style)
     lines += row("memory", "\(optimum.prediction.memory) of \(optimum.prediction.memoryLimit)", style)
     lines += row("plan", optimum.decision.splitText, style)
@@ -121,9 +123,9 @@ extension LintReport {
     guard let distance else { return lines }
     let error = PredictionError(hardware)
     if !fits {
-      lines += row("the launch", "does not fit", style)
+      lines += row("the launch", mayFit ? "may fit, and what offloading costs has no price" : "does not fit", style)
     } else if distance <= 0 {
-      lines += row("the launch", "is as fast", style)
+      lines += row("the launch", isProven ? "is as fast" : "is as fast as the best plan that was found", style)
     } else {
       let within = distance <= error.share
       lines += row(
@@ -193,10 +195,8 @@ extension MegatronDegrees {
   var splitText: String {
     var parts = ["tensor \(tensor)"]
     if isSequenceParallel { parts.append("sequence parallel") }
-    parts.append("pipeline \(pipeline)" + (chunks > 1 ? " of \(chunks) chunks" : ""))
-    if let stageLayers, pipeline > 1, stageLayers.contains(where: { $0 != stageLayers[0] }) {
-      parts.append("layers \(stageLayers.map(String.init).joined(separator: " "))")
-    }
+    let cut = stageLayers.flatMap { layers in pipeline > 1 && layers.contains { $0 != layers[0] } ? " of \(layers.inRuns) layers" : nil }
+    parts.append("pipeline \(pipeline)" + (chunks > 1 ? " of \(chunks) chunks" : "") + (cut ?? ""))
     if pipeline > 1, schedule == .gpipe { parts.append("gpipe") }
     parts.append("data \(data)")
     if context > 1 { parts.append("context \(context)" + (contextWay.map { " by \($0.rawValue)" } ?? "")) }

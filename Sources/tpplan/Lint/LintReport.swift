@@ -21,8 +21,10 @@ struct LintReport {
   private(set) var planned: PlanOutcome.Planned?
   /// Why it is none.
   private(set) var obstacle: String?
-  /// The best plan of the same job on the same devices, as far as it was searched for.
-  private(set) var optimum: PlanOutcome.Planned?
+  /// The best plan of the same job on the same devices that the search found.
+  private(set) var searched: PlanOutcome.Planned?
+  /// No plan of them takes less.
+  private(set) var lowerBound: Seconds?
   /// Where no plan of the same job fits these devices, what the least needs on its fullest device.
   private(set) var leastMemory: Bytes?
   /// Changes of one thing, the best first.
@@ -39,6 +41,27 @@ struct LintReport {
 
   var isIllegal: Bool { launch.findings.contains { $0.severity == .illegal } }
   var fits: Bool { planned.map { $0.prediction.memory <= $0.prediction.memoryLimit } ?? false }
+
+  /// Whether it may fit all the same, as what it moves off the devices is priced as if it stayed.
+  var mayFit: Bool { planned != nil && !fits && !launch.offloading.isEmpty }
+
+  /// Whether the search has shown that nothing is faster than what it found.
+  var isProven: Bool { searched?.certificate.status == .optimal }
+
+  /// The best plan of the same job on the same devices that is known: what the search found and, where that ended early, the launch and its changes too.
+  var optimum: PlanOutcome.Planned? {
+    guard let job, let planned, !isProven else { return searched }
+    // Other kernels are no part of the search.
+    let changed = changes.filter { $0.software == job.request.software }
+    let known = [searched, planned].compactMap(\.self) + changed.map(\.planned)
+    return known.filter { $0.prediction.memory <= $0.prediction.memoryLimit }.min { $0.prediction.step < $1.prediction.step }
+  }
+
+  /// How far the optimum may be from the best possible, as a part of its step; nil where nothing bounds it.
+  var gap: Double? {
+    guard let optimum, let lowerBound else { return nil }
+    return isProven ? 0 : max(0, 1 - lowerBound / optimum.prediction.step)
+  }
 
   /// Changes that fit and are faster than the launch, or make it fit.
   private var better: [LaunchChange] {
@@ -108,9 +131,9 @@ struct LintReport {
     var request = job.request
     (request.mayLeaveIdle, request.timeLimit) = (true, seconds)
     switch try Planner.search(request, watch.monitor) {
-    case .planned(let best): optimum = best
+    case .planned(let best): (searched, lowerBound) = (best, best.certificate.lowerBound)
     case .infeasible(let why): leastMemory = why.memory?.least
-    case .timeLimit: break
+    case .timeLimit(let bound): lowerBound = bound
     }
   }
 
