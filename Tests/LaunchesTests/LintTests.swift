@@ -274,7 +274,7 @@ import Testing
   func runs() throws {
     var degrees = MegatronDegrees()
     (degrees.pipeline, degrees.stageLayers) = (8, [11, 12, 12, 12, 12, 12, 12, 13])
-    #expect(degrees.splitText == "tensor 1, pipeline 8 of 11, 6 × 12, 13 layers, data 1")
+    #expect(degrees.splitText == "tensor 1, pipeline 8 of 11 12 12 12 12 12 12 13 layers, data 1")
     let hardware = try Samples.hardware("dgx-a100")
     func plan(_ options: String) throws -> Decision {
       let launch = try MegatronLaunch.reading("\(Self.model) --micro-batch-size 1 --global-batch-size 4 \(options)", file: "launch")

@@ -147,6 +147,22 @@ import Testing
     #expect(data.planned == nil && data.obstacle?.hasPrefix("does not fit: ") == true)
   }
 
+  @Test("Megatron's rule takes the recomputation that is fastest, not the fewest devices for a layer that everything computed again makes fit")
+  func recomputationOfTheRule() throws {
+    let request = try Shipped.request("llama-3-8b", on: Shipped.hardware("dgx_a100_80g_hdr200x8"), devices: 16, batch: 128, sequence: 8192)
+    let known = try KnownPlan(.megatron, for: request)
+    let (planned, degrees) = (try #require(known.planned), try #require(known.degrees))
+    #expect((degrees.tensor, degrees.data) == (2, 8) && degrees.recompute == .gathered)
+    // What fits without tensor parallelism computes everything again.
+    var others: [PlanOutcome.Planned] = []
+    for size in [1, 2] {
+      var data = MegatronDegrees()
+      (data.data, data.zero, data.recompute, data.microBatchSize) = (16, .optimizer, .full, size)
+      if let plan = try Planner.search(data.fix(request)).plan { others.append(plan) }
+    }
+    #expect(!others.isEmpty && others.allSatisfy { $0.prediction.step > planned.prediction.step })
+  }
+
   @Test("numbers of hardware files have names, and can be set")
   func numbers() throws {
     let file = try Shipped.hardware("dgx-a100")

@@ -209,6 +209,12 @@ import Testing
     let difference = try PlanDifference(old, new, names: ("a", "b"))
     #expect(difference.rows.contains(where: \.isChanged) == (number != 3))
     #expect(difference.lines(.plain, all: false).contains("Every operator is split alike.") == (number == 3))
+    var other = new
+    other.decision.job.optimizer = .sgd
+    for (plan, differ) in [(new, false), (other, true)] {
+      let lines = try PlanDifference(old, plan, names: ("a", "b")).lines(.plain, all: false)
+      #expect(lines.contains { $0.hasPrefix("  The jobs differ (") && $0.contains("sgd") } == differ)
+    }
   }
 
   private struct Element: Hashable {

@@ -98,6 +98,8 @@ import Testing
     #expect(decision.zeroText(withNone: false) == "1" && decision.zeroText(withNone: true) == "1 (some weights 0)")
     set(.weights) { $0.contains("ln_f") }
     #expect(decision.zeroStages == [.optimizer, .none, .weights] && decision.splitText.contains("ZeRO 1 (some weights 3)"))
+    set(.none) { !$0.contains("ln_f") }
+    #expect(decision.zeroText(withNone: false) == "3 (some weights)" && decision.zeroText(withNone: true) == "0 (some weights 3)")
     set(.none) { _ in true }
     #expect(decision.zeroText(withNone: true) == nil && !decision.splitText.contains("ZeRO"))
   }

@@ -55,10 +55,10 @@ extension Decision {
   /// Of each virtual stage how many of the repeated layers it holds.
   package var layersOfStages: [Int] { stages.map { stage in stage.units.reduce(0) { graph.holdsLayers($1.segment) ? $0 + $1.copies.count : $0 } } }
 
-  /// What stages hold of the repeated layers: `4 layers each`, or `1, 2 × 3, 1 layers`.
+  /// What stages hold of the repeated layers: `4 layers each`, or `1 3 3 1 layers`.
   private var layersText: String {
     let layers = layersOfStages
-    return Set(layers).count == 1 ? "\(counted(layers[0], "layer")) each" : "\(layers.inRuns) layers"
+    return Set(layers).count == 1 ? "\(counted(layers[0], "layer")) each" : "\(layers.oneByOne) layers"
   }
 
   /// `mesh 2x4, 8 stages, 1f1b, 4 layers each, 48 micro-batches`.
@@ -87,13 +87,14 @@ extension Decision {
     return parts.isEmpty ? "one device" : parts.joined(separator: ", ")
   }
 
-  /// The ZeRO stage of most weights, and others that occur: `1`, `1 (some weights 3)`; nil where nothing is shared out.
+  /// The ZeRO stage of most weights, and others that occur: `1`, `1 (some weights 3)`, `2 (some weights)`; nil where nothing is shared out.
   ///
-  /// - Parameter withNone: whether it is said that some, but not most, are not shared out, as with small ones: `1 (some weights 0, 3)`.
+  /// - Parameter withNone: whether it is said that some are not shared out, as with small ones: `1 (some weights 0, 3)`, `0 (some weights 2)`.
   package func zeroText(withNone: Bool) -> String? {
     let stages = zeroStages
     guard let most = stages.first, stages != [.none] else { return nil }
     let others = stages.dropFirst().sorted().filter { withNone || $0 != .none }.map { "\($0.rawValue)" }
+    if !withNone, most == .none { return others.joined(separator: ", ") + " (some weights)" }
     return "\(most.rawValue)" + (others.isEmpty ? "" : " (some weights \(others.joined(separator: ", ")))")
   }
 
@@ -114,6 +115,9 @@ extension BatchShares {
 }
 
 extension [Int] {
+  /// `1 3 3 1`; what is too long to be read like that in runs.
+  package var oneByOne: String { count <= 16 ? map(String.init).joined(separator: " ") : inRuns }
+
   /// Equal neighbours together: `5 5 3 3` is `2 × 5, 2 × 3`.
   package var inRuns: String {
     var runs: [(count: Int, value: Int)] = []

@@ -195,7 +195,7 @@ extension MegatronDegrees {
   var splitText: String {
     var parts = ["tensor \(tensor)"]
     if isSequenceParallel { parts.append("sequence parallel") }
-    let cut = stageLayers.flatMap { layers in pipeline > 1 && layers.contains { $0 != layers[0] } ? " of \(layers.inRuns) layers" : nil }
+    let cut = stageLayers.flatMap { layers in pipeline > 1 && layers.contains { $0 != layers[0] } ? " of \(layers.oneByOne) layers" : nil }
     parts.append("pipeline \(pipeline)" + (chunks > 1 ? " of \(chunks) chunks" : "") + (cut ?? ""))
     if pipeline > 1, schedule == .gpipe { parts.append("gpipe") }
     parts.append("data \(data)")

@@ -14,7 +14,9 @@ struct PlanDifference {
   struct Row: Hashable {
     /// `transformer.h.{i}.mlp.c_fc`, or `transformer.h.0–3.mlp.c_fc`.
     let name: String
+    /// With its ZeRO stage, without its mesh.
     let strategies: [String]
+    let meshes: [[Int]]
     /// Forward and backward of one copy and micro-batch, with what is communicated; of it what is communicated.
     let times: [Seconds]
     let communication: [Seconds]
@@ -22,7 +24,9 @@ struct PlanDifference {
     let resident: [Bytes]
     let kept: [Bytes]
 
-    var isChanged: Bool { strategies[0] != strategies[1] || resident[0] != resident[1] || kept[0] != kept[1] || times[0] != times[1] }
+    var isChanged: Bool {
+      strategies[0] != strategies[1] || meshes[0] != meshes[1] || resident[0] != resident[1] || kept[0] != kept[1] || times[0] != times[1]
+    }
   }
 
   let plans: [Plan]
@@ -74,7 +78,8 @@ struct PlanDifference {
         let pairs = [(a, run.ops.0), (b, run.ops.1)]
         let parts = pairs.map { plan, op in plan.prediction.operators[op] }
         return Row(
-          name: name, strategies: pairs.map { strategy($0, $1) }, times: parts.map { $0.forward + $0.backward },
+          name: name, strategies: pairs.map { strategy($0, $1) },
+          meshes: pairs.map { plan, op in plan.decision.mesh(ofOperator: op).filter { $0 > 1 } }, times: parts.map { $0.forward + $0.backward },
           communication: parts.map(\.communication),
           resident: parts.map(\.resident), kept: parts.map(\.kept))
       }
@@ -85,8 +90,6 @@ struct PlanDifference {
     let decision = plan.decision
     let rule = OperatorRules.rule(for: op, in: decision.graph)
     var text = Strategy(assignment: decision.assignments[op], rule: rule).words(rule).joined(separator: ",")
-    let mesh = decision.mesh(ofOperator: op).filter { $0 > 1 }
-    if !mesh.isEmpty { text += " on \(mesh.map(String.init).joined(separator: "x"))" }
     if decision.zero[op] != .none, decision.graph.operators[op].operands.contains(where: { decision.graph.tensors[$0].isParameter }) {
       text += ", ZeRO \(decision.zero[op].rawValue)"
     }
@@ -118,18 +121,20 @@ struct PlanDifference {
   func lines(_ style: TextStyle, all: Bool) -> [String] {
     let (a, b) = (plans[0], plans[1])
     var lines = [style.heading("\(a.decision.graph.name): \(names[0]) and \(names[1])")]
-    lines += zip(names, plans).map { "  \($0): \($1.decision.splitText)" }
+    lines += zip(names, plans).flatMap { style.fit("  \($0): \($1.decision.splitText)") }
     var table = TextTable([("", .left), (names[0], .right), (names[1], .right), ("", .left)])
     func change(_ a: Double, _ b: Double) -> String { a == b || a == 0 ? "" : (b > a ? "+" : "") + percent(b / a - 1) }
     table.add("devices", "\(a.decision.ranks) of \(a.hardware.name)", "\(b.decision.ranks) of \(b.hardware.name)", "")
-    let jobs = plans.map { Self.job($0.decision) }
-    table.add("job", jobs[0], jobs[1], jobs[0] == jobs[1] ? "" : "not the same")
+    table.add("batch", "\(a.decision.job.batch)", "\(b.decision.job.batch)", "")
     table.add("step", "\(a.prediction.step)", "\(b.prediction.step)", change(a.prediction.step.value, b.prediction.step.value))
     let rates = plans.map { $0.decision.rateText(step: $0.prediction.step) }
     table.add("rate", rates[0], rates[1], change(a.decision.rate(a.prediction.step), b.decision.rate(b.prediction.step)))
     table.add("memory", "\(a.prediction.memory)", "\(b.prediction.memory)", change(a.prediction.memory.value, b.prediction.memory.value))
     table.add("bubble", percent(a.prediction.bubble), percent(b.prediction.bubble), "")
-    lines += table.lines(style) + [""]
+    lines += table.lines(style)
+    let jobs = plans.map { Self.job($0.decision) }
+    if jobs[0] != jobs[1] { lines += style.fit("  The jobs differ (\(jobs[0]); \(jobs[1])), so that steps do not compare.") }
+    lines.append("")
     let shown = all ? rows : rows.filter(\.isChanged)
     if shown.isEmpty {
       lines.append("Every operator is split alike.")
@@ -137,17 +142,15 @@ struct PlanDifference {
       lines.append(
         style.heading("Operators") + ", of one copy and one micro-batch" + (all ? "" : "; \(rows.count - shown.count) of \(rows.count) are alike"))
       var table = TextTable([
-        ("operator", .left), ("strategy", .left), ("", .left), ("time", .right), ("", .right), ("comm.", .right), ("", .right), ("state", .right),
-        ("", .right),
-        ("kept", .right), ("", .right),
+        ("operator", .left), ("time", .right), ("comm.", .right), ("state", .right), ("kept", .right), ("strategy", .left),
       ])
+      table.hasRemarks = true
       for row in shown {
-        func pair(_ a: String, _ b: String) -> [String] { a == b ? [a, ""] : [a, "→ " + b] }
-        let cells =
-          [row.name] + pair(row.strategies[0], row.strategies[1]) + pair("\(row.times[0])", "\(row.times[1])")
-          + pair("\(row.communication[0])", "\(row.communication[1])") + pair("\(row.resident[0])", "\(row.resident[1])")
-          + pair("\(row.kept[0])", "\(row.kept[1])")
-        table.add(cells: cells.map { .init($0) })
+        func pair<Value>(_ values: [Value]) -> String {
+          let (a, b) = ("\(values[0])", "\(values[1])")
+          return a == b ? a : "\(a) → \(b)"
+        }
+        table.add(row.name, pair(row.times), pair(row.communication), pair(row.resident), pair(row.kept), pair(row.strategies))
       }
       lines += table.lines(style)
     }
@@ -177,6 +180,7 @@ struct PlanDifference {
         rows.map { row in
           [
             "operator": .string(row.name), "is_changed": .bool(row.isChanged), "strategies": .array(row.strategies.map { .string($0) }),
+            "meshes": .array(row.meshes.map { .array($0.map { .int($0) }) }),
             "seconds": .array(row.times.map { .double($0.value) }), "communication_seconds": .array(row.communication.map { .double($0.value) }),
             "resident_bytes": .array(row.resident.map { .double($0.value) }), "kept_bytes": .array(row.kept.map { .double($0.value) }),
           ]
