@@ -77,7 +77,6 @@ extension ReportFigures {
 
   private func text(_ rate: FLOPRate) -> String { rate.value < 1e12 ? "\(abbreviated(rate.value / 1e9)) GFLOP/s" : "\(rate)" }
 
-
   private var proof: (short: String, long: String) {
     let certificate = plan.certificate
     return switch certificate.status {

@@ -28,7 +28,7 @@ extension ReportFigures {
     let meanings: [(value: KeyPath<StageTime, Seconds> & Sendable, text: String)] = [
       (\.computingOnce, "Computing is of all micro-batches, forward and backward."),
       (\.recomputing, "Computing again is what backward carries out a second time, to save memory."),
-      (\.heldUp, "Held up by the host is what passes take longer than their operators, where it hands kernels over more slowly than the devices run them."),
+      (\.heldUp, "Held up by the host is what passes take longer than their operators, where kernels are handed over more slowly than they run."),
       (\.ofActivations, "Collectives are of activations and their gradients."),
       (\.ofParameters, "Gradient sync is all that is exchanged of gradients and weights, in passes or after them."),
       (\.waitingBefore, "Waiting is for other stages and their messages."),

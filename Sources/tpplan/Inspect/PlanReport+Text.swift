@@ -84,7 +84,8 @@ extension PlanReport {
     lines += table.lines(style)
     lines.append("  Forward and backward of one micro-batch; gradient synchronisation and update once a step.")
     if prediction.stages.indices.contains(where: isHeldUp) {
-      lines += style.fit("  Passes take longer than their operators where the host hands kernels over more slowly than the devices run them.", hanging: 2)
+      lines += style.fit(
+        "  Passes take longer than their operators where the host hands kernels over more slowly than the devices run them.", hanging: 2)
     }
     return lines
   }
