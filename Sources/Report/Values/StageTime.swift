@@ -82,7 +82,7 @@ package struct StageTime: Hashable {
 
   static let parts: [Part] = [
     ("computing", .computing, .filled, \.computingOnce), ("computing again", .recompute, .filled, \.recomputing),
-    ("held up by the host", .grey, .filled, \.heldUp),
+    ("held up by the host", .computing, .hatched, \.heldUp),
     ("collectives", .collective, .filled, \.ofActivations), ("gradient sync", .sync, .filled, \.ofParameters),
     ("optimizer", .update, .filled, \.update), ("waiting", .grey, .hatched, \.waitingBefore),
     ("waiting at the end", .grey, .outlined, \.waitingAtEnd),
