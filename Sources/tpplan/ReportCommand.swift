@@ -49,7 +49,7 @@ struct ReportCommand: ParsableCommand {
     let plan = try PlanFile.read(plan)
     try checkWritable(output)
     let searched = explain ? try SearchedAlternatives(plan, timeLimit: timeLimit ?? "30s") : nil
-    let bytes = try ReportPage(plan, searched: searched, program: Verbs.version).bytes
+    let bytes = try ReportPage(plan, searched: searched, program: Verbs.program).bytes
     try atomicWrite(bytes, to: output)
     if output == "-" { return }
     switch format {

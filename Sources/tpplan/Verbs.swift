@@ -14,14 +14,17 @@ enum Verbs {
     CommandGroup(name: "Measure", subcommands: measuring + [ValidateCommand.self, FitCommand.self]),
   ].filter { !$0.subcommands.isEmpty }
 
+  /// What files name: the same whichever build writes them.
+  static let program = "tpplan 0.1.0"
+
   #if PLANS_ONLY
-    static let version = "tpplan 0.1.0, plans only"
+    static let version = program + ", plans only"
     private static let executing: [any ParsableCommand.Type] = []
     private static let measuring: [any ParsableCommand.Type] = []
     /// Those that the whole program has and this one lacks.
     private static let missing = ["run", "execute", "calibrate"]
   #else
-    static let version = "tpplan 0.1.0"
+    static let version = program
     private static let executing: [any ParsableCommand.Type] = [RunCommand.self]
     private static let measuring: [any ParsableCommand.Type] = [CalibrateCommand.self]
     private static let missing: [String] = []

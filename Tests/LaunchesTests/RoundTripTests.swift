@@ -227,7 +227,7 @@ import Testing
     expect(try refusal(deep, graph) { d, _ in (d.pipeline, d.schedule) = (2, .gpipe) }, "the schedule", "1F1B")
     expect(try refusal(deep, graph) { d, _ in (d.context, d.contextWay) = (2, .ring) }, "core", "Ulysses")
     // Megatron-LM splits the vocabulary, AutoTP linear layers alone.
-    expect(try refusal(deep, graph) { d, _ in d.tensor = 2 }, "loss", "takes whole logits")
+    expect(try refusal(deep, graph) { d, _ in d.tensor = 2 }, "loss", "give a loss whole logits; search with --pin ")
 
     let styles = HuggingFacePlan.exporting
     expect(try refusal(styles, graph) { d, _ in d.pipeline = 2 }, "stage 1", "no pipeline")

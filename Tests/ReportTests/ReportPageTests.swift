@@ -113,7 +113,7 @@ import Testing
     let plan = "plans/mlp-dgx-a100-4.json"
     let written = try CommandLineRun(["report", plan, "-o", page])
     #expect(written.status == 0 && written.output.hasPrefix("\(page): mlp on dgx-a100, "))
-    let bytes = try ReportPage(try committedPlan("mlp-dgx-a100-4"), program: Verbs.version).bytes
+    let bytes = try ReportPage(try committedPlan("mlp-dgx-a100-4"), program: Verbs.program).bytes
     #expect(try Data(contentsOf: URL(filePath: page)) == Data(bytes))
     #expect(try CommandLineRun(["report", plan, "-o", "-"]).output == String(decoding: bytes, as: UTF8.self))
     let json = try CommandLineRun(["report", plan, "-o", page, "--format", "json"])

@@ -147,6 +147,12 @@ private struct StyleReader {
       if iteration.role.isPosition { return "sequence_parallel" }
       return graph.ownWeight(op) == nil ? nil : "replicated_with_grad_allreduce"
     case .linear, .expertLinear: return try productStyle(op, target)
+    case .crossEntropy where iteration.role == .vocabulary:
+      let whole = decision.assignments[op].enumerated().map { $0.offset == axis ? nil : $0.element }
+      let words = Strategy(assignment: whole, rule: rules[op]).words(rules[op]).joined(separator: ",")
+      throw Inexpressible(
+        graph.operators[op].name,
+        "splits the vocabulary over tensor-parallel devices, and styles give a loss whole logits; search with --pin \(graph.operators[op].name)=\(words)")
     default: return nil
     }
   }
