@@ -152,7 +152,8 @@ private struct StyleReader {
       let words = Strategy(assignment: whole, rule: rules[op]).words(rules[op]).joined(separator: ",")
       throw Inexpressible(
         graph.operators[op].name,
-        "splits the vocabulary over tensor-parallel devices, and styles give a loss whole logits; search with --pin \(graph.operators[op].name)=\(words)")
+        "splits the vocabulary over tensor-parallel devices, and styles give a loss whole logits; search with --pin \(graph.operators[op].name)=\(words)"
+      )
     default: return nil
     }
   }
