@@ -29,6 +29,8 @@ package struct PredictedStep {
   }
 
   package let prediction: Prediction
+  /// For each group of devices.
+  package let parts: [StageParts]
   let prices: StagePrices
   private let decision: Decision
   let timeline: PipelineTimeline
@@ -37,10 +39,8 @@ package struct PredictedStep {
     (self.decision, self.prices) = (decision, prices)
     let predicted = try prices.predict(decision)
     (prediction, timeline) = (predicted.prediction, predicted.timeline)
+    parts = try prices.parts(of: decision)
   }
-
-  /// - Throws: `PlannerError` for a plan that lacks a conversion.
-  package func parts(onGroup group: Int) throws -> StageParts { try prices.parts(of: decision, onGroup: group) }
 
   package func instructionPrices(of program: Program) -> InstructionPrices { InstructionPrices(decision, prices, program) }
 

@@ -37,9 +37,12 @@ struct StagePrices {
     try DecisionPricing.predict(decision, pricings: pricings, kindOfStage: kindOfStage, links: links)
   }
 
-  /// One copy of each operator and segment, for one micro-batch, on the devices of a stage.
-  func parts(of decision: Decision, onGroup group: Int) throws -> StageParts {
-    try DecisionPricing.parts(of: decision, pricings: pricings, kind: kindOfStage[group], kindOfStage: kindOfStage, links: links)
+  /// For each group of devices; what has the same prices is priced once.
+  func parts(of decision: Decision) throws -> [StageParts] {
+    let parts = try pricings.indices.map { kind in
+      try DecisionPricing.parts(of: decision, pricings: pricings, kind: kind, kindOfStage: kindOfStage, links: links)
+    }
+    return kindOfStage.map { parts[$0] }
   }
 
   /// For each segment of a decision the number of its prices; the first where stages have one mesh.

@@ -71,7 +71,7 @@ import Testing
   func operatorsOfStages() throws {
     let plan = try tinyPlan(devices: 32, batch: 32, precision: .fp16, on: "mixed-a100-v100") { ($0.mesh, $0.pipelineDegree) = ([16], 2) }
     let step = try Planner.predictStep(plan.decision, on: plan.hardware.cluster(devices: 32))
-    let parts = try (0..<2).map { try step.parts(onGroup: $0).operators }
+    let parts = step.parts.map(\.operators)
     for (op, slowest) in plan.prediction.operators.enumerated() {
       let times = parts.map { $0[op].forward + $0[op].backward }
       #expect(times.max() == slowest.forward + slowest.backward)

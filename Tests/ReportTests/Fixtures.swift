@@ -18,7 +18,7 @@ func committedPlan(_ name: String) throws -> Plan { try PlanFile.read("\(package
 /// Where a plan's step goes on each of its stages.
 func stageTimes(_ plan: Plan) throws -> [StageTime] {
   let step = try Planner.predictStep(plan.decision, on: plan.hardware.cluster(devices: plan.decision.ranks))
-  return StageTime.ofGroups(plan.decision, plan.prediction, try (0..<plan.decision.groups).map { try step.parts(onGroup: $0) })
+  return StageTime.ofGroups(plan.decision, plan.prediction, step)
 }
 
 let committedPlans = ["bert-base-ethernet-4", "gpt2-dgx-a100-8", "llama-3-8b-derecho-8", "mlp-dgx-a100-4"]

@@ -2,6 +2,7 @@
 import Documents
 import Hardware
 import ModelGraph
+import Planner
 import Plans
 import Quantities
 import Strategies
@@ -22,18 +23,20 @@ package struct PlanReport {
 
   package let plan: Plan
   package let cluster: Cluster
+  package let step: PredictedStep
   package let rules: [OperatorRule]
   package let strategies: [Strategy]
   /// Those that take longest in a step first.
   package let collectives: [Collective]
 
-  /// - Throws: `HardwareError`, which a plan that was read does not give rise to.
+  /// - Throws: `HardwareError` or `PlannerError`, which a plan that was read does not give rise to.
   package init(_ plan: Plan) throws {
     self.plan = plan
     let decision = plan.decision
     let rules = decision.graph.operators.indices.map { OperatorRules.rule(for: $0, in: decision.graph) }
     let strategies = zip(decision.assignments, rules).map { Strategy(assignment: $0, rule: $1) }
     cluster = try plan.hardware.cluster(devices: decision.ranks)
+    step = try Planner.predictStep(decision, on: cluster)
     self.rules = rules
     self.strategies = strategies
     let collectives = plan.prediction.collectives.map { part in

@@ -17,7 +17,6 @@ struct ReportFigures {
   }
 
   let report: PlanReport
-  let step: PredictedStep
   let changes: [SingleChange]
   /// Nil where no search was asked for.
   let searched: SearchedAlternatives?
@@ -38,16 +37,14 @@ struct ReportFigures {
     report = try PlanReport(plan)
     (self.searched, self.program) = (searched, program)
     let (decision, prediction) = (plan.decision, plan.prediction)
-    let step = try Planner.predictStep(decision, on: report.cluster)
-    let parts = try (0..<decision.groups).map { try step.parts(onGroup: $0) }
-    self.step = step
+    let step = report.step
     changes = try Planner.singleChanges(decision, on: report.cluster)
-    let times = StageTime.ofGroups(decision, prediction, parts).enumerated().map { group, time in
+    let times = StageTime.ofGroups(decision, prediction, step).enumerated().map { group, time in
       time.ending(at: step.passes(ofGroup: group).last?.end ?? .zero, step: prediction.step)
     }
     self.times = times
     busiest = times.indices.max { times[$0].waiting > times[$1].waiting } ?? 0
-    operatorsOfBusiest = parts[busiest].operators
+    operatorsOfBusiest = step.parts[busiest].operators
     // The fullest stage, and the two ends of the pipeline.
     let shown = Set([0, prediction.fullest, decision.groups - 1]).sorted()
     func memory(ofGroup group: Int) -> StageMemory {
@@ -71,6 +68,7 @@ struct ReportFigures {
   }
 
   var plan: Plan { report.plan }
+  var step: PredictedStep { report.step }
   var decision: Decision { report.decision }
   var graph: Graph { report.graph }
   var prediction: Prediction { report.prediction }

@@ -25,9 +25,8 @@ package struct StageTime: Hashable {
   /// Of `waiting`, what comes after the stage has done all that it has to do.
   package private(set) var waitingAtEnd = Seconds.zero
 
-  /// - Parameter parts: of each group of devices.
-  /// - Returns: of each group of devices.
-  package static func ofGroups(_ decision: Decision, _ prediction: Prediction, _ parts: [StageParts]) -> [StageTime] {
+  /// Of each group of devices.
+  package static func ofGroups(_ decision: Decision, _ prediction: Prediction, _ step: PredictedStep) -> [StageTime] {
     let shares = PassShares(decision, prediction)
     return (0..<decision.groups).map { group in
       var time = StageTime()
@@ -40,7 +39,7 @@ package struct StageTime: Hashable {
         time.update += stage.update
         for unit in decision.stages[index].units {
           time.recomputing += shares.recomputing[unit.segment] * (unit.copies.count * microBatches)
-          time.heldUp += parts[group].heldUp[unit.segment] * (unit.copies.count * microBatches)
+          time.heldUp += step.parts[group].heldUp[unit.segment] * (unit.copies.count * microBatches)
         }
         time.ofWeights += min(shares.ofWeights(decision.stages[index]), stage.communication) * microBatches
       }

@@ -119,14 +119,11 @@ extension PlanReport {
     return lines
   }
 
-  /// Whether the passes of a virtual stage take notably longer than their operators and what these exchange.
+  /// Whether the host holds the passes of a virtual stage up notably.
   private func isHeldUp(_ stage: Int) -> Bool {
-    let operators = decision.stages[stage].units.reduce(Seconds.zero) { sum, unit in
-      sum + graph.segments[unit.segment].operators.reduce(.zero) { $0 + prediction.operators[$1].forward + prediction.operators[$1].backward }
-        * unit.copies.count
-    }
-    let part = prediction.stages[stage]
-    return operators + part.communication < (part.forward + part.backward) * 0.98
+    let (part, heldUp) = (prediction.stages[stage], step.parts[decision.group(ofStage: stage)].heldUp)
+    let time = decision.stages[stage].units.reduce(Seconds.zero) { $0 + heldUp[$1.segment] * $1.copies.count }
+    return time > (part.forward + part.backward) * 0.02
   }
 
   private func communication(_ style: TextStyle) -> [String] {

@@ -60,8 +60,7 @@ struct PlanAlternatives {
   init(_ plan: Plan, seconds: Double, stop: StopCondition, progress: @escaping @Sendable (Int, Int) -> Void) throws {
     self.plan = plan
     let step = try Planner.predictStep(plan.decision, on: plan.hardware.cluster(devices: plan.decision.ranks))
-    let parts = try (0..<plan.decision.groups).map { try step.parts(onGroup: $0) }
-    stages = StageTime.ofGroups(plan.decision, plan.prediction, parts)
+    stages = StageTime.ofGroups(plan.decision, plan.prediction, step)
     let choices = try Self.choices(plan)
     chosen = choices.chosen
     let found = try Alternative.compare(choices.others, seconds: seconds, stop: stop, progress: progress)
